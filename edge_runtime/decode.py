@@ -1,0 +1,110 @@
+"""JSON to frozen dataclasses, strictly: every field checked, nothing extra, nothing guessed.
+
+A manifest comes from somebody else's machine. It is decoded field by field against the dataclass's type hints, and the
+first thing that does not fit is named by its path (`artifact.bytes`). This module knows nothing about what it decodes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import types
+import typing
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class DecodeError(ValueError):
+    """The JSON does not have the shape the dataclass asks for; the text names the field."""
+
+
+def canonical_json(value: object) -> bytes:
+    """The one way this value is written: sorted keys, two-space indent, UTF-8, newline at the end, no NaN."""
+    text = json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
+    return (text + "\n").encode("utf-8")
+
+
+def parse_json(raw: bytes) -> Any:
+    """Parses UTF-8 JSON; raises `DecodeError` on anything json cannot take, NaN and deep nesting included."""
+
+    def refuse(constant: str) -> None:
+        raise DecodeError(f"{constant} is not JSON")
+
+    try:
+        return json.loads(raw.decode("utf-8"), parse_constant=refuse)
+    except (ValueError, RecursionError) as error:
+        raise DecodeError(f"not valid JSON: {error}") from None
+
+
+def to_plain(value: object) -> Any:
+    """A dataclass tree as dicts, lists and scalars, ready for `canonical_json`."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {key: to_plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_plain(item) for item in value]
+    return value
+
+
+def decode(cls: type[T], data: object, where: str = "") -> T:
+    """Builds the dataclass `cls` from parsed JSON; raises `DecodeError` naming the field that does not fit."""
+    return typing.cast(T, _value(cls, data, where))
+
+
+def _value(hint: Any, data: object, where: str) -> object:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if dataclasses.is_dataclass(hint):
+        return _dataclass(typing.cast(type, hint), data, where)
+    if origin in (types.UnionType, typing.Union):
+        if data is None and type(None) in arguments:
+            return None
+        (inner,) = (a for a in arguments if a is not type(None))
+        return _value(inner, data, where)
+    if origin is typing.Literal:
+        if data not in arguments or isinstance(data, bool) != isinstance(arguments[0], bool):
+            raise _wrong(where, f"one of {', '.join(map(repr, arguments))}", data)
+        return data
+    if origin is tuple:
+        if not isinstance(data, list):
+            raise _wrong(where, "a list", data)
+        return tuple(_value(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(data))
+    if origin is dict:
+        if not isinstance(data, dict):
+            raise _wrong(where, "an object", data)
+        return {key: _value(arguments[1], item, f"{where}.{key}") for key, item in data.items()}
+    if hint is float and isinstance(data, int) and not isinstance(data, bool):
+        data = float(data)
+    if type(data) is not hint or (isinstance(data, float) and not math.isfinite(data)):
+        raise _wrong(
+            where, {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}[hint], data
+        )
+    return data
+
+
+def _dataclass(cls: type, data: object, where: str) -> object:
+    if not isinstance(data, dict):
+        raise _wrong(where, "an object", data)
+    hints = typing.get_type_hints(cls)
+    names = [f.name for f in dataclasses.fields(cls)]
+    prefix = f"{where}." if where else ""
+    for name in names:
+        if name not in data:
+            raise DecodeError(f"{prefix}{name} is missing")
+    for name in data:
+        if name not in names:
+            raise DecodeError(f"{prefix}{name} is not a known field")
+    values = {name: _value(hints[name], data[name], f"{prefix}{name}") for name in names}
+    try:
+        return cls(**values)
+    except DecodeError:
+        raise
+    except ValueError as error:
+        raise DecodeError(f"{where or 'the manifest'}: {error}") from None
+
+
+def _wrong(where: str, expected: str, found: object) -> DecodeError:
+    shown = repr(found)
+    return DecodeError(f"{where or 'the manifest'} should be {expected}, found {shown[:60]}")

@@ -1,0 +1,55 @@
+"""Every error edgekit raises on purpose: what was wrong, what was found, what to do.
+
+The command turns each into one message without a traceback; `exit_status` is what the process ends with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class EdgekitError(Exception):
+    """Base of all expected failures. The text is written for the user, not for a log."""
+
+    exit_status = 1
+
+
+class UsageError(EdgekitError):
+    """The command or function was asked for something that does not exist or does not fit."""
+
+    exit_status = 2
+
+
+class MissingDependency(EdgekitError):
+    """A bundle or verb needs a package that is not installed."""
+
+
+class MissingData(EdgekitError):
+    """A data set or weight file is not on disk and could not be fetched."""
+
+
+class BundleError(EdgekitError):
+    """A bundle was refused: damaged, hostile, incomplete or from a newer edgekit."""
+
+
+class EngineError(EdgekitError):
+    """An engine could not load or run a model file, or its process died."""
+
+
+class InputError(EdgekitError):
+    """An array or a picture does not fit what the model takes."""
+
+
+class VerificationError(EdgekitError):
+    """A stage of the chain, or the accuracy gate, was missed."""
+
+
+class Interrupted(EdgekitError):
+    """Ctrl-C at a place where the work so far was kept."""
+
+    exit_status = 130
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
+    """An error for a name that is not registered; lists the names that are."""
+    return UsageError(f"unknown {kind} {name!r}. Known: {', '.join(sorted(known))}")

@@ -1,0 +1,209 @@
+"""`manifest.json`: all that a device has to know about a model, as frozen dataclasses.
+
+The manifest holds names, not code: `format` picks an engine, `task` picks how outputs become an answer, `preprocessing`
+says how a picture becomes the input tensor. It carries its own checksum, and its bytes are canonical, so one flipped
+byte anywhere is seen. This module reads and writes manifests; it opens no other file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from .decode import DecodeError, canonical_json, decode, parse_json, to_plain
+from .errors import BundleError
+
+FORMAT_VERSION = 1
+MANIFEST_FILE = "manifest.json"
+MAX_MANIFEST_BYTES = 4 << 20  # labels of a 20,000-class model fit twenty times over
+
+_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_DTYPES = ("uint8", "int8", "int32", "int64", "float16", "float32")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorSpec:
+    """One input or output of the model file. `shape` is what `Engine.run` takes, batch axis first."""
+
+    name: str
+    dtype: Literal["uint8", "int8", "int32", "int64", "float16", "float32"]
+    shape: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if any(side < 1 or side > 1 << 24 for side in self.shape):
+            raise ValueError(f"tensor {self.name!r} has the impossible shape {list(self.shape)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artifact:
+    """The model file: its name inside the bundle, the format that picks the engine, its size and SHA-256."""
+
+    file: str
+    format: str
+    bytes: int
+    sha256: str
+
+    def __post_init__(self) -> None:
+        check_file_entry(self.file, self.bytes, self.sha256)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Golden:
+    """`golden.npz`: real inputs, the float model's answers to them, and what replaying them is held to.
+
+    `sqnr_floor_db`: signal-to-quantization-noise ratio (dB) of the artifact's answers against the float model's.
+    `agreement_floor`: smallest share of samples whose top answer must be the float model's.
+    """
+
+    file: str
+    bytes: int
+    sha256: str
+    samples: int
+    sqnr_floor_db: float
+    agreement_floor: float
+
+    def __post_init__(self) -> None:
+        check_file_entry(self.file, self.bytes, self.sha256)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImagePreprocessing:
+    """How a picture becomes the input tensor (1, height, width, channels) uint8.
+
+    Only decoding and resizing are left to the device. `in_graph` describes, for the reader, what the model file itself
+    does with the raw pixels afterwards. `resize`: "stretch" scales both sides; "resize_crop" scales the shorter side to
+    `resize_to` pixels, then cuts the centre. `expects` is a sentence for whoever takes the picture.
+    """
+
+    kind: Literal["image"]
+    mode: Literal["L", "RGB"]
+    height: int
+    width: int
+    resize: Literal["stretch", "resize_crop"]
+    resize_to: int
+    interpolation: Literal["bilinear", "bicubic", "nearest"]
+    in_graph: tuple[str, ...]
+    expects: str
+
+    def __post_init__(self) -> None:
+        if not (0 < self.height <= 8192 and 0 < self.width <= 8192 and 0 < self.resize_to <= 8192):
+            raise ValueError(f"preprocessing to {self.height} x {self.width} pixels is out of range (1 to 8192)")
+
+    @property
+    def channels(self) -> int:
+        return 1 if self.mode == "L" else 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """A task metric of the artifact on the validation split, with its 95 % interval and the float model's value."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+    samples: int
+    float_value: float
+    agreement: float  # share of samples whose top answer is the float model's
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageResult:
+    """One arrow of the verified chain: what was compared with what, on real samples, and what it was held to."""
+
+    stage: str
+    compared_with: str
+    max_abs: float
+    relative: float  # max_abs over the range of the reference
+    sqnr_db: float  # capped at 200 dB, which stands for "identical"
+    agreement: float
+    held_to: str
+    passed: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What `manifest.json` says. See docs of each field's class; `tools` are the exact versions that made the bundle."""
+
+    format_version: int
+    name: str
+    model: str
+    task: str
+    recipe: str
+    exporter: str
+    status: Literal["verified", "unverified"]
+    artifact: Artifact
+    golden: Golden
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    preprocessing: ImagePreprocessing | None
+    labels: tuple[str, ...]
+    metrics: tuple[Metric, ...]
+    stages: tuple[StageResult, ...]
+    tools: dict[str, str]
+    provenance: dict[str, str]
+
+    def __post_init__(self) -> None:
+        if not _SAFE_NAME.fullmatch(self.name):
+            raise ValueError(f"the bundle name {self.name!r} is not a plain file name")
+        if self.artifact.file == self.golden.file or MANIFEST_FILE in (self.artifact.file, self.golden.file):
+            raise ValueError("the model file, golden file and manifest must be three files")
+        if not self.inputs or not self.outputs:
+            raise ValueError("a model needs at least one input and one output")
+
+    def to_bytes(self) -> bytes:
+        """The exact bytes of `manifest.json`, checksum included."""
+        plain = to_plain(self)
+        return canonical_json(plain | {"sha256": _checksum(plain)})
+
+    def with_status(self, status: Literal["verified", "unverified"]) -> Manifest:
+        return replace(self, status=status)
+
+
+def check_file_entry(file: str, size: int, sha256: str) -> None:
+    """Raises ValueError unless `file` is a plain name that cannot leave the bundle and size and hash are possible."""
+    if not _SAFE_NAME.fullmatch(file):
+        raise ValueError(f"{file!r} is not a plain file name; a bundle's files lie beside its manifest")
+    if size < 0:
+        raise ValueError(f"{file} has a negative size")
+    if not _SHA256.fullmatch(sha256):
+        raise ValueError(f"the sha256 of {file} is not 64 hexadecimal digits")
+
+
+def read_manifest(raw: bytes, where: str) -> Manifest:
+    """Decodes and checks the bytes of a `manifest.json`; `where` names the bundle in errors.
+
+    Raises:
+        BundleError: not JSON, a newer format, a wrong checksum, a missing, unknown or impossible field.
+    """
+    if len(raw) > MAX_MANIFEST_BYTES:
+        raise BundleError(f"{where}: manifest.json has {len(raw):,} bytes; at most {MAX_MANIFEST_BYTES:,} are read")
+    try:
+        data: Any = parse_json(raw)
+        if not isinstance(data, dict):
+            raise DecodeError("manifest.json is not a JSON object")
+        version = data.get("format_version")
+        if type(version) is not int or version < 1:
+            raise DecodeError(f"format_version should be a whole number from 1, found {version!r}")
+        if version > FORMAT_VERSION:
+            raise BundleError(
+                f"{where} has bundle format {version}; this edgekit reads up to {FORMAT_VERSION}. "
+                "Upgrade edgekit, or pack the bundle again with this version"
+            )
+        checksum = data.pop("sha256", None)
+        # Canonical bytes and not just equal content: white space and key order are covered as well.
+        if checksum != _checksum(data) or canonical_json(data | {"sha256": checksum}) != raw:
+            raise DecodeError("its checksum does not match its content: the file was changed after packing")
+        return decode(Manifest, data)
+    except DecodeError as error:
+        raise BundleError(f"{where}: manifest.json was refused: {error}. Fetch or pack the bundle again") from None
+
+
+def _checksum(plain: dict[str, Any]) -> str:
+    try:
+        return hashlib.sha256(canonical_json(plain)).hexdigest()
+    except (ValueError, RecursionError, UnicodeEncodeError) as error:
+        raise DecodeError(f"not canonical: {error}") from None
