@@ -1,0 +1,85 @@
+"""What a model's outputs mean: the task's metric, and how outputs become an answer for a person.
+
+A manifest names its task; this table is where the name leads, in training and on the device alike. A task knows
+nothing about engines, pictures or files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import BundleError, EngineError, unknown
+from .metrics import Accuracy, TaskMetric
+
+# An int8 softmax may miss 0 and 1 by a step of 1/256; logits taken for probabilities miss them by far more.
+_PROBABILITY_SLACK = 0.01
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """One sample's answer. `ranking` holds every (label, probability), the most probable first."""
+
+    label: str
+    index: int
+    probability: float
+    ranking: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A kind of problem: `metric` measures it, `answer` turns outputs and labels into one `Answer` per sample."""
+
+    name: str
+    describe: str
+    metric: Callable[[], TaskMetric]
+    answer: Callable[[npt.ArrayLike, Sequence[str]], list[Answer]]
+
+
+def classify(outputs: npt.ArrayLike, labels: Sequence[str]) -> list[Answer]:
+    """Probabilities (N, C) and C labels to N answers; of equal probabilities the first label wins, as in `Accuracy`.
+
+    Raises:
+        BundleError: the outputs are not (N, C) for these labels, so manifest and model do not belong together.
+        EngineError: an output is no probability: NaN, infinite, or further from [0, 1] than rounding explains.
+    """
+    scores = np.asarray(outputs, dtype=np.float64)
+    if scores.ndim != 2 or scores.shape[1] != len(labels) or not labels:
+        raise BundleError(
+            f"the model's output has the shape {scores.shape}, its manifest lists {len(labels)} labels. "
+            "Pack the bundle again with one label for each class"
+        )
+    # Written so that a NaN, which compares false with everything, lands among the bad ones.
+    bad = scores[~((scores >= -_PROBABILITY_SLACK) & (scores <= 1 + _PROBABILITY_SLACK))]
+    if bad.size:
+        raise EngineError(
+            f"the model answered {bad.flat[0]:.6g} where a probability from 0 to 1 was due. "
+            "Export it with its softmax in the graph, and run `edgekit verify` on the bundle"
+        )
+    return [_answer(row, labels) for row in scores.clip(0.0, 1.0)]
+
+
+def _answer(row: np.ndarray, labels: Sequence[str]) -> Answer:
+    order = np.argsort(-row, kind="stable")
+    ranking = tuple((labels[i], float(row[i])) for i in order)
+    return Answer(label=ranking[0][0], index=int(order[0]), probability=ranking[0][1], ranking=ranking)
+
+
+TASKS: dict[str, Task] = {
+    "classification": Task(
+        name="classification",
+        describe="one of several classes; the model gives each class's probability",
+        metric=Accuracy,
+        answer=classify,
+    ),
+}
+
+
+def task(name: str) -> Task:
+    """The registered task; raises `UsageError` listing the known ones."""
+    if name not in TASKS:
+        raise unknown("task", name, TASKS)
+    return TASKS[name]

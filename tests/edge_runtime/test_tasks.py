@@ -1,0 +1,54 @@
+"""Tasks: outputs become answers, the order of equals is fixed, and what is no probability is refused."""
+
+import math
+
+import numpy as np
+import pytest
+
+from edge_runtime.errors import BundleError, EngineError, UsageError
+from edge_runtime.metrics import Accuracy
+from edge_runtime.tasks import TASKS, Answer, task
+
+LABELS = ("bird", "airplane", "frog")
+
+
+def test_classification_ranks_the_labels():
+    first, second = task("classification").answer(np.float32([[0.25, 0.75, 0.0], [0.5, 0.0, 0.5]]), LABELS)
+    ranking = (("airplane", 0.75), ("bird", 0.25), ("frog", 0.0))
+    assert first == Answer(label="airplane", index=1, probability=0.75, ranking=ranking)
+    assert [label for label, _ in second.ranking] == ["bird", "frog", "airplane"]
+
+
+def test_the_answer_is_the_one_that_accuracy_counts():
+    outputs = np.random.default_rng(0).integers(0, 3, size=(100, 3)) / 3  # full of ties
+    metric = TASKS["classification"].metric()
+    metric.update(outputs, [answer.index for answer in task("classification").answer(outputs, LABELS)])
+    assert isinstance(metric, Accuracy)
+    assert metric.value == 1.0
+
+
+def test_rounding_beyond_zero_and_one_is_clipped():
+    (answer,) = task("classification").answer([[1.004, -0.004, 0.0]], LABELS)
+    assert (answer.probability, answer.ranking[1:]) == (1.0, (("airplane", 0.0), ("frog", 0.0)))
+
+
+@pytest.mark.parametrize("value", [12.3, -4.0, math.nan, math.inf])
+def test_what_is_no_probability_is_refused(value):
+    with pytest.raises(EngineError, match=rf"answered {value:.6g} where a probability"):
+        task("classification").answer([[0.5, 0.5, 0.0], [value, 0.0, 0.0]], LABELS)
+
+
+@pytest.mark.parametrize("shape", [(3,), (1, 2), (1, 3, 1)])
+def test_outputs_that_do_not_fit_the_labels_are_refused(shape):
+    with pytest.raises(BundleError, match="lists 3 labels"):
+        task("classification").answer(np.zeros(shape), LABELS)
+
+
+def test_an_unknown_task_lists_the_known_ones():
+    with pytest.raises(UsageError, match=r"unknown task 'clasification'. Known: classification"):
+        task("clasification")
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_task_is_registered_under_its_own_name(name):
+    assert task(name).name == name
