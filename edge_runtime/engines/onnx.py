@@ -1,0 +1,40 @@
+"""ONNX models on onnxruntime's CPU provider. Knows nothing about bundles' folders or images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from ..errors import EngineError
+from ..manifest import Manifest
+
+
+class OnnxSession:
+    """One `onnxruntime.InferenceSession`; inputs and outputs in the manifest's order."""
+
+    version = f"onnxruntime {onnxruntime.__version__}"
+
+    def __init__(self, path: Path, manifest: Manifest, num_threads: int):
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = num_threads
+        options.inter_op_num_threads = 1
+        # A pool that spins between calls burns a core that a phone would rather have back, and disturbs measurements.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.log_severity_level = 3  # errors come as exceptions; warnings on stderr help nobody on a device
+        self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        self._inputs = [spec.name for spec in manifest.inputs]
+        self._outputs = [spec.name for spec in manifest.outputs]
+        found = {node.name for node in self._session.get_inputs()}
+        if found != set(self._inputs):
+            raise EngineError(f"{path.name} takes {sorted(found)}, the manifest says {sorted(self._inputs)}")
+
+    def run(self, inputs: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+        return self._session.run(self._outputs, dict(zip(self._inputs, inputs, strict=True)))
+
+
+def open_session(path: Path, manifest: Manifest, num_threads: int) -> OnnxSession:
+    """Loads an `.onnx` file for `num_threads` CPU threads."""
+    return OnnxSession(path, manifest, num_threads)
