@@ -1,6 +1,7 @@
 """What ships to the device: opens, checks, runs and measures bundles on a CPU, without torch.
 
-`import edge_runtime` needs numpy alone. Engines (onnxruntime, executorch, torch) are imported when a bundle asks for one.
+`import edge_runtime` needs numpy alone. Engines (onnxruntime, executorch, torch) are imported when a bundle asks for
+one.
 
     from edge_runtime import Bundle, load_engine
 

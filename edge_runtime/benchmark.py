@@ -111,7 +111,7 @@ def bundle_candidate(path: Path) -> Candidate:
 
 def measure(
     candidates: Sequence[Candidate],
-    settings: Settings = Settings(),  # noqa: B008  frozen
+    settings: Settings = Settings(),
     *,
     on_progress: Progress = lambda done, total: None,
 ) -> list[BenchmarkResult]:

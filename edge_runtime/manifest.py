@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from .decode import DecodeError, canonical_json, decode, parse_json, to_plain
@@ -126,7 +126,7 @@ class StageResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What `manifest.json` says. See docs of each field's class; `tools` are the exact versions that made the bundle."""
+    """What `manifest.json` says; `tools` are the exact versions that made the bundle."""
 
     format_version: int
     name: str
@@ -158,9 +158,6 @@ class Manifest:
         """The exact bytes of `manifest.json`, checksum included."""
         plain = to_plain(self)
         return canonical_json(plain | {"sha256": _checksum(plain)})
-
-    def with_status(self, status: Literal["verified", "unverified"]) -> Manifest:
-        return replace(self, status=status)
 
 
 def check_file_entry(file: str, size: int, sha256: str) -> None:

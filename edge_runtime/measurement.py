@@ -38,7 +38,7 @@ class Measurement:
         threads = f"{self.settings.num_threads} thread" + ("s" if self.settings.num_threads > 1 else "")
         return (
             f"Batch 1, {threads}, candidates interleaved, {self.machine['cpu']} ({self.machine['cores']} cores). "
-            f"× smaller and × faster: against {self.baseline}. Accuracy: on the validation split, by the artifact itself."
+            f"× smaller and × faster: against {self.baseline}. Accuracy: the artifact's own, on the validation split."
         )
 
 

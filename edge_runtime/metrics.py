@@ -70,7 +70,7 @@ class Accuracy:
                 f"accuracy takes outputs (N, C) and targets (N,), found {scores.shape} and {wanted.shape}. "
                 "Give one row of class scores and one class index for each sample"
             )
-        if wanted.size and not (wanted.dtype.kind in "iu" and 0 <= wanted.min() and wanted.max() < scores.shape[1]):
+        if wanted.size and not (wanted.dtype.kind in "iu" and wanted.min() >= 0 and wanted.max() < scores.shape[1]):
             raise InputError(
                 f"the targets are not class indices: found {wanted.dtype} from {wanted.min()} to {wanted.max()}. "
                 f"Give whole numbers from 0 to {scores.shape[1] - 1}"

@@ -10,7 +10,8 @@ import numpy as np
 from .bundle import Bundle
 from .golden import GoldenSet
 from .manifest import Manifest
-from .metrics import max_abs, sqnr_db, top_agreement
+from .metrics import max_abs, sqnr_db
+from .tasks import task
 from .worker_process import Arrays, Worker
 
 
@@ -51,7 +52,7 @@ def judge(manifest: Manifest, golden: GoldenSet, found: Arrays, engine: str) -> 
     """Compares answers to the golden inputs with the recorded ones, under the manifest's floors."""
     reference, answer, packed = (_joined(manifest, arrays) for arrays in (golden.outputs, found, golden.packed))
     first = manifest.outputs[0].name
-    sqnr, agreement = sqnr_db(reference, answer), top_agreement(golden.outputs[first], found[first])
+    sqnr, agreement = sqnr_db(reference, answer), task(manifest.task).agreement(golden.outputs[first], found[first])
     floor = manifest.golden
     return ReplayResult(
         name=manifest.name,
@@ -62,7 +63,7 @@ def judge(manifest: Manifest, golden: GoldenSet, found: Arrays, engine: str) -> 
         sqnr_db=sqnr,
         agreement=agreement,
         max_abs_since_packed=max_abs(packed, answer),
-        held_to=f"SQNR >= {floor.sqnr_floor_db:g} dB, agreement >= {floor.agreement_floor:.0%}",
+        held_to=f"SQNR ≥ {floor.sqnr_floor_db:g} dB, agreement ≥ {floor.agreement_floor:.0%}",
         passed=sqnr >= floor.sqnr_floor_db and agreement >= floor.agreement_floor,
     )
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import BundleError, EngineError, unknown
-from .metrics import Accuracy, TaskMetric
+from .metrics import Accuracy, TaskMetric, top_agreement
 
 # An int8 softmax may miss 0 and 1 by a step of 1/256; logits taken for probabilities miss them by far more.
 _PROBABILITY_SLACK = 0.01
@@ -31,11 +31,16 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """A kind of problem: `metric` measures it, `answer` turns outputs and labels into one `Answer` per sample."""
+    """A kind of problem, as functions on numpy arrays.
+
+    `metric` measures answers against the truth; `agreement(reference, found)` is the share of samples on which two
+    models give the same answer; `answer` turns outputs and labels into one `Answer` per sample.
+    """
 
     name: str
     describe: str
     metric: Callable[[], TaskMetric]
+    agreement: Callable[[npt.ArrayLike, npt.ArrayLike], float]
     answer: Callable[[npt.ArrayLike, Sequence[str]], list[Answer]]
 
 
@@ -73,6 +78,7 @@ TASKS: dict[str, Task] = {
         name="classification",
         describe="one of several classes; the model gives each class's probability",
         metric=Accuracy,
+        agreement=top_agreement,
         answer=classify,
     ),
 }

@@ -34,7 +34,7 @@ class Worker:
     def __init__(self, command: Sequence[str], *, name: str, num_threads: int = 1, timeout_s: float = 300.0):
         self.name = name
         self._timeout_s = timeout_s
-        self._stderr: IO[bytes] = tempfile.TemporaryFile()
+        self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  closed with the worker
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -96,7 +96,8 @@ class Worker:
     def _ask(self, request: dict[str, Any], arrays: Arrays | None = None) -> tuple[dict[str, Any], Arrays]:
         raw = encode_arrays(arrays) if arrays else b""
         stdin, stdout = self._process.stdin, self._process.stdout
-        assert stdin and stdout
+        assert stdin is not None
+        assert stdout is not None
         try:
             stdin.write(json.dumps(request | {"nbytes": len(raw)}).encode() + b"\n" + raw)
             stdin.flush()

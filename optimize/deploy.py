@@ -1,0 +1,145 @@
+"""What is to be deployed: one module from raw input to answer, with the real samples that prove it.
+
+The exported graph begins with the device's raw pixels and ends with probabilities, so that no device repeats
+normalisation, layout or softmax. Nothing here knows formats or recipes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from edge_runtime.files import sha256_file
+from edge_runtime.golden import Arrays
+from edge_runtime.manifest import ImagePreprocessing, TensorSpec
+from train.checkpoint import load_weights
+from train.dataset import Split
+from train.registry import BookModel, input_module
+
+GOLDEN_SAMPLES = 32
+
+
+class Deployable(nn.Module):
+    """input module -> model -> softmax, as one module: (N, H, W, C) uint8 in, (N, classes) float32 out."""
+
+    def __init__(self, inputs: nn.Module, model: nn.Module):
+        super().__init__()
+        self.inputs = inputs
+        self.model = model
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return torch.softmax(self.model(self.inputs(image)), dim=-1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeployModel:
+    """A float module in evaluation mode, what it takes and gives, and its real data.
+
+    `calibration` and `validation` hold raw inputs by input name, one row a sample; they share no sample.
+    """
+
+    name: str
+    task: str
+    module: nn.Module
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    preprocessing: ImagePreprocessing | None
+    labels: tuple[str, ...]
+    calibration: Arrays
+    validation: Arrays
+    targets: np.ndarray
+    weights_sha256: str
+    origin: str
+
+    @property
+    def example(self) -> tuple[torch.Tensor, ...]:
+        """One real sample as tensors, batch axis 1, for tracing and exporting."""
+        return tuple(torch.from_numpy(self.calibration[spec.name][:1].copy()) for spec in self.inputs)
+
+    def golden_indices(self) -> np.ndarray:
+        """Validation rows for `golden.npz`: the classes in turn, first occurrences first, so every class is there."""
+        order = np.argsort(self.targets, kind="stable")
+        by_class = [order[self.targets[order] == label] for label in np.unique(self.targets)]
+        turns = max(len(rows) for rows in by_class)
+        mixed = [rows[turn] for turn in range(turns) for rows in by_class if turn < len(rows)]
+        return np.array(mixed[:GOLDEN_SAMPLES])
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedModule:
+    """A registry model with trained weights behind raw input, in evaluation mode, without gradients."""
+
+    module: nn.Module
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+def load_book_module(book: BookModel, weights: Path) -> LoadedModule:
+    """Builds a registry model and loads `weights` (.safetensors, or a bare state dict in .pt / .pth).
+
+    Raises:
+        MissingData: no such file.
+        UsageError: the weights are of another model.
+    """
+    model = book.build()
+    load_weights(model, weights)
+    module = Deployable(input_module(book), model).eval().requires_grad_(False)
+    return LoadedModule(
+        module=module,
+        inputs=(input_spec(book),),
+        outputs=(TensorSpec(name="probabilities", dtype="float32", shape=(1, len(book.labels))),),
+    )
+
+
+def input_spec(book: BookModel) -> TensorSpec:
+    """What the deployed model takes: one picture of raw pixels (1, H, W, C), or one row of the data set."""
+    picture = book.preprocessing
+    if picture is not None:
+        return TensorSpec(name="image", dtype="uint8", shape=(1, picture.height, picture.width, picture.channels))
+    row = book.data().validation.inputs[:1]
+    return TensorSpec(name="input", dtype=str(row.dtype), shape=row.shape)  # type: ignore[arg-type]
+
+
+def deploy_book_model(book: BookModel, weights: Path) -> DeployModel:
+    """A registry model with trained `weights` and its real data, ready to be packed.
+
+    Raises:
+        MissingData: the weights or the data set are not there.
+        UsageError: the weights are of another model.
+    """
+    loaded, data = load_book_module(book, weights), book.data()
+    name = loaded.inputs[0].name
+    return DeployModel(
+        name=book.name,
+        task=book.task,
+        module=loaded.module,
+        inputs=loaded.inputs,
+        outputs=loaded.outputs,
+        preprocessing=book.preprocessing,
+        labels=book.labels,
+        calibration=_inputs(name, data.calibration),
+        validation=_inputs(name, data.validation),
+        targets=data.validation.targets,
+        weights_sha256=sha256_file(weights),
+        origin=data.origin,
+    )
+
+
+def run_module(model: DeployModel, module: nn.Module, arrays: Arrays) -> Arrays:
+    """Runs a torch module row by row, as the device does: arrays (N, …) in, (N, …) out."""
+    rows = len(next(iter(arrays.values())))
+    found: list[list[torch.Tensor]] = []
+    with torch.inference_mode():
+        for i in range(rows):
+            answer = module(*(torch.from_numpy(arrays[spec.name][i : i + 1].copy()) for spec in model.inputs))
+            found.append(list(answer) if isinstance(answer, (list, tuple)) else [answer])
+    columns = zip(*found, strict=True)
+    return {spec.name: torch.cat(column).numpy() for spec, column in zip(model.outputs, columns, strict=True)}
+
+
+def _inputs(name: str, split: Split) -> Arrays:
+    return {name: np.ascontiguousarray(split.inputs)}

@@ -1,0 +1,98 @@
+"""ONNX through torch.export (the dynamo exporter), quantized on the ONNX side where the recipe asks for it."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+
+from edge_runtime.golden import Arrays
+from optimize.deploy import DeployModel, run_module
+from optimize.recipes import Recipe
+
+from .exporter import Exporter, Stage
+
+OPSET = 20  # the newest one whose operators every onnxruntime back to 1.17 runs, in browsers and on phones too
+
+
+def export(model: DeployModel, recipe: Recipe, path: Path) -> Iterator[Stage]:
+    """capture -> lower (a float .onnx) -> quantize."""
+    program = _export_program(model)
+    captured = program.exported_program.module()  # type: ignore[union-attr]
+    yield Stage(kind="capture", run=lambda arrays: run_module(model, captured, arrays))
+
+    float_path = path.with_suffix(".float.onnx")
+    program.save(str(float_path), external_data=False)
+    _strip_traces(float_path)
+    onnx.checker.check_model(float_path, full_check=True)
+    yield Stage(kind="lower", run=lambda arrays: run_onnx(model, float_path, arrays))
+
+    if recipe.onnx is None:
+        float_path.replace(path)
+        return
+    recipe.onnx(float_path, path, model.calibration)
+    float_path.unlink()
+    _strip_traces(path)
+    yield Stage(kind="quantize", run=lambda arrays: run_onnx(model, path, arrays), notes=_operator_counts(path))
+
+
+def run_onnx(model: DeployModel, path: Path, arrays: Arrays) -> Arrays:
+    """Runs a `.onnx` row by row in this process, with onnxruntime's default optimisations."""
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    names = [spec.name for spec in model.outputs]
+    rows = len(next(iter(arrays.values())))
+    found = [session.run(names, {key: value[i : i + 1] for key, value in arrays.items()}) for i in range(rows)]
+    return {name: np.concatenate([answer[k] for answer in found]) for k, name in enumerate(names)}
+
+
+def _export_program(model: DeployModel) -> torch.onnx.ONNXProgram:
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # deprecations between torch and onnxscript, nothing a user can act on
+        program = torch.onnx.export(
+            model.module,
+            model.example,
+            dynamo=True,
+            optimize=True,
+            opset_version=OPSET,
+            input_names=[spec.name for spec in model.inputs],
+            output_names=[spec.name for spec in model.outputs],
+            verbose=False,
+        )
+    assert program is not None  # only the legacy exporter gives None
+    return program
+
+
+def _strip_traces(path: Path) -> None:
+    """Removes the exporter's notes on each node: source lines and folders of the machine that exported."""
+    proto = onnx.load(path)
+    for holder in (*proto.graph.node, *proto.graph.value_info, *proto.graph.input, *proto.graph.output):
+        holder.doc_string = ""
+        del holder.metadata_props[:]
+    for function in proto.functions:
+        for node in function.node:
+            del node.metadata_props[:]
+    del proto.graph.metadata_props[:]
+    onnx.save(proto, path)
+
+
+def _operator_counts(path: Path) -> dict[str, str]:
+    kinds = [node.op_type for node in onnx.load(path, load_external_data=False).graph.node]
+    return {"onnx_operators": ", ".join(f"{kind} x{kinds.count(kind)}" for kind in sorted(set(kinds)))}
+
+
+ONNX = Exporter(
+    name="onnx",
+    format="onnx",
+    suffix=".onnx",
+    summary="ONNX for onnxruntime, opset 20",
+    recipes=("fp32", "w8_dynamic", "w8a8_static"),
+    tools=("torch", "onnx", "onnxscript", "onnxruntime"),
+    export=export,
+)

@@ -1,0 +1,143 @@
+"""The whole pipeline, from a float model to a bundle that was opened and run: read `pack_bundle` from top to bottom."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from edge_runtime.bundle import Bundle
+from edge_runtime.errors import UsageError, VerificationError
+from edge_runtime.files import sha256_file, write_bytes
+from edge_runtime.golden import GoldenSet, save_golden
+from edge_runtime.manifest import FORMAT_VERSION, MANIFEST_FILE, Artifact, Golden, Manifest
+from edge_runtime.worker_process import Worker
+
+from .deploy import DeployModel
+from .exporters import Exporter
+from .recipes import Recipe
+from .verify import Chain, FloatReference, OnStage, gate_message, manifest_metric
+
+GOLDEN_FILE = "golden.npz"
+
+
+def bundle_name(model: DeployModel, exporter: Exporter, recipe: Recipe) -> str:
+    """Folder = bundle = command-line name, e.g. `digits_cnn-onnx-w8a8_static`."""
+    return f"{model.name}-{exporter.name}-{recipe.name}"
+
+
+def pack_bundle(
+    model: DeployModel,
+    exporter: Exporter,
+    recipe: Recipe,
+    out: Path,
+    *,
+    reference: FloatReference,
+    max_drop: float = 0.01,
+    allow_unverified: bool = False,
+    on_stage: OnStage = lambda result: None,
+) -> Path:
+    """Exports `model`, proves it stage by stage, and leaves a bundle folder in `out`; returns that folder.
+
+    Args:
+        max_drop: how much of the float model's metric may be lost, relative (0.01 keeps 99 %).
+        allow_unverified: deliver a bundle that missed a stage or the gate all the same, stamped `unverified`.
+    Raises:
+        UsageError: the exporter cannot carry out the recipe.
+        VerificationError: a stage or the accuracy gate was missed. Nothing is left behind.
+    """
+    if recipe.name not in exporter.recipes:
+        raise UsageError(f"{exporter.name} cannot do {recipe.name}. It does: {', '.join(exporter.recipes)}")
+    name = bundle_name(model, exporter, recipe)
+    with _staging(out, name) as folder:
+        chain = Chain(model, recipe, reference, keep_going=allow_unverified, on_stage=on_stage)
+        path = folder / f"model{exporter.suffix}"
+        for stage in exporter.export(model, recipe, path):
+            chain.check(stage)
+
+        golden = GoldenSet(
+            inputs=reference.golden_inputs,
+            outputs=reference.golden_outputs,
+            packed=chain.last_outputs,
+            targets=model.targets[reference.golden_indices],
+        )
+        save_golden(folder / GOLDEN_FILE, golden)
+        draft = _manifest(model, exporter, recipe, folder, path.name, golden, chain)
+        write_bytes(folder / MANIFEST_FILE, draft.to_bytes())
+
+        # From here on the bundle is what a device gets: opened, checked, and run where nothing of ours is loaded.
+        with Bundle.open(folder) as bundle, Worker.for_bundle(bundle.folder) as worker:
+            worker.load()
+            chain.check_reload(worker.run(golden.inputs))
+            metric = manifest_metric(model, reference, worker.run(model.validation))
+        missed = gate_message(model, metric, max_drop)
+        if missed and not allow_unverified:
+            raise VerificationError(f"{name}: {missed}. Nothing was written; --max-drop or --allow-unverified override")
+
+        final = replace(
+            draft,
+            status="unverified" if missed or not chain.passed else "verified",
+            metrics=(metric,),
+            stages=tuple(chain.results),
+        )
+        write_bytes(folder / MANIFEST_FILE, final.to_bytes())
+        Bundle.open(folder).close()
+    return out / name
+
+
+def _manifest(
+    model: DeployModel, exporter: Exporter, recipe: Recipe, folder: Path, file: str, golden: GoldenSet, chain: Chain
+) -> Manifest:
+    path, golden_path = folder / file, folder / GOLDEN_FILE
+    return Manifest(
+        format_version=FORMAT_VERSION,
+        name=bundle_name(model, exporter, recipe),
+        model=model.name,
+        task=model.task,
+        recipe=recipe.name,
+        exporter=exporter.name,
+        status="unverified",
+        artifact=Artifact(file=file, format=exporter.format, bytes=path.stat().st_size, sha256=sha256_file(path)),
+        golden=Golden(
+            file=GOLDEN_FILE,
+            bytes=golden_path.stat().st_size,
+            sha256=sha256_file(golden_path),
+            samples=golden.samples,
+            sqnr_floor_db=recipe.sqnr_floor_db,
+            agreement_floor=recipe.agreement_floor,
+        ),
+        inputs=model.inputs,
+        outputs=model.outputs,
+        preprocessing=model.preprocessing,
+        labels=model.labels,
+        metrics=(),
+        stages=(),
+        tools={package: importlib.metadata.version(package) for package in (*exporter.tools, "numpy", "edgekit")}
+        | {"python": platform.python_version()},
+        provenance={"weights_sha256": model.weights_sha256, "data": model.origin} | chain.notes,
+    )
+
+
+@contextmanager
+def _staging(out: Path, name: str) -> Iterator[Path]:
+    """A hidden folder beside the target: renamed to `out/name` on success, removed on anything else, Ctrl-C too."""
+    out.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(dir=out, prefix=f".{name}."))
+    target = out / name
+    try:
+        yield staging
+        staging.chmod(0o755)
+        if target.exists():
+            aside = staging.with_suffix(".old")
+            target.rename(aside)
+            staging.rename(target)
+            shutil.rmtree(aside)
+        else:
+            staging.rename(target)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)

@@ -1,0 +1,24 @@
+"""`edgekit quickstart`: the whole way once, on data that ships with scikit-learn. Trains, packs, proves, measures."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from edge_runtime.terminal import out as console
+from train.commands import train_model
+
+from .commands import Options, optimize_model
+
+MODEL = "digits_cnn"
+
+
+def quickstart(*, out: Path, runs: Path) -> bool:
+    """Returns whether every bundle was verified."""
+    start = time.monotonic()
+    console.print(f"[bold]1/2[/bold] Training {MODEL} on the UCI handwritten digits")
+    train_model(MODEL, out=runs)
+    console.print("[bold]2/2[/bold] Bundles: exported, quantized, verified stage by stage, measured against each other")
+    passed = optimize_model(MODEL, weights=None, runs=runs, options=Options(out=out), as_json=False)
+    console.print(f"[dim]{time.monotonic() - start:.0f} s in all[/dim]")
+    return passed

@@ -1,0 +1,16 @@
+"""Recipes: what is done to the weights. The name decodes: w8a8_static = 8-bit weights and activations, calibrated.
+
+A recipe is data plus one function for each toolchain that can carry it out: `pt2e` on a captured torch module, `onnx`
+on an ONNX file. It knows nothing about files' formats beyond that, nor about bundles.
+"""
+
+from . import fp32, w8_dynamic, w8a8_static
+from .recipe import Recipe
+
+RECIPES: dict[str, Recipe] = {
+    "fp32": fp32.RECIPE,
+    "w8_dynamic": w8_dynamic.RECIPE,
+    "w8a8_static": w8a8_static.RECIPE,
+}
+
+__all__ = ["RECIPES", "Recipe"]

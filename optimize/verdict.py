@@ -1,0 +1,71 @@
+"""The verdict on a measurement: which bundle won, what it kept and gained, what did not pay. Measures nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edge_runtime.measurement import Measurement
+from edge_runtime.table import Row, bytes_text, ms_text, ratio_text
+
+FLOAT_RECIPES = ("", "fp32", "fp16")
+
+
+def won(measured: Measurement, bundles: Path) -> list[str]:
+    """The last lines: what the best verified bundle kept and gained, and what to type next."""
+    best = best_row(measured)
+    if best is None:
+        return ["[red]No bundle was verified and measured.[/red] The lines above say why"]
+    kept, smaller, faster = headline(best)
+    return [
+        f"[bold green]{best.name}[/bold green]: [bold]{kept}[/bold] of the float accuracy kept, "
+        f"[bold]{smaller}[/bold] smaller, [bold]{faster}[/bold] {interval(best)} faster than {measured.baseline}",
+        f"Next: [bold]edgekit demo --bundles {bundles}[/bold]",
+    ]
+
+
+def best_row(measured: Measurement) -> Row | None:
+    """The verified bundle with the largest product of × smaller and × faster, both above 1 if any has both."""
+    rows = [r for r in measured.rows if r.status == "verified" and r.times_faster and r.times_smaller and r.metric]
+    both = [r for r in rows if r.times_faster > 1 and r.times_smaller > 1]  # type: ignore[operator]
+    return max(both or rows, key=lambda r: r.times_faster * r.times_smaller, default=None)  # type: ignore[operator]
+
+
+def headline(row: Row) -> tuple[str, str, str]:
+    """The three numbers as text: share of the float accuracy kept, × smaller, × faster; a dash where not measured."""
+    metric = row.metric
+    kept = f"{metric.value / metric.float_value:.1%}" if metric and metric.float_value else "–"
+    return kept, _times(row.times_smaller), _times(row.times_faster)
+
+
+def interval(row: Row) -> str:
+    """The 95 % interval of × faster, as every table writes it."""
+    return f"[{ratio_text(row.times_faster_low)}, {ratio_text(row.times_faster_high)}]"
+
+
+def quantized(row: Row) -> bool:
+    """Whether the recipe is one that changes weights or activations to integers."""
+    return row.recipe not in FLOAT_RECIPES
+
+
+def slower_than_float(measured: Measurement) -> list[str]:
+    """One sentence for each quantized bundle that is slower than float in the same format, by more than the noise."""
+    floats = {r.exporter: r for r in measured.rows if r.recipe == "fp32" and r.p50_ms}
+    sentences = []
+    for row in (r for r in measured.rows if quantized(r) and r.p50_ms):
+        float_row = floats.get(row.exporter)
+        if float_row is None or float_row.p50_ms is None or row.p50_ms is None:
+            continue
+        if (row.times_faster_high or 0) >= (float_row.times_faster_low or 0):
+            continue  # their intervals overlap, or it is faster: nothing to warn of
+        size = ""
+        if row.model_bytes and float_row.model_bytes:
+            size = f"; its file has {bytes_text(row.model_bytes)} against {bytes_text(float_row.model_bytes)}"
+        sentences.append(
+            f"{row.exporter} {row.recipe} is {ratio_text(row.p50_ms / float_row.p50_ms)}× slower than {row.exporter} fp32 "
+            f"on this machine ({ms_text(row.p50_ms)} against {ms_text(float_row.p50_ms)}){size}."
+        )
+    return sentences
+
+
+def _times(ratio: float | None) -> str:
+    return f"{ratio_text(ratio)}×" if ratio else "–"

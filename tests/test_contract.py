@@ -1,0 +1,58 @@
+"""The contract of every model × exporter × recipe: verified on real samples, its accuracy kept."""
+
+import pytest
+
+from edge_runtime.bundle import Bundle
+from edge_runtime.replay import replay
+from optimize.deploy import deploy_book_model
+from optimize.exporters import EXPORTERS
+from optimize.pack import pack_bundle
+from optimize.recipes import RECIPES
+from optimize.verify import FloatReference
+
+PAIRS = [(e, r) for e in EXPORTERS.values() for r in RECIPES.values() if r.name in e.recipes]
+
+
+@pytest.fixture(scope="module")
+def birds(data_root, tmp_path_factory):
+    """The book's own published weights on its real data, packed every way; one export serves all checks below."""
+    from train.registry import book_model
+
+    weights = data_root / "book" / "p1ch6" / "birds_vs_airplanes.pt"
+    if not weights.exists() or not (data_root / "cifar-10-batches-py").exists():
+        pytest.skip(f"CIFAR-10 and {weights.name} are not in {data_root}")
+    model = deploy_book_model(book_model("birds_cnn"), weights)
+    return model, FloatReference.of(model), tmp_path_factory.mktemp("birds")
+
+
+def test_the_published_weights_give_the_published_accuracy(birds):
+    assert birds[1].metric.value == pytest.approx(0.8915, abs=1e-9)
+    assert birds[1].metric.samples == 2000
+
+
+@pytest.mark.parametrize(("exporter", "recipe"), PAIRS, ids=lambda value: value.name)
+def test_birds_cnn(birds, exporter, recipe):
+    model, reference, out = birds
+    stages = []
+    folder = pack_bundle(model, exporter, recipe, out, reference=reference, on_stage=stages.append)
+    check(folder, stages, recipe)
+
+
+@pytest.mark.parametrize(("exporter", "recipe"), PAIRS, ids=lambda value: value.name)
+def test_digits_cnn(quickstart, exporter, recipe):
+    folder = quickstart.bundle(f"{exporter.name}-{recipe.name}")
+    check(folder, Bundle.open(folder).manifest.stages, recipe)
+    assert replay(folder).passed
+
+
+def check(folder, stages, recipe):
+    manifest = Bundle.open(folder).manifest
+    metric = manifest.metrics[0]
+    assert manifest.status == "verified"
+    names = [stage.stage for stage in stages]
+    assert (names[0], names[-1]) == ("capture", "reload")
+    assert ("quantize" in names) == recipe.quantized
+    assert all(s.passed for s in stages)
+    assert metric.value >= 0.99 * metric.float_value
+    assert metric.agreement >= (0.97 if recipe.quantized else 1.0)
+    assert stages[-1].sqnr_db >= recipe.sqnr_floor_db

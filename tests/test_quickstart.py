@@ -1,0 +1,63 @@
+"""The README's first command, as a newcomer types it: what it leaves behind and what its last lines say."""
+
+import json
+import re
+
+from edge_runtime.bundle import Bundle, find_bundles
+
+SEVEN = {
+    "torchscript_traced-fp32",
+    "torchscript_scripted-fp32",
+    "onnx-fp32",
+    "onnx-w8_dynamic",
+    "onnx-w8a8_static",
+    "executorch_xnnpack-fp32",
+    "executorch_xnnpack-w8a8_static",
+}
+
+
+def test_it_succeeds_and_leaves_seven_verified_bundles(quickstart):
+    assert quickstart.returncode == 0, quickstart.stdout + quickstart.stderr
+    manifests = [Bundle.open(path).manifest for path in find_bundles(quickstart.bundles)]
+    assert {m.name.removeprefix("digits_cnn-") for m in manifests} == SEVEN
+    assert {m.status for m in manifests} == {"verified"}
+
+
+def test_every_bundle_keeps_98_percent_accuracy_on_359_digits(quickstart):
+    metrics = [Bundle.open(path).manifest.metrics[0] for path in find_bundles(quickstart.bundles)]
+    assert {m.samples for m in metrics} == {359}
+    assert min(m.value for m in metrics) >= 0.98
+    assert all(m.low < m.value <= m.high for m in metrics)
+
+
+def test_int8_files_are_less_than_half_of_float(quickstart):
+    def size(name):
+        return Bundle.open(quickstart.bundle(name)).manifest.artifact.bytes
+
+    assert size("onnx-w8a8_static") < 0.5 * size("onnx-fp32")
+    assert size("executorch_xnnpack-w8a8_static") < 0.5 * size("executorch_xnnpack-fp32")
+
+
+def test_the_table_has_a_row_for_each_and_for_the_float_model(quickstart):
+    rows = json.loads((quickstart.runs / "digits_cnn" / "results.json").read_text())["rows"]
+    assert {row["name"].removeprefix("digits_cnn-") for row in rows} == SEVEN | {"PyTorch eager"}
+    for name in SEVEN:
+        assert re.search(rf"^ *{name} .*%.*359.*(µs|ms).*MB.*(yes|NO)", quickstart.stdout, re.MULTILINE), name
+    assert all(row["p50_ms"] <= row["p90_ms"] <= row["p99_ms"] and row["samples"] >= 300 for row in rows)
+
+
+def test_the_last_lines_say_three_numbers_and_the_next_command(quickstart):
+    numbers = r"[\d.]+% of the float accuracy kept, [\d.]+× smaller, [\d.]+× \[[\d.]+, [\d.]+\] faster"
+    assert re.search(numbers, quickstart.stdout)
+    assert f"Next: edgekit demo --bundles {quickstart.bundles}" in quickstart.stdout
+
+
+def test_the_report_lies_beside_the_run(quickstart):
+    report = (quickstart.runs / "digits_cnn" / "report.html").read_text()
+    assert all(name in report for name in SEVEN)
+    assert report.count("<svg") >= 3
+
+
+def test_nothing_half_written_is_left(quickstart):
+    left = [path.name for path in quickstart.bundles.iterdir()]
+    assert [name for name in left if name.startswith(".")] == []
