@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 from .errors import BundleError
 from .files import write_atomically
-from .manifest import _SAFE_NAME, MANIFEST_FILE
+from .manifest import MANIFEST_FILE, SAFE_NAME
 
 MAX_MEMBERS = 64
 MAX_ARCHIVE_BYTES = (4 << 30) - 2  # 0xFFFFFFFF in a 32-bit field announces ZIP64, which no bundle needs
@@ -160,7 +160,7 @@ def _parse_directory(directory: bytes, count: int, path: Path) -> Iterator[_Memb
         flags, method, crc, size, name_length, attributes, offset = (fields[i] for i in (3, 4, 7, 9, 10, 15, 16))
         raw = directory[at + _CENTRAL.size : at + _CENTRAL.size + name_length]
         name = raw.decode("ascii", "backslashreplace")
-        if not _SAFE_NAME.fullmatch(name):
+        if not SAFE_NAME.fullmatch(name):
             raise _refused(path, f"the member name {name[:80]!r} is not a plain file name")
         if flags & 1:
             raise _refused(path, f"{name} is encrypted")
@@ -200,7 +200,7 @@ def _ordered(names: Iterable[str]) -> list[str]:
 def _names_problem(names: list[str], in_archive: list[str]) -> str:
     """What is wrong with a bundle's member names, "" if nothing. `in_archive`: the order they lie or will lie in."""
     for name in names:
-        if not _SAFE_NAME.fullmatch(name):
+        if not SAFE_NAME.fullmatch(name):
             return f"{name[:80]!r} is not a plain file name"
     if len({name.lower() for name in names}) < len(names):
         return "two of its members have the same name"

@@ -19,7 +19,7 @@ FORMAT_VERSION = 1
 MANIFEST_FILE = "manifest.json"
 MAX_MANIFEST_BYTES = 4 << 20  # labels of a 20,000-class model fit twenty times over
 
-_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _DTYPES = ("uint8", "int8", "int32", "int64", "float16", "float32")
 
@@ -71,7 +71,9 @@ class Golden:
 
 @dataclass(frozen=True, kw_only=True)
 class ImagePreprocessing:
-    """How a picture becomes the input tensor (1, height, width, channels) uint8.
+    """How a picture becomes the input tensor (1, height, width, channels) uint8; `preprocess.py` carries it out.
+
+    The picture is turned upright (EXIF), made 8 bits deep, and what is transparent is laid over white.
 
     Only decoding and resizing are left to the device. `in_graph` describes, for the reader, what the model file itself
     does with the raw pixels afterwards. `resize`: "stretch" scales both sides; "resize_crop" scales the shorter side to
@@ -91,6 +93,8 @@ class ImagePreprocessing:
     def __post_init__(self) -> None:
         if not (0 < self.height <= 8192 and 0 < self.width <= 8192 and 0 < self.resize_to <= 8192):
             raise ValueError(f"preprocessing to {self.height} x {self.width} pixels is out of range (1 to 8192)")
+        if self.resize == "resize_crop" and self.resize_to < max(self.height, self.width):
+            raise ValueError(f"resize_to {self.resize_to} is too small to cut {self.height} x {self.width} out of")
 
     @property
     def channels(self) -> int:
@@ -147,7 +151,7 @@ class Manifest:
     provenance: dict[str, str]
 
     def __post_init__(self) -> None:
-        if not _SAFE_NAME.fullmatch(self.name):
+        if not SAFE_NAME.fullmatch(self.name):
             raise ValueError(f"the bundle name {self.name!r} is not a plain file name")
         if self.artifact.file == self.golden.file or MANIFEST_FILE in (self.artifact.file, self.golden.file):
             raise ValueError("the model file, golden file and manifest must be three files")
@@ -162,7 +166,7 @@ class Manifest:
 
 def check_file_entry(file: str, size: int, sha256: str) -> None:
     """Raises ValueError unless `file` is a plain name that cannot leave the bundle and size and hash are possible."""
-    if not _SAFE_NAME.fullmatch(file):
+    if not SAFE_NAME.fullmatch(file):
         raise ValueError(f"{file!r} is not a plain file name; a bundle's files lie beside its manifest")
     if size < 0:
         raise ValueError(f"{file} has a negative size")

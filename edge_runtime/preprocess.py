@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from .errors import BundleError, InputError
+from .errors import InputError
 from .manifest import ImagePreprocessing
 from .pictures import open_picture, plain_picture
 
@@ -42,7 +42,6 @@ def load_image(source: str | Path | bytes, contract: ImagePreprocessing, *, inve
     Raises:
         InputError: no such file, not a readable picture, damaged or cut short, or beyond 64 MiB, 100 megapixels or
             65,535 pixels on a side; the last two are known from the header, before anything is decoded.
-        BundleError: see `image_to_array`.
     """
     where = "the picture" if isinstance(source, bytes) else str(source)
     return _to_array(plain_picture(open_picture(source), where), contract, invert)
@@ -53,7 +52,6 @@ def image_to_array(image: Image.Image, contract: ImagePreprocessing, *, invert: 
 
     Raises:
         InputError: as `load_image`.
-        BundleError: the contract asks to cut more out of a picture than "resize_crop" leaves of it.
     """
     return _to_array(plain_picture(image), contract, invert)
 
@@ -86,14 +84,10 @@ def _resized(image: Image.Image, contract: ImagePreprocessing) -> Image.Image:
 def _centre(size: tuple[int, int], contract: ImagePreprocessing) -> tuple[float, float, float, float]:
     """The part (left, top, right, bottom) of a `size` picture that scaling, then cutting the centre, leaves.
 
-    Resizing just this part gives the same pixels, and a strip of 1 × 60,000 pixels is never scaled up as a whole.
-    The roundings, down for the longer side and to even for the margins, are torchvision's.
+    Only this part is resized, so that a strip of 1 × 60,000 pixels is never scaled up as a whole. The roundings, down
+    for the longer side and to even for the margins, are torchvision's; the pixels then differ from its Resize and
+    CenterCrop by at most one level ("nearest": by the neighbour where two pixels are equally near).
     """
-    if contract.resize_to < max(contract.width, contract.height):
-        raise BundleError(
-            f"the bundle's preprocessing cuts {contract.width} × {contract.height} out of a picture whose shorter "
-            f"side is {contract.resize_to} pixels. Pack it again with a larger resize_to"
-        )
     short = min(size)
     edges = []
     for side, cut in zip(size, (contract.width, contract.height), strict=True):

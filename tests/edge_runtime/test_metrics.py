@@ -81,7 +81,8 @@ def test_sqnr_of_8_bit_rounding_is_about_6_db_a_bit():
 @given(FLOATS, FLOATS)
 def test_distances_are_finite_and_zero_only_for_equals(reference, found):
     values = sqnr_db(reference, found), max_abs(reference, found), relative_error(reference, found)
-    assert np.isfinite(values).all() and -200 <= values[0] <= 200
+    assert np.isfinite(values).all()
+    assert -200 <= values[0] <= 200
     assert (values[1] == 0) == np.array_equal(reference, found)
 
 
