@@ -16,23 +16,30 @@ from torch import nn
 from edge_runtime.files import sha256_file
 from edge_runtime.golden import Arrays
 from edge_runtime.manifest import ImagePreprocessing, TensorSpec
+from train.book_model import BookModel, input_module
 from train.checkpoint import load_weights
 from train.dataset import Split
-from train.registry import BookModel, input_module
 
 GOLDEN_SAMPLES = 32
 
 
 class Deployable(nn.Module):
-    """input module -> model -> softmax, as one module: (N, H, W, C) uint8 in, (N, classes) float32 out."""
+    """input module -> model -> head, as one module: raw input (N, …) in, answers (N, …) float32 out."""
 
-    def __init__(self, inputs: nn.Module, model: nn.Module):
+    def __init__(self, inputs: nn.Module, model: nn.Module, head: nn.Module):
         super().__init__()
         self.inputs = inputs
         self.model = model
+        self.head = head
 
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        return torch.softmax(self.model(self.inputs(image)), dim=-1)
+    def forward(self, raw: torch.Tensor) -> torch.Tensor:
+        return self.head(self.model(self.inputs(raw)))
+
+
+# By task: the name of the output, and what turns the model's outputs into answers inside the exported graph.
+HEADS: dict[str, tuple[str, nn.Module]] = {
+    "classification": ("probabilities", nn.Softmax(dim=-1)),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,11 +94,14 @@ def load_book_module(book: BookModel, weights: Path) -> LoadedModule:
     """
     model = book.build()
     load_weights(model, weights)
-    module = Deployable(input_module(book), model).eval().requires_grad_(False)
+    output, head = HEADS[book.task]
+    module = Deployable(input_module(book), model, head).eval().requires_grad_(False)
+    taken = input_spec(book)
+    with torch.inference_mode():
+        given = module(torch.zeros(taken.shape, dtype=getattr(torch, taken.dtype)))
+    shape = tuple(given.shape)
     return LoadedModule(
-        module=module,
-        inputs=(input_spec(book),),
-        outputs=(TensorSpec(name="probabilities", dtype="float32", shape=(1, len(book.labels))),),
+        module=module, inputs=(taken,), outputs=(TensorSpec(name=output, dtype="float32", shape=shape),)
     )
 
 

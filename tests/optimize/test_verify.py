@@ -32,7 +32,7 @@ def model() -> DeployModel:
     return DeployModel(
         name="quarters",
         task="classification",
-        module=Deployable(PixelNormalize((0.5,), (0.25,)), net).eval().requires_grad_(False),
+        module=Deployable(PixelNormalize((0.5,), (0.25,)), net, nn.Softmax(-1)).eval().requires_grad_(False),
         inputs=(TensorSpec(name="image", dtype="uint8", shape=(1, 4, 4, 1)),),
         outputs=(TensorSpec(name="probabilities", dtype="float32", shape=(1, 4)),),
         preprocessing=None,
@@ -91,7 +91,9 @@ def test_a_missed_accuracy_gate_is_refused(model, reference, tmp_path):
     with torch.no_grad():
         biased[2].weight.copy_(8 * torch.eye(4))
         biased[2].bias.copy_(torch.tensor([-3.0, 0, 0, 0]))  # forgets the first class more often than not
-    worse = replace(model, module=Deployable(PixelNormalize((0.5,), (0.25,)), biased).eval().requires_grad_(False))
+    worse = replace(
+        model, module=Deployable(PixelNormalize((0.5,), (0.25,)), biased, nn.Softmax(-1)).eval().requires_grad_(False)
+    )
     lenient = replace(FP32, sqnr_floor_db=-200.0, agreement_floor=0.0)
     # Exports the worse model and lets no stage be compared, so that only the gate can see it.
     unseen = replace(ONNX, export=lambda m, r, p: iter(list(ONNX.export(worse, r, p))[:0]))

@@ -1,0 +1,1 @@
+"""Reproduces the book's models: data, models, one training loop, checkpoints. Knows nothing about exporting them."""

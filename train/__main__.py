@@ -1,0 +1,57 @@
+"""`python -m train MODEL`: training from a source checkout, on a machine that has torch but not edgekit installed.
+
+The same as `edgekit train`; heavy imports come last, so that `--help` and Ctrl-C are answered at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from edge_runtime.errors import EdgekitError
+
+
+def main() -> int:
+    """Trains what the command line names; returns the exit status. Expected failures are a message, no traceback."""
+    parser = argparse.ArgumentParser(prog="python -m train", description="Train a model of the book.")
+    parser.add_argument("model", help="a model of train/registry.py")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="where runs are kept (default: runs)")
+    parser.add_argument("--epochs", type=int, help="instead of the model's own setting")
+    parser.add_argument("--seed", type=int, help="instead of the model's own setting")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
+    parser.add_argument("--precision", default="32-true", help="32-true or bf16-mixed (default: 32-true)")
+    parser.add_argument("--resume", action="store_true", help="go on from the last finished epoch")
+    parser.add_argument("--json", action="store_true", help="print the run's record as JSON")
+    options = parser.parse_args()
+    try:
+        from train.commands import train_model
+
+        train_model(
+            options.model,
+            out=options.runs,
+            epochs=options.epochs,
+            seed=options.seed,
+            device=options.device,
+            precision=options.precision,
+            resume=options.resume,
+            json=options.json,
+            program="python -m train",
+        )
+    except EdgekitError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_status
+    except ModuleNotFoundError as error:
+        print(
+            f"error: training needs {error.name}, which is not installed. Run: pip install -e '.[train]'",
+            file=sys.stderr,
+        )
+        return 1
+    except KeyboardInterrupt:
+        print("error: interrupted before training began", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

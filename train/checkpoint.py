@@ -1,0 +1,183 @@
+"""What a finished training run leaves behind: `weights.safetensors`, and `run.json` that vouches for them.
+
+run.json is written last and holds the hash of the weights; either file is written whole or not at all. Weight files of
+others are read without unpickling anything but tensors. Nothing here trains; an unfinished run is `resume.py`'s matter.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as safetensors_load
+from safetensors.torch import save as safetensors_save
+from torch import Tensor, nn
+
+from edge_runtime.decode import DecodeError, canonical_json, decode, parse_json, to_plain
+from edge_runtime.errors import EdgekitError, MissingData, UsageError
+from edge_runtime.files import sha256_file, write_bytes
+from train.book_model import FitConfig
+
+WEIGHTS_FILE, RUN_FILE = "weights.safetensors", "run.json"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochRecord:
+    """One epoch, counted from 1. `loss`: mean over the training batches; `validation`: the task's metric after it."""
+
+    epoch: int
+    loss: float
+    validation: dict[str, float]
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """`run.json`: how a finished run came about. `value` is the metric on all of validation after the last epoch.
+
+    `low` and `high` are its 95 % interval, `wall_s` is the training time of all epochs, interrupted ones left out.
+    """
+
+    format_version: int
+    model: str
+    task: str
+    config: FitConfig
+    precision: str
+    metric: str
+    value: float
+    low: float
+    high: float
+    train_samples: int
+    validation_samples: int
+    parameters: int
+    curve: tuple[EpochRecord, ...]
+    wall_s: float
+    data: str
+    data_sha256: str
+    device: str
+    machine: dict[str, str]
+    versions: dict[str, str]
+    commit: str | None
+    weights_file: str
+    weights_sha256: str
+
+
+def save_weights(module: nn.Module, path: Path) -> None:
+    """Writes the state dict as safetensors, on the CPU, each tensor on its own even where the module shares it."""
+    tensors = {key: value.detach().to("cpu", copy=True).contiguous() for key, value in module.state_dict().items()}
+    write_file(path, safetensors_save(tensors, metadata={"format": "pt"}))
+
+
+def load_weights(module: nn.Module, path: Path) -> None:
+    """Fills `module`, in place, from a .safetensors file or a bare state dict in .pt or .pth; every key must fit.
+
+    Raises:
+        MissingData: no such file.
+        UsageError: the weights are of another model; names the keys or shapes that differ.
+        EdgekitError: the file is damaged or holds something else than a state dict.
+    """
+    found = read_tensors(path)
+    wanted = module.state_dict()
+    missing, extra = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
+    wrong = [
+        f"{key} is {tuple(found[key].shape)}, not {tuple(wanted[key].shape)}"
+        for key in wanted
+        if key in found and found[key].shape != wanted[key].shape
+    ]
+    if missing or extra or wrong:
+        parts = [("missing: ", missing), ("not in the model: ", extra), ("wrong shape: ", wrong)]
+        detail = "; ".join(title + _some(items) for title, items in parts if items)
+        raise UsageError(f"{path} holds the weights of another model than {type(module).__name__}. {detail}")
+    module.load_state_dict(found, strict=True)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a .safetensors file or of a bare state dict, on the CPU; raises like `load_weights`."""
+    if not path.is_file():
+        raise MissingData(f"there are no weights at {path}. Train the model first, or give the path of a weight file")
+    if path.suffix == ".safetensors":
+        try:
+            return safetensors_load(_read(path))
+        except SafetensorError as error:
+            raise EdgekitError(f"{path} is damaged or no safetensors file ({error}). Fetch or train it again") from None
+    if path.suffix not in (".pt", ".pth"):
+        raise UsageError(f"{path} is no weight file: expected .safetensors, .pt or .pth")
+    state = torch_load(path)
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        inside = f"keys {_some([str(key) for key in state])}" if isinstance(state, Mapping) else type(state).__name__
+        raise EdgekitError(f"{path} is not a bare state dict of tensors; it holds {inside}. Save model.state_dict()")
+    return dict(state)
+
+
+def write_run(folder: Path, record: RunRecord) -> None:
+    """Writes run.json; call it last, when the weights that it vouches for are there."""
+    write_file(folder / RUN_FILE, canonical_json(to_plain(record)))
+
+
+def read_run(folder: Path) -> RunRecord:
+    """The finished run in `folder`, after checking that its weights are the ones it was written for.
+
+    Raises:
+        MissingData: there is no finished run.
+        EdgekitError: run.json is damaged, or the weights are not the run's.
+    """
+    path = folder / RUN_FILE
+    if not path.is_file():
+        raise MissingData(f"there is no finished run in {folder}: {RUN_FILE} is missing")
+    try:
+        record = decode(RunRecord, parse_json(_read(path)), RUN_FILE)
+    except DecodeError as error:
+        raise EdgekitError(f"{path} is damaged: {error}. Train again, or remove it") from None
+    weights = folder / WEIGHTS_FILE
+    if not weights.is_file() or sha256_file(weights) != record.weights_sha256:
+        raise EdgekitError(f"{weights} is not what {path} was written for. Train again, or put the right file back")
+    return record
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Writes whole or not at all; a full disk or a folder that cannot be written is an `EdgekitError`."""
+    try:
+        write_bytes(path, content)
+    except OSError as error:
+        raise unwritable(path, error) from None
+
+
+def torch_load(path: Path) -> Any:
+    """What a .pt or .pth holds, on the CPU; raises `EdgekitError` when it is damaged or is more than plain tensors."""
+    raw = _read(path)
+    try:
+        if raw[:2] == b"PK" and zipfile.ZipFile(io.BytesIO(raw)).testzip() is not None:
+            raise zipfile.BadZipFile  # torch writes checksums but does not look at them when it reads
+        # weights_only: a pickle can run code, and weight files come from other people's machines.
+        return torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
+    except (
+        Exception
+    ):  # torch has no one error for a damaged file: UnpicklingError, EOFError, RuntimeError, OSError, ...
+        raise EdgekitError(
+            f"{path} is damaged, or holds more than tensors and numbers (which is refused, since it could run code). "
+            "Fetch it again, or train again without --resume"
+        ) from None
+
+
+def unwritable(path: Path, error: Exception) -> EdgekitError:
+    """The error for a file that a full disk or a forbidden folder kept from being written."""
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).split("\n")[0]
+    return EdgekitError(f"could not write {path}: {reason}. What was there before is unchanged")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise EdgekitError(f"cannot read {path}: {error.strerror}") from None
+
+
+def _some(items: list[str]) -> str:
+    return ", ".join(items[:4]) + (f" and {len(items) - 4} more" if len(items) > 4 else "")

@@ -1,0 +1,127 @@
+"""What an unfinished run leaves behind: `resume.pt`, all that the next epoch depends on.
+
+One file, replaced whole after each epoch, so that whatever ends the process leaves the last finished epoch. It holds
+tensors, numbers and texts only, and is read without unpickling anything else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from edge_runtime.decode import DecodeError, decode, to_plain
+from edge_runtime.errors import EdgekitError, Interrupted, UsageError
+from edge_runtime.files import write_atomically
+from train.checkpoint import EpochRecord, torch_load, unwritable
+
+RESUME_FILE = "resume.pt"
+_FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResumeState:
+    """A run after its last finished epoch. `identity`: the settings and data that the weights follow from."""
+
+    run_id: str
+    identity: dict[str, Any]
+    curve: tuple[EpochRecord, ...]
+    model: dict[str, Tensor]
+    optimizer: dict[str, Any]
+
+    @property
+    def epoch(self) -> int:
+        return len(self.curve)
+
+
+def write_state(folder: Path, state: ResumeState) -> None:
+    """Replaces the resume state, whole; raises `EdgekitError` when the disk does not take it."""
+    content = {
+        "format_version": _FORMAT_VERSION,
+        "run_id": state.run_id,
+        "identity": state.identity,
+        "curve": to_plain(state.curve),
+        "model": state.model,
+        "optimizer": state.optimizer,
+    }
+    try:
+        with write_atomically(folder / RESUME_FILE) as part:
+            torch.save(content, part)
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+        raise unwritable(folder / RESUME_FILE, error) from None
+
+
+def read_state(folder: Path) -> ResumeState | None:
+    """The resume state in `folder`, None where there is none; raises `EdgekitError` when the file is damaged."""
+    path = folder / RESUME_FILE
+    if not path.is_file():
+        return None
+    content = torch_load(path)
+    try:
+        if content["format_version"] != _FORMAT_VERSION:
+            raise EdgekitError(
+                f"{path} has format {content['format_version']}, this edgekit reads {_FORMAT_VERSION}. "
+                "Resume with the version that wrote it, or train anew without --resume"
+            )
+        return ResumeState(
+            run_id=content["run_id"],
+            identity=content["identity"],
+            curve=tuple(decode(EpochRecord, item, RESUME_FILE) for item in content["curve"]),
+            model=content["model"],
+            optimizer=content["optimizer"],
+        )
+    except (KeyError, TypeError, DecodeError):
+        raise EdgekitError(f"{path} is no resume state of edgekit. Remove it and train without --resume") from None
+
+
+def state_to_resume(folder: Path, command: str) -> ResumeState:
+    """The state to go on from; raises `UsageError` where there is none."""
+    state = read_state(folder)
+    if state is None:
+        start = f" Start the run without it:\n  {command}" if command else ""
+        raise UsageError(f"there is nothing to resume: {folder / RESUME_FILE} does not exist.{start}")
+    return state
+
+
+def check_same_run(state: ResumeState, identity: Mapping[str, Any], folder: Path) -> None:
+    """Raises `UsageError` unless going on with `identity` gives what one uninterrupted run would; more epochs do."""
+    was = state.identity
+    if was.get("model") != identity["model"]:
+        raise UsageError(f"{folder} holds a run of {was.get('model')}, not of {identity['model']}. Give another folder")
+    if was.get("data") != identity["data"]:
+        raise UsageError(f"the data are not those that the run in {folder} began with. Train anew without --resume")
+    asked, planned = identity["epochs"], was.get("epochs", 0)
+    if asked < planned:
+        raise UsageError(
+            f"the run in {folder} is at epoch {state.epoch} of {planned}, and {asked} epochs were asked for. "
+            f"Add --epochs {planned}, or train anew without --resume"
+        )
+    differ = [key for key in identity if key != "epochs" and was.get(key) != identity[key]]
+    if differ:
+        there, here = (", ".join(f"{key} {side.get(key)}" for key in differ) for side in (was, identity))
+        raise UsageError(
+            f"the run in {folder} was started with {there}, and {here} was asked for. "
+            "Give the same settings, or train anew without --resume"
+        )
+
+
+@contextmanager
+def keeping_last_epoch(folder: Path, run_id: str, *, epochs: int, command: str) -> Iterator[None]:
+    """Turns Ctrl-C into `Interrupted`, which says what of this run is on disk and how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        # Asked of the disk and not of a variable: Ctrl-C may have come right after the file was replaced.
+        kept = read_state(folder)
+        if kept is None or kept.run_id != run_id:
+            again = f" Start again:\n  {command}" if command else ""
+            raise Interrupted(f"interrupted before the first epoch was finished; nothing was kept.{again}") from None
+        go_on = f"Go on from there:\n  {command} --resume" if command else "Go on from there with resume=True"
+        raise Interrupted(
+            f"interrupted: epoch {kept.epoch} of {epochs} is kept in {folder / RESUME_FILE}. {go_on}"
+        ) from None
