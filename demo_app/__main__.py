@@ -1,0 +1,28 @@
+"""`python -m demo_app BUNDLES`: the demo without the `edgekit` command, where only runtime and demo are installed."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from edge_runtime.errors import EdgekitError
+
+from .launch import launch
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m demo_app", description="Compare two bundles in the browser.")
+    parser.add_argument("bundles", type=Path, nargs="?", default=Path("bundles"), help="the folder of bundles to show")
+    parser.add_argument("--port", type=int, help="default: a free one")
+    parser.add_argument("--no-browser", action="store_true", help="only print the address")
+    arguments = parser.parse_args()
+    try:
+        launch(arguments.bundles, port=arguments.port, open_browser=not arguments.no_browser)
+    except EdgekitError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_status)
+
+
+if __name__ == "__main__":
+    main()

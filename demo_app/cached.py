@@ -1,0 +1,59 @@
+"""What visitors share and reruns keep: opened bundles, running workers, their answers to golden samples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+
+from edge_runtime.bundle import Bundle
+from edge_runtime.golden import Arrays, GoldenSet
+
+from .compare import renamed
+from .runner import Runner
+from .shelf import Signature
+
+MOST_WORKERS = 8  # each holds one model in memory
+
+
+@st.cache_resource(show_spinner=False, max_entries=256, on_release=Bundle.close)
+def open_bundle(path: Path, signature: Signature) -> Bundle:
+    """A checked bundle; `signature` is there so that a bundle packed anew is opened anew."""
+    return Bundle.open(path)
+
+
+def runner(bundle: Bundle) -> Runner:
+    """The bundle's running worker, started where there is none."""
+    return _runner(str(bundle.source), bundle.manifest.artifact.sha256, bundle.folder)
+
+
+@st.cache_resource(
+    show_spinner="Starting the model …",
+    max_entries=MOST_WORKERS,
+    validate=lambda found: found.alive,  # one that crashed is replaced
+    on_release=Runner.close,
+)
+def _runner(source: str, sha256: str, _folder: Path) -> Runner:
+    # The folder of a .zip is a temporary one, so it is no part of the key.
+    return Runner(_folder)
+
+
+def golden(bundle: Bundle) -> GoldenSet:
+    """The bundle's golden samples; shared by all visitors, so nobody writes to them. Raises BundleError."""
+    return _golden(str(bundle.source), bundle.manifest.golden.sha256, bundle)
+
+
+@st.cache_resource(show_spinner=False, max_entries=16)
+def _golden(source: str, sha256: str, _bundle: Bundle) -> GoldenSet:
+    return _bundle.golden()
+
+
+def golden_answers(bundle: Bundle, inputs: Arrays) -> Arrays:
+    """The bundle's answers to golden inputs, (N, …) each."""
+    manifest = bundle.manifest
+    return _golden_answers(str(bundle.source), manifest.artifact.sha256, manifest.golden.sha256, bundle, inputs)
+
+
+@st.cache_data(show_spinner="Running all golden samples …", max_entries=64)
+def _golden_answers(source: str, artifact: str, golden: str, _bundle: Bundle, _inputs: Arrays) -> Arrays:
+    return runner(_bundle).run(renamed(_inputs, _bundle.manifest))

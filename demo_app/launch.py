@@ -1,0 +1,169 @@
+"""Starts the app's server on this machine only, and ends it. Knows nothing about what the app shows.
+
+Streamlit runs in a process of its own: it wants the main thread and the signals, and `edgekit` may have loaded torch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import importlib.util
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import webbrowser
+from collections.abc import Iterator
+from pathlib import Path
+
+from edge_runtime.bundle import find_bundles
+from edge_runtime.errors import BundleError, EdgekitError, MissingDependency, UsageError
+
+HOST = "127.0.0.1"
+START_TIMEOUT_S = 60.0
+_APP = Path(__file__).resolve().parent / "app.py"
+
+
+def launch(bundles: Path, *, port: int | None = None, open_browser: bool = True) -> None:
+    """Serves the demo over a folder of bundles until Ctrl-C (or SIGTERM); prints the address once it answers.
+
+    Args:
+        port: on 127.0.0.1, which is the only address served; None takes a free one.
+    Raises:
+        BundleError: no such folder, or no bundle in it.
+        MissingDependency: streamlit is not installed.
+        UsageError: the port is taken or impossible.
+        EdgekitError: the server ended by itself.
+    """
+    if not find_bundles(bundles):
+        raise BundleError(f"no bundles in {bundles}. `edgekit quickstart` makes bundles in bundles/")
+    if importlib.util.find_spec("streamlit") is None:
+        raise MissingDependency("the demo needs streamlit, which is not installed. Run: pip install 'edgekit[demo]'")
+    port = _free_port() if port is None else _checked_port(port)
+    url = f"http://{HOST}:{port}"
+    with _server(Path(bundles), port) as process:
+        _wait_until_up(process, port)
+        print(f"The demo is at {url}   (Ctrl-C ends it)", flush=True)
+        if open_browser:
+            webbrowser.open(url)
+        process.wait()
+        raise EdgekitError(
+            f"the demo's server ended by itself with status {process.returncode}; its messages are above"
+        )
+
+
+@contextlib.contextmanager
+def _server(bundles: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """The running server; Ctrl-C and SIGTERM end the block quietly, and nothing is left behind."""
+    command = [sys.executable, "-m", "streamlit", "run", str(_APP), f"--server.port={port}", f"--server.address={HOST}"]
+    command += [
+        "--server.headless=true",
+        "--browser.gatherUsageStats=false",
+        "--logger.level=warning",
+        "--",
+        str(bundles.resolve()),
+    ]
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,  # Streamlit's banner; errors go to stderr
+        env=_environment(),
+        start_new_session=True,  # Ctrl-C reaches this process alone, which then ends the server once
+    )
+    try:
+        with _signals_interrupt():
+            yield process
+    except KeyboardInterrupt:
+        print("\nThe demo has ended.", flush=True)
+    finally:
+        _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+@contextlib.contextmanager
+def _signals_interrupt() -> Iterator[None]:
+    """Makes SIGTERM a KeyboardInterrupt too, or a terminated command would leave its server running.
+
+    SIGINT is set as well: a script that starts its children in the background has them ignore it.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _wait_until_up(process: subprocess.Popen[bytes], port: int) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise EdgekitError(
+                f"the demo's server ended with status {process.returncode} before it answered; its messages are above. "
+                "If streamlit is damaged, run: pip install --force-reinstall 'edgekit[demo]'"
+            )
+        if _healthy(port):
+            return
+        time.sleep(0.1)
+    raise EdgekitError(
+        f"the demo's server did not answer on {HOST}:{port} within {START_TIMEOUT_S:.0f} s; it was ended"
+    )
+
+
+def _healthy(port: int) -> bool:
+    connection = http.client.HTTPConnection(HOST, port, timeout=2)
+    try:
+        connection.request("GET", "/_stcore/health")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        found: int = probe.getsockname()[1]
+        return found
+
+
+def _checked_port(port: int) -> int:
+    if not 1 <= port <= 65535:
+        raise UsageError(f"a port is a number from 1 to 65535, found {port}")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server itself binds
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise UsageError(
+                f"port {port} on {HOST} cannot be used: {error.strerror}. Name another with --port, or leave it out"
+            ) from None
+    return port
+
+
+def _environment() -> dict[str, str]:
+    # Streamlit puts the script's own folder on the path, not the one that holds the packages.
+    root = str(_APP.parent.parent)
+    path = os.pathsep.join(p for p in (root, os.environ.get("PYTHONPATH", "")) if p)
+    # A visitor's STREAMLIT_* variables would outrank the app's config file, which keeps the page from the outside.
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("STREAMLIT_")}
+    return kept | {"PYTHONPATH": path}

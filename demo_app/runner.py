@@ -1,0 +1,111 @@
+"""A bundle's model in a worker process, shared by all visitors, and latency measured with it. Draws nothing.
+
+A native library that crashes ends its worker and nothing else; the next question starts a new one.
+"""
+
+from __future__ import annotations
+
+import datetime
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edge_runtime.errors import EngineError
+from edge_runtime.golden import Arrays
+from edge_runtime.stats import percentile_ms
+from edge_runtime.worker_process import Worker
+
+ANSWER_TIMEOUT_S = 120.0
+ROUNDS = 6
+RUNS_PER_ROUND = 5  # at least; 6 x 5 gives the 30 runs below which a p90 means little
+ROUND_NS = 20_000_000
+
+# Measurements of two visitors at once would disturb each other.
+_MEASURING = threading.Lock()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Latency:
+    """Milliseconds of one inference, batch 1, one thread, over `runs` runs; `at` is local time."""
+
+    median_ms: float
+    p90_ms: float
+    runs: int
+    at: datetime.datetime
+
+
+class Runner:
+    """One worker and its lock: several visitors may ask at the same time, the worker answers one after the other."""
+
+    def __init__(self, folder: Path):
+        self.lock = threading.RLock()  # reentrant, since a bundle may be measured against itself
+        self.alive = True
+        self._worker = Worker.for_bundle(folder, timeout_s=ANSWER_TIMEOUT_S)
+        try:
+            self.engine: str = self._worker.load()["version"]
+        except BaseException:
+            self._worker.close()
+            raise
+
+    def run(self, arrays: Arrays) -> Arrays:
+        """(N, …) inputs to (N, …) outputs. Raises EngineError, and the worker's own errors."""
+        with self.lock:
+            self._check()
+            try:
+                return self._worker.run(arrays)
+            except EngineError:
+                self.close()
+                raise
+
+    def give_samples(self, arrays: Arrays) -> None:
+        with self.lock:
+            self._check()
+            self._worker.set_samples(arrays)
+
+    def time_ns(self, *, nanoseconds: int, count: int) -> np.ndarray:
+        """Wall time of single runs on the given samples, int64 ns."""
+        with self.lock:
+            self._check()
+            try:
+                return self._worker.time(nanoseconds=nanoseconds, count=count)["wall_ns"]
+            except EngineError:
+                self.close()
+                raise
+
+    def close(self) -> None:
+        """Ends the worker; `alive` is False from then on."""
+        with self.lock:
+            self.alive = False
+            self._worker.close()
+
+    def _check(self) -> None:
+        if not self.alive:
+            raise EngineError("this model's process has ended. Choose again, or reload the page, to start a new one")
+
+
+def measure(left: Runner, left_sample: Arrays, right: Runner, right_sample: Arrays) -> tuple[Latency, Latency]:
+    """Latency of both on one sample each, in turns, so that whatever disturbs the machine disturbs both.
+
+    Raises:
+        EngineError: a worker died.
+    """
+    # No other place takes two workers' locks, and this one only while it holds the first; so none can wait in a circle.
+    with _MEASURING, left.lock, right.lock:
+        pair = ((left, left_sample), (right, right_sample))
+        for runner, sample in pair:
+            runner.give_samples(sample)
+            runner.time_ns(nanoseconds=ROUND_NS, count=RUNS_PER_ROUND)  # warm-up, thrown away
+        rounds: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+        for _ in range(ROUNDS):
+            for (runner, sample), found in zip(pair, rounds, strict=True):
+                runner.give_samples(sample)  # each time, since both may be one worker
+                found.append(runner.time_ns(nanoseconds=ROUND_NS, count=RUNS_PER_ROUND))
+    at = datetime.datetime.now()
+    return _latency(rounds[0], at), _latency(rounds[1], at)
+
+
+def _latency(rounds: list[np.ndarray], at: datetime.datetime) -> Latency:
+    runs = np.concatenate(rounds)
+    return Latency(median_ms=percentile_ms(runs, 50), p90_ms=percentile_ms(runs, 90), runs=len(runs), at=at)

@@ -1,0 +1,91 @@
+"""The bundles of a folder as the app offers them: the good ones by model, the refused ones with their reason.
+
+Knows manifests and files; it loads no model and draws nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_runtime.bundle import Bundle, find_bundles
+from edge_runtime.errors import EdgekitError
+
+Signature = tuple[tuple[str, int, int], ...]
+OpenBundle = Callable[[Path, Signature], Bundle]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refused:
+    """Something that looks like a bundle and was not opened."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shelf:
+    """What a folder offers: `models` maps each model's name to its bundles, both in alphabetical order."""
+
+    models: dict[str, tuple[Bundle, ...]]
+    refused: tuple[Refused, ...]
+
+
+def signature(path: Path) -> Signature:
+    """(name, bytes, mtime in ns) of each file: changes whenever a bundle must be opened and checked again."""
+    files = [path] if path.is_file() else sorted(path.iterdir())
+    return tuple((file.name, stat.st_size, stat.st_mtime_ns) for file in files for stat in [file.lstat()])
+
+
+def read_shelf(folder: Path, open_bundle: OpenBundle) -> Shelf:
+    """Opens every bundle of `folder`; a damaged one does not keep the others from being shown.
+
+    Raises:
+        BundleError: there is no such folder.
+    """
+    models: dict[str, list[Bundle]] = {}
+    refused = []
+    for path in find_bundles(folder):
+        try:
+            bundle = open_bundle(path, signature(path))
+            models.setdefault(bundle.manifest.model, []).append(bundle)
+        except (EdgekitError, OSError) as error:  # OSError: packed anew, or removed, while it was being read
+            refused.append(Refused(path=path, reason=str(error)))
+    return Shelf(models={name: tuple(models[name]) for name in sorted(models)}, refused=tuple(refused))
+
+
+def is_full(bundle: Bundle) -> bool:
+    """True for a model with its weights as they were trained."""
+    return bundle.manifest.recipe == "fp32"
+
+
+def default_pair(bundles: Sequence[Bundle]) -> tuple[int, int]:
+    """Which two of a model's bundles to show first: a full one, and a quantized one of the same format.
+
+    A verified bundle goes before an unverified one, int8 activations before int8 weights alone, and ONNX before formats
+    whose engines are larger installs. With a single bundle it is compared with itself.
+    """
+
+    def right_rank(i: int) -> tuple[bool, bool, bool, bool]:
+        manifest = bundles[i].manifest
+        return (
+            is_full(bundles[i]),
+            not bundles[i].verified,
+            manifest.artifact.format != "onnx",
+            (not manifest.recipe.startswith("w8a8")),
+        )
+
+    right = min(range(len(bundles)), key=right_rank)
+
+    def left_rank(i: int) -> tuple[bool, bool, bool, bool]:
+        same_format = bundles[i].manifest.artifact.format == bundles[right].manifest.artifact.format
+        return i == right, not is_full(bundles[i]), not bundles[i].verified, not same_format
+
+    return min(range(len(bundles)), key=left_rank), right
+
+
+def title(bundle: Bundle) -> str:
+    """How a bundle is called in a list."""
+    packed = " (.zip)" if bundle.source.suffix == ".zip" else ""
+    return f"{bundle.name}{packed}" + ("" if bundle.verified else " · UNVERIFIED")

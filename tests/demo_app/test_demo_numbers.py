@@ -1,0 +1,76 @@
+"""What the page says about numbers and foreign text, and which two bundles it begins with."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tiny_bundle import make_bundle
+
+from demo_app.compare import times
+from demo_app.shelf import default_pair, read_shelf
+from demo_app.words import html, markdown, milliseconds, percent, size
+from edge_runtime.bundle import Bundle
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        (100, 30, "3.3× smaller"),
+        (30, 100, "3.3× larger"),
+        (1500, 100, "15× smaller"),
+        (100, 99, "as large"),
+        (115, 100, "1.15× smaller"),
+        (0, 100, "not comparable"),
+    ],
+)
+def test_a_ratio_in_words(before, after, words):
+    assert times(before, after, less="smaller", more="larger", same="as large") == words
+
+
+def test_a_share_is_never_rounded_up_to_certainty():
+    assert [percent(share) for share in (1.0, 0.99996, 0.9994, 0.5)] == ["100 %", ">99.9 %", "99.9 %", "50.0 %"]
+
+
+def test_sizes_and_times():
+    assert [size(n) for n in (999, 35_430, 999_600, 4_200_000)] == ["999 bytes", "35.4 kB", "1 MB", "4.2 MB"]
+    assert [milliseconds(ms) for ms in (0.0203, 0.25, 12.345, 1500)] == ["20.3 µs", "0.25 ms", "12.3 ms", "1.5 s"]
+
+
+def test_foreign_text_is_escaped():
+    assert html('<b a="1">') == "&lt;b a=&quot;1&quot;&gt;"
+    assert markdown("![x](http://a)\n$y$ :red[z]") == r"\!\[x\]\(http\://a\) \$y\$ \:red\[z\]"
+
+
+@pytest.mark.parametrize(
+    ("recipes", "pair"),
+    [
+        (["fp32", "w8_dynamic", "w8a8_static"], (0, 2)),
+        (["w8_dynamic", "fp32"], (1, 0)),
+        (["fp16", "w8a8_static"], (0, 1)),
+        (["fp32", "fp32"], (1, 0)),
+        (["w8a8_static"], (0, 0)),
+    ],
+)
+def test_the_page_begins_with_a_full_and_a_quantized_bundle(tmp_path, recipes, pair):
+    paths = [make_bundle(tmp_path, name=f"b{i}", recipe=recipe) for i, recipe in enumerate(recipes)]
+    assert default_pair([Bundle.open(path) for path in paths]) == pair
+
+
+def test_an_unverified_bundle_is_not_what_the_page_begins_with(tmp_path):
+    make_bundle(tmp_path, name="a", recipe="w8a8_static", status="unverified")
+    make_bundle(tmp_path, name="b")
+    make_bundle(tmp_path, name="c", recipe="w8_dynamic")
+    shelf = read_shelf(tmp_path, lambda path, _: Bundle.open(path))
+    assert default_pair(shelf.models["quarters"]) == (1, 2)
+
+
+def test_the_page_process_loads_no_engine_and_no_training_library():
+    modules = sorted(f"demo_app.{path.stem}" for path in (ROOT / "demo_app").glob("*.py") if path.stem != "__init__")
+    code = f"import sys, {', '.join(modules)}; print(*{{name.split('.')[0] for name in sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    loaded = set(done.stdout.split())
+    assert {"demo_app", "edge_runtime", "streamlit"} <= loaded, done.stderr
+    assert loaded & {"torch", "train", "optimize", "onnx", "onnxruntime", "executorch", "lightning"} == set()

@@ -1,0 +1,166 @@
+"""A real bundle without torch, in no time: one linear layer that says which quarter of a picture is brightest."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from edge_runtime.files import sha256_file
+from edge_runtime.golden import GoldenSet, save_golden
+from edge_runtime.manifest import FORMAT_VERSION, Artifact, Golden, ImagePreprocessing, Manifest, Metric, TensorSpec
+
+SIDE = 8
+LABELS = ("top left", "top right", "bottom left", "bottom right")
+PICTURE = ImagePreprocessing(
+    kind="image",
+    mode="L",
+    height=SIDE,
+    width=SIDE,
+    resize="stretch",
+    resize_to=SIDE,
+    interpolation="bilinear",
+    in_graph=("pixel / 255",),
+    expects="a picture with one bright quarter",
+)
+
+
+def quarter_weights(scale: float = 0.25) -> np.ndarray:
+    """(64, 4) float32: each class sums the pixels of its quarter."""
+    weights = np.zeros((SIDE, SIDE, 4), np.float32)
+    half = SIDE // 2
+    for label, (row, column) in enumerate([(0, 0), (0, half), (half, 0), (half, half)]):
+        weights[row : row + half, column : column + half, label] = scale
+    return weights.reshape(SIDE * SIDE, 4)
+
+
+def quarter_pictures(count: int = 12, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """(N, 8, 8, 1) uint8 with one brighter quarter each, and which one it is (N,) int64. The last is nearly a tie."""
+    draw = np.random.default_rng(seed)
+    pixels = draw.integers(0, 60, (count, SIDE, SIDE, 1), np.uint8)
+    targets = np.arange(count) % 4
+    half = SIDE // 2
+    for i, label in enumerate(targets):
+        row, column = label // 2 * half, label % 2 * half
+        pixels[i, row : row + half, column : column + half] += 150
+    pixels[-1] = 100
+    pixels[-1, half:, half:] = 104  # bottom right, by little
+    targets[-1] = 3
+    return pixels, targets
+
+
+def probabilities(pixels: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """What the model computes, in numpy: (N, 8, 8, 1) uint8 -> (N, C) float32."""
+    logits = (pixels.reshape(len(pixels), -1).astype(np.float64) / 255) @ weights
+    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return (odds / odds.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def onnx_model(weights: np.ndarray) -> bytes:
+    """Raw pixels (1, 8, 8, 1) uint8 -> probabilities (1, C) float32."""
+    nodes = [
+        helper.make_node("Cast", ["image"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["float", "scale"], ["scaled"]),
+        helper.make_node("Flatten", ["scaled"], ["flat"]),
+        helper.make_node("Gemm", ["flat", "weights"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "quarters",
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, [1, SIDE, SIDE, 1])],
+        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, [1, weights.shape[1]])],
+        [
+            numpy_helper.from_array(np.float32(1 / 255), "scale"),
+            numpy_helper.from_array(weights.astype(np.float32), "weights"),
+        ],
+    )
+    # Fixed versions: the newest ones that onnx writes may be newer than what onnxruntime reads.
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+    onnx.checker.check_model(model)
+    return model.SerializeToString()
+
+
+def make_bundle(
+    folder: Path,
+    *,
+    name: str,
+    model: str = "quarters",
+    recipe: str = "fp32",
+    weights: np.ndarray | None = None,
+    labels: tuple[str, ...] = LABELS,
+    task: str = "classification",
+    status: str = "verified",
+    pictures: bool = True,
+    samples: int = 12,
+    model_bytes: bytes | None = None,
+) -> Path:
+    """Writes the bundle `folder/name` and returns its path.
+
+    Args:
+        weights: (64, C) float32; default `quarter_weights()`. The golden answers are always those of the default.
+        pictures: False leaves the preprocessing out, as for a model whose input is no picture.
+        model_bytes: put into the model file instead, with checksums that fit: a file that only the engine can refuse.
+    """
+    path = Path(folder) / name
+    path.mkdir(parents=True)
+    used = quarter_weights() if weights is None else weights
+    pixels, targets = quarter_pictures(samples)
+    golden_answers = probabilities(pixels, quarter_weights())
+    (path / "model.onnx").write_bytes(onnx_model(used) if model_bytes is None else model_bytes)
+    save_golden(
+        path / "golden.npz",
+        GoldenSet(
+            inputs={"image": pixels},
+            outputs={"probabilities": golden_answers},
+            packed={"probabilities": probabilities(pixels, used)},
+            targets=targets,
+        ),
+    )
+    found = probabilities(pixels, used).argmax(axis=1)
+    accuracy = float(np.mean(found == targets))
+    agreement = float(np.mean(found == golden_answers.argmax(axis=1)))
+    manifest = Manifest(
+        format_version=FORMAT_VERSION,
+        name=name,
+        model=model,
+        task=task,
+        recipe=recipe,
+        exporter="onnx",
+        status="verified",
+        artifact=Artifact(file="model.onnx", format="onnx", **_entry(path / "model.onnx")),
+        golden=Golden(
+            file="golden.npz",
+            samples=len(targets),
+            sqnr_floor_db=10.0,
+            agreement_floor=0.5,
+            **_entry(path / "golden.npz"),
+        ),
+        inputs=(TensorSpec(name="image", dtype="uint8", shape=(1, SIDE, SIDE, 1)),),
+        outputs=(TensorSpec(name="probabilities", dtype="float32", shape=(1, used.shape[1])),),
+        preprocessing=PICTURE if pictures else None,
+        labels=labels,
+        metrics=(
+            Metric(
+                name="accuracy",
+                value=accuracy,
+                low=max(0.0, accuracy - 0.1),
+                high=min(1.0, accuracy + 0.1),
+                samples=len(targets),
+                float_value=1.0,
+                agreement=agreement,
+            ),
+        ),
+        stages=(),
+        tools={"onnx": onnx.__version__},
+        provenance={"data": "made by the test"},
+    )
+    (path / "manifest.json").write_bytes(replace(manifest, status=status).to_bytes())
+    return path
+
+
+def _entry(path: Path) -> dict[str, int | str]:
+    return {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
