@@ -1,53 +1,61 @@
-"""ExecuTorch programs (`.pte`) through its Python runtime: portable and quantized kernels, XNNPACK.
+"""ExecuTorch programs (`.pte`): decides which of two runtimes runs them and knows neither from inside.
 
-The runtime's Python binding passes torch tensors, so this engine imports torch, and only this process does.
+The native one (`executorch_native`) is the C++ runtime of a device and needs no torch. Where it cannot be built, the
+Python one (`executorch_python`) runs instead, and the session's version says so and why. The environment variable
+EDGEKIT_EXECUTORCH=native or =python asks for one of them by name; then nothing else is tried.
 """
 
 from __future__ import annotations
 
-import importlib
-import importlib.metadata
-from collections.abc import Sequence
+import os
+import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import torch
-
-from ..errors import EngineError
+from ..errors import EngineError, MissingDependency, unknown
 from ..manifest import Manifest
+from . import Session, executorch_native
+
+VARIABLE = "EDGEKIT_EXECUTORCH"
 
 
-def _runtime() -> Any:
-    # The native module itself starts in a third of the time of `executorch.runtime`, which imports the lowering stack
-    # as well. It has no documented name, so the documented module stays the way to fall back on.
-    try:
-        return importlib.import_module("executorch.extension.pybindings._C")
-    except ModuleNotFoundError:
-        return importlib.import_module("executorch.extension.pybindings.portable_lib")
+def _native(path: Path, manifest: Manifest, num_threads: int) -> Session:
+    return executorch_native.open_session(path, manifest, num_threads)
 
 
-class ExecuTorchSession:
-    """The `forward` method of one loaded program."""
+def _python(why: str = "") -> Callable[[Path, Manifest, int], Session]:
+    # Imports torch. A missing package is named by whoever asked for this engine.
+    from . import executorch_python
 
-    version = f"executorch {importlib.metadata.version('executorch')} (Python runtime)"
+    def open_python(path: Path, manifest: Manifest, num_threads: int) -> Session:
+        session = executorch_python.open_session(path, manifest, num_threads)
+        if why:
+            session.version = session.version.replace("Python runtime", f"Python runtime: {why}")
+        return session
 
-    def __init__(self, path: Path, num_threads: int):
-        runtime = _runtime()
-        if runtime._threadpool_get_thread_count() != num_threads:
-            runtime._unsafe_reset_threadpool(num_threads)
-        # InternalConsistency walks the whole flatbuffer: damaged programs become errors instead of crashes.
-        self._module = runtime._load_for_executorch(
-            str(path), program_verification=runtime.Verification.InternalConsistency
-        )
-        if "forward" not in self._module.method_names():
-            raise EngineError(f"{path.name} has no method 'forward', only {self._module.method_names()}")
-
-    def run(self, inputs: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
-        found = self._module.run_method("forward", tuple(torch.from_numpy(array) for array in inputs))
-        return [tensor.numpy() for tensor in found]  # clones: the program's own buffers are reused by the next run
+    return open_python
 
 
-def open_session(path: Path, manifest: Manifest, num_threads: int) -> ExecuTorchSession:
-    """Loads a `.pte` for `num_threads` CPU threads (a setting of the whole process)."""
-    return ExecuTorchSession(path, num_threads)
+def _choose() -> Callable[[Path, Manifest, int], Session]:
+    asked = os.environ.get(VARIABLE, "")
+    if asked not in ("", "native", "python"):
+        raise unknown(VARIABLE, asked, ["native", "python"])
+    if asked == "python":
+        return _python()
+    reason = executorch_native.missing()
+    if reason is None:
+        try:
+            executorch_native.prepare()
+            return _native
+        except EngineError as error:
+            if asked:
+                raise
+            warnings.warn(f"ExecuTorch runs through its Python runtime: {error}", RuntimeWarning, stacklevel=2)
+            reason = "the native one could not be built"
+    if asked:
+        raise MissingDependency(f"{VARIABLE}=native, but {reason}. Unset it to use the Python runtime")
+    return _python(reason)
+
+
+# Decided, built and loaded when the engine is imported, so that the time to load a model is that of the model.
+open_session = _choose()

@@ -55,7 +55,7 @@ def export(model: DeployModel, recipe: Recipe, path: Path) -> Iterator[Stage]:
 
 
 def _run_program(model: DeployModel, path: Path, arrays: Arrays) -> Arrays:
-    from edge_runtime.engines.executorch import ExecuTorchSession
+    from edge_runtime.engines.executorch_python import ExecuTorchSession
 
     with _silent_stderr():
         session = ExecuTorchSession(path, num_threads=1)

@@ -1,0 +1,181 @@
+"""ExecuTorch programs (`.pte`) through its C++ runtime: no torch in the process, numpy in and out over ctypes.
+
+Drives `executorch_shim.cpp`, which `executorch_build` compiles. It knows nothing of the Python runtime; which one
+a bundle gets is decided in `executorch`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import threading
+import weakref
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import EngineError, InputError
+from ..manifest import Manifest
+from .executorch_build import build, missing, package_folder, version_of
+
+__all__ = ["NativeSession", "available", "build", "missing", "open_session", "prepare"]
+
+_INTERNAL_CONSISTENCY = 1  # walks the whole flatbuffer: damaged programs become errors instead of crashes
+_MAP_FILE = 1  # and not read: the same peak memory, and a large program loads in two thirds of the time
+# ExecuTorch's ScalarType -> numpy; bfloat16 and the quantized types have no numpy equivalent.
+_DTYPES = {
+    0: np.uint8, 1: np.int8, 2: np.int16, 3: np.int32, 4: np.int64, 5: np.float16, 6: np.float32, 7: np.float64,
+    11: np.bool_, 27: np.uint16, 28: np.uint32, 29: np.uint64,
+}  # fmt: skip
+
+
+class _TensorView(ctypes.Structure):
+    """`TensorView` of the shim."""
+
+    _fields_ = (
+        ("scalar_type", ctypes.c_int32),
+        ("ndim", ctypes.c_int32),
+        ("data", ctypes.c_void_p),
+        ("sizes", ctypes.c_int32 * 16),
+        ("strides", ctypes.c_int32 * 16),
+    )
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.sizes[: self.ndim])
+
+    def dtype(self, what: str) -> np.dtype:
+        if self.scalar_type not in _DTYPES:
+            raise EngineError(f"{what} has ExecuTorch's type {self.scalar_type}, which numpy does not have")
+        return np.dtype(_DTYPES[self.scalar_type])
+
+    def array(self) -> np.ndarray:
+        """A view of the runtime's own memory."""
+        dtype = self.dtype("an output")
+        strides = [step * dtype.itemsize for step in self.strides[: self.ndim]]
+        if self.data is None or 0 in self.shape:
+            return np.empty(self.shape, dtype)
+        last = sum((size - 1) * step for size, step in zip(self.shape, strides, strict=True))
+        memory = (ctypes.c_char * (last + dtype.itemsize)).from_address(self.data)
+        return np.ndarray(self.shape, dtype, memory, 0, strides)
+
+
+class NativeSession:
+    """The `forward` method of one loaded program. Runs from several threads wait for each other."""
+
+    version: str
+
+    def __init__(self, path: Path, num_threads: int):
+        self._library = library = _library()
+        self.version = f"executorch {version_of(package_folder())} (native)"
+        self._error = error = ctypes.create_string_buffer(2048)
+        handle = library.edgekit_open(
+            os.fsencode(path), _INTERNAL_CONSISTENCY, _MAP_FILE, num_threads, error, len(error)
+        )
+        if not handle:
+            raise EngineError(f"{path.name} could not be loaded: {_text(error)}")
+        self._handle = handle
+        # Not at exit: the system takes everything back faster, and the libraries' own globals are going then.
+        weakref.finalize(self, library.edgekit_close, handle).atexit = False
+        self._lock = threading.Lock()
+        self._pointers = (ctypes.c_void_p * max(1, library.edgekit_inputs(handle)))()
+        views = [self._view(library.edgekit_input, i) for i in range(library.edgekit_inputs(handle))]
+        self._dtypes = [view.dtype(f"{path.name}: input {i}") for i, view in enumerate(views)]
+        self._shapes = [view.shape for view in views]
+        self._outputs: list[np.ndarray] = []
+        self._find_outputs()
+        # What each run passes on, made once: ctypes would convert them anew each time.
+        self._arguments = (handle, ctypes.addressof(self._pointers), ctypes.addressof(error), len(error))
+
+    def run(self, inputs: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+        """Runs `forward`. Raises InputError on a wrong count or dtype, EngineError on what ExecuTorch refuses."""
+        with self._lock:
+            if len(inputs) != len(self._dtypes):
+                raise InputError(f"the program takes {len(self._dtypes)} inputs, found {len(inputs)}")
+            pointers = self._pointers
+            alive = []  # a contiguous copy must outlive the call
+            for i, array in enumerate(inputs):
+                if array.dtype != self._dtypes[i]:
+                    raise InputError(f"input {i} of the program is {self._dtypes[i]}, found {array.dtype}")
+                if array.shape != self._shapes[i]:
+                    self._reshape(i, array.shape)
+                if not array.flags.c_contiguous:
+                    array = np.ascontiguousarray(array)
+                alive.append(array)
+                pointers[i] = array.__array_interface__["data"][0]
+            status = self._library.edgekit_run(*self._arguments)
+            if status:
+                if status < 0:
+                    raise EngineError(f"{self.version}: {_text(self._error)}")
+                self._find_outputs()
+            return [output.copy() for output in self._outputs]
+
+    def _reshape(self, index: int, shape: tuple[int, ...]) -> None:
+        if len(shape) != len(self._shapes[index]):
+            raise InputError(f"input {index} of the program is {list(self._shapes[index])}, found {list(shape)}")
+        sizes = (ctypes.c_int32 * max(1, len(shape)))(*shape)
+        if self._library.edgekit_reshape(self._handle, index, sizes, self._error, len(self._error)):
+            raise EngineError(f"{self.version}: {_text(self._error)}")
+        self._shapes[index] = shape
+
+    def _find_outputs(self) -> None:
+        library = self._library
+        count = library.edgekit_outputs(self._handle)
+        self._outputs = [self._view(library.edgekit_output, i).array() for i in range(count)]
+
+    def _view(self, describe: Any, index: int) -> _TensorView:
+        view = _TensorView()
+        describe(self._handle, index, ctypes.byref(view))
+        return view
+
+
+def open_session(path: Path, manifest: Manifest, num_threads: int) -> NativeSession:
+    """Loads a `.pte`; the first call on a machine compiles the shim (seconds).
+
+    Raises:
+        MissingDependency: executorch or a C++ compiler is not installed.
+        EngineError: the shim could not be built, or ExecuTorch refused the file; what it said is in the text.
+    """
+    return NativeSession(path, num_threads)
+
+
+def prepare() -> None:
+    """Builds and loads the shim, so that `open_session` has only the model to load. Raises like `open_session`."""
+    _library()
+
+
+def available() -> bool:
+    """Whether `open_session` can be expected to work; compiles nothing. `missing` says why not."""
+    return missing() is None
+
+
+@functools.cache
+def _library() -> Any:
+    path = build()
+    try:
+        library = ctypes.CDLL(str(path))
+    except OSError as error:
+        raise EngineError(f"{path} could not be loaded: {error}. Delete it; it is built again") from None
+    pointer, text, size, number = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int
+    view = ctypes.POINTER(_TensorView)
+    for name, result, arguments in (
+        ("open", pointer, (text, number, number, number, text, size)),
+        ("inputs", number, (pointer,)),
+        ("outputs", number, (pointer,)),
+        ("input", None, (pointer, number, view)),
+        ("output", None, (pointer, number, view)),
+        ("reshape", number, (pointer, number, ctypes.POINTER(ctypes.c_int32), text, size)),
+        ("run", number, (pointer, pointer, pointer, size)),
+        ("close", None, (pointer,)),
+    ):
+        function = getattr(library, f"edgekit_{name}")
+        function.restype, function.argtypes = result, arguments
+    return library
+
+
+def _text(error: ctypes.Array[ctypes.c_char]) -> str:
+    # ExecuTorch quotes names out of the file, and a damaged file holds any byte.
+    return "".join(c if c.isprintable() else "?" for c in error.value.decode(errors="replace"))
