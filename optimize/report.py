@@ -1,41 +1,189 @@
-"""`report.html`: a measurement as one file that opens anywhere, offline."""
+"""`report.html`: a measurement as one file that opens anywhere, offline: verdict, table, plots, proofs, next steps.
+
+No script, no font, no picture is fetched. The same measurement always gives the same bytes. Nothing is measured here.
+"""
 
 from __future__ import annotations
 
 from html import escape
 from pathlib import Path
+from string import Template
 
 from edge_runtime import measurement
 from edge_runtime.files import write_bytes
+from edge_runtime.manifest import Metric
 from edge_runtime.measurement import Measurement
-from edge_runtime.table import COLUMNS, cells
+from edge_runtime.table import Row, bytes_text, footnotes, metric_name, ms_text, value_text
 from edge_runtime.terminal import out as console
 
-from .verdict import best_row, headline
+from . import report_parts as parts
+from . import report_plots as plots
+from .report_svg import css
+from .verdict import best_row, headline, interval, slower_than_float
+
+DEFAULT_GATE = 0.01  # of the float accuracy, relative; what `--max-drop` starts from
+CHAIN = (
+    "Every stage ran on real samples and was compared with the one before it. SQNR is the power of the answers over "
+    "that of their error: at 20 dB the error is a tenth, at 60 dB a thousandth. Stronger colour: closer."
+)
+OPERATORS = (
+    "An ExecuTorch delegate runs its operators in optimized kernels; what stays outside runs in the portable ones. "
+    "In an ONNX file, MatMulInteger, ConvInteger and QuantizeLinear show where integers are used."
+)
+LONGEST_NAME = 34  # characters; plots have no room for more
 
 
 def report_command(results: Path, out: Path | None) -> None:
-    """`edgekit report RESULTS`: writes the report and says where it is. Raises UsageError on a broken results file."""
+    """`edgekit report RESULTS`: writes the report. Raises UsageError when RESULTS is no measurement."""
     path = write_report(measurement.load(results), out or results.with_name("report.html"))
     console.print(f"Report: {path}", soft_wrap=True, markup=False)
 
 
 def write_report(measured: Measurement, path: Path) -> Path:
-    """Writes the report to `path`, whole or not at all; the same measurement always gives the same bytes."""
-    write_bytes(path, render(measured).encode("utf-8"))
+    """Writes the report to `path`, whole or not at all; returns `path`."""
+    write_bytes(path, render(measured).encode("utf-8", "replace"))
     return path
 
 
 def render(measured: Measurement) -> str:
     """The report as HTML."""
-    head = "".join(f"<th>{escape(c)}</th>" for c in COLUMNS)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{escape(c)}</td>" for c in cells(row, model=measured.model)) + "</tr>"
-        for row in measured.rows
+    rows, best = measured.rows, best_row(measured)
+    names = {name: _short(name, measured.model) for name in (*(row.name for row in rows), *measured.stages)}
+    legend = plots.Legend.of(rows, names, best.name if best else "")
+    color = {exporter: css(color) for exporter, color in legend.colors.items()}
+    template = Template(Path(__file__).with_name("report_template.html").read_text("utf-8"))
+    return template.substitute(
+        title=escape(f"{measured.model}: edgekit report"),
+        over=escape(f"edgekit report · {measured.model}" + (" · the best verified bundle" if best else "")),
+        winner=escape(best.name if best else "No bundle was verified and measured"),
+        summary=escape(_summary(measured)),
+        numbers=_numbers(measured, best) if best else "",
+        counts=_counts(rows),
+        findings=_findings(measured, best),
+        table=parts.table(measured, color, legend.best),
+        caption=escape(measured.caption()),
+        footnotes=parts.paragraphs([note for note in footnotes(rows) if "UNVERIFIED" in note], "warning"),
+        plots=_plots(rows, legend, color),
+        chain=_section("The verified chain", CHAIN, _chain(measured, names)),
+        operators=_section("Inside the files", OPERATORS, parts.operators(measured.notes, names)),
+        facts=parts.facts(measured),
+        commands=parts.commands(measured, best),
+        glossary=parts.definitions(parts.GLOSSARY),
     )
-    best = best_row(measured)
-    return (
-        f'<!doctype html><meta charset="utf-8"><title>{escape(measured.model)}</title>'
-        f"<p>{escape(best.name if best else 'nothing verified')}: {escape(', '.join(headline(best)) if best else '')}</p>"
-        f"<table><tr>{head}</tr>{body}</table><p>{escape(measured.caption())}</p>"
+
+
+def _numbers(measured: Measurement, best: Row) -> str:
+    """Three tiles: accuracy kept, × smaller, × faster."""
+    kept, smaller, faster = headline(best)
+    metric = best.metric
+    base = next((row for row in measured.rows if row.name == measured.baseline), None)
+    of_accuracy = _against_float(metric) if metric else ""
+    sizes = f"{bytes_text(best.model_bytes)} against {bytes_text(base.model_bytes)}" if base else ""
+    times = f"{ms_text(best.p50_ms)} against {ms_text(base.p50_ms)}" if base else ""
+    larger = "" if (best.times_smaller or 0) >= 1 else " (below 1: larger)"
+    slower = "" if (best.times_faster or 0) >= 1 else " (below 1: slower)"
+    tiles = (
+        (kept, f"of the float {metric_name(metric.name) if metric else 'accuracy'} kept", of_accuracy),
+        (smaller, f"smaller{larger}", sizes),
+        (faster, f"faster{slower} {interval(best)}", times),
     )
+    return "".join(
+        f"<div><b>{escape(number)}</b><span>{escape(label)}</span><small>{escape(detail)}</small></div>"
+        for number, label, detail in tiles
+    )
+
+
+def _against_float(metric: Metric) -> str:
+    value, float_value = (value_text(metric.name, number) for number in (metric.value, metric.float_value))
+    return f"{value} against {float_value} on {metric.samples:,} samples"
+
+
+def _summary(measured: Measurement) -> str:
+    where = f"{measured.machine.get('cpu', 'unknown CPU')}, {measured.settings.num_threads} thread"
+    when = measured.measured_at.replace("T", " ").replace("+00:00", " UTC")
+    plural = "s" if measured.settings.num_threads > 1 else ""
+    return f"against {measured.baseline}, batch 1, on {where}{plural}, measured {when}"
+
+
+def _counts(rows: tuple[Row, ...]) -> str:
+    """How many bundles were verified, unverified, failed, and how many measurements may not be quoted."""
+    count = {
+        ("verified", "good"): sum(row.status == "verified" for row in rows),
+        ("unverified", "bad"): sum(row.status == "unverified" for row in rows),
+        ("failed", "bad"): sum(bool(row.error) for row in rows),
+        ("not valid as measurements", "bad"): sum(bool(row.invalid_because) for row in rows),
+    }
+    return "".join(
+        f'<span class="{kind if n else "none"}"><b>{n}</b> {label}</span>'
+        for (label, kind), n in count.items()
+        if n or label != "not valid as measurements"
+    )
+
+
+def _findings(measured: Measurement, best: Row | None) -> str:
+    """What a reader should not have to find out from the plots."""
+    found = ""
+    if best and best.times_faster and best.times_faster < 1:
+        found += parts.finding(f"No verified bundle is both smaller and faster than {measured.baseline} here.", [])
+    if slower := slower_than_float(measured):
+        text = "Slower is an answer: in these formats quantized takes longer than float."
+        found += parts.finding(text, slower)
+    if best and best.invalid_because:
+        found += parts.finding(f"The measurement of {best.name} should not be quoted:", best.invalid_because)
+    return found
+
+
+def _plots(rows: tuple[Row, ...], legend: plots.Legend, color: dict[str, str]) -> str:
+    """The cards with plots, those that have something to show."""
+    front = ", ".join(legend.names[row.name] for row in plots.pareto(rows)) or "none"
+    wide, narrow = (plots.tradeoff(rows, legend, width=w, height=h) for w, h in ((1120, 440), (540, 460)))
+    rss, load = [row.peak_rss_bytes for row in rows], [row.load_ms for row in rows]
+    figures = (
+        _figure(
+            "Latency", "All took turns on one machine, so ratios hold where times drift.", plots.latency(rows, legend)
+        )
+        + _figure(
+            "Accuracy",
+            "Intervals that overlap prove no difference. Shaded: below the default gate.",
+            plots.accuracy(rows, legend, gate=DEFAULT_GATE),
+        )
+        + _figure(
+            "Peak memory",
+            "Of the whole process: for a small model, mostly the engine.",
+            plots.bars(rows, legend, values=rss, text=plots.size_text, title="peak RSS"),
+        )
+        + _figure(
+            "Load time",
+            "From the file on disk to ready for the first inference.",
+            plots.bars(rows, legend, values=load, text=ms_text, title="load time"),
+        )
+    )
+    # Scaled down to a phone the wide plot could not be read, so it is there in two widths; CSS shows one.
+    both = f'<div class="wide">{wide}</div><div class="narrow">{narrow}</div>' if wide else ""
+    text = f"The line joins the bundles that no verified bundle beats in both: {front}."
+    content = (
+        f'{_figure("Speed against size", text, both)}<div class="plots">{figures}</div>' if both or figures else ""
+    )
+    key = parts.legend(color, others=any(row.status == "float" for row in rows))
+    return _section("Plots", "", content and f'<div class="legend">{key}</div>{content}')
+
+
+def _figure(title: str, text: str, content: str) -> str:
+    return f"<figure><figcaption><h3>{title}</h3>{escape(text)}</figcaption>{content}</figure>" if content else ""
+
+
+def _chain(measured: Measurement, names: dict[str, str]) -> str:
+    strips = parts.chain(measured.stages, names)
+    return strips and f"{strips}{parts.definitions(parts.STAGES)}"
+
+
+def _section(title: str, lead: str, content: str) -> str:
+    """A section with a heading; nothing when it would be empty."""
+    return f'<section><h2>{title}</h2><p class="lead">{lead}</p>{content}</section>' if content else ""
+
+
+def _short(name: str, model: str) -> str:
+    """The name as plots write it: without the model's, and with its middle cut out where it is too long."""
+    name = name.removeprefix(f"{model}-")
+    half = LONGEST_NAME // 2
+    return name if len(name) <= LONGEST_NAME else f"{name[: half - 1]}…{name[-half:]}"

@@ -1,10 +1,13 @@
-"""Puts labels beside points so that they cover neither each other nor a point. Knows pixels only, nothing about rows."""
+"""Puts labels beside points so that they cover neither each other nor a point. Knows pixels, nothing about rows."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from matplotlib.axes import Axes
+
+from .report_svg import text_width
 
 Box = tuple[float, float, float, float]  # left, bottom, right, top, in pixels
 
@@ -23,23 +26,27 @@ def place_labels(
     points: Sequence[tuple[float, float]],
     texts: dict[int, str],
     *,
+    avoid: Sequence[tuple[float, float]],
     color: str,
     line: str,
-    character: float,
     size: float,
 ) -> None:
     """Writes `texts[i]` beside `points[i]` (data coordinates), with a thin line to it when it had to move away.
 
-    A label for which no free place is found is left out.
+    Nor do they cover the horizontal and vertical lines between the corners `avoid`. A label for which no free place is
+    found is left out.
     """
     pixels = [tuple(map(float, axes.transData.transform(point))) for point in points]
     taken: list[Box] = [(x - 7, y - 7, x + 7, y + 7) for x, y in pixels]
+    corners = [tuple(map(float, axes.transData.transform(corner))) for corner in avoid]
+    for (ax, ay), (bx, by) in pairwise(corners):
+        taken.append((min(ax, bx) - 2, min(ay, by) - 2, max(ax, bx) + 2, max(ay, by) + 2))
     frame = axes.get_window_extent()
     height = size * 1.25
     # From the edges inwards: what lies outermost has the fewest places to go.
     for i in sorted(texts, key=lambda i: pixels[i]):
         x, y = pixels[i]
-        width = character * len(texts[i])
+        width = text_width(texts[i], size=size)
         for dx, dy, align in (*_NEAR, *_FAR):
             at_x, at_y = x + dx * height, y + dy * height
             left = at_x - {"left": 0.0, "center": width / 2, "right": width}[align]

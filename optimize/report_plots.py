@@ -1,262 +1,201 @@
-"""The plots of the report, as SVG to be put into HTML. Plots know rows; they know nothing about the page around them.
+"""The plots of the report, each as SVG, or "" when no row has what it shows. They know nothing about the page.
 
-One natural width, one unit = one CSS pixel. Colours are written as CSS variables, so the page decides what they are in
-light, dark and print. Colour says the exporter; filled says quantized, hollow says float.
+Colour says the exporter; filled says quantized, hollow says float; bold says the best bundle.
 """
 
 from __future__ import annotations
 
-import io
-import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.transforms import IdentityTransform, blended_transform_factory
 
-from edge_runtime.table import Row, bytes_text, ms_text
+from edge_runtime.metrics import NOT_FINITE
+from edge_runtime.table import Row, bytes_text, metric_name, ms_text, value_text
+from edge_runtime.tasks import metric_named
 
 from .report_labels import place_labels
+from .report_svg import BAD, CARD, INK, MUTED, SERIES, TEXT, figure, look, page_axes, scale, svg, text_width
 from .verdict import quantized
 
-WIDTH, ROW_HEIGHT, TEXT, CHARACTER = 540, 26, 11.5, 6.6  # pixels; a character of the widest font that is likely
-LOG_ABOVE = 12.0  # largest over smallest; above this a linear axis hides the small ones
-
-# Stand-ins that matplotlib can draw; `_svg` writes the CSS variable instead. Series: Okabe & Ito, colour-blind safe.
-INK, MUTED, GRID, CARD, BAD = "#101418", "#5b6472", "#e1e5ea", "#fefefe", "#b3261e"
-SERIES = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9")
-VARIABLES = {INK: "ink", MUTED: "muted", GRID: "grid", CARD: "card", BAD: "bad"}
-VARIABLES |= {color: f"series{i}" for i, color in enumerate(SERIES)}
-
-_STYLE = {
-    "svg.fonttype": "none",  # text stays text: searchable, and in the reader's own font
-    "text.parse_math": False,  # a name with a $ in it is a name
-    "font.family": "DejaVu Sans",  # ships with matplotlib, so that the layout is the same on every machine
-    "font.size": TEXT,
-    "text.color": INK,
-    "axes.edgecolor": GRID,
-    "axes.labelcolor": MUTED,
-    "axes.facecolor": "none",
-    "xtick.color": MUTED,
-    "ytick.color": INK,
-    "figure.dpi": 72,
-}
+WIDTH, ROW_HEIGHT = 540, 26  # pixels
+CROWDED = 12  # with more points only those that decide something are named; the table has the others
+SMALL = TEXT * 0.94
 
 
-def colors(rows: Sequence[Row]) -> dict[str, str]:
-    """A colour for each exporter, in the order of appearance; grey is left to what is no bundle."""
-    exporters = dict.fromkeys(row.exporter for row in rows if row.status not in ("float", "failed"))
-    return {name: SERIES[i % len(SERIES)] for i, name in enumerate(exporters)}
+@dataclass(frozen=True, kw_only=True)
+class Legend:
+    """How rows are called and coloured, the same in every plot."""
+
+    names: dict[str, str]  # by the row's name
+    colors: dict[str, str]  # by exporter
+    best: str  # name of the best row, or ""
+
+    @classmethod
+    def of(cls, rows: Sequence[Row], names: dict[str, str], best: str) -> Legend:
+        """A colour for each exporter, in the order of appearance; grey is left to what is no bundle."""
+        exporters = dict.fromkeys(row.exporter for row in rows if row.status != "float" and not row.error)
+        return cls(names=names, colors={e: SERIES[i % len(SERIES)] for i, e in enumerate(exporters)}, best=best)
+
+    def color(self, row: Row) -> str:
+        return MUTED if row.status == "float" else self.colors.get(row.exporter, MUTED)
+
+    def fill(self, row: Row) -> str:
+        return self.color(row) if quantized(row) else CARD
 
 
-def tradeoff(rows: Sequence[Row], names: dict[str, str], best: str) -> str:
+def tradeoff(rows: Sequence[Row], legend: Legend, *, width: int, height: int) -> str:
     """Latency against size, accuracy beside each point, the Pareto front of the verified bundles as steps."""
-    shown = [row for row in rows if row.p50_ms and row.model_bytes]
+    points = [(row, row.p50_ms, float(row.model_bytes)) for row in rows if row.p50_ms and row.model_bytes]
+    if not points:
+        return ""
+    with look(f"tradeoff-{width}"):
+        page = figure(width, height)
+        axes = page_axes(page, left=66, right=16, top=12, bottom=48)
+        scale(axes, "x", [x for _, x, _ in points], ms_text, room=0.14)
+        scale(axes, "y", [y for _, _, y in points], size_text, room=0.14)
+        axes.set_xlabel("latency p50 (left is faster)")
+        axes.set_ylabel("file size (down is smaller)")
+        axes.grid()
+        front = pareto(rows)
+        line = _steps([(x, y) for row, x, y in sorted(points, key=lambda point: point[1]) if row in front])
+        axes.plot([x for x, _ in line], [y for _, y in line], color=INK, linewidth=1.3, zorder=2)
+        for row, x, y in points:
+            edge, size = legend.color(row), 130 if row.name == legend.best else 64
+            axes.scatter([x], [y], s=size, facecolor=legend.fill(row), edgecolor=edge, linewidth=2, zorder=4)
+        named = {i: row for i, (row, _, _) in enumerate(points) if len(points) <= CROWDED or row in front}
+        texts = {i: _with_accuracy(row, legend) for i, row in named.items()}
+        place_labels(axes, [(x, y) for _, x, y in points], texts, avoid=line, color=INK, line=MUTED, size=SMALL)
+        return svg(page, "File size against latency of every measured candidate, with its accuracy")
+
+
+def latency(rows: Sequence[Row], legend: Legend) -> str:
+    """For each row the median as a dot, p10 to p90 as a thick line, p1 to p99 as a thin one."""
+    shown = [(row, row.p50_ms, _range(row)) for row in rows if row.p50_ms]
     if not shown:
         return ""
-    with matplotlib.rc_context(_STYLE | {"svg.hashsalt": "tradeoff"}):
-        figure = Figure(figsize=(WIDTH / 72, 400 / 72))
-        axes = figure.add_axes((0.12, 0.13, 0.85, 0.83))
-        points = [(row.p50_ms or 0.0, float(row.model_bytes or 0)) for row in shown]
-        _scale(axes, "x", [x for x, _ in points], ms_text, pad=1.5)
-        _scale(axes, "y", [y for _, y in points], bytes_text, pad=1.5)
-        axes.set_xlabel("latency p50  (left is faster)")
-        axes.set_ylabel("file size  (down is smaller)")
-        for side in ("top", "right"):
-            axes.spines[side].set_visible(False)
-        axes.grid(color=GRID, linewidth=0.8)
-        axes.set_axisbelow(True)
-        front = pareto(shown)
-        steps = [(row.p50_ms or 0.0, float(row.model_bytes or 0)) for row in front]
-        axes.step(*zip(*steps, strict=True), where="post", color=INK, linewidth=1.2, zorder=2) if steps else None
-        color = colors(rows)
-        for row, (x, y) in zip(shown, points, strict=True):
-            edge = _color(row, color)
-            face = edge if quantized(row) else CARD
-            size = 110 if row.name == best else 60
-            axes.scatter([x], [y], s=size, facecolor=face, edgecolor=edge, linewidth=2, zorder=4)
-        # With many points only those that decide something are named; the table has the others.
-        crowded = len(shown) > 12
-        wanted = [i for i, row in enumerate(shown) if not crowded or row in front or row.status == "float"]
-        texts = {i: _point_label(shown[i], names) for i in wanted}
-        place_labels(axes, points, texts, color=INK, line=MUTED, character=CHARACTER * 0.93, size=TEXT * 0.92)
-        return _svg(figure, "Latency against file size of every measured candidate, with its accuracy")
+    with look("latency"):
+        values = [ms_text(p50) for _, p50, _ in shown]
+        page, axes = _lines([row for row, _, _ in shown], legend, values=values, header="p50", top=22)
+        scale(axes, "x", [value for _, _, ends in shown for value in ends], ms_text)
+        for y, (row, p50, (low, ten, ninety, high)) in enumerate(shown):
+            axes.plot([low, high], [y, y], linewidth=1.5, color=legend.color(row), solid_capstyle="butt")
+            axes.plot([ten, ninety], [y, y], linewidth=8, alpha=0.45, color=legend.color(row), solid_capstyle="butt")
+            _dot(axes, p50, y, row, legend)
+        axes.set_xlabel("dot: p50,  thick: p10 to p90,  thin: p1 to p99")
+        return svg(page, "Latency of every measured candidate")
 
 
-def latency(rows: Sequence[Row], names: dict[str, str], best: str) -> str:
-    """For each row the median as a dot, p10 to p90 as a thick and p1 to p99 as a thin line."""
-    shown = [row for row in rows if row.p50_ms]
-    if not shown:
-        return ""
-    with matplotlib.rc_context(_STYLE | {"svg.hashsalt": "latency"}):
-        ends = [_range(row) for row in shown]
-        figure, axes = _row_axes(shown, names, best, values=[ms_text(row.p50_ms) for row in shown], header="p50")
-        _scale(axes, "x", [value for end in ends for value in (end[0], end[-1])], ms_text)
-        color = colors(rows)
-        for y, (row, (low, ten, ninety, high)) in enumerate(zip(shown, ends, strict=True)):
-            axes.plot([low, high], [y, y], color=_color(row, color), linewidth=1.5, solid_capstyle="butt")
-            axes.plot([ten, ninety], [y, y], color=_color(row, color), linewidth=7, solid_capstyle="butt", alpha=0.55)
-            _dot(axes, row.p50_ms or 0.0, y, row, color)
-        axes.set_xlabel("one inference, batch 1:  dot p50,  thick p10–p90,  thin p1–p99")
-        return _svg(figure, "Latency of every measured candidate")
-
-
-def accuracy(rows: Sequence[Row], names: dict[str, str], best: str, *, gate: float) -> str:
+def accuracy(rows: Sequence[Row], legend: Legend, *, gate: float) -> str:
     """Each artifact's own accuracy with its 95 % interval, the float model's value, and `gate` (relative) below it."""
-    shown = [row for row in rows if row.metric]
-    metrics = [row.metric for row in shown if row.metric]
-    if not metrics:
+    shown = [(row, row.metric) for row in rows if row.metric and row.metric.high < NOT_FINITE]
+    if not shown:
         return ""
-    with matplotlib.rc_context(_STYLE | {"svg.hashsalt": "accuracy"}):
-        values = [f"{metric.value:.2%}" for metric in metrics]
-        figure, axes = _row_axes(shown, names, best, values=values, header=metrics[0].name, top=26)
-        float_value = metrics[0].float_value
-        limit = float_value * (1 - gate)
-        low = min(limit, *(min(metric.low, metric.value) for metric in metrics))
-        high = max(float_value, *(max(metric.high, metric.value) for metric in metrics))
+    with look("accuracy"):
+        first = shown[0][1]
+        known = metric_named(first.name)
+        is_error = known is not None and not known.higher_is_better
+        float_value, limit = first.float_value, first.float_value * (1 + gate if is_error else 1 - gate)
+        values = [value_text(metric.name, metric.value) for _, metric in shown]
+        page, axes = _lines([row for row, _ in shown], legend, values=values, top=22)
+        low = min(float_value, limit, *(min(metric.low, metric.value) for _, metric in shown))
+        high = max(float_value, limit, *(max(metric.high, metric.value) for _, metric in shown))
         margin = max(high - low, 1e-3) * 0.06
         axes.set_xlim(low - margin, high + margin)
         axes.xaxis.set_major_locator(MaxNLocator(5))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}" if value < 0 else f"{value:.1%}"))
-        axes.axvspan(low - margin, limit, color=BAD, alpha=0.09, linewidth=0)
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: value_text(first.name, value, digits=1)))
+        axes.axvspan(limit, high + margin if is_error else low - margin, color=BAD, alpha=0.09, linewidth=0)
         axes.axvline(limit, color=BAD, linewidth=1.2, linestyle=(0, (4, 3)))
         axes.axvline(float_value, color=INK, linewidth=1.2)
-        top = axes.get_xaxis_transform()
-        above = {"transform": top, "va": "bottom", "fontsize": TEXT * 0.92}
-        axes.text(float_value, 1.01, "float ", ha="left", color=INK, **above)
-        axes.text(limit, 1.01, f"{gate:.0%} lost: the gate ", ha="right", color=BAD, **above)
-        color = colors(rows)
-        for y, (row, metric) in enumerate(zip(shown, metrics, strict=True)):
-            axes.plot([metric.low, metric.high], [y, y], color=_color(row, color), linewidth=2.2)
-            _dot(axes, metric.value, y, row, color)
-        axes.set_xlabel(f"{metrics[0].name} on {metrics[0].samples:,} validation samples, line: 95 % interval")
-        return _svg(figure, "Accuracy of every artifact with its interval")
+        # Side by side even when the two lines are close: one ends where its line is, the other begins there.
+        sides = ("right", "left") if is_error else ("left", "right")
+        axes.text(float_value, -0.65, "float", ha=sides[0], va="bottom", fontsize=SMALL)
+        axes.text(limit, -0.65, f"{gate:.0%} lost", ha=sides[1], va="bottom", fontsize=SMALL, color=BAD)
+        for y, (row, metric) in enumerate(shown):
+            axes.plot([metric.low, metric.high], [y, y], color=legend.color(row), linewidth=2.2)
+            _dot(axes, metric.value, y, row, legend)
+        axes.set_xlabel(f"{metric_name(first.name)} on {first.samples:,} validation samples, with 95 % interval")
+        return svg(page, "Accuracy of every artifact with its interval")
 
 
 def bars(
-    rows: Sequence[Row], names: dict[str, str], best: str, *, values: Sequence[float | None], text: Callable, title: str
+    rows: Sequence[Row], legend: Legend, *, values: Sequence[float | None], text: Callable[[float], str], title: str
 ) -> str:
-    """One quantity as bars from zero, on a log axis (dots) where the smallest would not be seen."""
+    """One quantity as bars from zero; as dots on a log axis where the smallest bar would not be seen."""
     shown = [(row, value) for row, value in zip(rows, values, strict=True) if value]
     if not shown:
         return ""
-    numbers = [value for _, value in shown]
-    with matplotlib.rc_context(_STYLE | {"svg.hashsalt": title}):
-        figure, axes = _row_axes([row for row, _ in shown], names, best, values=[text(value) for value in numbers])
-        is_log = _scale(axes, "x", numbers, text)
-        color = colors(rows)
+    with look(title):
+        page, axes = _lines([row for row, _ in shown], legend, values=[text(value) for _, value in shown])
+        is_log = scale(axes, "x", [value for _, value in shown], text)
         for y, (row, value) in enumerate(shown):
             if is_log:  # a bar on a log axis begins nowhere in particular
-                _dot(axes, value, y, row, color)
-                continue
-            edge = _color(row, color)
-            face = edge if quantized(row) else CARD
-            axes.barh(y, value, height=0.46, facecolor=face, edgecolor=edge, linewidth=1.5)
+                _dot(axes, value, y, row, legend)
+            else:
+                edge, face = legend.color(row), legend.fill(row)
+                axes.barh(y, value, height=0.44, facecolor=face, edgecolor=edge, linewidth=1.5)
         axes.set_xlabel(title)
-        return _svg(figure, title)
+        return svg(page, title)
 
 
 def pareto(rows: Sequence[Row]) -> list[Row]:
     """Verified rows that no other verified row beats in both size and latency, fastest first."""
-    front: list[Row] = []
-    verified = [row for row in rows if row.status == "verified" and row.p50_ms and row.model_bytes]
-    for row in sorted(verified, key=lambda row: (row.p50_ms, row.model_bytes)):
-        if not front or (row.model_bytes or 0) < (front[-1].model_bytes or 0):
-            front.append(row)
-    return front
+    front: list[tuple[int, Row]] = []
+    verified = [(r.p50_ms, r.model_bytes, r) for r in rows if r.status == "verified" and r.p50_ms and r.model_bytes]
+    for _, size, row in sorted(verified, key=lambda entry: entry[:2]):
+        if not front or size < front[-1][0]:
+            front.append((size, row))
+    return [row for _, row in front]
 
 
-def _point_label(row: Row, names: dict[str, str]) -> str:
-    return names[row.name] + (f"  {row.metric.value:.1%}" if row.metric else "")
+def _steps(front: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The corners of the staircase: up to the next point nothing is smaller than the last one."""
+    corners = list(front[:1])
+    for x, y in front[1:]:
+        corners += [(x, corners[-1][1]), (x, y)]
+    return corners
+
+
+def size_text(count: float) -> str:
+    """Bytes for an axis, where ticks need not be whole."""
+    return bytes_text(round(count))
+
+
+def _with_accuracy(row: Row, legend: Legend) -> str:
+    return legend.names[row.name] + (f" · {value_text(row.metric.name, row.metric.value)}" if row.metric else "")
 
 
 def _range(row: Row) -> tuple[float, float, float, float]:
     """p1, p10, p90, p99, as far as the row has them."""
     if len(row.percentiles_ms) == 101:
-        return tuple(row.percentiles_ms[q] for q in (1, 10, 90, 99))  # type: ignore[return-value]
+        low, ten, ninety, high = (row.percentiles_ms[q] for q in (1, 10, 90, 99))
+        return low, ten, ninety, high
     middle = row.p50_ms or 0.0
     return middle, middle, row.p90_ms or middle, row.p99_ms or row.p90_ms or middle
 
 
-def _color(row: Row, color: dict[str, str]) -> str:
-    return MUTED if row.status == "float" else color.get(row.exporter, MUTED)
+def _dot(axes: Axes, x: float, y: float, row: Row, legend: Legend) -> None:
+    axes.scatter([x], [y], s=48, facecolor=legend.fill(row), edgecolor=legend.color(row), linewidth=2, zorder=4)
 
 
-def _dot(axes: Axes, x: float, y: float, row: Row, color: dict[str, str]) -> None:
-    edge = _color(row, color)
-    axes.scatter([x], [y], s=48, facecolor=edge if quantized(row) else CARD, edgecolor=edge, linewidth=2, zorder=4)
-
-
-def _row_axes(
-    rows: Sequence[Row], names: dict[str, str], best: str, *, values: Sequence[str], header: str = "", top: int = 22
+def _lines(
+    rows: Sequence[Row], legend: Legend, *, values: Sequence[str], header: str = "", top: int = 6
 ) -> tuple[Figure, Axes]:
-    """One horizontal line a row, its name on the left and its value, aligned, on the right."""
-    left = 14 + CHARACTER * max(len(names[row.name]) for row in rows)
-    right = 16 + CHARACTER * max(len(value) for value in [*values, header])
-    bottom, height = 50, ROW_HEIGHT * len(rows)
-    total = height + bottom + top
-    figure = Figure(figsize=(WIDTH / 72, total / 72))
-    axes = figure.add_axes((left / WIDTH, bottom / total, (WIDTH - left - right) / WIDTH, height / total))
+    """One horizontal line a row: its name on the left, its value, aligned, on the right."""
+    left = 12 + max(text_width(legend.names[row.name], bold=row.name == legend.best) for row in rows)
+    right = 20 + max(text_width(value, bold=True) for value in [*values, header])
+    page = figure(WIDTH, ROW_HEIGHT * len(rows) + top + 48)
+    axes = page_axes(page, left=left, right=right, top=top, bottom=48)
+    axes.grid(axis="x")
     axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_yticks(range(len(rows)), [names[row.name] for row in rows])
-    axes.tick_params(length=0, pad=6)
-    for label, row in zip(axes.get_yticklabels(), rows, strict=True):
-        label.set_color(MUTED if row.status == "float" else INK)
-        label.set_fontweight("bold" if row.name == best else "normal")
-    for y, (value, row) in enumerate(zip(values, rows, strict=True)):
-        weight = "bold" if row.name == best else "normal"
-        axes.text(WIDTH - 4, y, value, ha="right", va="center", weight=weight, transform=_page_x(axes))
-    axes.text(WIDTH - 4, -0.75, header, ha="right", va="bottom", color=MUTED, transform=_page_x(axes))
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
-    axes.grid(axis="x", color=GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    return figure, axes
-
-
-def _page_x(axes: Axes):  # type: ignore[no-untyped-def]
-    """x in pixels of the page, y in rows."""
-    from matplotlib.transforms import IdentityTransform, blended_transform_factory
-
-    return blended_transform_factory(IdentityTransform(), axes.transData)
-
-
-def _scale(axes: Axes, which: str, values: Sequence[float], text: Callable, *, pad: float = 1.15) -> bool:
-    """Linear from zero, or logarithmic when `values` lie far apart; returns whether it is logarithmic."""
-    low, high = min(values), max(values)
-    axis = axes.xaxis if which == "x" else axes.yaxis
-    limits = axes.set_xlim if which == "x" else axes.set_ylim
-    is_log = low > 0 and high / low > LOG_ABOVE
-    if is_log:
-        (axes.set_xscale if which == "x" else axes.set_yscale)("log")
-        limits(low / pad, high * pad)
-        axis.set_major_locator(LogLocator(subs=(1,) if high / low > 1000 else (1, 3), numticks=7))
-    else:
-        limits(0, high * 1.08 if pad < 1.2 else high * 1.2)
-        axis.set_major_locator(MaxNLocator(5))
-    axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(lambda value, _: text(value) if value else "0"))
-    return is_log
-
-
-def _svg(figure: Figure, label: str) -> str:
-    """The figure as an `<svg>` element that scales with its place and takes its colours from the page."""
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    text = buffer.getvalue()
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text, flags=re.DOTALL)
-    # Inside HTML the name spaces are known, and ids of groups would occur once in every plot.
-    text = re.sub(r' xmlns(:xlink)?="[^"]*"| version="1.1"', "", text).replace("xlink:href", "href")
-    text = re.sub(r'<g id="[^"]*"', "<g", text)
-    text = re.sub(r'^<svg width="[^"]*" height="[^"]*"', f'<svg role="img" aria-label="{label}"', text)
-    text = re.sub(r"font: ((?:\w+ )*?)([\d.]+)px 'DejaVu Sans'[^;\"]*", _font, text)
-    for stand_in, name in VARIABLES.items():
-        text = text.replace(stand_in, f"var(--{name})")
-    return re.sub(r"\n\s*\n", "\n", text)
-
-
-def _font(found: re.Match) -> str:
-    weight = "; font-weight: 650" if "bold" in found[1] or "700" in found[1] else ""
-    return f"font-size: {found[2]}px{weight}"
+    axes.set_yticks(range(len(rows)), [legend.names[row.name] for row in rows])
+    at_the_right = blended_transform_factory(IdentityTransform(), axes.transData)
+    for y, (row, value, label) in enumerate(zip(rows, values, axes.get_yticklabels(), strict=True)):
+        color, weight = MUTED if row.status == "float" else INK, "bold" if row.name == legend.best else "normal"
+        label.set(color=color, fontweight=weight)
+        axes.text(WIDTH - 4, y, value, ha="right", va="center", color=color, weight=weight, transform=at_the_right)
+    axes.text(WIDTH - 4, -0.7, header, ha="right", va="bottom", color=MUTED, fontsize=SMALL, transform=at_the_right)
+    return page, axes

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from edge_runtime.measurement import Measurement
-from edge_runtime.table import Row, bytes_text, ms_text, ratio_text
+from edge_runtime.table import Row, bytes_text, metric_name, ms_text, ratio_text, share_kept
 
 FLOAT_RECIPES = ("", "fp32", "fp16")
 
@@ -17,7 +17,7 @@ def won(measured: Measurement, bundles: Path) -> list[str]:
         return ["[red]No bundle was verified and measured.[/red] The lines above say why"]
     kept, smaller, faster = headline(best)
     return [
-        f"[bold green]{best.name}[/bold green]: [bold]{kept}[/bold] of the float accuracy kept, "
+        f"[bold green]{best.name}[/bold green]: [bold]{kept}[/bold] of the float {_measured_by(best)} kept, "
         f"[bold]{smaller}[/bold] smaller, [bold]{faster}[/bold] {interval(best)} faster than {measured.baseline}",
         f"Next: [bold]edgekit demo --bundles {bundles}[/bold]",
     ]
@@ -31,10 +31,17 @@ def best_row(measured: Measurement) -> Row | None:
 
 
 def headline(row: Row) -> tuple[str, str, str]:
-    """The three numbers as text: share of the float accuracy kept, × smaller, × faster; a dash where not measured."""
-    metric = row.metric
-    kept = f"{metric.value / metric.float_value:.1%}" if metric and metric.float_value else "–"
+    """The three numbers as text: share of the float quality kept, × smaller, × faster; a dash where not measured.
+
+    Of an error (lower is better) the share is the float model's over the artifact's, so that 100 % is all of it.
+    """
+    share = share_kept(row.metric) if row.metric else None
+    kept = "–" if share is None else f"{share:.1%}"
     return kept, _times(row.times_smaller), _times(row.times_faster)
+
+
+def _measured_by(row: Row) -> str:
+    return metric_name(row.metric.name) if row.metric else "accuracy"
 
 
 def interval(row: Row) -> str:
@@ -60,9 +67,10 @@ def slower_than_float(measured: Measurement) -> list[str]:
         size = ""
         if row.model_bytes and float_row.model_bytes:
             size = f"; its file has {bytes_text(row.model_bytes)} against {bytes_text(float_row.model_bytes)}"
+        factor, float_time = ratio_text(row.p50_ms / float_row.p50_ms), ms_text(float_row.p50_ms)
         sentences.append(
-            f"{row.exporter} {row.recipe} is {ratio_text(row.p50_ms / float_row.p50_ms)}× slower than {row.exporter} fp32 "
-            f"on this machine ({ms_text(row.p50_ms)} against {ms_text(float_row.p50_ms)}){size}."
+            f"{row.exporter} {row.recipe} is {factor}× slower than {row.exporter} fp32 on this machine "
+            f"({ms_text(row.p50_ms)} against {float_time}){size}."
         )
     return sentences
 

@@ -1,0 +1,191 @@
+"""The written parts of the report: the table, the verified chain, notes, glossary, commands. Every string is escaped.
+
+Parts know rows and stages; they know nothing about plots or the page's looks, which its CSS classes decide.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+from html import escape
+
+from edge_runtime.manifest import StageResult
+from edge_runtime.measurement import Measurement
+from edge_runtime.table import COLUMNS, Row, cells, columns
+
+GLOSSARY = {
+    "model file": "The bundle: exporter, then recipe; w8a8 means 8-bit weights and 8-bit activations.",
+    "accuracy [95 %]": "What the artifact itself scored on the validation split, with its 95 % interval.",
+    "n": "How many validation samples the accuracy was counted on.",
+    "agrees": "Share of those samples to which the artifact gives the float model's answer, right or wrong.",
+    "size": "Bytes of the model file alone; 1 kB is 1,000 bytes.",
+    "load": "From the file on disk to ready for the first inference, once, in a fresh process.",
+    "p50": "Half of all inferences took no longer than this; batch 1.",
+    "p90": "Nine of ten inferences took no longer than this.",
+    "p99": "All but one inference in a hundred took no longer than this.",
+    "peak RSS": "The most memory the process ever held, engine and interpreter included.",
+    "× smaller": "The baseline's file size divided by this one's; below 1 it is larger.",
+    "× faster [95 %]": "The baseline's p50 divided by this one's, measured in turns, with its bootstrap interval.",
+    "valid": "Whether the measurement may be quoted: enough samples, a steady machine, the CPU to itself.",
+}
+STAGES = {
+    "capture": "the module is captured as a graph (exported, traced or scripted)",
+    "rewrite": "an exact rewrite makes the graph deployable",
+    "quantize": "weights, and with w8a8 activations, become 8-bit integers",
+    "lower": "the graph is lowered to the engine and serialized",
+    "reload": "the finished file is run in a fresh process, against the float model's recorded answers",
+}
+IDENTICAL_DB = 200.0  # what a manifest writes when two answers are equal to the last bit
+
+
+def table(measured: Measurement, color: dict[str, str], best: str) -> str:
+    """The table: the columns and cells of `edge_runtime.table`, and advice below what is not valid.
+
+    `color` is a CSS colour by exporter, `best` the name of the row to highlight.
+    """
+    heads = zip(COLUMNS, columns(measured.rows), strict=True)
+    head = "".join(f'<th scope="col" title="{escape(GLOSSARY[name])}">{escape(shown)}</th>' for name, shown in heads)
+    body = "".join(_table_row(row, measured, color, best) for row in measured.rows)
+    return f'<div class="scroll table"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _table_row(row: Row, measured: Measurement, color: dict[str, str], best: str) -> str:
+    name, *rest = cells(row, model=measured.model)
+    kinds = {
+        "best": row.name == best,
+        "baseline": row.name == measured.baseline,
+        "failed": bool(row.error),
+        "unverified": row.status == "unverified",
+        "invalid": bool(row.invalid_because),
+    }
+    kind = " ".join(kind for kind, is_so in kinds.items() if is_so)
+    line = f'<tr class="{kind}"><th scope="row">{_mark(color.get(row.exporter))}{escape(name)}</th>'
+    if row.error:
+        return f'{line}<td class="reason" colspan="{len(rest)}">{escape(rest[0])}</td></tr>'
+    line += "".join(f"<td>{_soften(cell)}</td>" for cell in rest) + "</tr>"
+    for reason in row.invalid_because:
+        line += f'<tr class="advice"><td colspan="{len(COLUMNS)}"><span>not valid: {escape(reason)}</span></td></tr>'
+    return line
+
+
+def _mark(color: str | None) -> str:
+    return f'<i class="mark" style="--mark: {color or "var(--muted)"}"></i>'
+
+
+def _soften(cell: str) -> str:
+    """The figure as it is, its interval in small print."""
+    found = re.fullmatch(r"(.*?) (\[.*\])", cell)
+    return f"{escape(found[1])} <small>{escape(found[2])}</small>" if found else escape(cell)
+
+
+def legend(color: dict[str, str], *, others: bool) -> str:
+    """What the colours of the plots stand for; `others`: something that is no bundle is shown as well."""
+    items = "".join(f"<span>{_mark(css)}{escape(name)}</span>" for name, css in color.items())
+    items += f"<span>{_mark(None)}not a bundle</span>" if others else ""
+    return items + '<span><i class="dot full"></i>quantized</span><span><i class="dot"></i>float</span>'
+
+
+def chain(stages: dict[str, tuple[StageResult, ...]], names: dict[str, str]) -> str:
+    """One strip a bundle: its stages in order, darker where the answers are closer, red where one failed."""
+    longest = max((len(results) for results in stages.values()), default=0)
+    lines = []
+    for name, results in stages.items():
+        strip = "".join(_stage(result) for result in results) + "<td></td>" * (longest - len(results))
+        lines.append(f'<tr><th scope="row">{escape(names.get(name, name))}</th>{strip}</tr>')
+    return _scroll("chain", lines)
+
+
+def _stage(result: StageResult) -> str:
+    same = result.sqnr_db >= IDENTICAL_DB
+    strength = max(0.0, min(result.sqnr_db, 160.0)) / 160
+    clauses = escape(result.held_to.replace(">=", "≥").replace("<=", "≤")).split(", ")
+    held_to = ", ".join(f"<span>{clause}</span>" for clause in clauses)  # a line breaks between them, not within
+    return (
+        f'<td class="stage {"passed" if result.passed else "missed"}" style="--strength: {0.06 + 0.34 * strength:.2f}">'
+        f"<b>{'✓' if result.passed else '✗'} {escape(result.stage)}</b>"
+        f"<strong>{'identical' if same else f'{result.sqnr_db:.1f} dB'}</strong>"
+        f"<small>against {escape(result.compared_with)}: {result.agreement:.1%} agree</small>"
+        f"<small>held to {held_to}</small></td>"
+    )
+
+
+def operators(notes: dict[str, dict[str, str]], names: dict[str, str]) -> str:
+    """What the accelerated part of an engine took over and what stayed outside; the operators of an ONNX file."""
+    lines = []
+    for name, note in notes.items():
+        listed = note.get("outside_delegate", note.get("onnx_operators", ""))
+        if not listed and "delegated_operators" not in note:
+            continue
+        chips = "".join(f"<code>{escape(operator)}</code> " for operator in listed.split(", ") if operator)
+        delegated = note.get("delegated_operators")
+        kind = f"{escape(delegated)} operators delegated; outside:" if delegated else "operators of the file:"
+        lines.append(
+            f'<tr><th scope="row">{escape(names.get(name, name))}</th>'
+            f'<td class="kind">{kind}</td><td class="chips">{chips or "none"}</td></tr>'
+        )
+    return _scroll("operators", lines)
+
+
+def facts(measured: Measurement) -> str:
+    """Where, when and how it was measured, as terms and descriptions."""
+    machine, settings = measured.machine, measured.settings
+    samples = sorted({row.samples for row in measured.rows if row.samples})
+    counted = " to ".join(f"{n:,}" for n in dict.fromkeys((*samples[:1], *samples[-1:])))
+    found = {
+        "Processor": ", ".join(text for text in (machine.get("cpu"), machine.get("isa")) if text),
+        "System": f"{machine.get('system', '?')}, {machine.get('cores', '?')} cores, "
+        f"Python {machine.get('python', '?')}",
+        "Measured": measured.measured_at.replace("T", " ").replace("+00:00", " UTC"),
+        "Threads": str(settings.num_threads),
+        "Rounds": f"{settings.rounds} of {settings.round_ms} ms, candidates in turn, each in its own process",
+        "Inferences": f"{counted} for each candidate, every one kept" if counted else "none",
+        "Baseline": measured.baseline,
+        "Engines": ", ".join(dict.fromkeys(row.engine for row in measured.rows if row.engine)),
+    }
+    for key, term in (("data", "Data"), ("weights_sha256", "Weights, SHA-256")):
+        found[term] = "; ".join(dict.fromkeys(note[key] for note in measured.notes.values() if key in note))
+    return definitions({term: text for term, text in found.items() if text})
+
+
+def definitions(terms: dict[str, str]) -> str:
+    """Terms and what they mean."""
+    return "<dl>" + "".join(f"<dt>{escape(t)}</dt><dd>{escape(d)}</dd>" for t, d in terms.items()) + "</dl>"
+
+
+def commands(measured: Measurement, best: Row | None) -> str:
+    """What to type next, from looking at the result to handing it over."""
+    lines: list[tuple[str, str]] = []
+    if best is not None:
+        bundle = shlex.quote(f"bundles/{best.name}")
+        lines = [
+            ("edgekit demo --bundles bundles", "float and quantized side by side, in the browser"),
+            (f"edgekit verify {bundle}", "check every file and replay the golden inputs"),
+            (f"edgekit predict {bundle} PICTURE", "ask it about a picture of your own"),
+            (f"edgekit pack {bundle}", "one .zip for the device"),
+        ]
+    again = f"edgekit optimize {shlex.quote(measured.model)}"
+    if any(row.error for row in measured.rows):
+        row = next(row for row in measured.rows if row.error)
+        only = f" --exporter {shlex.quote(row.exporter)} --recipe {shlex.quote(row.recipe)}" if row.exporter else ""
+        lines.append((f"{again}{only} --allow-unverified", "keep what failed, stamped unverified, to look at it"))
+    if any(row.invalid_because for row in measured.rows):
+        lines.append(("edgekit benchmark bundles --out results.json", "measure again on a quiet machine"))
+    lines = lines or [(again, "make bundles of this model")]
+    return "<dl>" + "".join(f"<dt><code>{escape(c)}</code></dt><dd>{escape(d)}</dd>" for c, d in lines) + "</dl>"
+
+
+def paragraphs(texts: Sequence[str], kind: str) -> str:
+    """One paragraph each, of one class."""
+    return "".join(f'<p class="{kind}">{escape(text)}</p>' for text in texts)
+
+
+def finding(text: str, details: Sequence[str]) -> str:
+    """A sentence that must not be missed, and what it rests on."""
+    items = "".join(f"<li>{escape(detail)}</li>" for detail in details)
+    return f'<div class="finding"><b>{escape(text)}</b>{f"<ul>{items}</ul>" if items else ""}</div>'
+
+
+def _scroll(kind: str, lines: Sequence[str]) -> str:
+    """A table without a head, in a card that scrolls sideways where it must."""
+    return f'<div class="scroll {kind}"><table><tbody>{"".join(lines)}</tbody></table></div>' if lines else ""
