@@ -13,10 +13,11 @@ from .benchmark import QUICK, BenchmarkResult, Settings, bundle_candidate, measu
 from .bundle import Bundle, find_bundles
 from .decode import to_plain
 from .errors import EdgekitError, InputError, UsageError
-from .manifest import Manifest
+from .manifest import Manifest, TensorSpec
+from .regression import Estimate
 from .replay import ReplayResult, replay
-from .table import Subject, bytes_text
-from .tasks import task
+from .table import Subject, bytes_text, metric_name, metric_text, value_text
+from .tasks import TASKS, Answer, task
 from .terminal import err, out, print_measurement, progress
 from .worker_process import Worker
 
@@ -32,15 +33,15 @@ def inspect(path: Path, *, as_json: bool) -> None:
     metric = manifest.metrics[0] if manifest.metrics else None
     lines = {
         "bundle": f"{manifest.name} ({manifest.status}, format {manifest.format_version})",
-        "model": f"{manifest.model}: {manifest.task} into {len(manifest.labels)} classes",
+        "model": f"{manifest.model}: {manifest.task}, {len(manifest.labels)} {_labels_are(manifest)}",
         "made by": f"{manifest.exporter}, recipe {manifest.recipe}",
         "file": f"{manifest.artifact.file}, {bytes_text(manifest.artifact.bytes)}, sha256 {manifest.artifact.sha256}",
-        "takes": "; ".join(f"{spec.name} {spec.dtype} {list(spec.shape)}" for spec in manifest.inputs),
-        "gives": "; ".join(f"{spec.name} {spec.dtype} {list(spec.shape)}" for spec in manifest.outputs),
+        "takes": _tensors(manifest.inputs),
+        "gives": _tensors(manifest.outputs),
         "picture": manifest.preprocessing.expects if manifest.preprocessing else "none: takes arrays",
-        "accuracy": (
-            f"{metric.value:.2%} [{metric.low:.2%}, {metric.high:.2%}] on {metric.samples:,} samples; "
-            f"float {metric.float_value:.2%}, same answer {metric.agreement:.2%}"
+        metric_name(metric.name) if metric else "accuracy": (
+            f"{metric_text(metric)} on {metric.samples:,} samples; "
+            f"float {value_text(metric.name, metric.float_value)}, same answer {metric.agreement:.2%}"
             if metric
             else "not measured"
         ),
@@ -90,7 +91,10 @@ def predict(path: Path, images: Sequence[Path], *, top: int, invert: bool, as_js
     with Bundle.open(path) as bundle, Worker.for_bundle(bundle.folder) as worker:
         manifest = bundle.manifest
         if manifest.preprocessing is None:
-            raise UsageError(f"{path} takes arrays, not pictures: {manifest.inputs}")
+            raise UsageError(
+                f"{path} takes arrays, not pictures: {_tensors(manifest.inputs)}. From Python: "
+                "edge_runtime.load_engine(edge_runtime.Bundle.open(PATH)).run({NAME: ARRAY})"
+            )
         warn_unverified(manifest)
         worker.load()
         answers: list[dict[str, Any]] = []
@@ -103,16 +107,10 @@ def predict(path: Path, images: Sequence[Path], *, top: int, invert: bool, as_js
                 continue
             outputs = worker.run({manifest.inputs[0].name: pixels})[manifest.outputs[0].name]
             answer = task(manifest.task).answer(outputs, manifest.labels)[0]
-            ranking = [{"label": label, "probability": p} for label, p in answer.ranking[:top]]
-            answers.append(
-                {"image": str(image), "label": answer.label, "probability": answer.probability, "top": ranking}
-            )
+            said, line = _said(answer, top)
+            answers.append({"image": str(image), **said})
             if not as_json:
-                others = ", ".join(f"{r['label']} {r['probability']:.1%}" for r in ranking[1:])
-                out.print(
-                    f"{image}: [bold]{answer.label}[/bold] {answer.probability:.1%}  [dim]{others}[/dim]",
-                    soft_wrap=True,
-                )
+                out.print(f"{image}: {line}", soft_wrap=True)
     if as_json:
         print_json({"bundle": manifest.name, "status": manifest.status, "answers": answers})
     return all("error" not in answer for answer in answers)
@@ -163,6 +161,25 @@ def warn_unverified(manifest: Manifest) -> None:
         err.print(f"[bold red]UNVERIFIED[/bold red] {manifest.name} missed a stage or its accuracy gate when packed")
 
 
+def _said(answer: Answer | Estimate, top: int) -> tuple[dict[str, Any], str]:
+    """An answer as plain data and as one line: the `top` most probable labels, or every number."""
+    if isinstance(answer, Estimate):
+        return {"values": dict(answer.values)}, ", ".join(f"{label} [bold]{v:.4g}[/bold]" for label, v in answer.values)
+    ranking = [{"label": label, "probability": p} for label, p in answer.ranking[:top]]
+    others = ", ".join(f"{label} {p:.1%}" for label, p in answer.ranking[1:top])
+    said = {"label": answer.label, "probability": answer.probability, "top": ranking}
+    return said, f"[bold]{answer.label}[/bold] {answer.probability:.1%}  [dim]{others}[/dim]"
+
+
+def _tensors(specs: Sequence[TensorSpec]) -> str:
+    return "; ".join(f"{spec.name} {spec.dtype} {list(spec.shape)}" for spec in specs)
+
+
+def _labels_are(manifest: Manifest) -> str:
+    known = TASKS.get(manifest.task)
+    return known.labels_are if known else "labels"
+
+
 def _manifest(path: Path) -> Manifest:
     with Bundle.open(path) as bundle:
         return bundle.manifest
@@ -186,7 +203,7 @@ def _print_replay(path: Path, found: ReplayResult | EdgekitError) -> None:
     mark = "[green]✓[/green]" if found.passed else "[red]✗[/red]"
     stamp = "" if found.status == "verified" else " [bold red]UNVERIFIED[/bold red]"
     out.print(
-        f"{mark} {found.name}{stamp}: SQNR {found.sqnr_db:.1f} dB, max |Δ| {found.max_abs:.2g}, top answer agrees "
+        f"{mark} {found.name}{stamp}: SQNR {found.sqnr_db:.1f} dB, max |Δ| {found.max_abs:.2g}, agrees "
         f"{found.agreement:.1%} on {found.samples} real samples [dim](held to {found.held_to}; {found.engine}; "
         f"since packing max |Δ| {found.max_abs_since_packed:.2g})[/dim]",
         soft_wrap=True,

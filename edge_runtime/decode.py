@@ -1,5 +1,7 @@
 """JSON to frozen dataclasses, strictly: every field checked, nothing extra, nothing guessed.
 
+A field with a default may be missing: a file written before the field existed can still be read.
+
 A manifest comes from somebody else's machine. It is decoded field by field against the dataclass's type hints, and the
 first thing that does not fit is named by its path (`artifact.bytes`). This module knows nothing about what it decodes.
 """
@@ -89,14 +91,15 @@ def _dataclass(cls: type, data: object, where: str) -> object:
         raise _wrong(where, "an object", data)
     hints = typing.get_type_hints(cls)
     names = [f.name for f in dataclasses.fields(cls)]
+    optional = {f.name for f in dataclasses.fields(cls) if f.default is not dataclasses.MISSING}
     prefix = f"{where}." if where else ""
     for name in names:
-        if name not in data:
+        if name not in data and name not in optional:
             raise DecodeError(f"{prefix}{name} is missing")
     for name in data:
         if name not in names:
             raise DecodeError(f"{prefix}{name} is not a known field")
-    values = {name: _value(hints[name], data[name], f"{prefix}{name}") for name in names}
+    values = {name: _value(hints[name], data[name], f"{prefix}{name}") for name in names if name in data}
     try:
         return cls(**values)
     except DecodeError:

@@ -3,7 +3,7 @@
     inputs/<name>    (N, …)  one row a sample, as the device feeds them, batch axis dropped to N
     outputs/<name>   (N, …)  the float model's answers
     packed/<name>    (N, …)  the artifact's own answers when it was packed
-    targets          (N,)    the true answers
+    targets          (N, …)  the true answers
 
 It knows nothing about engines; `replay` runs it.
 """
@@ -77,7 +77,7 @@ def load_golden(path: Path, inputs: tuple[TensorSpec, ...], outputs: tuple[Tenso
         return {spec.name: _rows(path, arrays, f"{kind}/{spec.name}", spec, rows) for spec in specs}
 
     targets = arrays.get("targets")
-    if targets is None or targets.ndim != 1 or len(targets) == 0:
+    if targets is None or targets.ndim == 0 or len(targets) == 0:
         raise BundleError(f"{path}: golden.npz has no targets")
     rows = len(targets)
     return GoldenSet(

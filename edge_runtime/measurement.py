@@ -17,12 +17,15 @@ from .decode import DecodeError, canonical_json, decode, parse_json, to_plain
 from .errors import UsageError
 from .files import write_atomically, write_bytes
 from .manifest import StageResult
-from .table import Row, Subject, row
+from .table import Row, Subject, metric_name, row
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """One run of the benchmark: rows in order, what `× faster` refers to, where and when it was measured."""
+    """One run of the benchmark: rows in order, what `× faster` refers to, where and when it was measured.
+
+    `max_drop` is the budget of the accuracy gate, relative to the float model; `bundles` the folder they lie in.
+    """
 
     model: str
     baseline: str
@@ -32,13 +35,17 @@ class Measurement:
     machine: dict[str, str]
     settings: Settings
     measured_at: str  # UTC, ISO 8601
+    max_drop: float = 0.01
+    bundles: str = "bundles"
 
     def caption(self) -> str:
         """What every table says below itself."""
+        names = dict.fromkeys(metric_name(row.metric.name) for row in self.rows if row.metric)
+        measured = " and ".join(names).capitalize() or "Accuracy"
         threads = f"{self.settings.num_threads} thread" + ("s" if self.settings.num_threads > 1 else "")
         return (
             f"Batch 1, {threads}, candidates interleaved, {self.machine['cpu']} ({self.machine['cores']} cores). "
-            f"× smaller and × faster: against {self.baseline}. Accuracy: the artifact's own, on the validation split."
+            f"× smaller and × faster: against {self.baseline}. {measured}: the artifact's own, on the validation split."
         )
 
 

@@ -25,11 +25,13 @@ class TaskMetric(Protocol):
     """What every metric class offers: filled batch by batch, read at any time after the first.
 
     `value` lies within [`low`, `high`], its 95 % interval. `higher_is_better` lets the accuracy gate and the tables
-    treat an error and a score alike. An instance is made without arguments.
+    treat an error and a score alike; a metric that `is_share` is written in percent. An instance is made without
+    arguments.
     """
 
     name: ClassVar[str]
     higher_is_better: ClassVar[bool]
+    is_share: ClassVar[bool]
 
     def update(self, outputs: npt.ArrayLike, targets: npt.ArrayLike) -> None: ...
 
@@ -51,6 +53,7 @@ class Accuracy:
 
     name: ClassVar[str] = "accuracy"
     higher_is_better: ClassVar[bool] = True
+    is_share: ClassVar[bool] = True
 
     def __init__(self) -> None:
         self._correct = 0

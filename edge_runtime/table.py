@@ -10,7 +10,9 @@ from dataclasses import dataclass
 
 from .benchmark import BenchmarkResult
 from .manifest import Manifest, Metric
+from .metrics import NOT_FINITE
 from .stats import median_ratio
+from .tasks import metric_named
 
 COLUMNS = (
     "model file",
@@ -103,6 +105,12 @@ def row(subject: Subject, result: BenchmarkResult, baseline: BenchmarkResult) ->
     )
 
 
+def columns(rows: Sequence[Row]) -> list[str]:
+    """The heads for these rows: `COLUMNS`, with the name of their metric in place of "accuracy"."""
+    names = dict.fromkeys(metric_name(row.metric.name) for row in rows if row.metric)
+    return [COLUMNS[0], f"{' or '.join(names) or 'accuracy'} [95 %]", *COLUMNS[2:]]
+
+
 def cells(row: Row, *, model: str = "") -> list[str]:
     """The row as text, one entry for each of COLUMNS; `model` is cut off the front of names that begin with it."""
     name = row.name.removeprefix(f"{model}-")
@@ -111,7 +119,7 @@ def cells(row: Row, *, model: str = "") -> list[str]:
     metric = row.metric
     return [
         name if row.status != "unverified" else f"{name} (UNVERIFIED)",
-        f"{metric.value:.2%} [{metric.low:.1%}, {metric.high:.1%}]" if metric else "not measured",
+        metric_text(metric) if metric else "not measured",
         f"{metric.samples:,}" if metric else "",
         f"{metric.agreement:.1%}" if metric else "",
         bytes_text(row.model_bytes),
@@ -128,7 +136,7 @@ def cells(row: Row, *, model: str = "") -> list[str]:
 
 def markdown(rows: Sequence[Row], *, model: str = "") -> str:
     """The table in Markdown, ratios and numbers right-aligned."""
-    lines = ["| " + " | ".join(COLUMNS) + " |", "| --- |" + " ---: |" * (len(COLUMNS) - 1)]
+    lines = ["| " + " | ".join(columns(rows)) + " |", "| --- |" + " ---: |" * (len(COLUMNS) - 1)]
     lines += ["| " + " | ".join(cells(row, model=model)) + " |" for row in rows]
     return "\n".join(lines)
 
@@ -138,6 +146,37 @@ def footnotes(rows: Sequence[Row]) -> list[str]:
     notes = [f"{row.name}: not valid: {reason}" for row in rows for reason in row.invalid_because]
     notes += [f"{row.name}: UNVERIFIED, it missed a stage or the gate when packed" for row in rows if _unverified(row)]
     return notes
+
+
+def metric_name(name: str) -> str:
+    """A metric's name for a person: "mean absolute error"."""
+    return name.replace("_", " ")
+
+
+def value_text(name: str, value: float, *, digits: int = 2) -> str:
+    """A value of the metric `name`, as every table and message writes it: '98.05%' of a share, else '41.23'."""
+    metric = metric_named(name)
+    if metric is not None and metric.is_share:
+        return f"{value:.{digits}%}"
+    return f"{value:.4g}" if abs(value) < NOT_FINITE else "not finite"
+
+
+def metric_text(metric: Metric) -> str:
+    """A recorded metric with its 95 % interval: '98.05% [96.0%, 99.0%]', '41.23 [39.9, 42.56]'."""
+    low, high = (value_text(metric.name, value, digits=1) for value in (metric.low, metric.high))
+    return f"{value_text(metric.name, metric.value)} [{low}, {high}]"
+
+
+def share_kept(metric: Metric) -> float | None:
+    """How much of the float model's quality is left, 1 for all: the ratio of two scores, the inverse one of two errors.
+
+    None where the ratio would divide by 0.
+    """
+    known = metric_named(metric.name)
+    better, other = metric.value, metric.float_value
+    if known is not None and not known.higher_is_better:
+        better, other = other, better
+    return better / other if other else None
 
 
 def bytes_text(count: int | None) -> str:

@@ -14,6 +14,8 @@ import numpy.typing as npt
 
 from .errors import BundleError, EngineError, unknown
 from .metrics import Accuracy, TaskMetric, top_agreement
+from .next_character import BitsPerCharacter, probabilities
+from .regression import Estimate, MeanAbsoluteError, estimate, near_agreement
 
 # An int8 softmax may miss 0 and 1 by a step of 1/256; logits taken for probabilities miss them by far more.
 _PROBABILITY_SLACK = 0.01
@@ -34,14 +36,16 @@ class Task:
     """A kind of problem, as functions on numpy arrays.
 
     `metric` measures answers against the truth; `agreement(reference, found)` is the share of samples on which two
-    models give the same answer; `answer` turns outputs and labels into one `Answer` per sample.
+    models give the same answer; `answer` turns outputs and labels into one answer per sample: an `Answer` where the
+    labels are alternatives, an `Estimate` where each is a number. `labels_are` says which, in a word.
     """
 
     name: str
     describe: str
     metric: Callable[[], TaskMetric]
     agreement: Callable[[npt.ArrayLike, npt.ArrayLike], float]
-    answer: Callable[[npt.ArrayLike, Sequence[str]], list[Answer]]
+    answer: Callable[[npt.ArrayLike, Sequence[str]], list[Answer] | list[Estimate]]
+    labels_are: str
 
 
 def classify(outputs: npt.ArrayLike, labels: Sequence[str]) -> list[Answer]:
@@ -67,6 +71,11 @@ def classify(outputs: npt.ArrayLike, labels: Sequence[str]) -> list[Answer]:
     return [_answer(row, labels) for row in scores.clip(0.0, 1.0)]
 
 
+def next_characters(outputs: npt.ArrayLike, labels: Sequence[str]) -> list[Answer]:
+    """Log-probabilities (N, C) and C labels to N answers; raises as `classify` does."""
+    return classify(probabilities(outputs), labels)
+
+
 def _answer(row: np.ndarray, labels: Sequence[str]) -> Answer:
     order = np.argsort(-row, kind="stable")
     ranking = tuple((labels[i], float(row[i])) for i in order)
@@ -80,8 +89,30 @@ TASKS: dict[str, Task] = {
         metric=Accuracy,
         agreement=top_agreement,
         answer=classify,
+        labels_are="classes",
+    ),
+    "regression": Task(
+        name="regression",
+        describe="one or more numbers, each with a unit that its label names",
+        metric=MeanAbsoluteError,
+        agreement=near_agreement,
+        answer=estimate,
+        labels_are="numbers",
+    ),
+    "next_character": Task(
+        name="next_character",
+        describe="which character comes next; the model gives each one's log-probability",
+        metric=BitsPerCharacter,
+        agreement=top_agreement,
+        answer=next_characters,
+        labels_are="characters",
     ),
 }
+
+
+def metric_named(name: str) -> TaskMetric | None:
+    """A new metric by its name; None for one that no task here has, such as one of a newer edgekit."""
+    return next((metric for known in TASKS.values() if (metric := known.metric()).name == name), None)
 
 
 def task(name: str) -> Task:

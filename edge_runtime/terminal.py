@@ -14,7 +14,7 @@ from rich.table import Table
 from .benchmark import Progress as OnProgress
 from .manifest import StageResult
 from .measurement import Measurement
-from .table import COLUMNS, Row, cells, footnotes
+from .table import Row, cells, columns, footnotes
 
 TABLE_WIDTH = 164  # what the thirteen columns need side by side
 
@@ -34,7 +34,7 @@ def print_measurement(measured: Measurement) -> None:
 
 def _table(measured: Measurement) -> Table:
     table = Table(title=measured.model, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for i, column in enumerate(COLUMNS):
+    for i, column in enumerate(columns(measured.rows)):
         table.add_column(column, justify="left" if i == 0 else "right", overflow="fold")
     for row in measured.rows:
         table.add_row(*(escape(cell) for cell in cells(row, model=measured.model)), style=_style(row, measured))
@@ -52,7 +52,7 @@ def stage_line(result: StageResult) -> str:
     mark = "[green]✓[/green]" if result.passed else "[red]✗[/red]"
     return (
         f"  {mark} {result.stage:<8} against {result.compared_with:<8} SQNR {result.sqnr_db:6.1f} dB   "
-        f"max |Δ| {result.max_abs:<8.2g} top answer {result.agreement:.1%}   [dim]{result.held_to}[/dim]"
+        f"max |Δ| {result.max_abs:<8.2g} agrees {result.agreement:.1%}   [dim]{result.held_to}[/dim]"
     )
 
 

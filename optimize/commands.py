@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.markup import escape
@@ -16,7 +16,7 @@ from edge_runtime.decode import to_plain
 from edge_runtime.errors import EdgekitError, MissingData, UsageError, unknown
 from edge_runtime.manifest import Manifest, Metric
 from edge_runtime.measurement import Measurement
-from edge_runtime.table import Row, Subject
+from edge_runtime.table import Row, Subject, metric_name, value_text
 from edge_runtime.terminal import err, out, print_measurement, progress, stage_line
 from train.registry import book_model
 
@@ -55,8 +55,32 @@ def optimize_model(name: str, *, weights: Path | None, runs: Path, options: Opti
     def say(text: str) -> None:
         (err if as_json else out).print(text, soft_wrap=True)
 
-    say(f"[bold]{name}[/bold] float: {reference.metric.value:.2%} on {reference.metric.samples:,} validation samples")
+    metric = reference.metric
+    found = f"{metric_name(metric.name)} {value_text(metric.name, metric.value)}"
+    say(f"[bold]{name}[/bold] float: {found} on {metric.samples:,} validation samples")
+    packed, failed = _pack_all(model, reference, pairs, options, say)
+    measured, results = _measure(model, path, reference, packed, failed, options, quiet=as_json)
+    results_path = runs / name / "results.json"
+    measurement.save(measured, results, results_path)
+    report = write_report(measured, results_path.with_name("report.html"))
+    if as_json:
+        print_json(to_plain(measured))
+    else:
+        print_measurement(measured)
+        out.print(f"Bundles in {options.out}/, raw measurements in {results_path}, report in {report}", soft_wrap=True)
+        for line in won(measured):
+            out.print(line, soft_wrap=True)
+    return not failed
 
+
+def _pack_all(
+    model: DeployModel,
+    reference: FloatReference,
+    pairs: Sequence[tuple[Exporter, Recipe]],
+    options: Options,
+    say: Callable[[str], None],
+) -> tuple[list[Path], list[Row]]:
+    """Bundles that were delivered, and a row with the reason for each that was not; one failure stops no other."""
     packed: list[Path] = []
     failed: list[Row] = []
     for exporter, recipe in pairs:
@@ -80,24 +104,11 @@ def optimize_model(name: str, *, weights: Path | None, runs: Path, options: Opti
             )
             continue
         packed.append(folder)
-        manifest = _manifest(folder)
-        for key in ("delegated_operators", "outside_delegate"):
-            if key in manifest.provenance:
-                say(f"    [dim]{key.replace('_', ' ')}: {manifest.provenance[key]}[/dim]")
-
-    settings = QUICK if options.quick else Settings()
-    measured, results = _measure(model, path, reference, packed, failed, settings, quiet=as_json)
-    results_path = runs / name / "results.json"
-    measurement.save(measured, results, results_path)
-    report = write_report(measured, results_path.with_name("report.html"))
-    if as_json:
-        print_json(to_plain(measured))
-    else:
-        print_measurement(measured)
-        out.print(f"Bundles in {options.out}/, raw measurements in {results_path}, report in {report}", soft_wrap=True)
-        for line in won(measured, options.out):
-            out.print(line, soft_wrap=True)
-    return not failed
+        notes = _manifest(folder).provenance
+        if "delegated_operators" in notes:
+            outside = notes["outside_delegate"]
+            say(f"    [dim]{notes['delegated_operators']} operators delegated, outside: {outside}[/dim]")
+    return packed, failed
 
 
 def combinations(options: Options) -> list[tuple[Exporter, Recipe]]:
@@ -121,13 +132,13 @@ def _measure(
     reference: FloatReference,
     packed: Sequence[Path],
     failed: Sequence[Row],
-    settings: Settings,
+    options: Options,
     *,
     quiet: bool,
 ) -> tuple[Measurement, list[BenchmarkResult]]:
     candidates = [eager_candidate(model, weights, reference.golden_inputs), *(bundle_candidate(p) for p in packed)]
     with progress("Measuring, interleaved", quiet=quiet) as on_progress:
-        results = measure(candidates, settings, on_progress=on_progress)
+        results = measure(candidates, QUICK if options.quick else Settings(), on_progress=on_progress)
     manifests = [_manifest(folder) for folder in packed]
     metric = reference.metric
     float_metric = Metric(
@@ -149,7 +160,7 @@ def _measure(
         stages={manifest.name: manifest.stages for manifest in manifests},
         notes={manifest.name: manifest.provenance for manifest in manifests},
     )
-    return measured, results
+    return replace(measured, max_drop=options.max_drop, bundles=str(options.out)), results
 
 
 def _manifest(folder: Path) -> Manifest:

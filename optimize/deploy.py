@@ -39,6 +39,8 @@ class Deployable(nn.Module):
 # By task: the name of the output, and what turns the model's outputs into answers inside the exported graph.
 HEADS: dict[str, tuple[str, nn.Module]] = {
     "classification": ("probabilities", nn.Softmax(dim=-1)),
+    "regression": ("prediction", nn.Identity()),
+    "next_character": ("log_probabilities", nn.Identity()),
 }
 
 
@@ -68,7 +70,13 @@ class DeployModel:
         return tuple(torch.from_numpy(self.calibration[spec.name][:1].copy()) for spec in self.inputs)
 
     def golden_indices(self) -> np.ndarray:
-        """Validation rows for `golden.npz`: the classes in turn, first occurrences first, so every class is there."""
+        """Validation rows for `golden.npz`: the classes in turn, first occurrences first, so every class is there.
+
+        Where targets are no classes, rows evenly spaced from the first to the last.
+        """
+        if self.targets.ndim != 1 or self.targets.dtype.kind not in "iu":
+            last = len(self.targets) - 1
+            return np.unique(np.linspace(0, last, min(GOLDEN_SAMPLES, last + 1)).round().astype(np.int64))
         order = np.argsort(self.targets, kind="stable")
         by_class = [order[self.targets[order] == label] for label in np.unique(self.targets)]
         turns = max(len(rows) for rows in by_class)
@@ -110,6 +118,8 @@ def input_spec(book: BookModel) -> TensorSpec:
     picture = book.preprocessing
     if picture is not None:
         return TensorSpec(name="image", dtype="uint8", shape=(1, picture.height, picture.width, picture.channels))
+    if book.takes is not None:
+        return book.takes
     row = book.data().validation.inputs[:1]
     return TensorSpec(name="input", dtype=str(row.dtype), shape=row.shape)  # type: ignore[arg-type]
 

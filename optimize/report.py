@@ -21,7 +21,6 @@ from . import report_plots as plots
 from .report_svg import css
 from .verdict import best_row, headline, interval, slower_than_float
 
-DEFAULT_GATE = 0.01  # of the float accuracy, relative; what `--max-drop` starts from
 CHAIN = (
     "Every stage ran on real samples and was compared with the one before it. SQNR is the power of the answers over "
     "that of their error: at 20 dB the error is a tenth, at 60 dB a thousandth. Stronger colour: closer."
@@ -63,7 +62,7 @@ def render(measured: Measurement) -> str:
         table=parts.table(measured, color, legend.best),
         caption=escape(measured.caption()),
         footnotes=parts.paragraphs([note for note in footnotes(rows) if "UNVERIFIED" in note], "warning"),
-        plots=_plots(rows, legend, color),
+        plots=_plots(measured, legend, color),
         chain=_section("The verified chain", CHAIN, _chain(measured, names)),
         operators=_section("Inside the files", OPERATORS, parts.operators(measured.notes, names)),
         facts=parts.facts(measured),
@@ -133,8 +132,9 @@ def _findings(measured: Measurement, best: Row | None) -> str:
     return found
 
 
-def _plots(rows: tuple[Row, ...], legend: plots.Legend, color: dict[str, str]) -> str:
+def _plots(measured: Measurement, legend: plots.Legend, color: dict[str, str]) -> str:
     """The cards with plots, those that have something to show."""
+    rows = measured.rows
     front = ", ".join(legend.names[row.name] for row in plots.pareto(rows)) or "none"
     wide, narrow = (plots.tradeoff(rows, legend, width=w, height=h) for w, h in ((1120, 440), (540, 460)))
     rss, load = [row.peak_rss_bytes for row in rows], [row.load_ms for row in rows]
@@ -144,8 +144,8 @@ def _plots(rows: tuple[Row, ...], legend: plots.Legend, color: dict[str, str]) -
         )
         + _figure(
             "Accuracy",
-            "Intervals that overlap prove no difference. Shaded: below the default gate.",
-            plots.accuracy(rows, legend, gate=DEFAULT_GATE),
+            "Intervals that overlap prove no difference. Shaded: below the gate.",
+            plots.accuracy(rows, legend, gate=measured.max_drop),
         )
         + _figure(
             "Peak memory",

@@ -156,10 +156,14 @@ def definitions(terms: dict[str, str]) -> str:
 def commands(measured: Measurement, best: Row | None) -> str:
     """What to type next, from looking at the result to handing it over."""
     lines: list[tuple[str, str]] = []
+    folder = shlex.quote(measured.bundles)
     if best is not None:
-        bundle = shlex.quote(f"bundles/{best.name}")
+        bundle = shlex.quote(f"{measured.bundles}/{best.name}")
         lines = [
-            ("edgekit demo --bundles bundles", "float and quantized side by side, in the browser"),
+            (
+                f"edgekit demo --bundles {folder}",
+                "float and quantized side by side, in the browser",
+            ),
             (f"edgekit verify {bundle}", "check every file and replay the golden inputs"),
             (f"edgekit predict {bundle} PICTURE", "ask it about a picture of your own"),
             (f"edgekit pack {bundle}", "one .zip for the device"),
@@ -170,7 +174,12 @@ def commands(measured: Measurement, best: Row | None) -> str:
         only = f" --exporter {shlex.quote(row.exporter)} --recipe {shlex.quote(row.recipe)}" if row.exporter else ""
         lines.append((f"{again}{only} --allow-unverified", "keep what failed, stamped unverified, to look at it"))
     if any(row.invalid_because for row in measured.rows):
-        lines.append(("edgekit benchmark bundles --out results.json", "measure again on a quiet machine"))
+        lines.append(
+            (
+                f"edgekit benchmark {folder} --out results.json",
+                "measure again on a quiet machine",
+            )
+        )
     lines = lines or [(again, "make bundles of this model")]
     return "<dl>" + "".join(f"<dt><code>{escape(c)}</code></dt><dd>{escape(d)}</dd>" for c, d in lines) + "</dl>"
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from edge_runtime.measurement import Measurement
 from edge_runtime.table import Row, bytes_text, metric_name, ms_text, ratio_text, share_kept
 
 FLOAT_RECIPES = ("", "fp32", "fp16")
 
 
-def won(measured: Measurement, bundles: Path) -> list[str]:
+def won(measured: Measurement) -> list[str]:
     """The last lines: what the best verified bundle kept and gained, and what to type next."""
     best = best_row(measured)
     if best is None:
@@ -19,7 +17,7 @@ def won(measured: Measurement, bundles: Path) -> list[str]:
     return [
         f"[bold green]{best.name}[/bold green]: [bold]{kept}[/bold] of the float {_measured_by(best)} kept, "
         f"[bold]{smaller}[/bold] smaller, [bold]{faster}[/bold] {interval(best)} faster than {measured.baseline}",
-        f"Next: [bold]edgekit demo --bundles {bundles}[/bold]",
+        f"Next: [bold]edgekit demo --bundles {measured.bundles}[/bold]",
     ]
 
 

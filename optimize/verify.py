@@ -15,6 +15,7 @@ from edge_runtime.errors import VerificationError
 from edge_runtime.golden import Arrays
 from edge_runtime.manifest import Metric, StageResult
 from edge_runtime.metrics import TaskMetric, max_abs, relative_error, sqnr_db
+from edge_runtime.table import metric_name, value_text
 from edge_runtime.tasks import task
 
 from .deploy import DeployModel, run_module
@@ -116,12 +117,17 @@ class Chain:
             raise VerificationError(
                 f"{self._model.name}: stage {stage!r} is wrong on real samples. Held to {held_to}; found SQNR "
                 f"{sqnr:.1f} dB, relative error {relative:.2g}, agreement {agreement:.0%} against {before!r}. "
-                f"Worst is golden sample {worst} (class {self._model.labels[self._target(worst)]!r}). "
+                f"Worst is golden sample {worst} ({self._truth(worst)}). "
                 "Nothing was written; --allow-unverified keeps the bundle for study, stamped unverified"
             )
 
-    def _target(self, golden_row: int) -> int:
-        return int(self._model.targets[self._reference.golden_indices[golden_row]])
+    def _truth(self, golden_row: int) -> str:
+        """The true answer to a golden sample: its class by name, or the first of its numbers."""
+        target = self._model.targets[self._reference.golden_indices[golden_row]]
+        if target.ndim == 0 and target.dtype.kind in "iu":
+            return f"class {self._model.labels[int(target)]!r}"
+        numbers = [f"{value:.4g}" for value in target.ravel()[:4]]
+        return f"truth {', '.join(numbers)}{', …' if target.size > len(numbers) else ''}"
 
 
 def measure(model: DeployModel, answers: Arrays) -> TaskMetric:
@@ -152,8 +158,9 @@ def gate_message(model: DeployModel, metric: Metric, max_drop: float) -> str | N
     if (metric.value >= limit) if higher_is_better else (metric.value <= limit):
         return None
     return (
-        f"{metric.name} went from {metric.float_value:.2%} to {metric.value:.2%} on {metric.samples:,} validation "
-        f"samples; the budget of {max_drop:.1%} allows {limit:.2%} at the worst"
+        f"{metric_name(metric.name)} went from {value_text(metric.name, metric.float_value)} to "
+        f"{value_text(metric.name, metric.value)} on {metric.samples:,} validation samples; the budget of "
+        f"{max_drop:.1%} allows {value_text(metric.name, limit)} at the worst"
     )
 
 

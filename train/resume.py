@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from torch import Tensor
 from edge_runtime.decode import DecodeError, decode, to_plain
 from edge_runtime.errors import EdgekitError, Interrupted, UsageError
 from edge_runtime.files import write_atomically
+from train.book_model import FitConfig
 from train.checkpoint import EpochRecord, torch_load, unwritable
 
 RESUME_FILE = "resume.pt"
@@ -90,7 +91,8 @@ def state_to_resume(folder: Path, command: str) -> ResumeState:
 
 def check_same_run(state: ResumeState, identity: Mapping[str, Any], folder: Path) -> None:
     """Raises `UsageError` unless going on with `identity` gives what one uninterrupted run would; more epochs do."""
-    was = state.identity
+    # A setting that did not exist when the run began had then what is its default now.
+    was = {f.name: f.default for f in fields(FitConfig) if f.default is not MISSING} | state.identity
     if was.get("model") != identity["model"]:
         raise UsageError(f"{folder} holds a run of {was.get('model')}, not of {identity['model']}. Give another folder")
     if was.get("data") != identity["data"]:

@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
 FAKE_CAMERA = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
-expect.set_options(timeout=30_000)  # a machine that runs other tests at the same time is slow
+expect.set_options(timeout=90_000)  # a machine that runs other tests at the same time is slow
 HOSTILE = ("![x](http://127.0.0.2:9/a.png)", "<img src=http://127.0.0.2:9/b.png>", "c", "d")
 
 

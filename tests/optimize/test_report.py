@@ -85,7 +85,7 @@ class Elements(HTMLParser):
 
 def test_the_verdict_is_three_numbers_the_same_as_the_commands_last_lines(tmp_path):
     text = write_report(MEASURED, tmp_path / "report.html").read_text("utf-8")
-    last = won(MEASURED, tmp_path)[0]
+    last = won(MEASURED)[0]
     assert re.findall(r"<div><b>([^<]+)</b>", text) == ["99.0%", "3.33×", "2.00×"]
     assert all(number in last for number in ("99.0%", "3.33×", "2.00×"))
     assert "[1.98, 2.02]" in text
