@@ -8,6 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
+
 from . import measurement
 from .benchmark import QUICK, BenchmarkResult, Settings, bundle_candidate, measure
 from .bundle import Bundle, find_bundles
@@ -49,7 +51,7 @@ def inspect(path: Path, *, as_json: bool) -> None:
         "tools": ", ".join(f"{name} {version}" for name, version in sorted(manifest.tools.items())),
     }
     for key, value in (lines | manifest.provenance).items():
-        out.print(f"[bold]{key:>20}[/bold]  {value}", soft_wrap=True)
+        out.print(f"[bold]{escape(f'{key:>20}')}[/bold]  {escape(value)}", soft_wrap=True)
     for stage in manifest.stages:
         out.print(
             f"{stage.stage:>20}  {'passed' if stage.passed else 'MISSED'}: SQNR {stage.sqnr_db} dB, {stage.held_to}"
@@ -80,7 +82,8 @@ def pack(path: Path, target: Path | None) -> Path:
         warn_unverified(bundle.manifest)
         zipped = bundle.save_zip(target or Path(f"{bundle.folder}.zip"))
     Bundle.open(zipped).close()
-    out.print(f"{zipped} ({bytes_text(zipped.stat().st_size)}). Next: edgekit verify {zipped}", soft_wrap=True)
+    name = escape(str(zipped))
+    out.print(f"{name} ({bytes_text(zipped.stat().st_size)}). Next: edgekit verify {name}", soft_wrap=True)
     return zipped
 
 
@@ -103,14 +106,14 @@ def predict(path: Path, images: Sequence[Path], *, top: int, invert: bool, as_js
                 pixels = load_image(image, manifest.preprocessing, invert=invert)
             except InputError as error:
                 answers.append({"image": str(image), "error": str(error)})
-                err.print(f"[red]error:[/red] {error}", soft_wrap=True)
+                err.print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True)
                 continue
             outputs = worker.run({manifest.inputs[0].name: pixels})[manifest.outputs[0].name]
             answer = task(manifest.task).answer(outputs, manifest.labels)[0]
             said, line = _said(answer, top)
             answers.append({"image": str(image), **said})
             if not as_json:
-                out.print(f"{image}: {line}", soft_wrap=True)
+                out.print(f"{escape(str(image))}: {line}", soft_wrap=True)
     if as_json:
         print_json({"bundle": manifest.name, "status": manifest.status, "answers": answers})
     return all("error" not in answer for answer in answers)
@@ -164,11 +167,13 @@ def warn_unverified(manifest: Manifest) -> None:
 def _said(answer: Answer | Estimate, top: int) -> tuple[dict[str, Any], str]:
     """An answer as plain data and as one line: the `top` most probable labels, or every number."""
     if isinstance(answer, Estimate):
-        return {"values": dict(answer.values)}, ", ".join(f"{label} [bold]{v:.4g}[/bold]" for label, v in answer.values)
+        return {"values": dict(answer.values)}, ", ".join(
+            f"{escape(label)} [bold]{v:.4g}[/bold]" for label, v in answer.values
+        )
     ranking = [{"label": label, "probability": p} for label, p in answer.ranking[:top]]
-    others = ", ".join(f"{label} {p:.1%}" for label, p in answer.ranking[1:top])
+    others = ", ".join(f"{escape(label)} {p:.1%}" for label, p in answer.ranking[1:top])
     said = {"label": answer.label, "probability": answer.probability, "top": ranking}
-    return said, f"[bold]{answer.label}[/bold] {answer.probability:.1%}  [dim]{others}[/dim]"
+    return said, f"[bold]{escape(answer.label)}[/bold] {answer.probability:.1%}  [dim]{others}[/dim]"
 
 
 def _tensors(specs: Sequence[TensorSpec]) -> str:
@@ -189,16 +194,14 @@ def _expand(paths: Sequence[Path]) -> list[Path]:
     """Bundles named one by one, or all bundles of a folder."""
     found = []
     for path in paths:
-        inside = find_bundles(path) if path.is_dir() else [path]
-        if not inside:
-            raise UsageError(f"{path} holds no bundles. `edgekit optimize MODEL` makes them in bundles/")
-        found += inside
+        # A folder without bundles is taken for a bundle without a manifest, and refused as one.
+        found += (find_bundles(path) if path.is_dir() else []) or [path]
     return found
 
 
 def _print_replay(path: Path, found: ReplayResult | EdgekitError) -> None:
     if isinstance(found, EdgekitError):
-        out.print(f"[red]✗[/red] {path}: {found}", soft_wrap=True)
+        out.print(f"[red]✗[/red] {escape(str(path))}: {escape(str(found))}", soft_wrap=True)
         return
     mark = "[green]✓[/green]" if found.passed else "[red]✗[/red]"
     stamp = "" if found.status == "verified" else " [bold red]UNVERIFIED[/bold red]"

@@ -67,7 +67,8 @@ def optimize_model(name: str, *, weights: Path | None, runs: Path, options: Opti
         print_json(to_plain(measured))
     else:
         print_measurement(measured)
-        out.print(f"Bundles in {options.out}/, raw measurements in {results_path}, report in {report}", soft_wrap=True)
+        text = f"Bundles in {options.out}/, raw measurements in {results_path}, report in {report}"
+        out.print(text, soft_wrap=True, markup=False)
         for line in won(measured):
             out.print(line, soft_wrap=True)
     return not failed

@@ -1,6 +1,7 @@
 """Writes the tables of the documentation from `results/`: no table is typed by hand. `python -m optimize.docs`.
 
 A table stands between `<!-- table: results/x.json -->` and `<!-- end -->`; what is between them is replaced.
+`docs/REPRODUCTION.md` is written whole, by `train/reproduction_report.py`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 from edge_runtime import measurement
 from edge_runtime.files import write_bytes
 from edge_runtime.table import footnotes, markdown
+from train import reproduction_report
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = ("README.md",)
@@ -55,6 +57,7 @@ def main() -> None:
     for name in DOCUMENTS:
         path = ROOT / name
         write_bytes(path, render(path.read_text()).encode())
+    reproduction_report.write(ROOT / "results", ROOT / "docs")
 
 
 if __name__ == "__main__":

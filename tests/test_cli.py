@@ -8,10 +8,10 @@ import zipfile
 
 import numpy as np
 import pytest
-from edge_runtime.preprocess import array_to_image
 from PIL import Image
 
 from edge_runtime.bundle import Bundle
+from edge_runtime.preprocess import array_to_image
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,7 @@ def test_benchmark_relates_int8_to_float(edgekit, quickstart, bundle, tmp_path):
 
 
 def test_unknown_names_list_the_known_ones(edgekit):
-    failed(edgekit("train", "resnet9000"), 2, "unknown model 'resnet9000'", "birds_cnn, digits_cnn")
+    failed(edgekit("train", "resnet9000"), 2, "unknown model 'resnet9000'", "Known: ", "birds_cnn,", "digits_cnn,")
     failed(edgekit("optimize", "digits_cnn", "--recipe", "w1"), 2, "unknown recipe 'w1'", "fp32, w8_dynamic")
     failed(edgekit("optimize", "digits_cnn", "--exporter", "tflite"), 2, "unknown exporter 'tflite'", "onnx")
     failed(edgekit("frobnicate"), 2, "frobnicate")
@@ -107,7 +107,7 @@ def test_unknown_names_list_the_known_ones(edgekit):
 def test_missing_things_name_the_command_that_makes_them(edgekit, tmp_path):
     failed(edgekit("optimize", "digits_cnn", "--runs", tmp_path), 1, str(tmp_path), "edgekit train digits_cnn")
     failed(edgekit("verify", tmp_path / "no"), 1, "no bundle at", "edgekit optimize")
-    failed(edgekit("verify", tmp_path), 2, "holds no bundles")
+    failed(edgekit("verify", tmp_path), 1, "is not a bundle: it holds no manifest.json")
     failed(edgekit("demo", "--bundles", tmp_path / "no"), 1, "no")
     failed(edgekit("report", tmp_path / "no.json"), 2, "cannot read")
     failed(edgekit("train", "birds_cnn", env={"EDGEKIT_DATA": str(tmp_path)}), 1, "cifar-10", str(tmp_path))
