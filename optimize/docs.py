@@ -30,14 +30,21 @@ def bundle_table(path: Path) -> str:
 
 
 def comparison_table(path: Path) -> str:
-    """The training losses of a reproduction beside the book's."""
+    """A `train.compare` file: training losses of each seed beside the book's, and what came out on validation."""
     found = json.loads(path.read_text())
-    epochs = [row["epoch"] for row in found["losses"]]
-    lines = ["| training loss at epoch | " + " | ".join(map(str, epochs)) + " |"]
-    lines += ["| --- |" + " ---: |" * len(epochs)]
-    for who in ("book", "ours"):
-        lines += [f"| {who} | " + " | ".join(f"{row[who]:.4f}" for row in found["losses"]) + " |"]
-    return "\n".join(lines) + "\n"
+    losses, ours = found["training_loss"], found["ours"]
+    seeds = [key for key in losses[0] if key.startswith("seed")]
+    final = {"book": found["book"]["value"]} | {f"seed {run['seed']}": run["validation"] for run in ours["runs"]}
+    lines = ["| training loss at epoch | " + " | ".join(str(row["epoch"]) for row in losses) + " | accuracy |"]
+    lines += ["| --- |" + " ---: |" * (len(losses) + 1)]
+    for who in ("book", *seeds):
+        cells = [f"{row[who]:.4f}" for row in losses]
+        lines += [f"| {who} | " + " | ".join(cells) + f" | {final[who]:.{2 if who == 'book' else 4}f} |"]
+    text = f"Mean over {len(seeds)} seeds {ours['mean']:.4f}, spread (standard deviation) {ours['spread']:.4f}."
+    published = found["published_weights"]
+    if published:
+        text += f" The book's published weights, measured the same way: {published['validation']:.4f}."
+    return "\n".join(lines) + f"\n\n{text}\n"
 
 
 RENDERERS: dict[str, Callable[[Path], str]] = {"table": bundle_table, "comparison": comparison_table}

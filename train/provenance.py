@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
@@ -31,8 +32,11 @@ def device_name(device: torch.device) -> str:
     return f"cpu, {threads} thread{'s' * (threads != 1)}" if device.type == "cpu" else device.type
 
 
+@functools.cache
 def commit() -> str | None:
     """The git commit that this source was checked out from, "-dirty" where it was changed; None outside a checkout.
+
+    Looked up once: the code that runs is the one that was loaded, whatever is checked out meanwhile.
 
     An installed copy may lie inside somebody else's checkout, so the repository's root has to be ours.
     """
