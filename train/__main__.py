@@ -9,8 +9,6 @@ import argparse
 import sys
 from pathlib import Path
 
-from edge_runtime.errors import EdgekitError
-
 
 def main() -> int:
     """Trains what the command line names; returns the exit status. Expected failures are a message, no traceback."""
@@ -20,13 +18,26 @@ def main() -> int:
     parser.add_argument("--epochs", type=int, help="instead of the model's own setting")
     parser.add_argument("--seed", type=int, help="instead of the model's own setting")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
-    parser.add_argument("--precision", default="32-true", help="32-true or bf16-mixed (default: 32-true)")
+    parser.add_argument("--precision", help="32-true or bf16-mixed, instead of the model's own setting")
+    parser.add_argument("--tensorboard", action="store_true", help="log curves, pictures and weights for TensorBoard")
     parser.add_argument("--resume", action="store_true", help="go on from the last finished epoch")
     parser.add_argument("--json", action="store_true", help="print the run's record as JSON")
     options = parser.parse_args()
     try:
-        from train.commands import train_model
+        return _train(options)
+    except ModuleNotFoundError as error:
+        print(f"error: training needs {error.name}, which is not installed: pip install -e '.[train]'", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("error: interrupted before training began", file=sys.stderr)
+        return 130
 
+
+def _train(options: argparse.Namespace) -> int:
+    from edge_runtime.errors import EdgekitError
+    from train.commands import train_model
+
+    try:
         train_model(
             options.model,
             out=options.runs,
@@ -34,6 +45,7 @@ def main() -> int:
             seed=options.seed,
             device=options.device,
             precision=options.precision,
+            tensorboard=options.tensorboard,
             resume=options.resume,
             json=options.json,
             program="python -m train",
@@ -41,15 +53,6 @@ def main() -> int:
     except EdgekitError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_status
-    except ModuleNotFoundError as error:
-        print(
-            f"error: training needs {error.name}, which is not installed. Run: pip install -e '.[train]'",
-            file=sys.stderr,
-        )
-        return 1
-    except KeyboardInterrupt:
-        print("error: interrupted before training began", file=sys.stderr)
-        return 130
     return 0
 
 

@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from torch import nn
+from torch import Tensor, nn
 
-from edge_runtime.manifest import ImagePreprocessing
+from edge_runtime.manifest import ImagePreprocessing, TensorSpec
 from train.dataset import Dataset
 from train.preprocess import FeatureNormalize, PixelNormalize
 
@@ -28,8 +28,21 @@ class Normalization:
 class FitConfig:
     """How a model is trained; the same values, data and device give the same weights. `momentum` is SGD's alone.
 
+    `l2_penalty` times the sum of squares of all parameters, biases too, is added to the loss (chapter 8); for plain SGD
+    a `weight_decay` of twice that gives the same steps, but leaves the penalty out of the loss that is reported.
+
     `cpu_threads` is among the settings because sums, and so the weights, depend on it in their last bits; None takes
     all cores. A small net is best off with one: threads that wait for each other cost 20 times that on a busy machine.
+    So does `channels_last`, the layout of pictures in memory that convolutions compute fastest in.
+
+    `schedule` scales the learning rate over the whole run, `patience` ends it early: after so many epochs in a row
+    without a better validation metric than before; the weights kept are always those of the last epoch. `flip` mirrors
+    training pictures left to right at random, or each in every other epoch; `translate` moves them by up to so many
+    pixels. Biases of batch norms learn at `norm_bias_rate` times the learning rate, and every `lookahead` steps (0:
+    never) the weights are drawn towards their running average.
+
+    `precision` is what the model is trained in where the user names none. `compiled` hands it to torch.compile;
+    `cuda_graph` records a whole step once and replays it, which frees a small net on a GPU from waiting for Python.
     """
 
     epochs: int
@@ -38,26 +51,50 @@ class FitConfig:
     optimizer: Literal["sgd", "adam"] = "sgd"
     momentum: float = 0.0
     weight_decay: float = 0.0
+    l2_penalty: float = 0.0
     seed: int = 123  # the book's
     cpu_threads: int | None = None
+    channels_last: bool = False
+    schedule: Literal["constant", "cosine", "one_cycle", "triangle"] = "constant"
+    patience: int | None = None
+    flip: Literal["never", "random", "alternating"] = "never"
+    translate: int = 0
+    label_smoothing: float = 0.0
+    nesterov: bool = False
+    norm_bias_rate: float = 1.0
+    lookahead: int = 0
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    compiled: bool = False
+    cuda_graph: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """What to reach on the validation split, who says so, and the training loss {epoch: loss} it came with."""
+    """What to reach on the validation split, who says so, and the training loss {epoch: loss} it came with.
+
+    `train_value` is the source's figure on the training split. `differs` says for a report where our measurement is
+    not done as the source did it, and why; "" where it is the same.
+    """
 
     metric: str
     value: float
     source: str
     curve: Mapping[int, float] = field(default_factory=dict)
+    train_value: float | None = None
+    differs: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BookModel:
     """One model of the book: how it is built, on what it is trained, what it has to reach.
 
-    `build` makes the module with fresh weights; it returns logits. `normalization` and `preprocessing` are None for a
-    model that takes no pictures. `task` is a name in `edge_runtime.tasks.TASKS`.
+    `build` makes the module with fresh weights; it returns logits, for a regression numbers in the target's unit.
+    `preprocessing` is None for a model that takes no pictures; `takes` then says what one row of raw input is, so that
+    nobody reads a data set to learn its shape. `labels` name the outputs: classes, or numbers with their units. `task`
+    is a name in `edge_runtime.tasks.TASKS`. `chapter` is 0 for a model beyond the book.
+
+    `prepare` gives a fresh module what it takes from the training inputs, as the model is fed them: (N, C, H, W).
+    `views` makes of a trained module one that averages over several views; it is measured too, after the last epoch.
     """
 
     name: str
@@ -71,6 +108,9 @@ class BookModel:
     labels: tuple[str, ...]
     fit: FitConfig
     target: Target
+    takes: TensorSpec | None = None
+    prepare: Callable[[nn.Module, Tensor], None] | None = None
+    views: Callable[[nn.Module], nn.Module] | None = None
 
 
 def input_module(model: BookModel) -> nn.Module:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +132,7 @@ def read_run(folder: Path) -> RunRecord:
     if not path.is_file():
         raise MissingData(f"there is no finished run in {folder}: {RUN_FILE} is missing")
     try:
-        record = decode(RunRecord, parse_json(_read(path)), RUN_FILE)
+        record = decode(RunRecord, _with_later_settings(parse_json(_read(path))), RUN_FILE)
     except DecodeError as error:
         raise EdgekitError(f"{path} is damaged: {error}. Train again, or remove it") from None
     weights = folder / WEIGHTS_FILE
@@ -170,6 +170,14 @@ def unwritable(path: Path, error: Exception) -> EdgekitError:
     """The error for a file that a full disk or a forbidden folder kept from being written."""
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).split("\n")[0]
     return EdgekitError(f"could not write {path}: {reason}. What was there before is unchanged")
+
+
+def _with_later_settings(run: Any) -> Any:
+    """An earlier edgekit's run.json, completed: a setting that did not exist then had what is its default now."""
+    if isinstance(run, dict) and isinstance(run.get("config"), dict):
+        defaults = {f.name: f.default for f in fields(FitConfig) if f.default is not MISSING}
+        return run | {"config": defaults | run["config"]}
+    return run
 
 
 def _read(path: Path) -> bytes:

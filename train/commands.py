@@ -6,6 +6,7 @@ message and an exit status.
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Callable
@@ -20,10 +21,11 @@ from edge_runtime.decode import canonical_json, to_plain
 from edge_runtime.errors import EdgekitError, UsageError
 from train.book_model import BookModel
 from train.checkpoint import EpochRecord
+from train.early_stopping import stop_reason
 from train.fit import RunResult, fit
 from train.progress import epoch_progress
 from train.registry import BOOK_MODELS, book_model
-from train.resume import read_state
+from train.resume import ResumeState, read_state
 
 DEFAULT_RUNS = Path("runs")
 
@@ -35,7 +37,8 @@ def train_model(
     epochs: int | None = None,
     seed: int | None = None,
     device: str = "auto",
-    precision: str = "32-true",
+    precision: str | None = None,
+    tensorboard: bool = False,
     resume: bool = False,
     json: bool = False,
     program: str = "edgekit train",
@@ -44,7 +47,8 @@ def train_model(
     """Trains a registered model into `out`/`name` and prints what came out, with the command to run next.
 
     Args:
-        epochs, seed: instead of the model's own settings.
+        epochs, seed, precision: instead of the model's own settings.
+        tensorboard: log the run into its folder.
         json: print the run's record, and nothing else, on standard output.
         program: what messages about `--resume` call this command.
         on_epoch: shows progress instead of the bar or lines made here.
@@ -67,10 +71,10 @@ def train_model(
         ("--epochs", epochs, None),
         ("--seed", seed, None),
         ("--device", device, "auto"),
-        ("--precision", precision, "32-true"),
+        ("--precision", precision, None),
     ]
     given = [word for flag, value, default in options if value != default for word in (flag, str(value))]
-    command = shlex.join([*program.split(), name, *runs, *given])
+    command = shlex.join([*program.split(), name, *runs, *given, *(["--tensorboard"] if tensorboard else [])])
     if not resume:
         _note_unfinished(folder, command)
     shown = nullcontext(on_epoch) if on_epoch else epoch_progress(f"train {name}", config.epochs)
@@ -83,8 +87,11 @@ def train_model(
             precision=precision,
             go_on=resume,
             command=command,
+            tensorboard=tensorboard,
             on_epoch=progress,
         )
+    if os.environ.get("RANK", "0") != "0":  # one of torchrun's processes answers for all
+        return result
     if json:
         sys.stdout.write(canonical_json(result_as_json(result)).decode())
     else:
@@ -107,11 +114,15 @@ def summary(model: BookModel, result: RunResult, *, next_command: str) -> str:
         lines.append(
             f"{model.name} was finished already, at epoch {epochs}: nothing was trained (--epochs asks for more)"
         )
+    if result.stopped:
+        lines.append(f"{model.name}: {result.stopped}")
+    others = [(name, value) for name, value in record.curve[-1].validation.items() if name != record.metric]
     lines += [
         f"{model.name}: {record.metric} {record.value:.4f} on {record.validation_samples:,} validation samples "
         f"(95 % interval {record.low:.4f} to {record.high:.4f}), "
         f"{len(record.curve)} epochs in {record.wall_s:.1f} s on {record.device}",
         f"compare: {model.target.metric} {model.target.value:.2f}, {model.target.source}",
+        *(f"besides: {name} {value:.4f}" for name, value in others),
         f"weights: {result.weights}",
         f"next:    {next_command}",
     ]
@@ -148,9 +159,14 @@ def _note_unfinished(folder: Path, command: str) -> None:
         state = read_state(folder)
     except EdgekitError:  # damaged: nothing that could be gone on from
         return
-    if state and state.epoch < state.identity.get("epochs", 0):
+    if state and state.epoch < state.identity.get("epochs", 0) and not _stopped_early(state):
         print(
             f"note: {folder} holds an interrupted run at epoch {state.epoch} of {state.identity['epochs']}; this one "
             f"replaces it after its first epoch. To go on instead, stop now and add --resume:\n  {command} --resume",
             file=sys.stderr,
         )
+
+
+def _stopped_early(state: ResumeState) -> bool:
+    model = BOOK_MODELS.get(state.identity["model"])
+    return model is not None and stop_reason(state.curve, state.identity.get("patience"), model.task) is not None

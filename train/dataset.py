@@ -14,7 +14,10 @@ import numpy as np
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """`inputs`: (N, ...), for pictures (N, H, W, C) uint8 raw pixels. `targets`: (N,) int64 class indices."""
+    """`inputs`: (N, ...), for pictures (N, H, W, C) uint8 raw pixels.
+
+    `targets`: (N,) int64 class indices; for a regression (N, F) float32, as the model answers, with their unit.
+    """
 
     inputs: np.ndarray
     targets: np.ndarray

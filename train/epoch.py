@@ -1,91 +1,99 @@
-"""One pass over the data: training and evaluation on tensors that already lie on the device.
+"""What one pass over the data needs: losses, optimizers, data on the device, and evaluation. `trainer.py` makes steps.
 
-What an epoch draws at random follows from (seed, epoch) alone. Nothing here knows files, progress or how many epochs
-there are. A new loss or optimizer is one line in its table.
+Nothing here knows files, progress or how many epochs there are. A new loss or optimizer is one line in its table.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+import functools
+from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim.optimizer import ParamsT
 
 from edge_runtime.metrics import TaskMetric
 from edge_runtime.tasks import task
 from train.book_model import BookModel, FitConfig, input_module
 from train.dataset import Split
 
-if TYPE_CHECKING:
-    from lightning.fabric import Fabric
+
+def _mean_squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
+    if outputs.shape != targets.shape:  # torch would broadcast (N, 1) against (N,) to (N, N), and train on nonsense
+        raise ValueError(f"a regression's targets {list(targets.shape)} need its outputs' shape {list(outputs.shape)}")
+    return F.mse_loss(outputs, targets)
+
 
 # By task: (outputs, targets) to the mean loss of the batch.
-LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"classification": F.cross_entropy}
+LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "classification": F.cross_entropy,
+    "regression": _mean_squared_error,
+    "next_character": F.nll_loss,  # the model ends in log_softmax
+}
 
 
-def _sgd(parameters: Iterable[nn.Parameter], config: FitConfig) -> torch.optim.Optimizer:
+def loss_of(task_name: str, config: FitConfig) -> Callable[[Tensor, Tensor], Tensor]:
+    """The loss to train with: the task's, for a classification with `config.label_smoothing`."""
+    if not config.label_smoothing:
+        return LOSSES[task_name]
+    if task_name != "classification":
+        raise ValueError(f"label_smoothing {config.label_smoothing} is for a classification, not for {task_name}")
+    return functools.partial(F.cross_entropy, label_smoothing=config.label_smoothing)
+
+
+def _sgd(parameters: ParamsT, config: FitConfig) -> torch.optim.Optimizer:
     return torch.optim.SGD(
-        parameters, lr=config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay
+        parameters,
+        lr=config.learning_rate,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+        nesterov=config.nesterov,
+        fused=config.cuda_graph or None,  # only the fused one reads the learning rate on the device
     )
 
 
-def _adam(parameters: Iterable[nn.Parameter], config: FitConfig) -> torch.optim.Optimizer:
-    return torch.optim.Adam(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
+def _adam(parameters: ParamsT, config: FitConfig) -> torch.optim.Optimizer:
+    return torch.optim.Adam(
+        parameters,
+        lr=config.learning_rate,
+        weight_decay=config.weight_decay,
+        capturable=config.cuda_graph,
+        fused=config.cuda_graph or None,
+    )
 
 
-OPTIMIZERS: dict[str, Callable[[Iterable[nn.Parameter], FitConfig], torch.optim.Optimizer]] = {
+OPTIMIZERS: dict[str, Callable[[ParamsT, FitConfig], torch.optim.Optimizer]] = {
     "sgd": _sgd,
     "adam": _adam,
 }
+
+
+def make_optimizer(module: nn.Module, config: FitConfig) -> torch.optim.Optimizer:
+    """The optimizer of all parameters that are not frozen; biases of batch norms learn at `norm_bias_rate`."""
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    groups: list[dict[str, Any]] = [{"params": trained}]
+    if config.norm_bias_rate != 1:
+        biases = {id(part.bias) for part in module.modules() if isinstance(part, _BatchNorm)}
+        groups = [{"params": [p for p in trained if (id(p) in biases) == chosen]} for chosen in (False, True)]
+        # Their weight decay is lessened as much, so that a step shrinks every parameter alike.
+        groups[1]["lr"] = config.learning_rate * config.norm_bias_rate
+        groups[1]["weight_decay"] = config.weight_decay / config.norm_bias_rate
+    return OPTIMIZERS[config.optimizer](groups, config)
+
+
 _EVALUATION_BATCH = 1000
 
 
 def on_device(model: BookModel, split: Split, device: torch.device | str) -> tuple[Tensor, Tensor]:
     """A split as tensors on `device`: inputs as the model takes them, for pictures (N, C, H, W) float32; targets."""
     with torch.no_grad():
-        raw = torch.from_numpy(split.inputs).to(device)
+        raw, targets = _sent(split.inputs, device), _sent(split.targets, device)
         # Contiguous, because the permutation to (N, C, H, W) would otherwise leave every batch with strides of its own.
-        return input_module(model).to(device)(raw).contiguous(), torch.from_numpy(split.targets).to(device)
-
-
-def train_epoch(
-    fabric: Fabric,
-    module: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    loss_of: Callable[[Tensor, Tensor], Tensor],
-    inputs: Tensor,
-    targets: Tensor,
-    *,
-    batch_size: int,
-    seed: int,
-    epoch: int,
-) -> float:
-    """Trains on every sample once, shuffled, and returns the mean over batches of the loss, as the book prints it.
-
-    `batch_size` is that of all processes together: of each batch every process takes its share, weighted so that the
-    gradient is the one that a single process would compute.
-    """
-    module.train()
-    drawn = _seed(seed, epoch)
-    torch.manual_seed(drawn)  # for dropout and the like
-    order = torch.randperm(len(inputs), generator=torch.Generator().manual_seed(drawn)).to(inputs.device)
-    batches = order.split(batch_size)
-    total = torch.zeros((), device=inputs.device)  # summed on the device: .item() would wait for each batch
-    for batch in batches:
-        mine = batch[fabric.global_rank :: fabric.world_size]
-        loss = loss_of(module(inputs[mine]), targets[mine])
-        if fabric.world_size > 1:
-            loss = loss * (len(mine) * fabric.world_size / len(batch))
-        optimizer.zero_grad()
-        fabric.backward(loss)
-        optimizer.step()
-        total += loss.detach()
-    mean = fabric.all_reduce(total / len(batches), reduce_op="mean")
-    assert isinstance(mean, Tensor)
-    return float(mean)
+        return input_module(model).to(device)(raw).contiguous(), targets
 
 
 def evaluate(module: nn.Module, inputs: Tensor, targets: Tensor, task_name: str) -> TaskMetric:
@@ -99,6 +107,8 @@ def evaluate(module: nn.Module, inputs: Tensor, targets: Tensor, task_name: str)
     return metric
 
 
-def _seed(seed: int, epoch: int) -> int:
-    """A seed for one epoch; hashed, so that epochs of neighbouring seeds have nothing in common."""
-    return int.from_bytes(hashlib.sha256(f"{seed}:{epoch}".encode()).digest()[:8], "big") >> 1
+def _sent(array: np.ndarray, device: torch.device | str) -> Tensor:
+    tensor = torch.from_numpy(array)
+    if torch.device(device).type == "cuda":  # from pinned memory the copy runs while Python goes on
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)

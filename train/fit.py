@@ -6,13 +6,10 @@ repeats an uninterrupted one, on the CPU bit for bit. Nothing here prints or kno
 
 from __future__ import annotations
 
-import logging
 import math
-import os
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,29 +18,39 @@ import torch
 from torch import nn
 
 from edge_runtime.benchmark import machine
-from edge_runtime.errors import EdgekitError, UsageError, unknown
+from edge_runtime.errors import EdgekitError
 from edge_runtime.files import sha256_file
 from edge_runtime.metrics import TaskMetric
 from train import checkpoint, provenance, resume
+from train.batches import Batches
 from train.book_model import BookModel, FitConfig
 from train.checkpoint import EpochRecord, RunRecord
 from train.dataset import Dataset
-from train.epoch import LOSSES, OPTIMIZERS, evaluate, on_device, train_epoch
+from train.device import check_settings, launched_fabric, set_up, threads
+from train.early_stopping import stop_reason
+from train.epoch import evaluate, loss_of, on_device
+from train.event_log import EventLog
+from train.lookahead import Lookahead
+from train.trainer import Trainer
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
-DEVICES = ("auto", "cpu", "cuda", "mps")
-PRECISIONS = ("32-true", "bf16-mixed")
+# Writing the resume state would take longer than such an epoch; a thermometer has 5,000 of 1 ms each.
+SHORT_EPOCH_S = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunResult:
-    """A finished run: its record, its folder, and how many epochs this call trained (0: it was finished already)."""
+    """A finished run: its record, its folder, and how many epochs this call trained (0: it was finished already).
+
+    `stopped` says why it ended before its last epoch, None where it did not.
+    """
 
     record: RunRecord
     folder: Path
     trained_epochs: int
+    stopped: str | None = None
 
     @property
     def weights(self) -> Path:
@@ -56,9 +63,10 @@ def fit(
     *,
     config: FitConfig | None = None,
     device: str = "auto",
-    precision: str = "32-true",
+    precision: str | None = None,
     go_on: bool = False,
     command: str = "",
+    tensorboard: bool = False,
     on_epoch: Callable[[EpochRecord], None] | None = None,
 ) -> RunResult:
     """Trains `model` into `folder`: weights.safetensors and run.json at the end, resume.pt after each epoch.
@@ -67,66 +75,89 @@ def fit(
         config: instead of the model's own. When going on it must be the run's, but `epochs` may be more.
         go_on: from the last finished epoch in `folder`. Otherwise a finished run there stays until this one is done.
         command: what the user types to start this run; messages quote it.
-        on_epoch: called after each epoch, when that epoch is safe on disk.
+        precision: instead of the settings' own.
+        tensorboard: log the run into `folder`/tensorboard.
+        on_epoch: called after each epoch, when that epoch is safe on disk; of epochs shorter than 20 ms, once a second
+            one is.
 
     Raises:
-        UsageError: unknown device or precision, or nothing there that these settings could go on from.
+        UsageError: unknown device or precision, settings that this device has not, or nothing there that these settings
+            could go on from.
         MissingData: the data set is not on disk.
         Interrupted: Ctrl-C; the last finished epoch is kept, and the message says how to go on.
         EdgekitError: the loss is no longer a number, a file is damaged, or the disk is full.
     """
     config = config or model.fit
+    precision = precision or config.precision
     check_settings(device, precision)
+    provenance.commit()  # now, when the code was just loaded; hours later another commit may be checked out
     state = resume.state_to_resume(folder, command) if go_on else None
     run_id = state.run_id if state else uuid.uuid4().hex
-    with resume.keeping_last_epoch(folder, run_id, epochs=config.epochs, command=command), _threads(config.cpu_threads):
+    with resume.keeping_last_epoch(folder, run_id, epochs=config.epochs, command=command), threads(config.cpu_threads):
         dataset = model.data()
-        identity = {"model": model.name, "data": dataset.sha256(), "precision": precision, **asdict(config)}
+        identity = {"model": model.name, "data": dataset.sha256(), **asdict(config), "precision": precision}
         if state:
             resume.check_same_run(state, identity, folder)
-            if state.epoch == config.epochs and (finished := _finished(folder, state)):
-                return RunResult(record=finished, folder=folder, trained_epochs=0)
-        fabric = _fabric(device, precision)
+            stopped = stop_reason(state.curve, config.patience, model.task)
+            if (stopped or state.epoch == config.epochs) and (finished := _finished(folder, state)):
+                return RunResult(record=finished, folder=folder, trained_epochs=0, stopped=stopped)
+        fabric = launched_fabric(device, precision)
         torch.manual_seed(config.seed)
         net = model.build()
-        module, optimizer = fabric.setup(net, OPTIMIZERS[config.optimizer](net.parameters(), config))
+        train, validation = (on_device(model, split, fabric.device) for split in (dataset.train, dataset.validation))
+        batches = Batches(*train, config)
+        if model.prepare and not state:
+            model.prepare(net, train[0])
+        del train  # `batches` has the pictures in a layout of its own
+        if config.channels_last:
+            net = net.to(memory_format=torch.channels_last)
+        if state:
+            net.load_state_dict(state.model)
+        module, optimizer = set_up(fabric, net, config)
         curve: list[EpochRecord] = []
         if state:
             curve.extend(state.curve)
-            net.load_state_dict(state.model)
             optimizer.load_state_dict(state.optimizer)
-        train, validation = (on_device(model, split, fabric.device) for split in (dataset.train, dataset.validation))
-        for epoch in range(len(curve) + 1, config.epochs + 1):
+        lookahead = _lookahead(net, batches, config, state)
+        log = EventLog(folder, curve, epochs=config.epochs) if tensorboard and fabric.is_global_zero else None
+        trainer = Trainer(fabric, module, optimizer, loss_of(model.task, config), batches, config, lookahead)
+        written = time.perf_counter()
+        while len(curve) < config.epochs and not stop_reason(curve, config.patience, model.task):
+            epoch = len(curve) + 1
             began = time.perf_counter()
-            loss = train_epoch(
-                fabric,
-                module,
-                optimizer,
-                LOSSES[model.task],
-                *train,
-                batch_size=config.batch_size,
-                seed=config.seed,
-                epoch=epoch,
-            )
+            loss = trainer.epoch(epoch)
             if not math.isfinite(loss):
                 raise EdgekitError(
                     f"training diverged: in epoch {epoch} the loss is {loss}. Lower the learning rate "
                     f"({config.learning_rate:g}). What was kept is epoch {epoch - 1}"
                 )
             metric = evaluate(module, *validation, model.task)
+            validation_values = {metric.name: metric.value}
+            if model.views and epoch == config.epochs:
+                validation_values[f"{metric.name}_with_views"] = evaluate(
+                    model.views(module), *validation, model.task
+                ).value
             seconds = time.perf_counter() - began
-            curve.append(EpochRecord(epoch=epoch, loss=loss, validation={metric.name: metric.value}, seconds=seconds))
-            if fabric.is_global_zero:
+            curve.append(EpochRecord(epoch=epoch, loss=loss, validation=validation_values, seconds=seconds))
+            if log:
+                log.write(curve[-1], rate=trainer.rate, net=net, inputs=batches.some())
+            last = epoch == config.epochs or stop_reason(curve, config.patience, model.task) is not None
+            due = last or seconds >= SHORT_EPOCH_S or time.perf_counter() - written >= 1
+            if fabric.is_global_zero and due:
                 kept = resume.ResumeState(
                     run_id=run_id,
                     identity=identity,
                     curve=tuple(curve),
                     model=dict(net.state_dict()),
                     optimizer=optimizer.state_dict(),
+                    slow=lookahead.state() if lookahead else {},
                 )
                 resume.write_state(folder, kept)
-                if on_epoch:
-                    on_epoch(curve[-1])
+                written = time.perf_counter()
+            if fabric.is_global_zero and on_epoch:
+                on_epoch(curve[-1])
+        if log:
+            log.close()
         trained = len(curve) - (state.epoch if state else 0)
         metric = evaluate(module, *validation, model.task)
         if fabric.is_global_zero:
@@ -135,46 +166,17 @@ def fit(
         record = _record(model, folder, config, identity, dataset, metric, curve, net, fabric)
         if fabric.is_global_zero:
             checkpoint.write_run(folder, record)
-    return RunResult(record=record, folder=folder, trained_epochs=trained)
+    stopped = stop_reason(curve, config.patience, model.task)
+    return RunResult(record=record, folder=folder, trained_epochs=trained, stopped=stopped)
 
 
-def check_settings(device: str, precision: str) -> None:
-    """Raises `UsageError` for a device or precision that is not known or not on this machine."""
-    if device not in DEVICES:
-        raise unknown("device", device, DEVICES)
-    if precision not in PRECISIONS:
-        raise unknown("precision", precision, PRECISIONS)
-    there: dict[str, Callable[[], bool]] = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
-    if device in there and not there[device]():
-        raise UsageError(f"torch {torch.__version__} finds no {device} device here. Use --device cpu, or auto")
-
-
-@contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    """Limits torch to `count` CPU threads, and gives the caller back the number that was set."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _fabric(device: str, precision: str) -> Fabric:
-    # Without Triton, which the CPU does not need, importing Fabric would begin with torch's warning about it.
-    logging.getLogger("torch.utils.flop_counter").setLevel(logging.ERROR)
-    from lightning.fabric import Fabric  # four seconds to import, too long for a wrong name or missing data
-
-    local, world = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), int(os.environ.get("WORLD_SIZE", "1"))
-    fabric = Fabric(
-        accelerator=device,
-        devices=local,
-        num_nodes=max(1, world // local),
-        strategy="ddp" if world > 1 else "auto",
-        precision=precision,
-    )
-    fabric.launch()
-    return fabric
+def _lookahead(
+    net: nn.Module, batches: Batches, config: FitConfig, state: resume.ResumeState | None
+) -> Lookahead | None:
+    if not config.lookahead:
+        return None
+    steps = math.ceil(len(batches) / config.batch_size) * config.epochs
+    return Lookahead(net, every=config.lookahead, steps=steps, slow=state.slow if state else None)
 
 
 def _finished(folder: Path, state: resume.ResumeState) -> RunRecord | None:

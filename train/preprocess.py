@@ -43,6 +43,9 @@ class PixelNormalize(nn.Module):
 class FeatureNormalize(nn.Module):
     """(N, …, F) float32 to the same shape: (value - mean) / std, feature by feature.
 
+    A subtraction and a division, which quantizers leave in float: one 8-bit scale for all features, as they would give
+    to a multiplication, would leave nothing of a density of 0.99 beside 140 mg of sulphur dioxide.
+
     Args:
         mean, std: one number for each of the F features.
 
@@ -50,16 +53,15 @@ class FeatureNormalize(nn.Module):
         ValueError: mean and std differ in length, or a std is not above 0.
     """
 
-    scale: Tensor
-    shift: Tensor
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
         if len(mean) != len(std) or not mean or min(std) <= 0:
             raise ValueError(f"mean {list(mean)} and std {list(std)} need one number a feature, each std above 0")
-        means, stds = torch.tensor(mean, dtype=torch.float64), torch.tensor(std, dtype=torch.float64)
-        self.register_buffer("scale", (1 / stds).float())
-        self.register_buffer("shift", (-means / stds).float())
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32))
 
     def forward(self, features: Tensor) -> Tensor:
-        return features * self.scale + self.shift
+        return (features - self.mean) / self.std

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +27,17 @@ _FORMAT_VERSION = 1
 
 @dataclass(frozen=True, kw_only=True)
 class ResumeState:
-    """A run after its last finished epoch. `identity`: the settings and data that the weights follow from."""
+    """A run after its last finished epoch. `identity`: the settings and data that the weights follow from.
+
+    `slow` are lookahead's weights, empty without it.
+    """
 
     run_id: str
     identity: dict[str, Any]
     curve: tuple[EpochRecord, ...]
     model: dict[str, Tensor]
     optimizer: dict[str, Any]
+    slow: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def epoch(self) -> int:
@@ -49,6 +53,7 @@ def write_state(folder: Path, state: ResumeState) -> None:
         "curve": to_plain(state.curve),
         "model": state.model,
         "optimizer": state.optimizer,
+        "slow": state.slow,
     }
     try:
         with write_atomically(folder / RESUME_FILE) as part:
@@ -75,6 +80,7 @@ def read_state(folder: Path) -> ResumeState | None:
             curve=tuple(decode(EpochRecord, item, RESUME_FILE) for item in content["curve"]),
             model=content["model"],
             optimizer=content["optimizer"],
+            slow=content.get("slow", {}),
         )
     except (KeyError, TypeError, DecodeError):
         raise EdgekitError(f"{path} is no resume state of edgekit. Remove it and train without --resume") from None
@@ -102,6 +108,11 @@ def check_same_run(state: ResumeState, identity: Mapping[str, Any], folder: Path
         raise UsageError(
             f"the run in {folder} is at epoch {state.epoch} of {planned}, and {asked} epochs were asked for. "
             f"Add --epochs {planned}, or train anew without --resume"
+        )
+    if asked > planned and (identity["schedule"] != "constant" or identity["lookahead"]):
+        raise UsageError(
+            f"the run in {folder} was planned for {planned} epochs, and its learning-rate schedule or lookahead spans "
+            f"just these. Give --epochs {planned}, or train anew without --resume"
         )
     differ = [key for key in identity if key != "epochs" and was.get(key) != identity[key]]
     if differ:

@@ -1,4 +1,4 @@
-"""CIFAR-10's airplanes and birds (the book calls them CIFAR-2), read from the original files by torchvision.
+"""CIFAR-10, and its airplanes and birds alone (CIFAR-2 in the book), read from the original files by torchvision.
 
 Source: A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009. The book, chapters 7 and 8, uses
 the 10,000 birds and airplanes of the training part to train and the 2,000 of the test part to validate.
@@ -6,21 +6,18 @@ the 10,000 birds and airplanes of the training part to train and the 2,000 of th
 
 from __future__ import annotations
 
-import contextlib
-import socket
-import sys
 from pathlib import Path
 
 import numpy as np
 
-from edge_runtime.errors import MissingData
 from train.data import data_root, ranked
+from train.data.download import Source, ensure
 from train.dataset import Dataset, Split
 
 CLASSES = {0: 0, 2: 1}  # CIFAR-10's airplane and bird, and what the book calls them
 LABELS = ("airplane", "bird")
+TEN_LABELS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 CALIBRATION_SAMPLES, CALIBRATION_SEED = 512, 1
-_STALLED_S = 20  # torchvision's download waits for ever on a silent network
 
 
 def birds_and_airplanes() -> Dataset:
@@ -33,16 +30,37 @@ def birds_and_airplanes() -> Dataset:
     """
     root = data_root()
     train, validation = (_two_classes(*_read(root, train=train)) for train in (True, False))
-    half = CALIBRATION_SAMPLES // 2
-    chosen = np.sort(
-        np.concatenate([ranked(np.flatnonzero(train.targets == c), CALIBRATION_SEED)[:half] for c in (0, 1)])
-    )
     return Dataset(
         train=train,
-        calibration=Split(inputs=train.inputs[chosen], targets=train.targets[chosen]),
+        calibration=_calibration(train, classes=2),
         validation=validation,
         origin="CIFAR-10, airplanes and birds: 10,000 of the training batches, 2,000 of the test batch",
     )
+
+
+def ten_classes() -> Dataset:
+    """Inputs (N, 32, 32, 3) uint8, targets 0 to 9 as `TEN_LABELS` names them: 50,000 train, 10,000 validation.
+
+    Calibration is a fixed part of train, 51 of each class. Raises like `birds_and_airplanes`.
+    """
+    root = data_root()
+    train, validation = (
+        Split(inputs=images, targets=labels) for images, labels in (_read(root, train=True), _read(root, train=False))
+    )
+    return Dataset(
+        train=train,
+        calibration=_calibration(train, classes=10),
+        validation=validation,
+        origin="CIFAR-10: its 50,000 training pictures, and its 10,000 test pictures to validate",
+    )
+
+
+def _calibration(train: Split, *, classes: int) -> Split:
+    each = CALIBRATION_SAMPLES // classes
+    chosen = np.sort(
+        np.concatenate([ranked(np.flatnonzero(train.targets == c), CALIBRATION_SEED)[:each] for c in range(classes)])
+    )
+    return Split(inputs=train.inputs[chosen], targets=train.targets[chosen])
 
 
 def _two_classes(images: np.ndarray, labels: np.ndarray) -> Split:
@@ -58,39 +76,18 @@ def _read(root: Path, *, train: bool) -> tuple[np.ndarray, np.ndarray]:
     try:
         part = CIFAR10(str(root), train=train)
     except RuntimeError:
-        _fetch(root)
+        ensure(_source(), root, lambda: CIFAR10(str(root), download=True))
         part = CIFAR10(str(root), train=train)
     return np.asarray(part.data, dtype=np.uint8), np.asarray(part.targets, dtype=np.int64)
 
 
-def _fetch(root: Path) -> None:
-    """Downloads CIFAR-10 into `root`; a damaged file is reported, not overwritten: it may be the user's own."""
+def _source() -> Source:
     from torchvision.datasets import CIFAR10
-    from torchvision.datasets.utils import check_integrity
 
-    folder = root / CIFAR10.base_folder
-    files = [*CIFAR10.train_list, *CIFAR10.test_list, [CIFAR10.meta["filename"], CIFAR10.meta["md5"]]]
-    wrong = [folder / name for name, md5 in files if not check_integrity(folder / name, md5)]
-    command = (
-        f"EDGEKIT_DATA={root} python -c \"import torchvision; torchvision.datasets.CIFAR10('{root}', download=True)\""
+    return Source(
+        name="CIFAR10",
+        title="CIFAR-10",
+        folder=CIFAR10.base_folder,
+        url=CIFAR10.url,
+        md5=dict([*CIFAR10.train_list, *CIFAR10.test_list, (CIFAR10.meta["filename"], CIFAR10.meta["md5"])]),
     )
-    damaged = [path for path in wrong if path.is_file()]
-    if damaged:
-        raise MissingData(
-            f"{damaged[0]} is damaged: its MD5 is not CIFAR-10's. Delete it and fetch the data set again:\n  {command}"
-        )
-    timeout = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(_STALLED_S)
-    try:
-        with contextlib.redirect_stdout(sys.stderr):  # standard output may be somebody's JSON
-            CIFAR10(str(root), download=True)
-    except (
-        Exception
-    ) as error:  # URLError, RuntimeError, OSError, tarfile's own: each means that the files are not there
-        raise MissingData(
-            f"CIFAR-10 is not on disk: looked for {wrong[0].name} in {folder}, and the download from {CIFAR10.url} "
-            f"failed ({error}). With a network, run:\n  {command}\nElsewhere on this machine? Set EDGEKIT_DATA to the "
-            f"folder that holds {CIFAR10.base_folder}/"
-        ) from None
-    finally:
-        socket.setdefaulttimeout(timeout)
