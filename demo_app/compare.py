@@ -90,13 +90,17 @@ def renamed(arrays: Arrays, manifest: Manifest) -> Arrays:
 
 
 def answers(manifest: Manifest, outputs: Arrays) -> list[Answer] | None:
-    """What a task makes of the first output; None where this edgekit does not know the task.
+    """What a task makes of the first output; None where this edgekit does not know the task,
+    or where it answers in plain numbers.
 
     Raises:
         BundleError, EngineError: outputs that do not belong to the labels, or are no probabilities.
     """
     task = TASKS.get(manifest.task)
-    return None if task is None else task.answer(outputs[manifest.outputs[0].name], manifest.labels)
+    if task is None:
+        return None
+    found = task.answer(outputs[manifest.outputs[0].name], manifest.labels)
+    return [answer for answer in found if isinstance(answer, Answer)] or None
 
 
 def truth(manifest: Manifest, golden: GoldenSet, index: int) -> str | None:

@@ -59,7 +59,7 @@ def answers(left: Bundle, right: Bundle, chosen: Chosen | None, golden: GoldenSe
     if chart is not None:
         st.html(cards.legend(left.name, right.name))
         st.altair_chart(chart, width="stretch", key="probabilities")
-    elif left.manifest.task not in TASKS:
+    elif replies[0].outputs is not None and replies[0].answer is None:
         _raw(left, replies[0].outputs, replies[1].outputs)
 
 
@@ -160,10 +160,9 @@ def _ratios(left: Bundle, right: Bundle, latencies: tuple[Latency, Latency] | No
 
 def _raw(bundle: Bundle, left: Arrays | None, right: Arrays | None) -> None:
     """The first numbers of each output, for a task that has no answer for a person here."""
-    st.caption(
-        f"This edgekit does not know the task “{markdown(bundle.manifest.task)}”, so these are the plain outputs: "
-        f"at most the first {MOST_NUMBERS} numbers of each."
-    )
+    task, known = markdown(bundle.manifest.task), bundle.manifest.task in TASKS
+    why = f"The task “{task}” answers in numbers" if known else f"This edgekit does not know the task “{task}”"
+    st.caption(f"{why}, so these are the plain outputs: at most the first {MOST_NUMBERS} numbers of each.")
     if left is None or right is None:
         return
     for (name, before), after in zip(left.items(), right.values(), strict=False):

@@ -179,6 +179,15 @@ def share_kept(metric: Metric) -> float | None:
     return better / other if other else None
 
 
+def quality_name(metric: Metric | None) -> str:
+    """What `share_kept` is a share of: "accuracy"; of an error, which nobody wants to keep, "quality by" its name."""
+    if metric is None:
+        return "accuracy"
+    known = metric_named(metric.name)
+    is_error = known is not None and not known.higher_is_better
+    return f"quality (by {metric_name(metric.name)})" if is_error else metric_name(metric.name)
+
+
 def bytes_text(count: int | None) -> str:
     """1234567 -> '1.23 MB' (powers of 1000, as phones and downloads count)."""
     if count is None:

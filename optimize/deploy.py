@@ -72,9 +72,10 @@ class DeployModel:
     def golden_indices(self) -> np.ndarray:
         """Validation rows for `golden.npz`: the classes in turn, first occurrences first, so every class is there.
 
-        Where targets are no classes, rows evenly spaced from the first to the last.
+        Where targets are no classes, or more classes than golden samples: rows evenly spaced from first to last.
         """
-        if self.targets.ndim != 1 or self.targets.dtype.kind not in "iu":
+        of_classes = self.targets.ndim == 1 and self.targets.dtype.kind in "iu"
+        if not of_classes or len(np.unique(self.targets)) > GOLDEN_SAMPLES:
             last = len(self.targets) - 1
             return np.unique(np.linspace(0, last, min(GOLDEN_SAMPLES, last + 1)).round().astype(np.int64))
         order = np.argsort(self.targets, kind="stable")

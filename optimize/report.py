@@ -13,7 +13,7 @@ from edge_runtime import measurement
 from edge_runtime.files import write_bytes
 from edge_runtime.manifest import Metric
 from edge_runtime.measurement import Measurement
-from edge_runtime.table import Row, bytes_text, footnotes, metric_name, ms_text, value_text
+from edge_runtime.table import Row, bytes_text, footnotes, ms_text, quality_name, value_text
 from edge_runtime.terminal import out as console
 
 from . import report_parts as parts
@@ -82,7 +82,7 @@ def _numbers(measured: Measurement, best: Row) -> str:
     larger = "" if (best.times_smaller or 0) >= 1 else " (below 1: larger)"
     slower = "" if (best.times_faster or 0) >= 1 else " (below 1: slower)"
     tiles = (
-        (kept, f"of the float {metric_name(metric.name) if metric else 'accuracy'} kept", of_accuracy),
+        (kept, f"of the float {quality_name(metric)} kept", of_accuracy),
         (smaller, f"smaller{larger}", sizes),
         (faster, f"faster{slower} {interval(best)}", times),
     )

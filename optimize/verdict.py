@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edge_runtime.measurement import Measurement
-from edge_runtime.table import Row, bytes_text, metric_name, ms_text, ratio_text, share_kept
+from edge_runtime.table import Row, bytes_text, ms_text, quality_name, ratio_text, share_kept
 
 FLOAT_RECIPES = ("", "fp32", "fp16")
 
@@ -15,7 +15,7 @@ def won(measured: Measurement) -> list[str]:
         return ["[red]No bundle was verified and measured.[/red] The lines above say why"]
     kept, smaller, faster = headline(best)
     return [
-        f"[bold green]{best.name}[/bold green]: [bold]{kept}[/bold] of the float {_measured_by(best)} kept, "
+        f"[bold green]{best.name}[/bold green]: [bold]{kept}[/bold] of the float {quality_name(best.metric)} kept, "
         f"[bold]{smaller}[/bold] smaller, [bold]{faster}[/bold] {interval(best)} faster than {measured.baseline}",
         f"Next: [bold]edgekit demo --bundles {measured.bundles}[/bold]",
     ]
@@ -36,10 +36,6 @@ def headline(row: Row) -> tuple[str, str, str]:
     share = share_kept(row.metric) if row.metric else None
     kept = "–" if share is None else f"{share:.1%}"
     return kept, _times(row.times_smaller), _times(row.times_faster)
-
-
-def _measured_by(row: Row) -> str:
-    return metric_name(row.metric.name) if row.metric else "accuracy"
 
 
 def interval(row: Row) -> str:

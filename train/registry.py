@@ -4,13 +4,46 @@ from __future__ import annotations
 
 from edge_runtime.errors import unknown
 from train.book_model import BookModel
-from train.models import birds_cnn, digits_cnn
+from train.models import (
+    austen_text,
+    bike_demand,
+    birds_cnn,
+    birds_designs,
+    birds_mlp,
+    birds_resdeep,
+    cifar10_fast,
+    digits_cnn,
+    digits_features,
+    mnist_net,
+    thermometer,
+    wine_quality,
+)
 
 BOOK_MODELS: dict[str, BookModel] = {
     model.name: model
     for model in (
         digits_cnn.MODEL,
+        digits_features.MODEL,
+        mnist_net.MODEL,
+        wine_quality.MODEL,
+        bike_demand.MODEL,
+        austen_text.MODEL,
+        thermometer.LINE,
+        thermometer.MLP,
+        thermometer.MLP_13,
+        thermometer.MLP_20,
+        birds_mlp.MODEL,
+        birds_mlp.DEEP,
         birds_cnn.MODEL,
+        birds_designs.WIDTH,
+        birds_designs.L2,
+        birds_designs.DROPOUT,
+        birds_designs.BATCHNORM,
+        birds_designs.DEPTH,
+        birds_designs.RES,
+        birds_resdeep.MODEL,
+        birds_resdeep.INDEPENDENT,
+        cifar10_fast.MODEL,
     )
 }
 

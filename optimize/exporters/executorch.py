@@ -15,6 +15,7 @@ import torch
 from edge_runtime.golden import Arrays
 from optimize.deploy import DeployModel, run_module
 from optimize.recipes import Recipe
+from optimize.rewrites.unshare import unshare
 
 from .exporter import Exporter, Stage
 
@@ -23,7 +24,7 @@ CALIBRATION_BATCH = 1  # the captured program takes the batch it was captured wi
 
 
 def export(model: DeployModel, recipe: Recipe, path: Path) -> Iterator[Stage]:
-    """capture -> quantize (PT2E) -> lower."""
+    """capture -> rewrite (where weights are shared) -> quantize (PT2E) -> lower."""
     _quiet()
     # executorch's lowering stack takes seconds to import; only this exporter pays for it.
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
@@ -33,6 +34,11 @@ def export(model: DeployModel, recipe: Recipe, path: Path) -> Iterator[Stage]:
     program = torch.export.export(model.module, model.example, strict=False)
     captured = program.module()
     yield Stage(kind="capture", run=lambda arrays: run_module(model, captured, arrays))
+
+    if copies := unshare(captured):
+        notes = {"unshared_weights": f"{copies} convolutions have weights of their own, that batch norm is folded into"}
+        yield Stage(kind="rewrite", run=lambda arrays: run_module(model, captured, arrays), notes=notes)
+        program = torch.export.export(captured, model.example, strict=False)
 
     if recipe.pt2e is not None:
         quantized = recipe.pt2e(captured, _batches(model, model.calibration))

@@ -1,0 +1,48 @@
+"""Gives every convolution before a batch norm weights of its own, where a model uses one layer in several places.
+
+Folding a batch norm changes the weights of the convolution before it. ExecuTorch's XNNPACK lowering (1.5.1) and
+torchao's PT2E quantizer (0.18.0) do so without looking who else uses those weights, and the answers become wrong.
+"""
+
+from __future__ import annotations
+
+from operator import attrgetter
+
+import torch
+from torch import fx
+
+_CONVOLUTIONS = {
+    torch.ops.aten.conv1d.default,
+    torch.ops.aten.conv2d.default,
+    torch.ops.aten.conv3d.default,
+    torch.ops.aten.conv_transpose2d.input,
+}
+
+
+def unshare(module: fx.GraphModule) -> int:
+    """Copies, in place, the weights of a captured module's convolutions that share them; returns how many copies."""
+    seen: set[int] = set()
+    copies = 0
+    for node in list(module.graph.nodes):
+        if node.target not in _CONVOLUTIONS or not any(_is_batch_norm(user) for user in node.users):
+            continue
+        weight = node.args[1]
+        tensor = attrgetter(weight.target)(module)
+        if id(tensor) not in seen:
+            seen.add(id(tensor))
+            continue
+        name = f"unshared_weight_{copies}"
+        copy = torch.nn.Parameter(tensor.detach().clone(), requires_grad=False)
+        module.register_parameter(name, copy)  # no buffer: PT2E replaces it by a parameter of the same name
+        with module.graph.inserting_before(node):
+            own = module.graph.get_attr(name)
+        own.meta = dict(weight.meta)
+        node.replace_input_with(weight, own)
+        copies += 1
+    if copies:
+        module.recompile()
+    return copies
+
+
+def _is_batch_norm(node: fx.Node) -> bool:
+    return node.op == "call_function" and "batch_norm" in str(node.target)

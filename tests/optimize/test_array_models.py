@@ -1,0 +1,125 @@
+"""Models that take numbers and not pictures, all the way: packed, verified, inspected, measured, and never "98.05%"."""
+
+import numpy as np
+import pytest
+import torch
+
+from edge_runtime.bundle import Bundle
+from edge_runtime.engines import load
+from edge_runtime.errors import VerificationError
+from edge_runtime.replay import replay
+from optimize.deploy import deploy_book_model, input_spec
+from optimize.exporters import EXPORTERS
+from optimize.pack import pack_bundle
+from optimize.recipes import RECIPES
+from optimize.verify import FloatReference
+from train.checkpoint import save_weights
+from train.registry import BOOK_MODELS, book_model
+from train.thermometer import VALIDATION, least_squares
+
+PAIRS = [(e, r) for e in EXPORTERS.values() for r in RECIPES.values() if r.name in e.recipes]
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """The thermometer without training: the line of least squares through its nine training readings."""
+    w, b, _ = least_squares([i for i in range(11) if i not in VALIDATION])
+    line = book_model("thermometer").build()
+    with torch.no_grad():
+        line.weight.fill_(w)
+        line.bias.fill_(b)
+    path = tmp_path_factory.mktemp("thermometer") / "weights.safetensors"
+    save_weights(line, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def thermometer(weights):
+    model = deploy_book_model(book_model("thermometer"), weights)
+    return model, FloatReference.of(model)
+
+
+@pytest.fixture(scope="module")
+def bundles(thermometer, tmp_path_factory):
+    """Every pair that can be made of it, by name; of two readings 8 bits lose about 2 %, so the budget is 5 %."""
+    out = tmp_path_factory.mktemp("bundles")
+    made = [pack_bundle(thermometer[0], e, r, out, reference=thermometer[1], max_drop=0.05) for e, r in PAIRS]
+    return {path.name: path for path in made}
+
+
+def test_every_exporter_and_recipe_packs_a_regression(bundles):
+    assert len(bundles) == len(PAIRS)
+    for path in bundles.values():
+        manifest, found = Bundle.open(path).manifest, replay(path)
+        metric = manifest.metrics[0]
+        assert (manifest.status, metric.name, metric.samples) == ("verified", "mean_absolute_error", 2)
+        assert metric.low <= metric.value <= 1.05 * metric.float_value
+        assert (found.passed, found.agreement) == (True, 1.0)
+
+
+def test_the_bundle_answers_degrees(bundles):
+    with load(Bundle.open(bundles["thermometer-onnx-fp32"])) as engine:
+        found = engine.run({"reading": np.float32([[58.2]])})["prediction"]
+    w, b, _ = least_squares([i for i in range(11) if i not in VALIDATION])
+    assert found.tolist() == [[pytest.approx(5.82 * w + b, rel=1e-5)]]
+    golden = Bundle.open(bundles["thermometer-onnx-fp32"]).golden()
+    assert golden.targets.tolist() == [[15.0], [21.0]]
+
+
+def test_a_missed_gate_is_said_in_the_metrics_own_unit(thermometer, tmp_path):
+    model, reference = thermometer
+    with pytest.raises(
+        VerificationError, match=r"mean absolute error went from 1\.8\d+ to 1\.\d+ on 2 .* allows 1\.8\d+"
+    ):
+        pack_bundle(model, EXPORTERS["onnx"], RECIPES["w8a8_static"], tmp_path, reference=reference, max_drop=0.001)
+
+
+def test_the_commands_show_it_without_percent_and_predict_says_what_it_takes(bundles, edgekit):
+    path = bundles["thermometer-onnx-w8a8_static"]
+    shown = edgekit("inspect", path)
+    assert "thermometer: regression, 1 numbers" in shown.stdout
+    assert "mean absolute error  1." in shown.stdout
+    assert "takes  reading float32 [1, 1]" in shown.stdout
+    assert "max |Δ|" in edgekit("verify", path).stdout
+    refused = edgekit("predict", path, "picture.png")
+    assert refused.returncode == 2
+    assert "takes arrays, not pictures: reading float32 [1, 1]. From Python: edge_runtime.load_engine" in refused.stderr
+
+
+def test_optimize_ends_in_a_table_of_errors(edgekit, weights, tmp_path):
+    options = ("--recipe", "fp32", "--recipe", "w8a8_static", "--exporter", "onnx", "--quick", "--max-drop", 0.05)
+    places = ("--out", tmp_path / "bundles", "--runs", tmp_path / "runs")
+    done = edgekit("optimize", "thermometer", "--weights", weights, *options, *places)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "thermometer float: mean absolute error 1.8" in done.stdout
+    assert "mean absolute error [95 %]" in done.stdout
+    assert "of the float quality (by mean absolute error) kept" in done.stdout
+    assert "Mean absolute error: the artifact's own" in done.stdout
+    assert "mean absolute error" in (tmp_path / "runs" / "thermometer" / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "exporter"),
+    [("wine_quality", "onnx"), ("bike_demand", "onnx"), ("austen_text", "onnx"), ("austen_text", "executorch_xnnpack")],
+)
+def test_chapter_4_in_eight_bits_with_fresh_weights(name, exporter, data_root, tmp_path):
+    if not (data_root / "book" / "p1ch4").is_dir():
+        pytest.skip(f"the book's chapter-4 files are not in {data_root}")
+    book = book_model(name)
+    torch.manual_seed(1)
+    save_weights(book.build(), tmp_path / "fresh.safetensors")
+    model = deploy_book_model(book, tmp_path / "fresh.safetensors")
+    few = {key: rows[:64] for key, rows in model.validation.items()}
+    model = type(model)(**{**vars(model), "validation": few, "targets": model.targets[:64]})
+    reference = FloatReference.of(model)
+    folder = pack_bundle(
+        model, EXPORTERS[exporter], RECIPES["w8a8_static"], tmp_path, reference=reference, max_drop=0.2
+    )
+    assert [s.passed for s in Bundle.open(folder).manifest.stages] == [True] * 4
+
+
+@pytest.mark.parametrize("name", [n for n, m in BOOK_MODELS.items() if m.preprocessing is None])
+def test_what_a_model_takes_is_known_without_its_data(name):
+    book = book_model(name)
+    assert book.takes is not None
+    assert input_spec(book) == book.takes

@@ -1,0 +1,63 @@
+"""Every picture model of chapters 1, 2, 7 and 8 passes through capture and export, with weights as they are drawn."""
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import nn
+
+from edge_runtime.manifest import TensorSpec
+from edge_runtime.metrics import relative_error, sqnr_db
+from optimize.deploy import HEADS, Deployable, DeployModel, input_spec, run_module
+from optimize.exporters import EXPORTERS
+from optimize.recipes import RECIPES
+from optimize.verify import EXACT
+from train.book_model import BookModel, input_module
+from train.registry import BOOK_MODELS
+
+NAMES = [m.name for m in BOOK_MODELS.values() if m.chapter in (1, 2, 7, 8) and m.task == "classification"]
+
+
+def deployable(book: BookModel) -> DeployModel:
+    """The model on made-up inputs. Batch norms get statistics, and the answers a range, as training would give them."""
+    torch.manual_seed(0)
+    spec, generator = input_spec(book), np.random.default_rng(0)
+    raw = generator.integers(0, 256, (16, *spec.shape[1:])).astype(spec.dtype)
+    inputs, model = input_module(book), book.build()
+    for part in model.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.momentum = 1.0
+    with torch.no_grad():
+        answers = model.train()(inputs(torch.from_numpy(raw)))
+        last = [part for part in model.modules() if isinstance(part, nn.Linear)][-1]
+        last.weight /= answers.std()
+    name, head = HEADS[book.task]
+    return DeployModel(
+        name=book.name,
+        task=book.task,
+        module=Deployable(inputs, model, head).eval().requires_grad_(False),
+        inputs=(spec,),
+        outputs=(TensorSpec(name=name, dtype="float32", shape=(1, len(book.labels))),),
+        preprocessing=book.preprocessing,
+        labels=book.labels,
+        calibration={spec.name: raw},
+        validation={spec.name: raw[:4]},
+        targets=np.zeros(4, np.int64),
+        weights_sha256="0" * 64,
+        origin="made by the test",
+    )
+
+
+# The two nets of 100 blocks take about 8 seconds of processor time each, the others one.
+@pytest.mark.parametrize("name", NAMES)
+def test_onnx_and_torchscript_give_the_eager_answers(name, tmp_path):
+    model = deployable(BOOK_MODELS[name])
+    wanted = run_module(model, model.module, model.validation)["probabilities"]
+    for exporter in ("onnx", "torchscript_scripted"):
+        stages = EXPORTERS[exporter].export(model, RECIPES["fp32"], tmp_path / f"model-{exporter}")
+        found = {stage.kind: stage.run(model.validation)["probabilities"] for stage in stages}
+        assert list(found) == ["capture", "lower"]
+        assert relative_error(wanted, found["capture"]) <= EXACT
+        assert sqnr_db(wanted, found["lower"]) > RECIPES["fp32"].sqnr_floor_db
+    operators = {node.op_type for node in onnx.load(tmp_path / "model-onnx").graph.node}
+    assert operators & {"Dropout", "LogSoftmax"} == set()

@@ -1,0 +1,66 @@
+"""A convolution used in two places, each before a batch norm of its own: lowered right, copied only where needed."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from edge_runtime.manifest import TensorSpec
+from edge_runtime.metrics import sqnr_db
+from optimize.deploy import DeployModel, run_module
+from optimize.exporters import EXPORTERS
+from optimize.recipes import RECIPES
+from optimize.rewrites.unshare import unshare
+
+
+class Repeated(nn.Module):
+    """(N, 4, 6, 6) to (N, 4): one convolution twice."""
+
+    def __init__(self, *, norms: bool) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(4, 4, 3, padding=1, bias=False)
+        self.first, self.second = (nn.BatchNorm2d(4) if norms else nn.Identity() for _ in range(2))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(self.first(self.conv(x)))
+        return torch.relu(self.second(self.conv(x))).mean((2, 3))
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    module, pixels = Repeated(norms=True), np.random.default_rng(0).normal(size=(16, 4, 6, 6)).astype(np.float32)
+    with torch.no_grad():
+        for _ in range(30):
+            module(3 * torch.from_numpy(pixels) + 1)  # so that each batch norm has statistics of its own
+    return DeployModel(
+        name="repeated",
+        task="classification",
+        module=module.eval().requires_grad_(False),
+        inputs=(TensorSpec(name="x", dtype="float32", shape=(1, 4, 6, 6)),),
+        outputs=(TensorSpec(name="y", dtype="float32", shape=(1, 4)),),
+        preprocessing=None,
+        labels=("a", "b", "c", "d"),
+        calibration={"x": pixels},
+        validation={"x": pixels},
+        targets=np.zeros(16, np.int64),
+        weights_sha256="0" * 64,
+        origin="made by the test",
+    )
+
+
+@pytest.mark.parametrize(("recipe", "floor"), [("fp32", 100), ("w8a8_static", 20)])
+def test_the_xnnpack_program_of_a_shared_convolution_is_right(model, recipe, floor, tmp_path):
+    wanted = run_module(model, model.module, model.validation)["y"]
+    stages = EXPORTERS["executorch_xnnpack"].export(model, RECIPES[recipe], tmp_path / "model.pte")
+    found = {stage.kind: sqnr_db(wanted, stage.run(model.validation)["y"]) for stage in stages}
+    assert found["capture"] == found["rewrite"] == 200
+    assert found["lower"] > floor
+
+
+@pytest.mark.parametrize(("norms", "copies"), [(True, 1), (False, 0)])
+def test_only_what_batch_norm_would_be_folded_into_is_copied(norms, copies):
+    module, sample = Repeated(norms=norms).eval(), (torch.randn(1, 4, 6, 6),)
+    captured = torch.export.export(module, sample).module()
+    assert unshare(captured) == copies
+    assert torch.equal(captured(*sample), module(*sample))

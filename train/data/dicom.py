@@ -1,0 +1,135 @@
+"""A CT series in DICOM files as one volume in Hounsfield units, its slices in the order of the body. Chapter 4 and 14.
+
+Knows tags and geometry; what is in the volume, whoever asks for it knows. Files are read by pydicom.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge_runtime.errors import InputError, MissingData
+
+_TAGS = (
+    "SeriesInstanceUID",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "Rows",
+    "Columns",
+)
+_UNEVEN = 0.01  # of the spacing: how far a gap between slices may be off
+
+
+@dataclass(frozen=True, kw_only=True)
+class Volume:
+    """A scan. Indices are (slice, row, column); patient coordinates x, y, z grow to the left, the back and the head.
+
+    `hu`: (D, H, W) float32, Hounsfield units, -1000 for air and 0 for water. `spacing_mm`: between voxels along the
+    three indices. `origin_mm`: where voxel (0, 0, 0) lies, as (x, y, z). `orientation`: (3, 3), row k the direction in
+    the patient, as a unit vector (x, y, z), in which index k grows.
+    """
+
+    hu: np.ndarray
+    spacing_mm: tuple[float, float, float]
+    origin_mm: tuple[float, float, float]
+    orientation: np.ndarray
+    series_uid: str
+
+    def patient_mm(self, index: Sequence[float]) -> np.ndarray:
+        """Where the voxel (slice, row, column) lies in the patient: (x, y, z) in mm."""
+        steps = np.asarray(index, np.float64) * self.spacing_mm
+        return np.asarray(self.origin_mm) + steps @ self.orientation
+
+
+def read_series(folder: Path) -> Volume:
+    """All slices of the one series in `folder`, sorted by their position in the patient, never by file name.
+
+    Files that are not DICOM are passed over, unless they are called .dcm.
+
+    Raises:
+        MissingData: no such folder, or no slices in it.
+        InputError: a damaged file, a missing tag, several series, slices of different size or orientation, two slices
+            at one place, or a slice that is missing between others.
+    """
+    slices = _read(folder)
+    first_path, first = slices[0]
+    for path, slice_ in slices[1:]:
+        for tag in ("SeriesInstanceUID", "Rows", "Columns", "ImageOrientationPatient", "PixelSpacing"):
+            if slice_[tag].value != first[tag].value:
+                raise InputError(
+                    f"{folder} mixes slices that make no one volume: {tag} is {first[tag].value} in {first_path.name} "
+                    f"and {slice_[tag].value} in {path.name}. Give a folder with the files of one series"
+                )
+    across, down = np.array(first.ImageOrientationPatient, np.float64).reshape(2, 3)
+    normal = np.cross(across, down)
+    places = np.array([np.dot(slice_.ImagePositionPatient, normal) for _, slice_ in slices])
+    order = np.argsort(places)
+    spacing = _slice_spacing(folder, places[order], first)
+    hu = np.stack([_hounsfield(*slices[i]) for i in order])
+    between_rows, between_columns = map(float, first.PixelSpacing)
+    x, y, z = map(float, slices[order[0]][1].ImagePositionPatient)
+    return Volume(
+        hu=hu,
+        spacing_mm=(spacing, between_rows, between_columns),
+        origin_mm=(x, y, z),
+        # A row's index grows down the column of pixels, a column's across the row.
+        orientation=np.stack([normal, down, across]),
+        series_uid=str(first.SeriesInstanceUID),
+    )
+
+
+def _read(folder: Path) -> list[tuple[Path, Any]]:
+    """Each DICOM file with all tags that are needed; pixels are not decoded yet."""
+    import pydicom  # only this function's callers need it
+    from pydicom.errors import InvalidDicomError
+
+    if not folder.is_dir():
+        raise MissingData(f"{folder} is no folder. Give the folder that holds the .dcm files of one series")
+    found = []
+    for path in sorted(path for path in folder.iterdir() if path.is_file()):
+        try:
+            slice_ = pydicom.dcmread(path)
+        except InvalidDicomError:
+            if path.suffix.lower() == ".dcm":
+                raise InputError(f"{path} is no DICOM file, or damaged. Fetch it again") from None
+            continue
+        except Exception as error:  # pydicom raises many kinds on files cut short
+            raise InputError(f"{path} cannot be read: {error}. Fetch it again") from None
+        absent = [tag for tag in _TAGS if slice_.get(tag) is None]
+        if absent:
+            raise InputError(f"{path} has no {', '.join(absent)}. Only CT slices with these tags make a volume")
+        found.append((path, slice_))
+    if not found:
+        raise MissingData(f"{folder} holds no DICOM slices. Give the folder that holds the files of one series")
+    return found
+
+
+def _slice_spacing(folder: Path, places: np.ndarray, first: Any) -> float:
+    """Millimetres between neighbours of the sorted `places` (D,); of a single slice its thickness, else 1."""
+    if len(places) == 1:
+        return float(first.get("SliceThickness") or 1.0)
+    gaps = np.diff(places)
+    spacing = float(np.median(gaps))
+    for place, gap in zip(places, gaps, strict=False):
+        if abs(gap - spacing) > max(_UNEVEN * spacing, 1e-3) or gap <= 0:
+            what = "two slices lie at one place" if gap < 1e-3 else "a slice is missing or off its place"
+            raise InputError(
+                f"{folder}: {what}: {gap:.3f} mm after the one at {place:.3f} mm, where others are {spacing:.3f} mm "
+                "apart. Fetch the whole series again, and only that"
+            )
+    return spacing
+
+
+def _hounsfield(path: Path, slice_: Any) -> np.ndarray:
+    try:
+        raw = slice_.pixel_array
+    except Exception as error:  # missing pixel data, missing decoders, data cut short: all mean no picture
+        raise InputError(f"the pixels of {path} cannot be decoded: {error}") from None
+    return raw.astype(np.float32) * np.float32(slice_.RescaleSlope) + np.float32(slice_.RescaleIntercept)

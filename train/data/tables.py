@@ -1,0 +1,82 @@
+"""Tables of numbers from text files, each line checked, and one-hot coding. Source: chapter 4, section 4.3.
+
+Knows separators, lines and columns; what a column means, `wine.py` and `bikes.py` know.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_runtime.errors import InputError, MissingData
+
+
+def read_table(
+    path: Path,
+    columns: Sequence[str],
+    *,
+    separator: str,
+    rows: int,
+    parse: Mapping[str, Callable[[str], float]] | None = None,
+    advice: str = "",
+) -> np.ndarray:
+    """A text file with a head line and one row of finite numbers a line, as (rows, len(columns)) float32.
+
+    Args:
+        columns: what the head has to say, quotes aside, in this order.
+        rows: how many lines of numbers there have to be, so that a file cut short is noticed.
+        parse: by column, what makes a number of its text; `float` where nothing is given.
+        advice: ends every message: what to do about a damaged file.
+
+    Raises:
+        MissingData: the file cannot be read, or a line is not what it should be; the message names the line.
+    """
+
+    def refuse(what: str) -> MissingData:
+        return MissingData(f"{path} is damaged: {what}. {advice}".rstrip())
+
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise refuse(f"byte {error.start} is not UTF-8 text") from None
+    except OSError as error:
+        raise MissingData(f"{path} cannot be read: {error.strerror}. {advice}".rstrip()) from None
+    head = [name.strip().strip('"') for name in lines[0].split(separator)] if lines else []
+    if head != list(columns):
+        raise refuse(f"line 1 should name the columns {separator.join(columns)!r}, found {(lines or [''])[0][:200]!r}")
+    parsers = [(parse or {}).get(name, float) for name in columns]
+    table = np.empty((len(lines) - 1, len(columns)), np.float32)
+    for i, line in enumerate(lines[1:]):
+        fields = line.split(separator)
+        if len(fields) != len(columns):
+            raise refuse(f"line {i + 2} should have {len(columns)} fields, found {len(fields)}: {line[:80]!r}")
+        for j, (name, field, number) in enumerate(zip(columns, fields, parsers, strict=True)):
+            try:
+                value = number(field)
+            except ValueError:
+                value = math.nan
+            if not math.isfinite(value):
+                raise refuse(f"line {i + 2}, column {name!r}: {field[:40]!r} is no number")
+            table[i, j] = value
+    if len(table) != rows:
+        raise refuse(f"found {len(table):,} lines of numbers, should be {rows:,}")
+    return table
+
+
+def one_hot(codes: npt.ArrayLike, width: int) -> np.ndarray:
+    """Whole numbers (…) from 0 to width - 1 to (…, width) float32: 1 at the number's place, 0 elsewhere.
+
+    Raises:
+        InputError: a code is no whole number or out of range.
+    """
+    found = np.asarray(codes)
+    places = found.astype(np.int64)
+    if not np.array_equal(places, found) or (found.size and (places.min() < 0 or places.max() >= width)):
+        raise InputError(f"one-hot coding to {width} places takes whole numbers from 0 to {width - 1}")
+    coded = np.zeros((*found.shape, width), np.float32)
+    np.put_along_axis(coded, places[..., np.newaxis], 1, axis=-1)
+    return coded

@@ -1,0 +1,144 @@
+"""Chapter 5's thermometer, worked out step by step: by hand-written gradient, by autograd, by PyTorch's optimizers.
+
+`t_c = w * t_u + b` for eleven readings; every run starts at w = 1 and b = 0, as the book's do, and gives its losses.
+Chapter 6's runs by the ordinary loop are in `models/thermometer.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+CELSIUS = (0.5, 14.0, 15.0, 28.0, 11.0, 8.0, 3.0, -4.0, 6.0, 13.0, 21.0)
+UNKNOWN = (35.7, 55.9, 58.2, 81.9, 56.3, 48.9, 33.9, 21.8, 48.4, 60.4, 68.4)  # the other thermometer, in its own unit
+SCALE = 0.1  # what the book normalises by: t_un = 0.1 t_u
+VALIDATION = (2, 10)  # the readings that chapter 5 holds out
+VALIDATION_CHAPTER_6 = (7, 10)
+
+Optimizer = Callable[[list[Tensor]], torch.optim.Optimizer]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Descent:
+    """A finished run. `losses[k]` is the loss before step k + 1, as the book prints it for epoch k + 1.
+
+    `weight` and `bias` are those after the last step; `gradient` is the last one used, (d loss / d w, d loss / d b).
+    `validation` is empty where nothing was held out.
+    """
+
+    losses: tuple[float, ...]
+    weight: float
+    bias: float
+    gradient: tuple[float, float]
+    validation: tuple[float, ...] = ()
+
+
+def readings(*, normalized: bool) -> tuple[Tensor, Tensor]:
+    """(t_u or 0.1 t_u, t_c), each (11,) float32."""
+    unknown = torch.tensor(UNKNOWN)
+    return (SCALE * unknown if normalized else unknown), torch.tensor(CELSIUS)
+
+
+def model(t_u: Tensor, w: Tensor, b: Tensor) -> Tensor:
+    return w * t_u + b
+
+
+def loss_of(predicted: Tensor, truth: Tensor) -> Tensor:
+    """Mean squared error, in square degrees Celsius."""
+    return ((predicted - truth) ** 2).mean()
+
+
+def gradient_by_hand(t_u: Tensor, t_c: Tensor, w: Tensor, b: Tensor) -> Tensor:
+    """(2,): d loss / d w and d loss / d b by the chain rule, summed over the readings (section 5.4.2)."""
+    by_prediction = 2 * (model(t_u, w, b) - t_c) / len(t_c)
+    return torch.stack([(by_prediction * t_u).sum(), by_prediction.sum()])
+
+
+def by_hand(learning_rate: float, epochs: int, *, normalized: bool) -> Descent:
+    """Gradient descent with the hand-written gradient; stops after the first loss that is not finite."""
+    t_u, t_c = readings(normalized=normalized)
+    parameters, gradient = torch.tensor([1.0, 0.0]), torch.zeros(2)
+    losses: list[float] = []
+    for _ in range(epochs):
+        losses.append(float(loss_of(model(t_u, *parameters), t_c)))
+        gradient = gradient_by_hand(t_u, t_c, *parameters)
+        parameters = parameters - learning_rate * gradient
+        if not torch.isfinite(torch.tensor(losses[-1])):
+            break
+    return _descent(losses, parameters, gradient)
+
+
+def by_autograd(learning_rate: float, epochs: int, *, normalized: bool) -> Descent:
+    """The same descent; the gradient is autograd's, the step is ours (section 5.5.1)."""
+    t_u, t_c = readings(normalized=normalized)
+    parameters = torch.tensor([1.0, 0.0], requires_grad=True)
+    losses: list[float] = []
+    gradient = torch.zeros(2)
+    for _ in range(epochs):
+        loss = loss_of(model(t_u, *parameters), t_c)
+        losses.append(float(loss.detach()))
+        (gradient,) = torch.autograd.grad(loss, parameters)
+        with torch.no_grad():
+            parameters -= learning_rate * gradient
+    return _descent(losses, parameters, gradient)
+
+
+def by_optimizer(optimizer_of: Optimizer, epochs: int, *, normalized: bool, validation: Sequence[int] = ()) -> Descent:
+    """Autograd's gradient and an optimizer's step (sections 5.5.2 and 5.5.3).
+
+    Args:
+        optimizer_of: the parameters to an optimizer, such as `lambda p: torch.optim.Adam(p, lr=0.1)`.
+        validation: readings to hold out; the others train.
+    """
+    t_u, t_c = readings(normalized=normalized)
+    held = list(validation)
+    train = [i for i in range(len(t_c)) if i not in held]
+    parameters = torch.tensor([1.0, 0.0], requires_grad=True)
+    optimizer = optimizer_of([parameters])
+    losses: list[float] = []
+    validated: list[float] = []
+    for _ in range(epochs):
+        loss = loss_of(model(t_u[train], *parameters), t_c[train])
+        losses.append(float(loss.detach()))
+        if held:
+            with torch.no_grad():
+                validated.append(float(loss_of(model(t_u[held], *parameters), t_c[held])))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    gradient = torch.zeros(2) if parameters.grad is None else parameters.grad
+    return _descent(losses, parameters, gradient, validated)
+
+
+def least_squares(
+    indices: Sequence[int] = range(len(CELSIUS)), *, normalized: bool = True
+) -> tuple[float, float, float]:
+    """(w, b, loss) where the loss of the given readings is smallest: what every descent converges to."""
+    t_u, t_c = (values[list(indices)].double() for values in readings(normalized=normalized))
+    table = torch.stack([t_u, torch.ones_like(t_u)], dim=1)  # (n, 2)
+    w, b = torch.linalg.lstsq(table, t_c[:, None]).solution[:, 0]
+    return float(w), float(b), float(loss_of(model(t_u, w, b), t_c))
+
+
+def descend(module: nn.Module, learning_rate: float, epochs: int, validation: Sequence[int]) -> tuple[float, float]:
+    """Chapter 6: trains a (N, 1) to (N, 1) module by SGD on normalised readings; its (train, validation) loss after."""
+    t_u, t_c = (values[:, None] for values in readings(normalized=True))  # (11, 1)
+    held = list(validation)
+    train = [i for i in range(len(t_c)) if i not in held]
+    optimizer = torch.optim.SGD(module.parameters(), lr=learning_rate)
+    for _ in range(epochs):
+        loss = loss_of(module(t_u[train]), t_c[train])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    with torch.no_grad():
+        return tuple(float(loss_of(module(t_u[part]), t_c[part])) for part in (train, held))  # type: ignore[return-value]
+
+
+def _descent(losses: list[float], parameters: Tensor, gradient: Tensor, validation: Sequence[float] = ()) -> Descent:
+    w, b = parameters.tolist()
+    by_w, by_b = gradient.tolist()
+    return Descent(losses=tuple(losses), weight=w, bias=b, gradient=(by_w, by_b), validation=tuple(validation))
