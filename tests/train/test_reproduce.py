@@ -1,0 +1,241 @@
+"""`edgekit reproduce` on digits: it goes on where it stopped, reports what is there, and says what does not work."""
+
+import fcntl
+import itertools
+import json
+import re
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from conftest import ENVIRONMENT, ROOT
+
+from edge_runtime.errors import EdgekitError, UsageError
+from edge_runtime.files import sha256_file
+from train import left_out, reproduction, reproduction_lines, reproduction_report
+from train.checkpoint import read_run
+from train.fit import fit
+from train.registry import book_model
+from train.reproduce import Request, choose, plan, reproduce
+from train.reproduction_lines import Line
+from train.training_board import Board, duration
+from train.trainings import Step, train_all
+
+DIGITS = book_model("digits_cnn")
+
+
+def request(folder: Path, **asked) -> Request:
+    places = {"out": folder / "results", "runs": folder / "runs", "docs": folder / "docs"}
+    return Request(**({"models": ("digits_cnn",), "epochs": 1, "seeds": 2, "device": "cpu"} | places | asked))
+
+
+def start(folder: Path, *words: object) -> subprocess.Popen:
+    places = ["--out", folder / "results", "--runs", folder / "runs", "--docs", folder / "docs"]
+    command = [sys.executable, "-m", "edgekit", "reproduce", "--models", "digits_cnn", *places, "--device", "cpu"]
+    return subprocess.Popen(
+        [*map(str, command), *map(str, words)],
+        cwd=folder,
+        env=ENVIRONMENT | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Two seeds of one epoch, both at once, as `edgekit reproduce --jobs 2` leaves them."""
+    folder = tmp_path_factory.mktemp("made")
+    assert reproduce(request(folder, jobs=2))
+    return folder
+
+
+def test_the_results_hold_every_seed_with_its_provenance(made):
+    found = json.loads((made / "results" / "reproduction-1-cpu.json").read_text())
+    entry = found["models"][0]
+    assert [run["seed"] for run in entry["ours"]["runs"]] == [123, 124]
+    assert entry["ours"]["spread"] > 0
+    assert entry["difference"] == entry["ours"]["mean"] - DIGITS.target.value
+    for run in entry["ours"]["runs"]:
+        assert run["validation"] == read_run(made / "runs" / "cpu" / f"seed-{run['seed']}" / "digits_cnn").value
+        assert {"interval", "train", "losses", "machine", "versions", "device", "commit", "wall_s"} <= run.keys()
+    assert entry["shortened_from"] == 30
+
+
+def test_what_is_finished_is_not_trained_again(made, capfd):
+    before = {path: path.stat().st_mtime_ns for path in (made / "runs").rglob("*.safetensors")}
+    assert reproduce(request(made))
+    assert "2 trainings on cpu, 2 of them finished already" in capfd.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in (made / "runs").rglob("*.safetensors")} == before
+
+
+def test_report_only_makes_everything_again_from_the_runs(made):
+    written = [*(made / "results").iterdir(), *(made / "docs").iterdir()]
+    before = {path: path.read_text() for path in written}
+    for path in written:
+        path.unlink()
+    assert reproduce(request(made), report_only=True)
+    assert {path: path.read_text() for path in written} == before
+
+
+def test_the_page_follows_from_the_results_alone(made, tmp_path):
+    reproduction_report.write(made / "results", tmp_path)
+    page = (tmp_path / "REPRODUCTION.md").read_text()
+    assert page == (made / "docs" / "REPRODUCTION.md").read_text()
+    assert "**Shortened**: 1 epochs instead of 30." in page
+    assert re.search(r"\| `digits_cnn` \| 23,114 \| 98.0 % \| \d\d\.\d % ± \d+\.\d \| -\d+\.\d % \|", page)
+    assert str(made) not in page
+
+
+def test_other_epochs_of_the_same_run_are_not_mixed_in(made, capfd):
+    results = reproduction.chapter_results(1, made / "runs" / "cpu", device="cpu")
+    assert "digits_cnn" not in [entry["model"] for entry in results["models"]]
+    assert "was trained with other settings and is left out" in capfd.readouterr().err
+
+
+def test_ctrl_c_keeps_every_training_and_the_printed_command_ends_like_an_uninterrupted_one(tmp_path):
+    process = start(tmp_path, "--epochs", 6, "--seeds", 2, "--jobs", 2)
+    seen = set()
+    while len(seen) < 2:
+        line = process.stderr.readline()
+        assert line, "ended before it was stopped"
+        seen |= {seed for seed in ("123", "124") if f"seed {seed}: epoch 2/6" in line}
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "error: interrupted: 0 of 2 trainings are finished" in errors
+    assert "Traceback" not in errors
+    assert not (tmp_path / "results").exists()
+    again = next(line for line in errors.splitlines() if line.startswith("  edgekit reproduce")).split()[2:]
+    assert again[:2] == ["--models", "digits_cnn"]
+    assert ("--jobs", "2") in itertools.pairwise(again)
+
+    resumed = start(tmp_path, *again[2:])
+    _, errors = resumed.communicate(timeout=120)
+    assert resumed.returncode == 0, errors
+    assert "seed 123: epoch 1/6" not in errors
+    whole = fit(DIGITS, tmp_path / "whole", config=replace(DIGITS.fit, epochs=6), device="cpu")
+    assert sha256_file(tmp_path / "runs/cpu/seed-123/digits_cnn/weights.safetensors") == sha256_file(whole.weights)
+
+
+def test_a_failing_model_is_reported_with_status_1_and_the_others_go_on(tmp_path):
+    broken = tmp_path / "runs" / "cpu" / "seed-123" / "digits_cnn"
+    broken.mkdir(parents=True)
+    (broken / "resume.pt").write_bytes(b"not a resume state")
+    process = start(tmp_path, "--epochs", 1, "--seeds", 2)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert re.search("error: digits_cnn seed 123 failed: .*resume.pt is damaged", errors)
+    found = json.loads((tmp_path / "results" / "reproduction-1-cpu.json").read_text())
+    assert [run["seed"] for run in found["models"][0]["ours"]["runs"]] == [124]
+
+
+def test_runs_that_cannot_be_written_are_an_error(tmp_path):
+    (tmp_path / "runs").write_text("a file where the runs should go")
+    with pytest.raises(EdgekitError, match=f"could not write {tmp_path / 'runs'}"):
+        reproduce(request(tmp_path))
+
+
+def test_two_at_once_in_one_folder_are_refused(tmp_path):
+    lock = tmp_path / "seed-123" / ".lock"
+    lock.parent.mkdir()
+    with lock.open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(UsageError, match=f"another process is training into {tmp_path / 'seed-123'}"):
+            train_all(plan([DIGITS], tmp_path, seeds=1), device="cpu")
+
+
+def test_a_model_that_is_left_out_is_in_the_report_with_its_time(tmp_path):
+    left_out.note(DIGITS, tmp_path, device="cpu", seeds=3)
+    (entry,) = (
+        e for e in reproduction.chapter_results(1, tmp_path, device="cpu")["not_run"] if e["model"] == "digits_cnn"
+    )
+    assert re.match(
+        r"left out as too long for this device: 3 runs of 30 epochs would take about \d+ (s|min) ", entry["reason"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"models": ("nope",)}, "unknown model 'nope'. Known: "),
+        ({"chapters": "12"}, "--chapters 12: nothing to train there. Chapters with models: 1, "),
+        ({"chapters": "3"}, "--chapters 3: nothing to train there"),
+        ({"chapters": "one"}, "--chapters one is no list of chapters. Write it like 1-8 or 2,7,8"),
+        ({"chapters": "8"}, "digits_cnn is of chapter 1, which --chapters 8 leaves out"),
+        ({"seeds": 0}, "--seeds 0: at least 1 is needed"),
+        ({"device": "tpu9"}, "unknown device 'tpu9'. Known: "),
+    ],
+)
+def test_wrong_requests_say_what_there_is(tmp_path, asked, message):
+    with pytest.raises(UsageError, match=re.escape(message)):
+        reproduce(request(tmp_path, **asked))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_chapters_are_ranges_and_lists():
+    assert {model.chapter for model in choose("1-3,8", ())} >= {1, 8}
+    assert [model.name for model in choose(None, ("birds_cnn", "digits_cnn"))] == ["birds_cnn", "digits_cnn"]
+
+
+def test_the_request_as_a_command(tmp_path):
+    asked = Request(models=("a", "b"), seeds=2, runs=Path("my runs"))
+    assert asked.command() == "edgekit reproduce --models a --models b --seeds 2 --runs 'my runs'"
+
+
+def test_the_time_left_counts_what_is_known_and_says_when_that_is_not_all():
+    one, two = plan([replace(DIGITS, name="one"), replace(DIGITS, name="two")], Path("runs"), seeds=1, epochs=10)
+    board = Board([one, two], epoch_s={}, jobs=1)
+    board.take(Step(training=one, epoch=4, figures="", epoch_s=30))
+    assert board.left() == "at least 3 min left"
+    board.take(Step(training=two, epoch=1, figures="", epoch_s=600))
+    assert board.left() == "93 min left"
+    assert duration(3 * 3600 + 5 * 60) == "3 h 05 min"
+
+
+def test_a_damaged_result_is_named(tmp_path):
+    (tmp_path / "reproduction-8-cpu.json").write_text("{")
+    with pytest.raises(EdgekitError, match="reproduction-8-cpu.json is no result of `edgekit reproduce`"):
+        reproduction_report.load(tmp_path)
+
+
+def test_the_committed_page_is_what_the_committed_results_say():
+    for name, content in reproduction_report.render(reproduction_report.load(ROOT / "results")).items():
+        assert (ROOT / "docs" / name).read_bytes() == content, "run: python -m optimize.docs"
+
+
+def test_chapter_5_agrees_with_the_book_in_all_but_the_last_digit_of_seven():
+    lines = reproduction_lines.chapter_5()
+    short = {line.what: line.agreed for line in lines if line.agreed[0] < line.agreed[1]}
+    assert len(lines) == 84
+    assert all(agreed >= min(digits - 1, 6) for agreed, digits in short.values()), short
+    assert next(line.ours for line in lines if line.what == "loss, epoch 11") == "inf"
+
+
+@pytest.mark.parametrize(
+    ("book", "ours", "agreed"),
+    [
+        ("29.1052", "29.1052", (6, 6)),
+        ("1763.8846", "1763.8848", (7, 8)),
+        ("5802485.5", "5802484.5", (6, 8)),
+        ("29.1052", "2.9105", (0, 6)),
+        ("-0.0438", "0.0438", (0, 3)),
+        ("9.09e+34", "9.09e+33", (0, 3)),
+        ("inf", "inf", (3, 3)),
+    ],
+)
+def test_digits_agree_from_the_left(book, ours, agreed):
+    assert Line(run="", what="", book=book, ours=ours).agreed == agreed
+
+
+def test_chapter_1_compares_both_representations_with_a_figure_that_is_the_same_again(tmp_path):
+    for model in map(book_model, ("digits_cnn", "digits_features")):
+        fit(model, tmp_path / "runs" / "seed-123" / model.name, config=replace(model.fit, epochs=1), device="cpu")
+    results = reproduction.chapter_results(1, tmp_path / "runs", device="cpu", epochs=1)
+    first, second = reproduction_report.render([results]), reproduction_report.render([results])
+    assert first == second
+    assert b"<svg" in first["images/reproduction-1-cpu-representation.svg"]
+    assert "features made by hand" in first["REPRODUCTION.md"].decode()
