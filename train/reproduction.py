@@ -49,7 +49,7 @@ def write_results(
     written = []
     for chapter in chapters:
         found = chapter_results(chapter, place, device=device, epochs=epochs)
-        if found["models"]:
+        if found["models"] or found["lines"]:
             written.append(out / f"reproduction-{chapter}-{device}.json")
             write_file(written[-1], canonical_json(found))
     return written

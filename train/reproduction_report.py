@@ -118,9 +118,10 @@ def _row(entry: Results) -> list[str]:
 
 
 def figure(entry: Results, value: float, *, signed: bool = False) -> str:
-    """A figure of the entry's metric: a share in percent, anything else with four digits."""
-    sign = "+" if signed else ""
-    return f"{100 * value:{sign}.1f} %" if entry["is_share"] else f"{value:{sign}.4g}"
+    """A figure of the entry's metric: a share in percent, anything else with four digits; `signed` a difference."""
+    if signed:
+        return f"{100 * value:+.1f} points" if entry["is_share"] else f"{value:+.3g}"
+    return f"{100 * value:.1f} %" if entry["is_share"] else f"{value:.4g}"
 
 
 def spread(entry: Results) -> str:

@@ -86,7 +86,7 @@ def test_the_page_follows_from_the_results_alone(made, tmp_path):
     page = (tmp_path / "REPRODUCTION.md").read_text()
     assert page == (made / "docs" / "REPRODUCTION.md").read_text()
     assert "**Shortened**: 1 epochs instead of 30." in page
-    assert re.search(r"\| `digits_cnn` \| 23,114 \| 98.0 % \| \d\d\.\d % ± \d+\.\d \| -\d+\.\d % \|", page)
+    assert re.search(r"\| `digits_cnn` \| 23,114 \| 98.0 % \| \d\d\.\d % ± \d+\.\d \| -\d+\.\d points \|", page)
     assert str(made) not in page
 
 

@@ -1,6 +1,6 @@
 """How many bikes tomorrow, hour by hour? A small net for chapter 4's time series. Our own design."""
 
-from __future__ import annotations
+# No `from __future__ import annotations` here: torch.jit.script cannot read a module's attribute types from strings.
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,10 @@ class BikeDemand(nn.Module):
     A linear path from the last 168 hours carries the level, which grows over the years; a small net corrects it by
     yesterday's weather and by the weekday, coded one-hot in here (chapter 4, section 4.4.3).
     """
+
+    weekdays: Tensor
+    weather_shift: Tensor
+    weather_scale: Tensor
 
     def __init__(self, hidden: int = 64) -> None:
         super().__init__()
