@@ -54,7 +54,9 @@ MODEL = BookModel(
         expects="one handwritten digit, bright strokes on black, in the middle of the picture with a margin round it",
     ),
     labels=mnist.LABELS,
-    fit=FitConfig(epochs=10, batch_size=64, learning_rate=0.01, optimizer="sgd", momentum=0.5, cpu_threads=1),
+    fit=FitConfig(
+        epochs=10, batch_size=64, learning_rate=0.01, optimizer="sgd", momentum=0.5, cpu_threads=1, channels_last=True
+    ),
     target=Target(
         metric="accuracy",
         value=0.9843,

@@ -43,7 +43,7 @@ MODEL = BookModel(
         metric="accuracy",
         value=0.602,
         source="Deep Learning with PyTorch, chapter 4: its threshold on sulphur dioxide, over all wines",
-        differs="The book counts all 4,898 wines, we the 975 held out: there its threshold gets 0.590 right, and calling "
-        "every wine good 0.655.",
+        differs="The book counts all 4,898 wines, we the 975 held out: there its threshold gets 0.590 right, and "
+        "calling every wine good 0.655.",
     ),
 )
