@@ -156,8 +156,14 @@ def speedup(slower: Sequence[float], faster: Sequence[float]) -> dict[str, float
     return {"ratio": ratio, "low": low, "high": high}
 
 
-def benchmark(model: BookModel, *, device: str, rounds: int, samples: int | None = None) -> dict[str, Any]:
-    """The whole comparison as plain data; `samples` trains on the first so many only.
+def benchmark(
+    model: BookModel, *, device: str, rounds: int, samples: int | None = None, one_thread: bool = False
+) -> dict[str, Any]:
+    """The whole comparison as plain data.
+
+    Args:
+        samples: train on the first so many only.
+        one_thread: leave out what runs on all cores; where others use the machine, threads wait for each other there.
 
     Raises:
         UsageError: the device is not here, fewer than 3 rounds, or the model is no classifier.
@@ -170,7 +176,7 @@ def benchmark(model: BookModel, *, device: str, rounds: int, samples: int | None
     load_before = os.getloadavg()
     train = model.data().train
     split = Split(inputs=train.inputs[:samples], targets=train.targets[:samples])
-    compared = candidates(model, split, device)
+    compared = [c for c in candidates(model, split, device) if c.num_threads == 1 or not one_thread]
 
     def say(done: int) -> None:
         print(f"round {done}/{rounds}", file=sys.stderr, flush=True)
@@ -213,11 +219,18 @@ def main() -> int:
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
     parser.add_argument("--rounds", type=int, default=15, help="measured epochs of each candidate (default: 15)")
     parser.add_argument("--samples", type=int, help="train on the first so many only: a trial")
+    parser.add_argument("--one-thread", action="store_true", help="on the CPU: leave out what runs on all cores")
     parser.add_argument("--out", type=Path, help="default: results/train-benchmark-DEVICE.json")
     options = parser.parse_args()
     try:
         model = book_model(options.model)
-        found = benchmark(model, device=options.device, rounds=options.rounds, samples=options.samples)
+        found = benchmark(
+            model,
+            device=options.device,
+            rounds=options.rounds,
+            samples=options.samples,
+            one_thread=options.one_thread and options.device == "cpu",
+        )
         out = options.out or Path("results") / f"train-benchmark-{options.device}.json"
         write_file(out, canonical_json(found))
     except EdgekitError as error:

@@ -108,7 +108,7 @@ def test_a_visitor_uploads_a_picture_and_reads_both_answers(page, bundles, scree
         assert page.get_by_test_id(f"label-{side}").inner_text() == LABELS[direct.argmax()]
         shown = float(page.get_by_test_id(f"probability-{side}").inner_text().split()[0])
         assert shown == pytest.approx(100 * direct.max(), abs=0.051)
-        assert re.search(r"median of [\d,]+ runs", page.get_by_test_id(f"card-{side}").inner_text())
+        expect(page.get_by_test_id(f"card-{side}")).to_contain_text(re.compile(r"median of [\d,]+ runs"))
     expect(page.get_by_test_id("stVegaLiteChart")).to_be_visible()
     expect(page.get_by_test_id("tile")).to_have_count(1)
     page.screenshot(path=screenshots / "demo-upload.png")

@@ -27,7 +27,7 @@ def few(data_root) -> Dataset:
     assert np.bincount(whole.calibration.targets).tolist() == [51] * 10
     train, validation = (
         Split(inputs=split.inputs[:count], targets=split.targets[:count])
-        for split, count in ((whole.train, 1000), (whole.validation, 400))
+        for split, count in ((whole.train, 640), (whole.validation, 300))
     )
     return replace(whole, train=train, validation=validation)
 
@@ -43,7 +43,8 @@ def test_the_first_layer_makes_patches_uncorrelated_and_of_size_one(few):
     inputs, _ = on_device(MODEL, few.train, "cpu")
     net = NARROW()
     whiten(net, inputs)
-    answers = net.white(inputs).detach().transpose(0, 1).flatten(1)[:12].double()  # (12, patches), without negatives
+    # (12, patches), without the negatives
+    answers = net.white(inputs).detach().transpose(0, 1).flatten(1)[:12].double()
     size = answers @ answers.T / answers.shape[1]
     assert (size - torch.diag(size.diag())).abs().max() < 0.02
     assert size.diag()[:3] == pytest.approx([1, 1, 1], abs=0.02)

@@ -14,6 +14,15 @@ from train.thermometer import VALIDATION, VALIDATION_CHAPTER_6, by_autograd, by_
 EVERY_500 = (7.8601, 3.8285, 3.0922, 2.9577, 2.9331, 2.9286, 2.9278, 2.9277, 2.9277, 2.9276)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Threads that wait for each other over eleven numbers take ten times as long."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def printed(values, digits=4):
     return [round(float(value), digits) for value in values]
 
