@@ -35,7 +35,7 @@ Quick = Annotated[bool, typer.Option("--quick", help="Measure for a shorter time
 def quickstart(
     out: Annotated[Path, typer.Option(help="Where the bundles go.")] = Path("bundles"), runs: Runs = Path("runs")
 ) -> None:
-    """Train a digit classifier, make seven bundles of it, prove and measure each. No data needed; one to two minutes."""
+    """Train a digit classifier, make seven bundles of it, prove and measure each. Takes a minute or two."""
     from optimize.quickstart import quickstart as run
 
     _finish(run(out=out, runs=runs))
