@@ -3,7 +3,6 @@
 import pytest
 
 from edge_runtime.bundle import Bundle
-from edge_runtime.replay import replay
 from optimize.deploy import deploy_book_model
 from optimize.exporters import EXPORTERS
 from optimize.pack import pack_bundle
@@ -42,7 +41,6 @@ def test_birds_cnn(birds, exporter, recipe):
 def test_digits_cnn(quickstart, exporter, recipe):
     folder = quickstart.bundle(f"{exporter.name}-{recipe.name}")
     check(folder, Bundle.open(folder).manifest.stages, recipe)
-    assert replay(folder).passed
 
 
 def check(folder, stages, recipe):
