@@ -13,24 +13,22 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import InputError
-from .regression import mean_interval
+from .regression import MeanOfSamples
 
 # exp() of one row sums to 1; rounding of float16 and of 8-bit layers before it leaves far less than this.
 _SUM_SLACK = 0.01
 
 
-class BitsPerCharacter:
+class BitsPerCharacter(MeanOfSamples):
     """Mean of -log2 p(the true character): cross-entropy in bits, 7 for a guess among 128, with Student's interval.
 
     Source: C. E. Shannon, "Prediction and Entropy of Printed English", Bell System Technical Journal 30 (1951), 50-64.
     """
 
+    subject: ClassVar[str] = "the number of bits per character"
     name: ClassVar[str] = "bits_per_character"
     higher_is_better: ClassVar[bool] = False
     is_share: ClassVar[bool] = False
-
-    def __init__(self) -> None:
-        self._bits: list[np.ndarray] = []  # one float64 a sample
 
     def update(self, outputs: npt.ArrayLike, targets: npt.ArrayLike) -> None:
         """Adds one batch: outputs (N, C), natural logarithms of probabilities; targets (N,), class indices.
@@ -61,29 +59,7 @@ class BitsPerCharacter:
                 "Let the model end in log_softmax"
             )
         found = logs[np.arange(len(wanted)), wanted]
-        self._bits.append(np.where(np.isnan(found), np.inf, np.maximum(-found, 0.0)) / math.log(2))
-
-    @property
-    def samples(self) -> int:
-        return sum(map(len, self._bits))
-
-    @property
-    def value(self) -> float:
-        """At least 0; raises `InputError` before the first sample, since no number would be true."""
-        return self._interval()[1]
-
-    @property
-    def low(self) -> float:
-        return self._interval()[0]
-
-    @property
-    def high(self) -> float:
-        return self._interval()[2]
-
-    def _interval(self) -> tuple[float, float, float]:
-        if not self._bits:
-            raise InputError("bits per character of 0 samples are not defined. Evaluate on at least one sample")
-        return mean_interval(np.concatenate(self._bits), lowest=0.0)
+        self._values.append(np.where(np.isnan(found), np.inf, np.maximum(-found, 0.0)) / math.log(2))
 
 
 def probabilities(outputs: npt.ArrayLike) -> np.ndarray:

@@ -27,39 +27,17 @@ class Estimate:
     values: tuple[tuple[str, float], ...]
 
 
-class MeanAbsoluteError:
-    """Mean of |output - target|, in the target's unit, with Student's interval over the samples.
+class MeanOfSamples:
+    """What metrics share that are a mean over samples: one non-negative number a sample, and the mean's interval."""
 
-    A sample's error is the mean over its outputs, so that 24 hours of one day count as one observation: they err
-    together. Any NaN or infinity makes the value `NOT_FINITE` (1.8e308), which every gate refuses.
-    """
-
-    name: ClassVar[str] = "mean_absolute_error"
-    higher_is_better: ClassVar[bool] = False
-    is_share: ClassVar[bool] = False
+    subject: ClassVar[str]  # as in "… of 0 samples"
 
     def __init__(self) -> None:
-        self._errors: list[np.ndarray] = []  # one float64 a sample
-
-    def update(self, outputs: npt.ArrayLike, targets: npt.ArrayLike) -> None:
-        """Adds one batch: outputs and targets (N, …), both of one shape.
-
-        Raises:
-            InputError: the shapes differ, or have no axis of samples. (N,) against (N, 1) is refused, not broadcast.
-        """
-        found, wanted = np.asarray(outputs, dtype=np.float64), np.asarray(targets, dtype=np.float64)
-        if found.shape != wanted.shape or found.ndim == 0 or (len(found) and not found.size):
-            raise InputError(
-                f"the mean absolute error takes outputs and targets of one shape (N, …), found {found.shape} and "
-                f"{wanted.shape}. Give one row of numbers for each sample"
-            )
-        if len(found):
-            with np.errstate(invalid="ignore", over="ignore"):  # infinities are counted below
-                self._errors.append(np.abs(found - wanted).reshape(len(found), -1).mean(axis=1))
+        self._values: list[np.ndarray] = []
 
     @property
     def samples(self) -> int:
-        return sum(map(len, self._errors))
+        return sum(map(len, self._values))
 
     @property
     def value(self) -> float:
@@ -76,9 +54,38 @@ class MeanAbsoluteError:
 
     def _interval(self) -> tuple[float, float, float]:
         """(low, value, high); of a single sample the spread is not known, so the interval is all numbers from 0."""
-        if not self._errors:
-            raise InputError("the mean absolute error of 0 samples is not defined. Evaluate on at least one sample")
-        return mean_interval(np.concatenate(self._errors), lowest=0.0)
+        if not self._values:
+            raise InputError(f"{self.subject} of 0 samples is not defined. Evaluate on at least one sample")
+        return mean_interval(np.concatenate(self._values), lowest=0.0)
+
+
+class MeanAbsoluteError(MeanOfSamples):
+    """Mean of |output - target|, in the target's unit, with Student's interval over the samples.
+
+    A sample's error is the mean over its outputs, so that 24 hours of one day count as one observation: they err
+    together. Any NaN or infinity makes the value `NOT_FINITE` (1.8e308), which every gate refuses.
+    """
+
+    subject: ClassVar[str] = "the mean absolute error"
+    name: ClassVar[str] = "mean_absolute_error"
+    higher_is_better: ClassVar[bool] = False
+    is_share: ClassVar[bool] = False
+
+    def update(self, outputs: npt.ArrayLike, targets: npt.ArrayLike) -> None:
+        """Adds one batch: outputs and targets (N, …), both of one shape.
+
+        Raises:
+            InputError: the shapes differ, or have no axis of samples. (N,) against (N, 1) is refused, not broadcast.
+        """
+        found, wanted = np.asarray(outputs, dtype=np.float64), np.asarray(targets, dtype=np.float64)
+        if found.shape != wanted.shape or found.ndim == 0 or (len(found) and not found.size):
+            raise InputError(
+                f"the mean absolute error takes outputs and targets of one shape (N, …), found {found.shape} and "
+                f"{wanted.shape}. Give one row of numbers for each sample"
+            )
+        if len(found):
+            with np.errstate(invalid="ignore", over="ignore"):  # infinities are counted below
+                self._values.append(np.abs(found - wanted).reshape(len(found), -1).mean(axis=1))
 
 
 def mean_interval(values: np.ndarray, *, lowest: float) -> tuple[float, float, float]:
