@@ -3,9 +3,11 @@
 import json
 
 import pytest
+import torch
 
 from edge_runtime.errors import UsageError
-from train.benchmark import benchmark, main, speedup
+from train.benchmark import NetAsPrinted, benchmark, main, speedup
+from train.models import birds_cnn
 from train.registry import book_model
 
 DIGITS = book_model("digits_cnn")
@@ -29,6 +31,14 @@ def test_all_candidates_learn_alike(measured):
     last = [entry["loss"][-1] for entry in measured["candidates"]]
     assert max(last) - min(last) < 0.5
     assert all(entry["loss"][-1] < entry["loss"][0] for entry in measured["candidates"])
+
+
+def test_the_net_as_printed_gives_our_answers():
+    torch.manual_seed(0)
+    ours, printed = birds_cnn.Net(), NetAsPrinted()
+    printed.load_state_dict(ours.state_dict())
+    pictures = torch.randn(32, 3, 32, 32)
+    torch.testing.assert_close(printed(pictures), ours(pictures), rtol=0, atol=1e-6)
 
 
 def test_a_speedup_is_a_ratio_of_medians():
