@@ -1,0 +1,138 @@
+"""docs/BUNDLE.md is enough to write another reader: the example is real, the numbers are ours, the recipes work."""
+
+import hashlib
+import itertools
+import math
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from PIL import Image
+from tiny_bundle import PICTURE, make_bundle
+
+from edge_runtime import archive, bundle, golden, manifest, pictures
+from edge_runtime.engines import ENGINES, RUNS_CODE
+from edge_runtime.metrics import NOT_FINITE
+from edge_runtime.preprocess import image_to_array
+from edge_runtime.tasks import TASKS
+
+PATH = ROOT / "docs" / "BUNDLE.md"
+TEXT = PATH.read_text()
+
+
+def test_the_example_is_what_the_code_writes(tmp_path):
+    written = (make_bundle(tmp_path, name="quarters-onnx-fp32") / "manifest.json").read_text()
+    wanted = f"<!-- example -->\n\n```json\n{written}```\n\n<!-- end -->"
+    assert wanted in TEXT, f"put this between the marks of {PATH.name}:\n{wanted}"
+
+
+def test_the_checksum_is_that_of_the_other_lines(tmp_path):
+    """As a reader without Python would do it."""
+    raw = (make_bundle(tmp_path, name="x") / "manifest.json").read_bytes()
+    (line,) = re.findall(rb'\n  "sha256": "([0-9a-f]{64})",', raw)
+    assert hashlib.sha256(raw.replace(b'\n  "sha256": "' + line + b'",', b"", 1)).hexdigest() == line.decode()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        f"at most {manifest.MAX_MANIFEST_BYTES:,} bytes",
+        f"1 to {manifest.MAX_SIDE:,}",
+        f"1 to {manifest.MAX_PICTURE_SIDE}",
+        f"at most {bundle.MAX_FILE_BYTES >> 30} GiB",
+        f"of at most {bundle.MAX_SIGNATURE_BYTES >> 20} MiB",
+        f"at most {golden.MAX_GOLDEN_BYTES >> 30} GiB, every member stored",
+        f"1 to {archive.MAX_MEMBERS} members",
+        f"at most {pictures.MAX_FILE_BYTES >> 20} MiB, {pictures.MAX_PIXELS // 10**6} megapixels and "
+        f"{pictures.MAX_SIDE:,}",
+        f"{NOT_FINITE!r} stands for them",
+        f"version made by {archive._MADE_BY} ",
+        f"date {archive._DATE} ",
+        f"The bundle, format {manifest.FORMAT_VERSION}",
+    ],
+)
+def test_limits_are_the_code_s(said):
+    assert said in " ".join(TEXT.split())
+
+
+def test_every_name_that_a_manifest_can_hold_is_explained():
+    metrics = {known.metric().name for known in TASKS.values()}
+    names = {*ENGINES, *RUNS_CODE, *TASKS, *metrics, "verified", "stages_verified", "unverified"}
+    assert {name for name in names if f"`{name}`" not in TEXT} == set()
+
+
+def upright_halves(number):
+    """To the nearest whole number, halves to the even one."""
+    below = math.floor(number)
+    return below + (number - below > 0.5 or (number - below == 0.5 and below % 2 == 1))
+
+
+def box_of(size, contract):
+    """Step 6: (first, end) of the box along each axis."""
+    if contract.resize == "stretch":
+        return [(0, n) for n in size]
+    scaled = [contract.resize_to * n // min(size) for n in size]
+    cuts = (contract.width, contract.height)
+    firsts = [upright_halves((m - c) / 2) for m, c in zip(scaled, cuts, strict=True)]
+    return [(f * n / m, (f + c) * n / m) for f, c, n, m in zip(firsts, cuts, size, scaled, strict=True)]
+
+
+def kernel(t, interpolation):
+    t = abs(t)
+    if interpolation == "bilinear":
+        return max(0.0, 1 - t)
+    if t < 1:
+        return (1.5 * t - 2.5) * t * t + 1
+    return ((-0.5 * t + 2.5) * t - 4) * t + 2 if t < 2 else 0.0
+
+
+def resized(pixels, box, length, interpolation):
+    """Step 7 along the first axis of (n, …) uint8."""
+    n, (first, end) = len(pixels), map(np.float32, box)
+    r, first, end = float(end - first) / length, float(first), float(end)
+    if interpolation == "nearest":
+        return pixels[[math.floor(place) for place in itertools.accumulate([first + r / 2, *[r] * (length - 1)])]]
+    if (first, end) == (0, n) and length == n:
+        return pixels
+    q, rows = max(1.0, r), []
+    support = q * (1 if interpolation == "bilinear" else 2)
+    for x in range(length):
+        z = first + (x + 0.5) * r
+        seen = range(max(0, math.floor(z - support + 0.5)), min(n, math.floor(z + support + 0.5)))
+        weights = [kernel((i + 0.5 - z) / q, interpolation) for i in seen]
+        whole = [int(math.copysign(math.floor(abs(w) / sum(weights) * 2**22 + 0.5), w)) for w in weights]
+        total = sum(w * pixels[i].astype(np.int64) for w, i in zip(whole, seen, strict=True))
+        rows.append(np.clip((total + 2**21) >> 22, 0, 255).astype(np.uint8))
+    return np.stack(rows)
+
+
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic"])
+@pytest.mark.parametrize(("resize", "resize_to"), [("stretch", 9), ("resize_crop", 9), ("resize_crop", 14)])
+@pytest.mark.parametrize("size", [(31, 17), (5, 44), (9, 7), (8, 6), (16, 9)])
+def test_a_picture_resized_by_the_document_alone_is_ours_to_the_bit(size, resize, resize_to, interpolation):
+    colour = np.random.default_rng(size[0]).integers(0, 256, (size[1], size[0], 3), np.uint8)
+    options = {"resize": resize, "resize_to": resize_to, "interpolation": interpolation}
+    contract = replace(PICTURE, mode="L", height=7, width=9, **options)
+    red, green, blue = np.moveaxis(colour.astype(np.int64), 2, 0)
+    grey = ((19595 * red + 38470 * green + 7471 * blue + 32768) >> 16).astype(np.uint8)
+    across, down = box_of(size, contract)
+    if size != (9, 7):
+        grey = resized(grey.T, across, 9, interpolation).T
+        grey = resized(grey, down, 7, interpolation)
+    np.testing.assert_array_equal(image_to_array(Image.fromarray(colour), contract)[0, :, :, 0], grey)
+
+
+def test_transparency_by_the_document_alone_is_ours_to_the_bit():
+    v, a = (grid.astype(np.int64) for grid in np.meshgrid(np.arange(256), np.arange(256)))
+    t = v * a + 255 * (255 - a) + 128
+    picture = Image.fromarray(np.stack([v, v, v, a], axis=2).astype(np.uint8))
+    contract = replace(PICTURE, mode="RGB", height=256, width=256)
+    np.testing.assert_array_equal(image_to_array(picture, contract)[0, :, :, 1], ((t >> 8) + t) >> 8)
+
+
+def test_sixteen_bits_by_the_document_alone_are_ours_to_the_bit():
+    values = np.arange(0, 65536, 4, dtype=np.uint16).reshape(128, 128)
+    contract = replace(PICTURE, height=128, width=128)
+    np.testing.assert_array_equal(image_to_array(Image.fromarray(values), contract)[0, :, :, 0], values >> 8)

@@ -1,0 +1,128 @@
+"""A file that the installed engine cannot take is refused before that engine sees it, with both versions named."""
+
+import importlib.metadata
+import subprocess
+import sys
+from dataclasses import replace
+
+import onnx
+import pytest
+from conftest import ROOT
+from test_manifest import MANIFEST
+from tiny_bundle import change_manifest, make_bundle, onnx_model, quarter_weights
+
+from edge_runtime import engines, versions
+from edge_runtime.bundle import Bundle
+from edge_runtime.errors import BundleError
+from edge_runtime.replay import replay
+
+EXECUTORCH, TORCH, ONNXRUNTIME = map(importlib.metadata.version, ("executorch", "torch", "onnxruntime"))
+
+
+def made_with(format, **tools):
+    return replace(MANIFEST, artifact=replace(MANIFEST.artifact, format=format), tools=tools)
+
+
+def check(manifest, path=ROOT / "README.md"):
+    return versions.check(manifest, path)
+
+
+def later(version, part):
+    """The version with one of its numbers one higher."""
+    numbers = list(versions.release(version))
+    numbers[part] += 1
+    return ".".join(map(str, numbers))
+
+
+@pytest.mark.parametrize("part", [0, 1, 2])
+def test_a_program_of_a_newer_executorch_is_refused(part):
+    newer = later(EXECUTORCH, part)
+    with pytest.raises(BundleError) as error:
+        check(made_with("executorch", executorch=newer))
+    assert f"made with ExecuTorch {newer}; the installed executorch {EXECUTORCH} is older" in str(error.value)
+    assert f"pip install 'executorch=={newer}'" in str(error.value)
+
+
+@pytest.mark.parametrize("version", ["0.4", "1.0.0", EXECUTORCH, f"{EXECUTORCH}+cpu", f"{EXECUTORCH}.dev20260101"])
+def test_a_program_of_the_same_or_an_older_executorch_is_taken(version):
+    assert check(made_with("executorch", executorch=version)) == ()
+
+
+@pytest.mark.parametrize("version", ["", "new", "9'; rm -rf ~ #", "9" * 5000, "9.9\n", "²"])
+def test_a_version_that_is_none_never_reaches_a_command(version):
+    (note,) = check(made_with("executorch", executorch=version))
+    assert note == f"{MANIFEST.name} does not say which ExecuTorch made it; executorch {EXECUTORCH} is installed"
+
+
+def test_torchscript_of_a_newer_minor_torch_is_refused_and_of_a_newer_patch_taken():
+    with pytest.raises(BundleError, match=f"made with torch {later(TORCH, 1)}; the installed torch"):
+        check(made_with("torchscript", torch=later(TORCH, 1)))
+    assert check(made_with("torchscript", torch=f"{later(TORCH, 2)}+cu130")) == ()
+    assert "does not say which torch" in check(made_with("torchscript"))[0]
+
+
+@pytest.mark.parametrize("version", ["1.0.0", later(TORCH, 2), ""])
+def test_aot_runs_with_exactly_the_torch_it_was_compiled_against(version):
+    with pytest.raises(BundleError, match=r"was compiled against torch .* runs with just that one; torch \d"):
+        check(made_with("aot", torch=version))
+    assert check(made_with("aot", torch=TORCH)) == ()
+
+
+def test_an_older_onnxruntime_than_the_one_of_the_proof_is_only_said(tmp_path):
+    path = change_manifest(make_bundle(tmp_path, name="x"), tools={"onnxruntime": later(ONNXRUNTIME, 1)})
+    said = f"x was proven on onnxruntime {later(ONNXRUNTIME, 1)}; the older {ONNXRUNTIME} is installed"
+    assert replay(path).notes == (said,)
+    with pytest.warns(RuntimeWarning, match=said), engines.load(Bundle.open(path)):
+        pass
+    change_manifest(path, tools={"onnxruntime": later(ONNXRUNTIME, 2)})
+    assert versions.check(Bundle.open(path).manifest, path / "model.onnx") == ()
+
+
+def onnx_bundle(folder, *, ir=10, opset=17):
+    """A bundle of a model stamped with these versions, hashes and all."""
+    model = onnx.load_from_string(onnx_model(quarter_weights()))
+    model.ir_version, model.opset_import[0].version = ir, opset
+    model.opset_import.add(domain="org.example", version=99)
+    return make_bundle(folder, name=f"ir{ir}-opset{opset}", model_bytes=model.SerializeToString())
+
+
+@pytest.mark.parametrize(("ir", "opset", "said"), [(15, 17, "ONNX IR version 15"), (10, 29, "ONNX opset 29")])
+def test_onnx_versions_beyond_the_installed_onnxruntime_are_refused(tmp_path, ir, opset, said):
+    with pytest.raises(BundleError, match=f"has {said}; the installed onnxruntime {ONNXRUNTIME} reads up to"):
+        engines.load(Bundle.open(onnx_bundle(tmp_path, ir=ir, opset=opset)))
+
+
+def test_the_limits_are_what_the_installed_onnxruntime_really_takes(tmp_path):
+    """So that a new onnxruntime cannot be installed without its line in the table."""
+    ir, opset = versions._ONNX_LIMITS[versions.release(ONNXRUNTIME)[:2]]
+    assert replay(onnx_bundle(tmp_path, ir=ir, opset=opset)).passed
+    import onnxruntime
+
+    for beyond in ({"ir": ir + 1}, {"opset": opset + 1}):
+        with pytest.raises(Exception, match="ONNXRuntimeError"):
+            onnxruntime.InferenceSession(onnx_bundle(tmp_path, **beyond) / "model.onnx")
+
+
+@pytest.mark.parametrize("raw", [b"", b"\x08", b"\xff" * 99, b"\x08\x0a\x42\xff\xff\xff\xff\x0f", b"no model at all"])
+def test_what_is_no_onnx_file_is_left_to_the_engine(tmp_path, raw):
+    (tmp_path / "x").write_bytes(raw)
+    ir, opset = versions.onnx_versions(tmp_path / "x")
+    assert (ir in (0, 10), opset) == (True, 0)
+
+
+def test_nothing_is_imported_to_find_out():
+    code = (
+        "import sys; from pathlib import Path; from edge_runtime import versions; "
+        "print(versions._installed('torch'), *({'torch', 'executorch', 'onnxruntime'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.split() == [TORCH], done.stderr
+
+
+def test_a_packed_bundle_names_what_its_format_needs(quickstart):
+    for name, tool in (
+        ("onnx-fp32", "onnxruntime"),
+        ("executorch_xnnpack-fp32", "executorch"),
+        ("torchscript_traced-fp32", "torch"),
+    ):
+        assert importlib.metadata.version(tool) == Bundle.open(quickstart.bundle(name)).manifest.tools[tool]
