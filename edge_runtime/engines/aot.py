@@ -1,0 +1,72 @@
+"""AOTInductor packages (`.pt2`): a model compiled to machine code, run by torch. Loading one runs that code.
+
+It runs on the processor it was compiled for: `COMPILED_FOR` in the manifest's provenance says which, and another one
+is refused before the code is touched. This is one of the engines that need torch; it is imported only when such a
+bundle is loaded.
+"""
+
+from __future__ import annotations
+
+import platform
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from .. import cpu
+from ..errors import BundleError
+from ..manifest import Manifest
+from .torch_arrays import arrays_of, tensors_of
+
+COMPILED_FOR = "compiled_for"  # the machine, then the instruction sets: "x86_64 avx2 fma f16c"
+
+
+class AotSession:
+    """One loaded package. Runs from several threads wait for each other: it has one set of buffers."""
+
+    version = f"torch {torch.__version__} (AOTInductor)"
+
+    def __init__(self, path: Path, num_threads: int):
+        torch.set_num_threads(num_threads)
+        # What `torch._inductor.aoti_load_package` wraps; that one imports the compiler as well, which takes seconds.
+        self._loader = torch._C._aoti.AOTIModelPackageLoader(str(path), "model", False, 1, -1)
+        self._lock = threading.Lock()
+
+    @property
+    def num_threads(self) -> int:
+        """torch's threads inside one operator: a setting of the whole process, and whoever sets it last wins."""
+        return torch.get_num_threads()
+
+    def run(self, inputs: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+        tensors = tensors_of(inputs)
+        with self._lock, torch.inference_mode():
+            return arrays_of(self._loader.boxed_run(list(tensors)), tensors)
+
+
+def open_session(path: Path, manifest: Manifest, num_threads: int) -> AotSession:
+    """Loads a `.pt2` for `num_threads` CPU threads (a setting of the whole process).
+
+    Raises:
+        BundleError: it was compiled for another processor, or does not say for which.
+    """
+    check_processor(manifest)
+    return AotSession(path, num_threads)
+
+
+def check_processor(manifest: Manifest) -> None:
+    """Raises BundleError unless this processor has every instruction that the model was compiled for."""
+    machine, *wanted = manifest.provenance.get(COMPILED_FOR, "").split() or [""]
+    if not machine:
+        raise BundleError(
+            f"{manifest.name} holds machine code and does not say for which processor (provenance.{COMPILED_FOR} is "
+            "missing), so it is not run. Pack it again with the exporter 'aot'"
+        )
+    absent = (machine,) if machine != platform.machine() else cpu.missing(wanted)
+    if absent:
+        raise BundleError(
+            f"{manifest.name} was compiled for {' '.join((machine, *wanted))}; this processor ({platform.machine()}, "
+            f"{cpu.name()}) lacks {', '.join(absent)}. Pack it again on a machine like this one, or use a bundle of "
+            "another format"
+        )

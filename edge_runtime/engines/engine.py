@@ -1,0 +1,192 @@
+"""`Engine`: one loaded model, numpy in and out. It holds every array to the manifest before native code sees it.
+
+Knows no library: what runs the model is a `Session`, which one of the modules beside this opens.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from ..errors import EdgekitError, EngineError, InputError, shown
+from ..manifest import Manifest, TensorSpec
+
+_SMALL = 8192  # elements up to which one pass over the array is cheaper than two without a temporary array
+
+
+class Session(Protocol):
+    """What an engine's module gives back from `open_session`: a loaded model, positional arrays in and out.
+
+    `run` may be called from several threads at once; what its library cannot do at once, the session makes wait.
+    `num_threads` is what the library says it uses, where it says so.
+    """
+
+    version: str
+
+    @property
+    def num_threads(self) -> int: ...
+
+    def run(self, inputs: Sequence[np.ndarray]) -> Sequence[np.ndarray]: ...
+
+
+class OpenSession(Protocol):
+    """The one function of an engine's module."""
+
+    def __call__(self, path: Path, manifest: Manifest, num_threads: int) -> Session: ...
+
+
+class Engine:
+    """A loaded model: `run(arrays) -> arrays`, numpy in, numpy out.
+
+    Any number of threads may call `run` at once; each gets the answers to its own arrays, in arrays of its own.
+    onnxruntime, TorchScript and AOTInductor run them side by side; an ExecuTorch program has one set of buffers, so
+    there they wait for each other. `close` may be called meanwhile: runs that have begun finish, later ones raise.
+
+    Attributes:
+        name: the format, as in the manifest.
+        version: name and version of the library that runs it, e.g. "onnxruntime 1.32.0".
+    """
+
+    def __init__(
+        self,
+        name: str,
+        session: Session,
+        inputs: Sequence[TensorSpec],
+        outputs: Sequence[TensorSpec],
+        *,
+        check_finite: bool = True,
+    ):
+        self.name = name
+        self.version = session.version
+        self._session: Session | None = session
+        self._inputs = [
+            (spec, np.dtype(spec.dtype), check_finite and spec.dtype.startswith("float")) for spec in inputs
+        ]
+        self._outputs = [(spec, np.dtype(spec.dtype)) for spec in outputs]
+
+    @property
+    def num_threads(self) -> int:
+        """CPU threads inside one `run`, as the library itself says; torch and ExecuTorch share them in a process."""
+        return self._open().num_threads
+
+    def run(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Runs one batch.
+
+        Args:
+            arrays: one array for each of the manifest's inputs, exactly its dtype and shape, in any memory layout.
+                Where the batch is free, axis 0 has any length within it, the same for all inputs.
+        Returns:
+            one array for each of the manifest's outputs, by name.
+        Raises:
+            InputError: a name, dtype or shape that does not fit, a NaN or an infinite value.
+            EngineError: the library failed or answered something else than the manifest says, or the engine was closed.
+        """
+        session = self._open()
+        if len(arrays) != len(self._inputs):
+            raise self._wrong_names(arrays)
+        ordered, rows = [], 0
+        for spec, dtype, finite in self._inputs:
+            array = arrays.get(spec.name)
+            if array is None:
+                raise self._wrong_names(arrays)
+            if not isinstance(array, np.ndarray) or array.dtype != dtype:
+                raise _wrong_array(spec, array)
+            if array.shape != spec.shape or rows:
+                rows = self._rows(spec, array, rows)
+            if finite and not _is_finite(array):
+                raise _not_finite(spec, array)
+            if not array.flags.c_contiguous or not array.flags.aligned:
+                array = array.copy(order="C")
+            ordered.append(array)
+        if rows:
+            rows = self._rows(self._inputs[0][0], ordered[0], rows)
+        try:
+            found = session.run(ordered)
+        except EdgekitError:
+            raise
+        except Exception as error:
+            raise EngineError(f"{self.version} failed to run the model: {shown(error, 1000)}") from None
+        return self._named(found, rows)
+
+    def close(self) -> None:
+        """Lets go of the loaded model; `run` raises afterwards."""
+        self._session = None
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _open(self) -> Session:
+        session = self._session  # read once: another thread may close the engine at any moment
+        if session is None:
+            raise EngineError(f"this {self.name} engine was closed. Load the bundle again")
+        return session
+
+    def _rows(self, spec: TensorSpec, array: np.ndarray, rows: int) -> int:
+        """The length of axis 0, which has to be free, within its bounds, and `rows` where another input has set it."""
+        batch = spec.batch
+        if batch is None or array.ndim != len(spec.shape) or array.shape[1:] != spec.shape[1:]:
+            raise _wrong_array(spec, array)
+        found = len(array)
+        if not batch.min <= found <= batch.max:
+            raise InputError(
+                f"input {spec.name!r} has a batch of {found}; this bundle takes {batch}. "
+                + ("Give it one row at least" if found < batch.min else "Split the batch, or pack with --max-batch")
+            )
+        if rows and found != rows:
+            raise InputError(
+                f"input {spec.name!r} has a batch of {found}, another input one of {rows}: make them alike"
+            )
+        return found
+
+    def _named(self, found: Sequence[np.ndarray], rows: int) -> dict[str, np.ndarray]:
+        answers = {}
+        for (spec, dtype), array in zip(self._outputs, found, strict=True):
+            shape = (rows, *spec.shape[1:]) if rows else spec.shape
+            if array.shape != shape or array.dtype != dtype:
+                raise EngineError(
+                    f"it answered {array.dtype} {list(array.shape)} for {spec.name!r}, the manifest says {dtype} "
+                    f"{list(shape)}: they do not belong together. Pack the bundle again"
+                )
+            answers[spec.name] = array
+        return answers
+
+    def _wrong_names(self, arrays: Mapping[str, object]) -> InputError:
+        wanted = ", ".join(spec.name for spec, _, _ in self._inputs)
+        return InputError(f"the model takes the inputs: {wanted}. Found: {', '.join(map(str, arrays)) or 'none'}")
+
+
+def _is_finite(array: np.ndarray) -> bool:
+    if array.size <= _SMALL:
+        return bool(np.isfinite(array).all())
+    # A NaN goes through both, an infinity through one. No sum: it may overflow; no BLAS: it would start threads.
+    return math.isfinite(np.maximum.reduce(array, axis=None)) and math.isfinite(np.minimum.reduce(array, axis=None))
+
+
+def _not_finite(spec: TensorSpec, array: np.ndarray) -> InputError:
+    place = np.argwhere(~np.isfinite(array))[0].tolist()
+    return InputError(
+        f"input {spec.name!r} holds {array[tuple(place)]} at {place}: the answer would be nonsense without a word. "
+        "Repair the data where it comes from; load_engine(bundle, check_finite=False) lets such values through"
+    )
+
+
+def _wrong_array(spec: TensorSpec, found: object) -> InputError:
+    if not isinstance(found, np.ndarray):
+        return InputError(
+            f"input {spec.name!r} should be a numpy array of {spec.dtype} {spec.shape_text}, "
+            f"found {type(found).__name__}. numpy.asarray(VALUE, {spec.dtype!r}) makes one"
+        )
+    remedy = "`edgekit inspect BUNDLE` prints what a bundle takes"
+    if found.dtype.newbyteorder("=") == spec.dtype and not found.dtype.isnative:
+        remedy = f"Its bytes are in another order than this machine's: use .astype({spec.dtype!r})"
+    return InputError(
+        f"input {spec.name!r} should be {spec.dtype} {spec.shape_text}, "
+        f"found {found.dtype} {list(found.shape)}. {remedy}"
+    )
