@@ -1,0 +1,175 @@
+"""A real measurement of two tiny bundles: what is kept of it, what is derived, and what it costs to get it wrong."""
+
+import itertools
+import json
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from tiny_bundle import make_bundle
+
+from edge_runtime import measurement
+from edge_runtime.benchmark import QUICK, Candidate, bundle_candidate, measure
+from edge_runtime.benchmark_commands import from_bundles
+from edge_runtime.bundle import Bundle
+from edge_runtime.errors import BundleError, InputError, UsageError
+from edge_runtime.worker_process import Worker
+
+SHORT = replace(QUICK, rounds=5, round_ms=4, min_samples=40, warmup_rounds=2)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bundles")
+    return [make_bundle(folder, name=f"quarters-onnx-{recipe}", recipe=recipe) for recipe in ("fp32", "w8")]
+
+
+@pytest.fixture(scope="module")
+def steps():
+    return []
+
+
+@pytest.fixture(scope="module")
+def powercap(tmp_path_factory):
+    """A counter that goes up by a millijoule about every millisecond, and wraps around now and then."""
+    folder = tmp_path_factory.mktemp("powercap")
+    zone, stop = folder / "intel-rapl:0", threading.Event()
+    zone.mkdir()
+    for name, text in (("name", "package-0"), ("max_energy_range_uj", "50000"), ("energy_uj", "0"), ("next", "")):
+        (zone / name).write_text(text)
+
+    def count():
+        for uj in itertools.cycle(range(0, 50_000, 1000)):
+            (zone / "next").write_text(str(uj))
+            (zone / "next").replace(zone / "energy_uj")
+            if stop.wait(0.001):
+                return
+
+    thread = threading.Thread(target=count)
+    thread.start()
+    yield folder
+    stop.set()
+    thread.join()
+
+
+@pytest.fixture(scope="module")
+def results(folders, steps, powercap):
+    candidates = [bundle_candidate(folder) for folder in folders]
+    return measure(candidates, SHORT, on_progress=lambda *step: steps.append(step), powercap=powercap)
+
+
+@pytest.fixture(scope="module")
+def saved(folders, results, tmp_path_factory):
+    measured = from_bundles([Bundle.open(f).manifest for f in folders], results, results[0])
+    path = tmp_path_factory.mktemp("results") / "results.json"
+    measurement.save(measured, results, path)
+    return measured, path
+
+
+def test_every_run_is_kept_and_figures_follow_from_them(results):
+    first = results[0]
+    assert [len(first.rounds_wall_ns), len(first.rounds_cpu_ns)] == [5, 5]
+    assert len(first.wall_ns) >= 40
+    assert first.percentile_ms(50) <= first.percentile_ms(99) <= first.percentile_ms(100)
+    assert first.per_second == pytest.approx(1e9 / first.wall_ns.mean())
+    assert first.cpu_ms == pytest.approx(np.concatenate(first.rounds_cpu_ns).mean() / 1e6)
+
+
+def test_cold_starts_are_fresh_processes_and_take_longer_than_a_load(results):
+    for result in results:
+        assert len(result.cold_starts_ms) == SHORT.cold_starts
+        assert min(result.cold_starts_ms) > result.load_ms
+        assert result.cold_start_ms > 50 * result.percentile_ms(50)
+
+
+def test_memory_is_told_apart_from_an_empty_process(results):
+    for result in results:
+        assert 5_000_000 < result.empty_rss_bytes < result.peak_rss_bytes
+        assert result.rss_added_bytes == result.peak_rss_bytes - result.empty_rss_bytes > 1_000_000
+
+
+def test_energy_is_counted_round_by_round(results, saved):
+    for result in results:
+        assert len(result.rounds_uj) == SHORT.rounds
+        assert all(0 <= uj < 50_000 for uj in result.rounds_uj)
+        assert result.energy_mj == pytest.approx(sum(result.rounds_uj) / 1000 / len(result.wall_ns))
+    assert saved[0].rows[0].energy_mj == results[0].energy_mj > 0
+    with np.load(saved[1].with_suffix(".npz")) as raw:
+        assert tuple(raw["quarters-onnx-fp32/uj"]) == results[0].rounds_uj
+
+
+def test_the_machine_was_read_before_and_after_every_round(results):
+    assert results[0].state is results[1].state
+    assert len(results[0].state.readings) == SHORT.rounds + 1
+    own = [reading.own_cpu_s for reading in results[0].state.readings]
+    assert own == sorted(own)
+
+
+def test_a_short_measurement_is_not_valid(results):
+    assert not any(result.valid for result in results)
+    assert "too short" in results[0].invalid_because[0]
+
+
+def test_progress_ends_where_it_said(steps, results):
+    assert [done for done, _ in steps] == list(range(1, len(steps) + 1))
+    assert {total for _, total in steps} == {len(steps)} == {2 * (5 + 2)}
+
+
+def test_what_is_written_is_read_back(saved, results):
+    measured, path = saved
+    assert measurement.load(path) == measured
+    raw = measurement.load_raw(path)
+    assert raw.rounds_p50_ms["quarters-onnx-w8"] == results[1].rounds_p50_ms
+    answers = raw.answers["quarters-onnx-fp32"]
+    assert (answers.split, answers.labels[0], answers.scores.mean()) == ("golden", "top left", 1.0)
+
+
+def test_rows_relate_to_the_baseline_and_to_each_other(saved):
+    measured, _ = saved
+    assert measured.rows[0].times_faster == 1.0
+    (pair,) = measured.pairs
+    assert {pair.name, pair.other} == {"quarters-onnx-fp32", "quarters-onnx-w8"}
+    assert pair.faster.low <= pair.faster.value <= pair.faster.high
+    assert pair.faster.value >= 1
+
+
+def test_raw_readings_lie_in_the_json(saved):
+    data = json.loads(saved[1].read_text())
+    assert len(data["state"]["readings"]) == SHORT.rounds + 1
+    assert len(data["rows"][0]["cold_starts_ms"]) == SHORT.cold_starts
+    assert data["empty_rss_bytes"] > 5_000_000
+
+
+def test_files_of_older_versions_are_read(tmp_path, saved):
+    """As far back as the rows' first fields: what came later has a default."""
+    data = json.loads(saved[1].read_text())
+    for name in ("pairs", "scaling", "state", "empty_rss_bytes", "energy_missing", "edgekit_version", "batch"):
+        del data[name]
+    for row in data["rows"]:
+        for name in ("max_ms", "per_second", "cpu_ms", "cold_start_ms", "cold_starts_ms", "rounds_p50_ms"):
+            del row[name]
+    (tmp_path / "old.json").write_text(json.dumps(data))
+    assert measurement.load(tmp_path / "old.json").rows[0].cold_start_ms is None
+    assert measurement.load_raw(tmp_path / "old.json").answers == {}
+
+
+def test_damaged_raw_samples_are_named(tmp_path):
+    (tmp_path / "results.npz").write_bytes(b"PK\x03\x04 no archive")
+    with pytest.raises(UsageError, match=r"cannot read .*results.npz.* remove it to do without"):
+        measurement.load_raw(tmp_path / "results.json")
+
+
+def test_nothing_and_the_same_twice_cannot_be_measured(folders):
+    for candidates in ([], [bundle_candidate(folders[0])] * 2):
+        with pytest.raises(InputError, match="candidates with different names"):
+            measure(candidates, SHORT)
+
+
+def test_a_worker_that_refuses_its_model_ends_the_measurement(folders, tmp_path):
+    candidate = bundle_candidate(folders[0])
+    gone = Candidate(
+        name="gone", start=lambda n: Worker.for_bundle(tmp_path / "gone"), samples=candidate.samples, model_bytes=1
+    )
+    with pytest.raises(BundleError, match="no bundle at"):
+        measure([gone], SHORT)

@@ -1,0 +1,91 @@
+"""Statistics against values known by hand, and intervals against how often they hold the truth."""
+
+import numpy as np
+import pytest
+
+from edge_runtime.stats import (
+    Ratio,
+    median_ratio,
+    medians_ms,
+    paired_ratio,
+    percentile_ms,
+    ratio_of_ratios,
+    spread,
+    unpaired_ratio,
+)
+
+
+def rounds(draw: np.random.Generator, factor: float, *, count: int, drift: np.ndarray | float = 0.0) -> np.ndarray:
+    """Medians of rounds around `factor`, 3 % of noise of their own on top of what the machine did."""
+    return factor * np.exp(drift + draw.normal(0, 0.03, count))
+
+
+def test_percentiles_by_hand():
+    samples = np.arange(1, 102) * 1_000_000  # 1 to 101 ms
+    assert [percentile_ms(samples, q) for q in (0, 50, 90, 99, 100)] == [1, 51, 91, 100, 101]
+    assert medians_ms([np.array([1_000_000, 3_000_000]), np.array([5_000_000])]) == (2.0, 5.0)
+
+
+def test_the_same_rounds_are_one_exactly():
+    assert paired_ratio([1.0, 2.0, 3.0], [1.0, 2.0, 3.0]) == Ratio(value=1.0, low=1.0, high=1.0)
+    assert not paired_ratio([1.0, 2.0], [1.0, 2.0]).beyond_noise
+
+
+def test_twice_as_fast_in_every_round_is_two_however_the_machine_drifts():
+    slow = np.array([10.0, 20.0, 15.0, 40.0, 11.0])
+    found = paired_ratio(slow, slow / 2)
+    assert (found.value, found.low, found.high) == pytest.approx((2, 2, 2))
+    assert (found.inverse.value, found.inverse.beyond_noise) == (pytest.approx(0.5), True)
+
+
+def test_a_ratio_of_medians_by_hand():
+    slow, fast = ([np.array([s]) for s in times] for times in ((2.0, 4.0, 3.0), (1.0, 1.0, 1.0)))
+    assert median_ratio(slow, fast) == (3.0, 2.0, 4.0)
+
+
+def test_one_disturbed_round_of_each_end_moves_nothing():
+    calm, disturbed = np.ones(15), np.r_[np.ones(12), 50.0, 0.02, 30.0]
+    assert paired_ratio(disturbed, calm).value == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("count", [7, 15])
+@pytest.mark.parametrize("drifts", [0.0, 0.15])
+def test_the_interval_holds_the_truth_about_as_often_as_it_says(count, drifts):
+    draw = np.random.default_rng(count)
+    found = []
+    for i in range(300):
+        drift = draw.normal(0, drifts, count)
+        pair = (rounds(draw, f, count=count, drift=drift) for f in (1.5, 1.0))
+        found.append(paired_ratio(*pair, seed=i))
+    held = np.mean([ratio.low <= 1.5 <= ratio.high for ratio in found])
+    assert 0.91 <= held <= 0.995
+    assert np.median([ratio.high - ratio.low for ratio in found]) < 0.16  # the drift is shared and falls out
+
+
+def test_between_two_runs_the_interval_holds_the_truth_as_well():
+    draw, held = np.random.default_rng(0), []
+    for i in range(200):
+        drifts = draw.normal(0, 0.3, 2)  # of the machine, from one run to the other
+        runs = [
+            tuple(rounds(draw, f, count=15, drift=drift) for f in pair)
+            for drift, pair in zip(drifts, ((4.0, 2.0), (4.0, 2.5)), strict=True)
+        ]
+        ratio = ratio_of_ratios(*runs, seed=i)
+        held.append(ratio.low <= 0.8 <= ratio.high)  # 4/2.5 over 4/2
+    assert 0.91 <= np.mean(held) <= 0.995
+
+
+def test_without_a_baseline_rounds_are_compared_as_they_are():
+    found = unpaired_ratio([3.0, 3.1, 2.9], [1.5, 1.5, 1.5, 1.5])
+    assert found.value == pytest.approx(2.0, rel=0.02)
+    assert found.beyond_noise
+
+
+@pytest.mark.parametrize(("first", "second"), [([1.0], [1.0]), ([1.0, 2.0], [1.0]), ([1.0, 0.0], [1.0, 1.0])])
+def test_what_is_no_ratio_is_refused(first, second):
+    with pytest.raises(ValueError, match="a ratio takes"):
+        paired_ratio(first, second)
+
+
+def test_spread_is_the_middle_half_over_the_median():
+    assert spread([np.array([ms]) for ms in (8, 9, 10, 11, 12)]) == pytest.approx(0.2)

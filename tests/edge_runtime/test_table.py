@@ -1,0 +1,118 @@
+"""The table: which columns are there, what a cell says, and the words for a ratio."""
+
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from edge_runtime import terminal
+from edge_runtime.benchmark_result import Settings
+from edge_runtime.manifest import Metric
+from edge_runtime.measurement import Measurement
+from edge_runtime.rows import Pair, Row
+from edge_runtime.stats import Ratio
+from edge_runtime.table import (
+    MORE,
+    NARROW,
+    WIDE,
+    cells,
+    columns,
+    count_text,
+    faster_text,
+    footnotes,
+    markdown,
+    pair_text,
+    present,
+)
+
+METRIC = Metric(name="accuracy", value=0.9889, low=0.972, high=0.996, samples=359, float_value=0.9889, agreement=1.0)
+ROW = Row(
+    name="digits_cnn-executorch_xnnpack-w8a8_static", status="verified", metric=METRIC, model_bytes=35_800,
+    load_ms=0.757, p50_ms=0.0114, p90_ms=0.0192, p99_ms=0.0263, peak_rss_bytes=40_200_000, times_smaller=2.66,
+    times_faster=15.7, times_faster_low=15.2, times_faster_high=16.0, samples=10_000, max_ms=1.2, per_second=80_123.0,
+    cpu_ms=0.0115, rss_added_bytes=6_200_000, cold_start_ms=251.4,
+)  # fmt: skip
+
+
+def measured(*rows: Row) -> Measurement:
+    return Measurement(
+        model="digits_cnn", baseline="", rows=rows, stages={}, notes={}, machine={"cpu": "a CPU", "cores": "2"},
+        settings=Settings(), measured_at="2026-01-02T03:04:05+00:00",
+    )  # fmt: skip
+
+
+def cell(row: Row, column: str) -> str:
+    return cells(row, ["model file", column])[1]
+
+
+def test_each_figure_has_its_unit():
+    names = ("cold start", "per second", "RSS added", "max", "CPU", "energy", "p99")
+    assert [cell(ROW, name) for name in names] == ["251 ms", "80,100", "6.2 MB", "1.2 ms", "11.5 µs", "", "26.3 µs"]
+    assert cell(replace(ROW, energy_mj=1.234), "energy") == "1.23 mJ"
+    assert [count_text(value) for value in (0.1234, 8.5, 123.4, 55_123.0)] == ["0.123", "8.5", "123", "55,100"]
+
+
+def test_columns_without_a_value_are_left_out():
+    assert present([ROW], MORE) == [name for name in MORE if name != "energy"]
+    old = replace(ROW, cold_start_ms=None, per_second=None, rss_added_bytes=None)
+    assert set(WIDE) - set(present([old])) == {"cold start", "per second", "RSS added"}
+    assert columns([old])[1] == "accuracy [95 %]"
+    assert markdown([old]).splitlines()[0].count("|") == 14  # what tables of older files always had
+
+
+def test_a_p99_of_few_samples_is_not_shown():
+    assert cell(replace(ROW, samples=661), "p99") == "–"
+    assert cell(replace(ROW, samples=662), "p99") == "26.3 µs"
+
+
+@pytest.mark.parametrize(
+    ("ratio", "text"),
+    [
+        ((1.83, 1.79, 1.88), "1.83× [1.79, 1.88] faster"),
+        ((0.5, 0.4, 0.625), "2.00× [1.60, 2.50] slower"),
+        ((1.01, 0.99, 1.04), "no difference beyond noise, 1.01× [0.99, 1.04]"),
+        ((1.0, 1.0, 1.0), "no difference beyond noise, 1.00× [1.00, 1.00]"),
+    ],
+)
+def test_a_ratio_is_faster_slower_or_noise(ratio, text):
+    assert faster_text(Ratio(**dict(zip(("value", "low", "high"), ratio, strict=True)))) == text
+
+
+def test_a_pair_is_one_sentence():
+    pair = Pair(name="m-a", other="m-b", faster=Ratio(value=1.83, low=1.79, high=1.88))
+    assert pair_text(pair, model="m") == "a: 1.83× [1.79, 1.88] faster than b"
+    noise = replace(pair, faster=Ratio(value=1.01, low=0.9, high=1.1))
+    assert pair_text(noise) == "m-a and m-b: no difference beyond noise, 1.01× [0.90, 1.10]"
+
+
+def test_what_is_wrong_with_the_machine_is_said_once():
+    first, second = (replace(ROW, name=name, invalid_because=("hot", name)) for name in ("a", "b"))
+    assert footnotes([first, second]) == ["not valid, any of them: hot", "a: not valid: a", "b: not valid: b"]
+    assert footnotes([first]) == ["a: not valid: hot; a"]
+
+
+@pytest.mark.parametrize("width", [96, 118])
+@pytest.mark.parametrize("details", [False, True])
+def test_it_fits_the_terminal_without_breaking_a_number(monkeypatch, capsys, width, details):
+    monkeypatch.setattr(terminal, "out", Console(width=width, force_terminal=True, color_system=None, highlight=False))
+    failed = Row(name="digits_cnn-onnx-w4", status="failed", error="stage 'lower' is wrong on real samples " * 9)
+    terminal.print_measurement(measured(ROW, replace(ROW, name="digits_cnn-onnx-fp32"), failed), details=details)
+    text = capsys.readouterr().out
+    table = text.split("Batch 1")[0].splitlines()
+    assert max(map(len, table)) <= width
+    for whole in (
+        "251 ms",
+        "35.8 kB",
+        "11.4 µs",
+        "6.2 MB",
+        "[15.2, 16.0]",
+        "w8a8_static",
+        "failed",
+        *(("80,100",) * details),
+    ):
+        assert whole in text
+
+
+def test_the_narrow_table_names_what_decides():
+    assert NARROW[0] == "model file"
+    assert {"accuracy [95 %]", "cold start", "p50", "× faster [95 %]", "valid"} < set(NARROW)
