@@ -1,0 +1,54 @@
+"""One float program quantized again and again but for chosen layers, as the search in `float_layers.py` asks."""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import onnx
+import torch
+
+from edge_runtime.golden import Arrays
+from optimize.deploy import DeployModel, run_module
+from optimize.recipes import Recipe
+from optimize.recipes.layers import onnx_layers, torch_layers
+from optimize.recipes.recipe import FloatLayers
+
+Batches = Callable[[], Iterator[tuple[torch.Tensor, ...]]]
+RunOnnx = Callable[[DeployModel, Path, Arrays], Arrays]
+
+
+class TorchLayers:
+    """A captured module, quantized by PT2E; `batches` gives the calibration samples anew each time."""
+
+    def __init__(self, model: DeployModel, recipe: Recipe, captured: torch.fx.GraphModule, batches: Batches):
+        self.layers = torch_layers(captured)
+        self._model, self._recipe, self._captured, self._batches = model, recipe, captured, batches
+
+    def quantized(self, float_layers: FloatLayers) -> Callable[[Arrays], Arrays]:
+        """A quantized copy, as a function of samples (N, …) by name."""
+        assert self._recipe.pt2e is not None
+        module = self._recipe.pt2e(copy.deepcopy(self._captured), self._batches(), float_layers)
+        return lambda arrays: run_module(self._model, module, arrays)
+
+
+class OnnxLayers:
+    """A float `.onnx`, quantized by onnxruntime; `run` runs a file on samples."""
+
+    def __init__(self, model: DeployModel, recipe: Recipe, path: Path, run: RunOnnx):
+        self.layers = onnx_layers(onnx.load(path, load_external_data=False).graph)
+        self._model, self._recipe, self._path, self._run = model, recipe, path, run
+
+    def quantized(self, float_layers: FloatLayers) -> Callable[[Arrays], Arrays]:
+        """A quantized copy, as a function of samples (N, …) by name; it makes and removes its file at each call."""
+
+        def run(arrays: Arrays) -> Arrays:
+            assert self._recipe.onnx is not None
+            with tempfile.TemporaryDirectory(prefix="edgekit-layers-") as folder:
+                target = Path(folder) / "quantized.onnx"
+                self._recipe.onnx(self._path, target, self._model.calibration, float_layers)
+                return self._run(self._model, target, arrays)
+
+        return run

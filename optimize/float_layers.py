@@ -1,0 +1,167 @@
+"""Accuracy-aware int8: which layers damage the answers, and the fewest that have to stay in float.
+
+1. Each layer is quantized alone; how far the answers move from float's (SQNR, on calibration samples) is its damage.
+2. The worst layers are put back to float, none at first, then one, two, four, ...; the task metric on validation
+   samples says when it is enough, and a bisection finds the fewest.
+
+Every measurement is kept on disk as it is made, so an interrupted search goes on where it was. Quantizes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge_runtime.decode import DecodeError, canonical_json, parse_json
+from edge_runtime.errors import UsageError, VerificationError
+from edge_runtime.files import user_cache, write_bytes
+from edge_runtime.golden import Arrays
+from edge_runtime.metrics import sqnr_db
+from edge_runtime.table import metric_name, value_text
+from edge_runtime.tasks import task
+
+from .deploy import DeployModel, run_module
+from .recipes.recipe import LayerChoice, LayerQuantizer
+from .verify import budget, joined
+
+RANKED_ON = 32  # calibration samples
+JUDGED_ON = 500  # validation samples, evenly spaced; the gate at the end sees all of them
+
+
+@dataclass(frozen=True, kw_only=True)
+class Damage:
+    """What quantizing `layer` alone does to the answers: their SQNR (dB) against float's; the lower, the worse."""
+
+    layer: str
+    sqnr_db: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """The task metric with the `put_back` worst layers in float, and whether that is within the budget."""
+
+    put_back: int
+    value: float
+    within: bool
+
+
+OnTrial = Callable[[str], None]
+
+
+class Search:
+    """Looks for the fewest float layers of one model; `kept` is the file that what was measured is kept in."""
+
+    def __init__(self, model: DeployModel, *, max_drop: float, kept: Path, say: OnTrial = lambda line: None):
+        self._model, self._max_drop, self._kept, self._say = model, max_drop, kept, say
+        if model.targets is None:
+            raise UsageError(
+                f"{model.name}: to choose layers by accuracy takes samples with true answers. Give --validation"
+            )
+        rows = np.unique(np.linspace(0, len(model.targets) - 1, JUDGED_ON).round().astype(np.int64))
+        self._judged = {name: values[rows] for name, values in model.validation.items()}
+        self._targets = model.targets[rows]
+        self._ranked_on = {name: values[:RANKED_ON] for name, values in model.calibration.items()}
+
+    def choose(self, quantizer: LayerQuantizer) -> LayerChoice:
+        """The layers that have to stay in float.
+
+        Raises:
+            VerificationError: even with every layer in float the budget is missed.
+        """
+        damages = self._rank(quantizer)
+        trials: dict[int, Trial] = {}
+
+        def enough(put_back: int) -> bool:
+            trials[put_back] = self._try(quantizer, damages, put_back)
+            return trials[put_back].within
+
+        low, high = -1, 0  # `low` are too few
+        while not enough(high):
+            if high == len(damages):
+                raise VerificationError(
+                    f"{self._model.name}: with all {high} layers back in float the budget of {self._max_drop:.1%} is "
+                    "still missed, so the loss comes from what is quantized between them. Deliver the fp32 bundle"
+                )
+            low, high = high, min(max(1, 2 * high), len(damages))
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if enough(middle) else (middle, high)
+        chosen = tuple(damage.layer for damage in damages[:high])
+        name = task(self._model.task).metric().name
+        tried = (f"{k} back: {value_text(name, trials[k].value)}" for k in sorted(trials))
+        notes = {
+            "float_layers": ", ".join(chosen) or "none",
+            "layers_sqnr_db": ", ".join(f"{damage.layer} {damage.sqnr_db:.1f}" for damage in damages),
+            "layers_tried": f"{'; '.join(tried)} (on {len(self._targets):,} validation samples)",
+        }
+        return LayerChoice(float_layers=frozenset(chosen), notes=notes)
+
+    def _rank(self, quantizer: LayerQuantizer) -> list[Damage]:
+        """All layers, the most damaging first."""
+        wanted = joined(run_module(self._model, self._model.module, self._ranked_on))
+        found = []
+        for done, layer in enumerate(quantizer.layers, start=1):
+            others = frozenset(quantizer.layers) - {layer}
+            damage = self._remember(
+                f"alone {layer}",
+                partial(self._sqnr_db, quantizer, others, wanted),
+            )
+            found.append(Damage(layer=layer, sqnr_db=damage))
+            self._say(f"layer {done}/{len(quantizer.layers)} {layer}: alone in int8 SQNR {damage:.1f} dB")
+        return sorted(found, key=lambda damage: damage.sqnr_db)
+
+    def _sqnr_db(self, quantizer: LayerQuantizer, float_layers: frozenset[str], wanted: np.ndarray) -> float:
+        return sqnr_db(wanted, joined(quantizer.quantized(float_layers)(self._ranked_on)))
+
+    def _try(self, quantizer: LayerQuantizer, damages: list[Damage], put_back: int) -> Trial:
+        float_layers = frozenset(damage.layer for damage in damages[:put_back])
+        value = self._remember(
+            "back " + ", ".join(sorted(float_layers)), lambda: self._metric(quantizer.quantized(float_layers))
+        )
+        wanted = self._remember("float", lambda: self._metric(self._float))
+        limit, within = budget(self._model.task, wanted, self._max_drop)
+        name = task(self._model.task).metric().name
+        self._say(
+            f"{put_back} of {len(damages)} layers back in float: {metric_name(name)} {value_text(name, value)}, "
+            f"{'enough' if within(value) else 'not enough'}: {value_text(name, limit)} is asked for"
+        )
+        return Trial(put_back=put_back, value=value, within=within(value))
+
+    def _metric(self, run: Callable[[Arrays], Arrays]) -> float:
+        metric = task(self._model.task).metric()
+        metric.update(run(self._judged)[self._model.outputs[0].name], self._targets)
+        return metric.value
+
+    def _float(self, arrays: Arrays) -> Arrays:
+        return run_module(self._model, self._model.module, arrays)
+
+    def _remember(self, key: str, measure: Callable[[], float]) -> float:
+        """A measurement of an earlier, interrupted search, or a new one, which is kept at once."""
+        kept = self._read()
+        if key not in kept:
+            kept[key] = float(measure())
+            self._kept.parent.mkdir(parents=True, exist_ok=True)
+            write_bytes(self._kept, canonical_json(kept))
+        return kept[key]
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            found = parse_json(self._kept.read_bytes())
+        except (OSError, DecodeError):  # none, or damaged: it is only a saving of time
+            return {}
+        return found if isinstance(found, dict) else {}
+
+
+def kept_file(model: DeployModel, exporter: str, recipe: str, tools: dict[str, str]) -> Path:
+    """Where the measurements of one search are kept: in the user's cache, one file for all that they depend on."""
+    digest = hashlib.sha256(canonical_json([model.name, model.weights_sha256, exporter, recipe, tools]))
+    for arrays in (model.calibration, model.validation):
+        for name, rows in sorted(arrays.items()):
+            digest.update(f"{name} {rows.dtype} {rows.shape}".encode() + np.ascontiguousarray(rows).data)
+    return user_cache() / "layers" / f"{digest.hexdigest()}.json"

@@ -1,0 +1,41 @@
+"""The report on layers: what int8 does to each alone, and which stayed in float. Reads notes, measures nothing.
+
+The notes are those that `float_layers.py` leaves in a bundle's manifest.
+"""
+
+from __future__ import annotations
+
+import re
+from html import escape
+
+SHOWN = 24  # of the layers that int8 damages most; a deep net has hundreds
+FULL_DB = 60.0  # an error of a thousandth; a bar that long says "no damage"
+_DAMAGE = re.compile(r"(?P<layer>\S+) (?P<sqnr_db>-?[0-9.]+)$")
+
+
+def layers(notes: dict[str, dict[str, str]], names: dict[str, str]) -> str:
+    """One table for each bundle whose layers were measured: the most damaging first, its bar the shortest."""
+    return "".join(_table(names.get(name, name), note) for name, note in notes.items() if "layers_sqnr_db" in note)
+
+
+def _table(name: str, note: dict[str, str]) -> str:
+    found = [_DAMAGE.match(entry) for entry in note["layers_sqnr_db"].split(", ")]
+    damages = [(match["layer"], float(match["sqnr_db"])) for match in found if match]
+    in_float = set(note.get("float_layers", "").split(", "))
+    rows = "".join(_row(layer, sqnr_db, layer in in_float) for layer, sqnr_db in damages[:SHOWN])
+    more = len(damages) - SHOWN
+    rest = f"<p>and {more} more that int8 damages less</p>" if more > 0 else ""
+    tried = note.get("layers_tried", "")
+    return (
+        f'<div class="layers"><h3>{escape(name)}</h3><table>{rows}</table>{rest}'
+        f"<p>Layers put back to float, and what came of it: {escape(tried)}</p></div>"
+    )
+
+
+def _row(layer: str, sqnr_db: float, in_float: bool) -> str:
+    share = max(0.0, min(sqnr_db, FULL_DB)) / FULL_DB
+    kind = ("kept", "stayed in float") if in_float else ("", "int8")
+    return (
+        f'<tr class="{kind[0]}"><th scope="row"><code>{escape(layer)}</code></th>'
+        f'<td class="bar"><i style="--share: {share:.3f}"></i></td><td>{sqnr_db:.1f} dB</td><td>{kind[1]}</td></tr>'
+    )

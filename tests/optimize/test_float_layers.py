@@ -1,0 +1,93 @@
+"""Accuracy-aware int8 on a net that int8 ruins by construction: only the guilty layers stay in float."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from drowned import drowned_model
+
+from edge_runtime.bundle import Bundle
+from edge_runtime.errors import VerificationError
+from optimize.deploy import DeployModel
+from optimize.exporters import EXPORTERS
+from optimize.float_layers import Search
+from optimize.pack import pack_bundle
+from optimize.recipes import RECIPES
+from optimize.report_layers import layers
+from optimize.verify import FloatReference
+
+
+@pytest.fixture(scope="module")
+def model() -> DeployModel:
+    return drowned_model()
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.mark.parametrize("exporter", ["onnx", "executorch_xnnpack"])
+def test_int8_ruins_it_and_two_layers_in_float_save_it(model, exporter, tmp_path):
+    reference = FloatReference.of(model)
+    with pytest.raises(VerificationError, match="stage 'quantize' is wrong"):
+        pack_bundle(model, EXPORTERS[exporter], RECIPES["w8a8_static"], tmp_path, reference=reference)
+    folder = pack_bundle(model, EXPORTERS[exporter], RECIPES["mixed"], tmp_path, reference=reference)
+    with Bundle.open(folder) as bundle:
+        manifest = bundle.manifest
+    assert manifest.status == "verified"
+    assert manifest.metrics[0].value >= 0.99 * manifest.metrics[0].float_value
+    assert set(manifest.provenance["float_layers"].split(", ")) == {"model.1", "model.3"}
+
+
+class Counted:
+    """Layers of which `guilty` ones take the answers' top away; counts how often it was asked to quantize."""
+
+    layers = ("a", "b", "c", "d", "e")
+
+    def __init__(self, model, guilty):
+        self._right, self._guilty, self.asked = model, set(guilty), 0
+
+    def quantized(self, float_layers):
+        self.asked += 1
+        wrong = len(self._guilty - float_layers)
+        return lambda arrays: {
+            "probabilities": np.roll(
+                self._right.module(torch.from_numpy(arrays["image"])).numpy(), 1 if wrong else 0, axis=1
+            )
+        }
+
+
+def test_the_fewest_layers_are_put_back(model, tmp_path):
+    quantizer = Counted(model, guilty="bde")
+    choice = Search(model, max_drop=0.01, kept=tmp_path / "kept.json").choose(quantizer)
+    assert choice.float_layers == {"b", "d", "e"}
+    assert [line.split(":")[0] for line in choice.notes["layers_tried"].split("; ")] == [
+        *("0 back", "1 back", "2 back", "3 back", "4 back"),
+    ]
+
+
+def test_a_search_goes_on_with_what_was_measured(model, tmp_path):
+    first, second = Counted(model, guilty="c"), Counted(model, guilty="c")
+    one = Search(model, max_drop=0.01, kept=tmp_path / "kept.json").choose(first)
+    lines: list[str] = []
+    two = Search(model, max_drop=0.01, kept=tmp_path / "kept.json", say=lines.append).choose(second)
+    assert one == two
+    assert (first.asked, len(lines)) == (7, 7)  # five layers alone, none back, one back
+    assert second.asked == 0
+
+
+def test_when_nothing_helps_it_says_so(model, tmp_path):
+    hopeless = replace(model, name="hopeless")
+    with pytest.raises(VerificationError, match="with all 5 layers back in float the budget of 1.0% is still missed"):
+        Search(hopeless, max_drop=0.01, kept=tmp_path / "kept.json").choose(Counted(model, guilty=["none of them"]))
+
+
+def test_the_report_shows_what_int8_does_to_each_layer():
+    note = {"layers_sqnr_db": "net.b -0.5, net.a 31.0", "float_layers": "net.b", "layers_tried": "0 back: 10.00%"}
+    page = layers({"m-onnx-mixed": note, "m-onnx-fp32": {}}, {"m-onnx-mixed": "onnx-mixed"})
+    assert page.index("net.b") < page.index("net.a")
+    assert page.count("stayed in float") == 1
+    assert "--share: 0.517" in page  # 31 of 60 dB
+    assert "m-onnx-fp32" not in page
