@@ -1,0 +1,145 @@
+"""A chest CT from a MetaImage file or a DICOM series, places in the patient as voxels, and crops. Chapters 10 and 13.
+
+Knows geometry and files; what lies at a place, `luna.py` knows. MetaImage is read by SimpleITK.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from edge_runtime.errors import InputError, MissingData
+from train.data.dicom import Volume, read_series
+
+AIR_HU, CLIP_HU = -1000, 1000  # what the book clips to: air, and dense bone
+Index = tuple[int, int, int]
+
+_ELEMENT_BYTES = {"MET_CHAR": 1, "MET_UCHAR": 1, "MET_SHORT": 2, "MET_USHORT": 2, "MET_INT": 4, "MET_FLOAT": 4}
+_HEADER_BYTES = 16_384  # a header is a few hundred bytes of text; in .mha files the voxels follow it
+
+
+def read_scan(path: Path, *, clip: bool = False) -> Volume:
+    """The scan in a MetaImage file (.mhd beside its .raw, or .mha) or in a folder of DICOM slices.
+
+    Args:
+        clip: to -1000..1000 HU, as chapters 10 to 12 and 14 do with whole scans.
+
+    Raises:
+        MissingData, InputError: as `read_metaimage` and `read_series`.
+    """
+    volume = read_series(path) if path.is_dir() else read_metaimage(path)
+    if clip:
+        np.clip(volume.hu, AIR_HU, CLIP_HU, out=volume.hu)
+    return volume
+
+
+def read_metaimage(path: Path) -> Volume:
+    """A scan of LUNA16's format; `hu` has the file's own type, int16 there, and its name is the series uid.
+
+    Raises:
+        MissingData: there is no such file, or not the file of voxels that it names.
+        InputError: the header is damaged or not of one volume of numbers, or there are fewer voxels than it says.
+    """
+    import SimpleITK  # only this function's callers need it
+
+    if not path.is_file():
+        raise MissingData(f"there is no scan at {path}. Give a .mhd or .mha file, or a folder of DICOM slices")
+    _check_header(path)
+    try:
+        image = SimpleITK.ReadImage(str(path))
+    except RuntimeError as error:  # SimpleITK's only kind; its last line has the reason
+        reason = str(error).strip().splitlines()[-1]
+        raise InputError(f"{path} cannot be read as MetaImage: {reason}. Fetch it again") from None
+    across, down, along = image.GetSpacing()
+    x, y, z = image.GetOrigin()
+    return Volume(
+        hu=SimpleITK.GetArrayFromImage(image),
+        spacing_mm=(along, down, across),
+        origin_mm=(x, y, z),
+        # SimpleITK's columns are the directions of column, row and slice; ours are rows, slice first.
+        orientation=np.array(image.GetDirection(), np.float64).reshape(3, 3).T[::-1].copy(),
+        series_uid=path.stem,
+    )
+
+
+def _check_header(path: Path) -> None:
+    """Refuses what SimpleITK would fill up with zeros or fail on without a reason."""
+    fields: dict[str, str] = {}
+    for line in path.read_bytes()[:_HEADER_BYTES].decode("latin-1").splitlines():
+        key, equals, value = line.partition("=")
+        if not equals:
+            break
+        fields[key.strip()] = value.strip()
+        if key.strip() == "ElementDataFile":
+            break
+    try:
+        sides = [int(side) for side in fields["DimSize"].split()]
+        element, data = fields["ElementType"], fields["ElementDataFile"]
+    except (KeyError, ValueError):
+        raise InputError(
+            f"{path} is no MetaImage header: it needs lines DimSize, ElementType and ElementDataFile. Fetch it again"
+        ) from None
+    if len(sides) != 3 or min(sides) < 1 or element not in _ELEMENT_BYTES or data.startswith("LIST"):
+        raise InputError(f"{path} is no scan: found {element} of size {sides} in {data}. Give one volume of numbers")
+    if data == "LOCAL" or fields.get("CompressedData", "False").lower() == "true":
+        return  # SimpleITK notices itself when these end early
+    raw = path.parent / data
+    if not raw.is_file():
+        raise MissingData(f"{path} names {data} for its voxels, which is not beside it. Fetch both files")
+    wanted, found = int(np.prod(sides)) * _ELEMENT_BYTES[element], raw.stat().st_size
+    if found < wanted:
+        raise InputError(
+            f"{raw} has {found:,} bytes, its header {path.name} says {wanted:,}: it was cut short. Fetch it again"
+        )
+
+
+def voxel_at(volume: Volume, xyz_mm: Sequence[float], *, where: str = "") -> Index:
+    """The voxel (slice, row, column) nearest to a place in the patient.
+
+    As the book's `xyz2irc` for scans along the axes, mirrored ones included, which all of LUNA16 are; the book
+    multiplies the inverted directions from the wrong side, so that its answers for tilted scans are others.
+
+    Args:
+        where: opens the error: file and line that named the place.
+
+    Raises:
+        InputError: the place is outside the scan.
+    """
+    offset = np.asarray(xyz_mm, np.float64) - volume.origin_mm
+    steps = np.linalg.solve(volume.orientation.T, offset) / volume.spacing_mm
+    index = np.round(steps).astype(int)
+    if not inside(index, volume.hu.shape):
+        place = ", ".join(f"{value:.2f}" for value in xyz_mm)
+        raise InputError(
+            f"{where + ': ' if where else ''}the place ({place}) mm is voxel {tuple(map(int, index))}, outside of scan "
+            f"{volume.series_uid}, which has {volume.hu.shape}. Correct the line, or take it out"
+        )
+    return int(index[0]), int(index[1]), int(index[2])
+
+
+def inside(index: Sequence[int] | np.ndarray, shape: Sequence[int]) -> bool:
+    """Whether (slice, row, column) is a voxel of an array of `shape`."""
+    return all(0 <= i < side for i, side in zip(index, shape, strict=True))
+
+
+def crop_start(center: Sequence[int], width: Sequence[int], shape: Sequence[int]) -> Index:
+    """Where a crop of `width` around `center` begins: at a border it is moved inwards, never padded.
+
+    Source: chapter 10, `getRawCandidate`; of an odd width the middle is `center` or, for every other one, one less.
+
+    Raises:
+        InputError: the scan is smaller than the crop.
+    """
+    if any(w > side for w, side in zip(width, shape, strict=True)):
+        raise InputError(f"a crop of {tuple(width)} voxels does not fit into a scan of {tuple(shape)}")
+    starts = (min(max(round(c - w / 2), 0), side - w) for c, w, side in zip(center, width, shape, strict=True))
+    i, r, c = starts
+    return i, r, c
+
+
+def crop(hu: np.ndarray, center: Sequence[int], width: Sequence[int]) -> np.ndarray:
+    """The part of `hu` (D, H, W) of `width` around `center`, without a copy; raises as `crop_start`."""
+    i, r, c = crop_start(center, width, hu.shape)
+    return hu[i : i + width[0], r : r + width[1], c : c + width[2]]

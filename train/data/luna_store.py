@@ -1,0 +1,267 @@
+"""Every crop and slice that training needs, cut from the scans once: plain arrays, memory-mapped. Chapters 10 to 14.
+
+A store is a folder of `<part>-<array>.bin`, each rows of one shape one after the other, and index.json, which says how
+many rows of each count. It is written after every scan, so that a prepared part is never cut again; what was written
+past it is cut off. Without compression an int16 array is hardly larger than the book's gzip'ed float32 crops, and read
+dozens of times as fast, which compressed chunks do not come near (results/luna-store.json). This module knows no model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+
+from edge_runtime.decode import DecodeError, canonical_json, decode, parse_json, to_plain
+from edge_runtime.errors import EdgekitError, InputError, MissingData
+from edge_runtime.files import sha256_file, write_bytes
+from train.data import data_root
+from train.data.ct import crop, crop_start, read_scan, voxel_at
+from train.data.luna import CANDIDATES, MALIGNANCY, Candidate, read_annotations, read_candidates, scans, split_series
+from train.data.luna import with_malignancy as listed
+from train.data.nodule_mask import nodule_mask
+from train.data.synthetic_ct import MARK, MARK_FILE
+
+INDEX = "index.json"
+FORMAT_VERSION = 1
+CROP, SEGMENT, CONTEXT = (32, 48, 48), (7, 96, 96), 3
+TRAIN, VALIDATION = "train", "validation"
+# By array: dtype and shape of a row. `label`: 0 no nodule, 1 benign, 2 malignant. A segment is 7 slices around a
+# nodule with the mask of the middle one.
+ARRAYS: dict[str, tuple[str, tuple[int, ...]]] = {
+    "crop": ("<i2", CROP),
+    "label": ("<i1", ()),
+    "diameter_mm": ("<f4", ()),
+    "segment": ("<i2", SEGMENT),
+    "mask": ("|u1", SEGMENT[1:]),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScanEntry:
+    """One scan: its part, and how many rows it gave. `skipped` is why it gave none; "" where it did."""
+
+    uid: str
+    part: str
+    crops: int
+    segments: int
+    skipped: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Index:
+    """index.json. `lists_sha256`: of the two lists that the places came from; `origin`: for run records."""
+
+    format_version: int
+    origin: str
+    lists_sha256: str
+    finished: bool
+    scans: tuple[ScanEntry, ...]
+
+    def rows(self, part: str, array: str) -> int:
+        """How many rows count."""
+        field = "segments" if array in ("segment", "mask") else "crops"
+        return sum(getattr(scan, field) for scan in self.scans if scan.part == part)
+
+    @property
+    def skipped(self) -> tuple[ScanEntry, ...]:
+        return tuple(scan for scan in self.scans if scan.skipped)
+
+
+def default_store() -> Path:
+    """Where `edgekit luna prepare` puts its store and training looks for it, unless told otherwise."""
+    return data_root() / "luna" / "store"
+
+
+def prepare(
+    root: Path, store: Path, *, jobs: int = 1, on_scan: Callable[[ScanEntry, int], None] | None = None
+) -> Index:
+    """Cuts what is not cut yet of all scans under `root` into `store`; a scan that cannot be read is skipped.
+
+    Args:
+        root: as `luna.scans` takes it, with candidates.csv and annotations_with_malignancy.csv.
+        jobs: processes that read scans at the same time.
+        on_scan: called with each scan's entry and how many scans there are.
+
+    Raises:
+        MissingData: no scans, or a list is not there.
+        InputError: a list is damaged.
+        EdgekitError: `store` holds crops of other lists, or every scan was skipped.
+    """
+    paths = scans(root)
+    lists = [root / MALIGNANCY, root / CANDIDATES]
+    found = listed(
+        read_candidates(lists[1], series=paths), [one for one in read_annotations(lists[0]) if one.series_uid in paths]
+    )
+    places: dict[str, list[Candidate]] = {uid: [] for uid in paths}
+    for one in found:
+        places[one.series_uid].append(one)
+    index = _begin(root, store, "".join(sha256_file(path) for path in lists))
+    for part in (TRAIN, VALIDATION):
+        for array in ARRAYS:
+            _cut_off(store, index, part, array)
+    validation = set(split_series(paths)[1])
+    known = {entry.uid for entry in index.scans}
+    todo = [(uid, paths[uid], places[uid]) for uid in sorted(paths) if uid not in known]
+    for entry, arrays in _cut_all(todo, jobs):
+        entry = replace(entry, part=VALIDATION if entry.uid in validation else TRAIN)
+        for name, rows in arrays.items():
+            with _file(store, entry.part, name).open("ab") as file:
+                file.write(np.ascontiguousarray(rows, ARRAYS[name][0]).tobytes())
+        index = replace(index, scans=(*index.scans, entry))
+        write_bytes(store / INDEX, canonical_json(to_plain(index)))
+        if on_scan:
+            on_scan(entry, len(paths))
+    if len(index.skipped) == len(index.scans):
+        raise EdgekitError(
+            f"none of the {len(paths)} scans in {root} could be used. The first: {index.scans[0].skipped}"
+        )
+    index = replace(index, finished=True)
+    write_bytes(store / INDEX, canonical_json(to_plain(index)))
+    return index
+
+
+def write_rows(store: Path, origin: str, parts: Mapping[str, Mapping[str, np.ndarray]]) -> Index:
+    """Writes a store of rows that are no scan's: by part and array, as `ARRAYS` says.
+
+    Raises:
+        EdgekitError: `store` exists and has anything in it.
+    """
+    if store.is_dir() and any(store.iterdir()):
+        raise EdgekitError(f"{store} is there already. Remove it, or give another --store")
+    entries = []
+    for part, arrays in parts.items():
+        for name, found in arrays.items():
+            dtype = ARRAYS[name][0]
+            write_bytes(_file(store, part, name), np.ascontiguousarray(found, dtype).tobytes())
+        crops, segments = len(arrays["crop"]), len(arrays["segment"])
+        entries.append(ScanEntry(uid=origin, part=part, crops=crops, segments=segments, skipped=""))
+    index = Index(format_version=FORMAT_VERSION, origin=origin, lists_sha256="", finished=True, scans=tuple(entries))
+    write_bytes(store / INDEX, canonical_json(to_plain(index)))
+    return index
+
+
+def read_index(store: Path) -> Index:
+    """The index of a finished store.
+
+    Raises:
+        MissingData: no store there, or preparing it was not finished.
+        EdgekitError: index.json is damaged, or an array is shorter than it says.
+    """
+    path = store / INDEX
+    if not path.is_file():
+        raise MissingData(
+            f"there are no prepared scans in {store}. With LUNA16's scans in DIR, or synthetic ones made by "
+            "`edgekit luna synthesize DIR`, run: edgekit luna prepare DIR"
+        )
+    try:
+        index = decode(Index, parse_json(path.read_bytes()), INDEX)
+    except DecodeError as error:
+        raise EdgekitError(f"{path} is damaged: {error}. Remove {store} and prepare the scans again") from None
+    if not index.finished:
+        raise MissingData(f"preparing {store} was not finished. Run `edgekit luna prepare` again: it goes on")
+    return index
+
+
+def rows(store: Path, part: str, array: str, *, index: Index | None = None) -> np.ndarray:
+    """(N, …) of an array of `ARRAYS`, memory-mapped, so that only rows that are looked at are read.
+
+    Changes stay in memory. Raises as `read_index`.
+    """
+    count = (index or read_index(store)).rows(part, array)
+    dtype, shape = ARRAYS[array]
+    if not count:
+        return np.zeros((0, *shape), dtype)
+    path = _file(store, part, array)
+    wanted = count * _row_bytes(array)
+    if not path.is_file() or path.stat().st_size < wanted:
+        raise EdgekitError(f"{path} is shorter than {INDEX} says ({wanted:,} bytes). Remove {store} and prepare again")
+    return np.memmap(path, dtype, "c", shape=(count, *shape))
+
+
+def _begin(root: Path, store: Path, lists_sha256: str) -> Index:
+    synthetic = (root / MARK_FILE).is_file()
+    origin = f"{MARK} scans, which show no patient" if synthetic else "chest CTs in LUNA16's format"
+    fresh = Index(format_version=FORMAT_VERSION, origin=origin, lists_sha256=lists_sha256, finished=False, scans=())
+    path = store / INDEX
+    if not path.is_file():
+        if store.is_dir() and any(store.iterdir()):
+            raise EdgekitError(f"{store} holds other files and no {INDEX}. Give a folder of its own: --store")
+        return fresh
+    try:
+        index = decode(Index, parse_json(path.read_bytes()), INDEX)
+    except DecodeError as error:
+        raise EdgekitError(f"{path} is damaged: {error}. Remove {store} and prepare the scans again") from None
+    if index.lists_sha256 != lists_sha256:
+        raise EdgekitError(
+            f"{store} was prepared from other lists than those in {root}. Remove it, or give another --store"
+        )
+    # What was skipped is tried again: its files may have been fetched since.
+    return replace(index, finished=False, scans=tuple(scan for scan in index.scans if not scan.skipped))
+
+
+def _cut_off(store: Path, index: Index, part: str, array: str) -> None:
+    """Shortens an array to what the index vouches for: an interrupted run may have left rows behind it."""
+    path = _file(store, part, array)
+    if path.is_file():
+        with path.open("r+b") as file:
+            file.truncate(index.rows(part, array) * _row_bytes(array))
+    else:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def _row_bytes(array: str) -> int:
+    dtype, shape = ARRAYS[array]
+    return int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+
+
+def _file(store: Path, part: str, array: str) -> Path:
+    return store / f"{part}-{array}.bin"
+
+
+Cut = tuple[ScanEntry, dict[str, np.ndarray]]
+
+
+def _cut_all(todo: Sequence[tuple[str, Path, list[Candidate]]], jobs: int) -> Iterator[Cut]:
+    """Each scan's rows, in the given order whatever their number of processes."""
+    if jobs == 1 or len(todo) < 2:
+        yield from map(_cut, todo)
+        return
+    pool = ProcessPoolExecutor(min(jobs, len(todo)), mp_context=get_context("spawn"))
+    try:
+        yield from pool.map(_cut, todo)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _cut(job: tuple[str, Path, list[Candidate]]) -> Cut:
+    """The rows of one scan, or why there are none."""
+    uid, path, candidates = job
+    entry = partial(ScanEntry, uid=uid, part=TRAIN)
+    try:
+        volume = read_scan(path)
+        places = [voxel_at(volume, one.center_mm, where=one.where) for one in candidates]
+        crops = [crop(volume.hu, place, CROP) for place in places]
+        nodules = [place for place, one in zip(places, candidates, strict=True) if one.nodule]
+        mask = nodule_mask(volume.hu, nodules)
+        segments = [crop(volume.hu, place, SEGMENT) for place in nodules]
+        starts = [crop_start(place, SEGMENT, volume.hu.shape) for place in nodules]
+    except (InputError, MissingData) as error:
+        return entry(crops=0, segments=0, skipped=str(error)), {}
+    height, width = SEGMENT[1:]
+    arrays = {
+        "crop": np.array(crops).reshape(-1, *CROP),
+        "label": np.array([one.nodule + one.malignant for one in candidates]),
+        "diameter_mm": np.array([one.diameter_mm for one in candidates]),
+        "segment": np.array(segments).reshape(-1, *SEGMENT),
+        "mask": np.array([mask[i + CONTEXT, r : r + height, c : c + width] for i, r, c in starts]).reshape(
+            -1, height, width
+        ),
+    }
+    return entry(crops=len(crops), segments=len(segments), skipped=""), arrays

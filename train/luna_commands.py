@@ -1,0 +1,97 @@
+"""`edgekit luna synthesize` and `edgekit luna prepare`: scans for chapters 10 to 14, made up or cut into a store.
+
+Progress goes to standard error, the answer to standard output.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from edge_runtime.decode import canonical_json
+from train.data import lidc, luna_store, synthetic_ct
+from train.data.luna_store import ScanEntry
+from train.data.synthetic_ct import SyntheticScan
+
+
+def synthesize(root: Path, *, count: int, seed: int = 1, slices: int = 120, side: int = 256, others: int = 60) -> None:
+    """Writes synthetic scans under `root` and says what they hold; raises as `write_scans`."""
+    made: list[SyntheticScan] = []
+
+    def note(scan: SyntheticScan) -> None:
+        made.append(scan)
+        _say(len(made), count, f"{scan.uid}: {len(scan.nodules)} nodules")
+
+    synthetic_ct.write_scans(root, count, seed=seed, slices=slices, side=side, others=others, on_scan=note)
+    nodules = [nodule for scan in made for nodule in scan.nodules]
+    print(
+        f"{count} {synthetic_ct.MARK} scans in {root}: {len(nodules)} nodules, {sum(n.malignant for n in nodules)} of "
+        f"them malignant, and {sum(len(scan.others_mm) for scan in made):,} other places. They show no patient\n"
+        f"next:    edgekit luna prepare {root}"
+    )
+
+
+def prepare(root: Path, *, store: Path | None = None, jobs: int = 1, as_json: bool = False) -> bool:
+    """Cuts the scans under `root` into a store; returns whether all could be read. Raises as `luna_store.prepare`."""
+    place = store or luna_store.default_store()
+    done: list[ScanEntry] = []
+    began = time.perf_counter()
+
+    def note(entry: ScanEntry, scans: int) -> None:
+        done.append(entry)
+        what = f"skipped: {entry.skipped}" if entry.skipped else f"{entry.crops} crops, {entry.segments} nodules"
+        _say(len(done), scans, f"{entry.uid}: {what}", always=bool(entry.skipped))
+
+    index = luna_store.prepare(root, place, jobs=jobs, on_scan=note)
+    mebibytes = sum(path.stat().st_size for path in place.iterdir()) / 2**20
+    parts = {part: index.rows(part, "crop") for part in (luna_store.TRAIN, luna_store.VALIDATION)}
+    if as_json:
+        skipped = {entry.uid: entry.skipped for entry in index.skipped}
+        answer = {"store": str(place), "origin": index.origin, "crops": parts, "skipped": skipped}
+        sys.stdout.write(canonical_json(answer).decode())
+        return not skipped
+    seconds = time.perf_counter() - began
+    print(
+        f"{index.origin}: {len(index.scans)} scans, {len(done)} of them cut now in {seconds:.1f} s; "
+        f"{parts['train']:,} crops to train, {parts['validation']:,} to validate, {mebibytes:,.0f} MiB in {place}"
+    )
+    for entry in index.skipped:
+        print(f"skipped: {entry.uid}: {entry.skipped}", file=sys.stderr)
+    print("next:    edgekit train luna_classifier")
+    return not index.skipped
+
+
+def samples(*, store: Path | None = None) -> None:
+    """Puts the few real crops of the data folder into a store: to prove artifacts with, too few to train on.
+
+    Raises:
+        MissingData: they are not there. EdgekitError: there is a store already.
+    """
+    place = store or luna_store.default_store()
+    crops, slices = lidc.crops(), lidc.slices()
+    parts = {}
+    for part, of_crops, of_slices in (
+        (luna_store.TRAIN, crops.calibration, slices.calibration),
+        (luna_store.VALIDATION, crops.validation, slices.validation),
+    ):
+        parts[part] = {
+            "crop": of_crops.inputs,
+            "label": of_crops.targets if of_crops.kinds is None else of_crops.kinds,
+            "diameter_mm": np.zeros(len(of_crops)),  # not known of all of them
+            "segment": of_slices.inputs,
+            "mask": of_slices.targets,
+        }
+    index = luna_store.write_rows(place, crops.origin, parts)
+    counts = {part: index.rows(part, "crop") for part in parts}
+    print(
+        f"{crops.origin}: {counts['train']} crops to calibrate, {counts['validation']} to validate, in {place}\n"
+        "next:    edgekit optimize luna_classifier --weights FILE"
+    )
+
+
+def _say(number: int, total: int, what: str, *, always: bool = False) -> None:
+    if always or number in (1, total) or number % max(1, total // 20) == 0:
+        print(f"{number}/{total} {what}", file=sys.stderr, flush=True)

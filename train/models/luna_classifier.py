@@ -1,0 +1,136 @@
+"""Nodule or not? The book's net for a crop of a chest CT, chapters 11, 12 and 14, with its published forerunners."""
+
+# No `from __future__ import annotations` here: torch.jit.script cannot read a module's attribute types from strings.
+
+import math
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from edge_runtime.manifest import TensorSpec
+from train.book_model import BookModel, FitConfig, Target
+from train.data import luna_sets
+from train.data.ct import AIR_HU, CLIP_HU
+from train.nodule_figures import Detections
+
+CROP = (32, 48, 48)  # slices, rows, columns
+LABELS = ("no nodule", "nodule")
+_CONVOLUTION = (nn.Linear, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d)
+
+
+class Block(nn.Module):
+    """(N, I, D, H, W) to (N, O, D/2, H/2, W/2): two 3 x 3 x 3 convolutions, each with ReLU, and max pooling."""
+
+    def __init__(self, inputs: int, hidden: int, outputs: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv3d(inputs, hidden, kernel_size=3, padding=1)
+        self.conv2 = nn.Conv3d(hidden, outputs, kernel_size=3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.max_pool3d(F.relu(self.conv2(F.relu(self.conv1(x)))), 2)
+
+
+class LunaClassifier(nn.Module):
+    """(N, 1, 32, 48, 48) Hounsfield units from -1000 to 1000 to logits (N, 2): no nodule, nodule; 222,220 parameters.
+
+    Layer names are the book's, so that its published weights load. Source: chapter 11, `LunaModel`.
+
+    Args:
+        channels: of the first and second convolution of each of the four blocks.
+        depth: slices of a crop.
+    """
+
+    def __init__(
+        self,
+        channels: tuple[tuple[int, int], ...] = ((8, 8), (16, 16), (32, 32), (64, 64)),
+        depth: int = CROP[0],
+    ) -> None:
+        super().__init__()
+        (a, b), (c, d), (e, f), (g, h) = channels
+        self.tail_batchnorm = nn.BatchNorm3d(1)
+        self.block1 = Block(1, a, b)
+        self.block2 = Block(b, c, d)
+        self.block3 = Block(d, e, f)
+        self.block4 = Block(f, g, h)
+        self.head_linear = nn.Linear(h * (depth // 16) * (CROP[1] // 16) * (CROP[2] // 16), 2)
+        init_weights(self)
+
+    def forward(self, hu: Tensor) -> Tensor:
+        x = self.block1(self.tail_batchnorm(hu))  # (N, 8, 16, 24, 24)
+        x = self.block2(x)  # (N, 16, 8, 12, 12)
+        x = self.block3(x)  # (N, 32, 4, 6, 6)
+        x = self.block4(x)  # (N, 64, 2, 3, 3)
+        return self.head_linear(x.flatten(1))
+
+
+def init_weights(module: nn.Module) -> None:
+    """The book's start of every convolution and linear layer: Kaiming normal by fan-out, for ReLU.
+
+    Biases are drawn around -1 / sqrt(fan-out), with that as their standard deviation. The head's fan-out is 2, which
+    makes the first epoch's loss huge. Source: chapter 11, `_init_weights`; the same in chapter 13.
+    """
+    for part in module.modules():
+        if isinstance(part, _CONVOLUTION):
+            nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
+            if part.bias is not None:
+                bound = 1 / math.sqrt(nn.init._calculate_fan_in_and_fan_out(part.weight)[1])
+                nn.init.normal_(part.bias, -bound, bound)
+
+
+def forerunner(name: Literal["redo", "alternate"]) -> LunaClassifier:
+    """The nets of the published checkpoints of June 2019, for crops of 24 slices: 221,068 and 111,712 parameters."""
+    if name == "redo":
+        return LunaClassifier(depth=24)
+    return LunaClassifier(((64, 32), (32, 16), (16, 8), (8, 4)), depth=24)
+
+
+def forerunner_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A checkpoint of June 2019, whose layers are numbered in one sequence, with the names that the layers have now."""
+    sequence = "convAndPool_seq."
+    numbers = dict.fromkeys(
+        key.split(".")[1] for key, value in state.items() if key.startswith(sequence) and value.ndim == 5
+    )
+    names = {f"{sequence}{n}": f"block{i // 2 + 1}.conv{i % 2 + 1}" for i, n in enumerate(numbers)}
+    names |= {f"{sequence}0": "tail_batchnorm"} if "0" not in numbers else {"input_batchnorm": "tail_batchnorm"}
+    names["fullyConnected_layer"] = "head_linear"
+    renamed: OrderedDict[str, Tensor] = OrderedDict()
+    for key, value in state.items():
+        layer, _, what = key.rpartition(".")
+        renamed[f"{names.get(layer, layer)}.{what}"] = value
+    return renamed
+
+
+MODEL = BookModel(
+    name="luna_classifier",
+    chapter=14,
+    summary="nodule or not, a crop of a chest CT of 32 x 48 x 48 voxels: the 3-D convnet of chapters 11, 12 and 14",
+    task="classification",
+    build=LunaClassifier,
+    data=luna_sets.nodules,
+    normalization=None,
+    preprocessing=None,
+    takes=TensorSpec(name="hu", dtype="float32", shape=(1, 1, *CROP)),
+    clip=(AIR_HU, CLIP_HU),
+    labels=LABELS,
+    fit=FitConfig(
+        epochs=100,
+        batch_size=24,
+        learning_rate=1e-3,
+        optimizer="sgd",
+        weight_decay=1e-4,
+        epoch_samples=50_000,
+        balance="nodules",
+        augment="affine",
+        best_by="f1",
+    ),
+    crops=True,
+    figures=Detections,
+    target=Target(
+        metric="accuracy",
+        value=0.992,
+        source="Deep Learning with PyTorch, chapter 14, on its 51,583 validation candidates, of which 154 are nodules",
+    ),
+)

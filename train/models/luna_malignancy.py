@@ -1,0 +1,89 @@
+"""Malignant or not? The nodule classifier of chapter 14, fine-tuned: its last block and head, or its head alone."""
+
+# No `from __future__ import annotations` here: torch.jit.script cannot read a module's attribute types from strings.
+
+from functools import partial
+
+from torch import Tensor, nn
+
+from edge_runtime.manifest import TensorSpec
+from train.book_model import BookModel, FitConfig, Target
+from train.checkpoint import read_tensors
+from train.data import luna_sets
+from train.data.book import book_file
+from train.data.ct import AIR_HU, CLIP_HU
+from train.models.luna_classifier import CROP, LunaClassifier
+from train.nodule_figures import Ranking
+
+PUBLISHED = "part2/models/cls_2020-02-06_14.16.55_final-nodule-nonnodule.best.state"
+LABELS = ("benign", "malignant")
+
+
+class FineTuned(LunaClassifier):
+    """A `LunaClassifier` of which only the last `depth` parts learn: head, fourth block, third block, …
+
+    The frozen batch norm keeps its statistics; in the book's code, where it stays in training mode, they drift.
+    """
+
+    def __init__(self, depth: int) -> None:
+        super().__init__()
+        parts = list(self.children())
+        for part in parts[:-depth]:
+            part.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> "FineTuned":
+        super().train(mode)
+        if not self.tail_batchnorm.weight.requires_grad:
+            self.tail_batchnorm.eval()
+        return self
+
+
+def start_from_nodules(module: nn.Module, inputs: Tensor) -> None:
+    """Fills all but the head from the book's published nodule classifier; the inputs are not looked at.
+
+    Raises:
+        MissingData: the checkpoint is not there; the message has the command that fetches it.
+    """
+    state = {key: value for key, value in read_tensors(book_file(PUBLISHED)).items() if "head_linear" not in key}
+    absent, extra = module.load_state_dict(state, strict=False)
+    if extra or sorted(absent) != ["head_linear.bias", "head_linear.weight"]:
+        raise ValueError(f"{PUBLISHED} does not fit {type(module).__name__}: {[*absent, *extra]}")
+
+
+def _model(name: str, depth: int, epochs: int, value: float, learns: str) -> BookModel:
+    return BookModel(
+        name=name,
+        chapter=14,
+        summary=f"malignant or not, a crop around a nodule: the published nodule classifier, {learns} fine-tuned",
+        task="classification",
+        build=partial(FineTuned, depth),
+        data=luna_sets.malignancy,
+        normalization=None,
+        preprocessing=None,
+        takes=TensorSpec(name="hu", dtype="float32", shape=(1, 1, *CROP)),
+        clip=(AIR_HU, CLIP_HU),
+        labels=LABELS,
+        fit=FitConfig(
+            epochs=epochs,
+            batch_size=24,
+            learning_rate=3e-3,
+            optimizer="sgd",
+            weight_decay=1e-4,
+            epoch_samples=100_000,
+            balance="malignancy",
+            augment="affine",
+            best_by="auc",
+        ),
+        crops=True,
+        figures=Ranking,
+        prepare=start_from_nodules,
+        target=Target(
+            metric="auc",
+            value=value,
+            source="Deep Learning with PyTorch, chapter 14: on 154 nodules, where the diameter alone has 0.901",
+        ),
+    )
+
+
+MODEL = _model("luna_malignancy", 2, 10, 0.911, "fourth block and head")
+HEAD = _model("luna_malignancy_head", 1, 40, 0.888, "its head")
