@@ -1,0 +1,261 @@
+"""One model every way it is asked for: packed, verified, then all of it measured against each other.
+
+Prints nothing by itself and writes nothing but bundles; `commands.py` and `api.py` do with the result what they like.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from rich.markup import escape
+
+from edge_runtime import measurement
+from edge_runtime.answers import Answers, answers_of
+from edge_runtime.benchmark import QUICK, BenchmarkResult, Candidate, Settings, bundle_candidate, measure
+from edge_runtime.bundle import Bundle
+from edge_runtime.engines import RUNS_CODE
+from edge_runtime.errors import (
+    EdgekitError,
+    ExportError,
+    Interrupted,
+    UsageError,
+    VerificationError,
+    unknown,
+)
+from edge_runtime.golden import Arrays
+from edge_runtime.manifest import Manifest
+from edge_runtime.measurement import Measurement
+from edge_runtime.table import Row, Subject, metric_name, value_text
+from edge_runtime.terminal import progress, stage_line
+
+from .deploy import DeployModel
+from .exporters import EXPORTERS, Exporter
+from .pack import bundle_name, pack_bundle, run_again, tools_of
+from .recipes import RECIPES, Recipe
+from .unchanged import causes, failed_before, keep_failure, unchanged_bundle
+from .verdict import OBJECTIVES
+from .verify import FloatReference
+
+# Importing torch takes seconds: once is enough here, and the rest is started less often than `edgekit benchmark` does.
+WHILE_MAKING = Settings(cold_starts=3, cold_start_budget_s=2.0)
+
+NOT_TRIED = "not tried"  # of a row: the time budget was spent before its turn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What `edgekit optimize` was asked for; empty `recipes` or `exporters` stand for all that may be needed.
+
+    `objective` is one of `verdict.OBJECTIVES`, or empty: what the best bundle is the best in. `again`: use nothing that
+    an earlier run made.
+    """
+
+    recipes: tuple[str, ...] = ()
+    exporters: tuple[str, ...] = ()
+    out: Path = Path("bundles")
+    max_drop: float = 0.01
+    max_batch: int = 1
+    allow_unverified: bool = False
+    quick: bool = False
+    objective: str = ""
+    time_budget_s: float | None = None
+    again: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivered:
+    """What became of one model: the finished bundles, what was measured, and a row for each that was not made."""
+
+    packed: tuple[Path, ...]
+    failed: tuple[Row, ...]
+    measured: Measurement
+    results: tuple[BenchmarkResult, ...]
+    answers: dict[str, Answers]  # to the validation split, by the name of the row
+
+
+def deliver(
+    model: DeployModel,
+    pairs: Sequence[tuple[Exporter, Recipe]],
+    options: Options,
+    eager: Callable[[Arrays], Candidate | None],
+    *,
+    say: Callable[[str], None],
+    quiet: bool,
+) -> Delivered:
+    """Packs and verifies `model` every way of `pairs`, then measures all of it against the `eager` candidate.
+
+    Args:
+        eager: makes the float model a candidate that runs the samples (N, …) it is given; None where it cannot run
+            in a process of its own, and the first bundle is then what the others are measured against.
+        quiet: no bar of progress.
+    Raises:
+        Interrupted: Ctrl-C; the bundles that were finished are kept.
+        InputError: the float model answers NaN or infinity.
+        ExportError: not one bundle could be made, and the float model cannot be measured either.
+    """
+    reference = FloatReference.of(model)
+    metric = reference.metric
+    found = f"{metric_name(metric.name)} {value_text(metric.name, metric.value)}" if metric else "accuracy not measured"
+    samples = metric.samples if metric else len(next(iter(reference.validation.values())))
+    say(f"[bold]{model.name}[/bold] float: {found} on {samples:,} {'validation' if metric else 'real'} samples")
+    answers: dict[str, Answers] = {}
+
+    def keep(name: str, outputs: Arrays) -> None:
+        first = outputs[model.outputs[0].name]
+        truth = model.targets_of(np.arange(len(first)))
+        found = answers_of(model.task, first, truth, inputs=model.validation, labels=model.labels, split="validation")
+        if found is not None:
+            answers[name] = found
+
+    packed, failed = _pack_all(model, reference, pairs, options, say, keep)
+    baseline = eager(reference.golden_inputs)
+    if baseline is not None and metric is not None:
+        keep(baseline.name, reference.validation)
+    if baseline is None and not packed:
+        raise ExportError(f"no bundle of {model.name} could be made. {' '.join(row.error for row in failed)}")
+    measured, results = _measure(model, baseline, reference, packed, failed, options, quiet=quiet)
+    return Delivered(
+        packed=tuple(packed), failed=tuple(failed), measured=measured, results=tuple(results), answers=answers
+    )
+
+
+def _pack_all(
+    model: DeployModel,
+    reference: FloatReference,
+    pairs: Sequence[tuple[Exporter, Recipe]],
+    options: Options,
+    say: Callable[[str], None],
+    keep: Callable[[str, Arrays], None],
+) -> tuple[list[Path], list[Row]]:
+    """Bundles that were delivered, and a row with the reason for each that was not; one failure stops no other."""
+    packed: list[Path] = []
+    failed: list[Row] = []
+    missed: set[tuple[str, str]] = set()  # exporter and recipe of what was made, and found too inaccurate
+    began = time.monotonic()
+    for exporter, recipe in pairs:
+        if recipe.after and recipe.name not in options.recipes and (exporter.name, recipe.after) not in missed:
+            continue
+        label = bundle_name(model, exporter, recipe)
+        spent = options.time_budget_s is not None and time.monotonic() - began > options.time_budget_s
+        if spent and packed:  # whatever the budget, there is one bundle to show for it
+            failed.append(_missing(label, exporter, recipe, NOT_TRIED, "not tried: the time budget was spent"))
+            say(f"[bold]{label}[/bold]  [yellow]not tried: the time budget was spent[/yellow]")
+            continue
+        made_from = _causes(model, reference, exporter, recipe, options)
+        try:
+            say(f"[bold]{label}[/bold]  [dim]{exporter.summary}; {recipe.summary}[/dim]")
+            if made_from and unchanged_bundle(options.out / label, made_from):
+                say("  [green]✓[/green] unchanged since it was packed")
+                if reference.metric is not None:
+                    keep(label, run_again(model, options.out / label))
+                packed.append(options.out / label)
+                continue
+            if made_from and (reason := failed_before(made_from)):
+                raise VerificationError(f"{reason} (an earlier attempt; --again makes another)")
+            folder = pack_bundle(
+                model,
+                exporter,
+                recipe,
+                options.out,
+                reference=reference,
+                max_drop=options.max_drop,
+                allow_unverified=options.allow_unverified,
+                on_stage=lambda result: say(stage_line(result)),
+                on_trial=lambda line: say(f"    [dim]{escape(line)}[/dim]"),
+                on_answers=partial(keep, label),
+                made_from=made_from,
+            )
+        except KeyboardInterrupt:
+            raise Interrupted(f"interrupted at {label}. {_kept(packed)}") from None
+        except OSError as error:
+            place = f" ({error.filename})" if error.filename else ""
+            raise EdgekitError(f"{label} could not be written: {error.strerror}{place}. {_kept(packed)}") from None
+        except EdgekitError as error:
+            say(f"  [red]✗ {escape(str(error))}[/red]")
+            failed.append(_missing(label, exporter, recipe, "failed", str(error)))
+            if isinstance(error, VerificationError):
+                missed.add((exporter.name, recipe.name))
+                if made_from and not failed_before(made_from):
+                    keep_failure(made_from, str(error))
+            continue
+        packed.append(folder)
+        notes = _manifest(folder).provenance
+        if "rewrites" in notes:
+            say(f"    [dim]rewritten: {notes['rewrites']}[/dim]")
+        if "delegated_operators" in notes:
+            outside = notes["outside_delegate"]
+            say(f"    [dim]{notes['delegated_operators']} operators delegated, outside: {outside}[/dim]")
+    return packed, failed
+
+
+def _causes(model: DeployModel, reference: FloatReference, exporter: Exporter, recipe: Recipe, options: Options) -> str:
+    """The digest by which a bundle or a failure is known again; empty where all is to be made anew."""
+    if options.again or model.evaluate is not None:  # what a user's function measures may have changed
+        return ""
+    settings = (options.max_drop, options.allow_unverified, model.noise)
+    return causes(model, reference, exporter, recipe, tools=tools_of(exporter), settings=settings)
+
+
+def _missing(label: str, exporter: Exporter, recipe: Recipe, status: str, reason: str) -> Row:
+    return Row(name=label, status=status, recipe=recipe.name, exporter=exporter.name, error=reason)
+
+
+def _kept(packed: Sequence[Path]) -> str:
+    if not packed:
+        return "No bundle was finished, and nothing half-written is left"
+    return f"Finished and kept, {len(packed)}: {', '.join(map(str, packed))}. Nothing half-written is left"
+
+
+def combinations(options: Options) -> list[tuple[Exporter, Recipe]]:
+    """Exporter × recipe pairs to try. Raises UsageError on unknown names and on a named pair that does not exist."""
+    for kind, names, known in (("recipe", options.recipes, RECIPES), ("exporter", options.exporters, EXPORTERS)):
+        for name in names:
+            if name not in known:
+                raise unknown(kind, name, known)
+    if options.objective not in OBJECTIVES:
+        raise unknown("objective", options.objective, [name for name in OBJECTIVES if name])
+    exporters = [EXPORTERS[name] for name in options.exporters or [n for n, e in EXPORTERS.items() if e.by_default]]
+    recipes = [RECIPES[name] for name in options.recipes or RECIPES]
+    pairs = [(e, r) for e in exporters for r in recipes if r.name in e.recipes]
+    if not pairs:
+        offers = "; ".join(f"{e.name} does {', '.join(e.recipes)}" for e in exporters)
+        raise UsageError(f"none of the exporters can do {', '.join(r.name for r in recipes)}: {offers}")
+    return pairs
+
+
+def _measure(
+    model: DeployModel,
+    eager: Candidate | None,
+    reference: FloatReference,
+    packed: Sequence[Path],
+    failed: Sequence[Row],
+    options: Options,
+    *,
+    quiet: bool,
+) -> tuple[Measurement, list[BenchmarkResult]]:
+    candidates = [*([eager] if eager else []), *(bundle_candidate(p, allow=RUNS_CODE) for p in packed)]
+    with progress("Measuring, interleaved", quiet=quiet) as on_progress:
+        results = measure(candidates, QUICK if options.quick else WHILE_MAKING, on_progress=on_progress)
+    manifests = [_manifest(folder) for folder in packed]
+    subjects = [Subject(status="float", recipe="fp32", exporter=eager.name, metric=reference.metric)] if eager else []
+    measured = measurement.measurement(
+        model.name,
+        subjects + [Subject.of(manifest) for manifest in manifests],
+        results,
+        results[0],
+        failed=failed,
+        stages={manifest.name: manifest.stages for manifest in manifests},
+        notes={manifest.name: manifest.provenance for manifest in manifests},
+    )
+    measured = replace(measured, max_drop=options.max_drop, bundles=str(options.out), objective=options.objective)
+    return measured, results
+
+
+def _manifest(folder: Path) -> Manifest:
+    with Bundle.open(folder) as bundle:
+        return bundle.manifest

@@ -1,0 +1,31 @@
+"""`results/own-models.json` as a table for the documentation. Measures nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from edge_runtime.decode import decode
+from edge_runtime.manifest import Metric
+from edge_runtime.table import bytes_text, metric_text, value_text
+
+
+def own_models_table(path: Path) -> str:
+    """One row a bundle, a model's float accuracy first; below it where each model and its pictures come from."""
+    lines = ["| model | bundle | accuracy [95 %] | float | n | agrees | size | status |",
+             "| --- | --- | ---: | ---: | ---: | ---: | ---: | --- |"]  # fmt: skip
+    notes = []
+    for name, found in json.loads(path.read_text()).items():
+        for bundle, row in found["bundles"].items():
+            if "error" in row:
+                lines.append(f"| {name} | {bundle} | {row['error']} | | | | | not made |")
+                continue
+            metric = decode(Metric, row["metric"])
+            missed = [stage["stage"] for stage in row["stages"] if not stage["passed"]]
+            status = f"{row['status']}: missed at {', '.join(missed)}" if missed else row["status"]
+            lines.append(
+                f"| {name} | {bundle} | {metric_text(metric)} | {value_text(metric.name, metric.float_value)} | "
+                f"{metric.samples:,} | {metric.agreement:.1%} | {bytes_text(row['bytes'])} | {status} |"
+            )
+        notes.append(f"- {name}: `{found['source']}`, {found['data']}.")
+    return "\n".join(lines) + "\n\n" + "\n".join(notes) + "\n"

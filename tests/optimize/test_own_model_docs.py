@@ -1,0 +1,62 @@
+"""docs/OWN_MODEL.md word for word: the user's file, the pictures, the commands and the five lines of Python."""
+
+import re
+import shlex
+import sys
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+import edgekit
+from edge_runtime.bundle import Bundle
+
+TEXT = (ROOT / "docs" / "OWN_MODEL.md").read_text()
+MODEL, PREPARE, FIVE_LINES, EVALUATE = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+COMMANDS = re.search(r"```sh\n(.*?)```", TEXT, re.DOTALL)[1].splitlines()
+
+
+@pytest.fixture(scope="module")
+def followed(tmp_path_factory):
+    """A folder in which a reader did what the page says, and what its code left in memory."""
+    folder, patch = tmp_path_factory.mktemp("own"), pytest.MonkeyPatch()
+    patch.chdir(folder)
+    patch.syspath_prepend(str(folder))
+    (folder / "my_digits.py").write_text(MODEL)
+    scope: dict = {}
+    exec(compile(PREPARE, "OWN_MODEL.md", "exec"), scope)
+    yield folder, scope
+    patch.undo()
+
+
+def run(command, monkeypatch):
+    """The command as typed, in this process."""
+    monkeypatch.setattr(sys, "argv", shlex.split(command))
+    with pytest.raises(SystemExit) as ended:
+        edgekit.main()
+    return ended.value.code
+
+
+def test_the_commands_work_as_typed(followed, monkeypatch, capsys):
+    assert [run(command, monkeypatch) for command in COMMANDS] == [0, 0, 0]
+    said = capsys.readouterr().out
+    assert "my_digits float: accuracy 9" in said
+    assert re.search(r"7/44\.png: 7 \d+\.\d%", said)
+    manifest = Bundle.open(followed[0] / "bundles" / "my_digits-onnx-w8a8_static").manifest
+    assert (manifest.status, manifest.metrics[0].samples, manifest.labels) == ("verified", 450, tuple("0123456789"))
+    assert manifest.metrics[0].value > 0.95
+    assert (followed[0] / "runs" / "my_digits" / "report.html").exists()
+
+
+def test_five_lines_of_python_do_the_same(followed, capsys):
+    scope = followed[1]
+    exec(compile(FIVE_LINES, "OWN_MODEL.md", "exec"), scope)
+    assert "digits-onnx-w8a8_static verified 0.9" in capsys.readouterr().out
+    assert scope["result"].rows[1].model_bytes < scope["result"].rows[0].model_bytes
+
+
+def test_the_measure_of_ones_own_is_one(followed):
+    scope = followed[1]
+    exec(compile(EVALUATE, "OWN_MODEL.md", "exec"), scope)
+    right = np.eye(10)[scope["truth"][scope["held_out"]]]
+    assert scope["share_right"](lambda arrays: {"probabilities": right}) == 1.0

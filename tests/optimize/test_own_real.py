@@ -1,0 +1,94 @@
+"""Published weights of others on real pictures, in small; what all pictures give is kept in results/own-models.json."""
+
+import csv
+import json
+
+import pytest
+import torch
+from conftest import ROOT
+
+from edge_runtime.bundle import Bundle
+from optimize import PictureWishes
+from optimize.exporters import EXPORTERS
+from optimize.own_inputs import Shape
+from optimize.own_model import own_model
+from optimize.own_samples import Wishes
+from optimize.pack import pack_bundle
+from optimize.picture_samples import read_labels
+from optimize.recipes import RECIPES
+from optimize.samples import Samples
+from optimize.sources import open_source
+from optimize.verify import FloatReference
+from train.data.cifar import TEN_LABELS, ten_classes
+
+EXAMPLES = ROOT / "examples"
+IMAGENET = PictureWishes(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+MEASURED = json.loads((ROOT / "results" / "own-models.json").read_text())
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("name", "published"), [("resnet20", 0.9173), ("resnet56", 0.9339)])
+def test_all_10000_pictures_gave_the_published_accuracy_and_int8_kept_it(name, published):
+    found = MEASURED[name]
+    int8 = [found["bundles"][f"{exporter}-w8a8_static"] for exporter in ("onnx", "executorch_xnnpack")]
+    assert (found["float"]["value"], found["float"]["samples"]) == (published, 10_000)
+    assert [row["status"] for row in int8] == ["verified"] * 2
+    assert all(row["metric"]["value"] >= published - 0.005 for row in int8)
+
+
+def test_resnet20_on_200_pictures(data_root, tmp_path):
+    weights = data_root / "weights" / "cifar10_resnet" / "resnet20-12fca82f.th"
+    if not weights.exists() or not (data_root / "cifar-10-batches-py").exists():
+        pytest.skip(f"CIFAR-10 and {weights.name} are not in {data_root}")
+    data = ten_classes()
+    source = open_source(f"{EXAMPLES / 'cifar_resnet.py'}:resnet20", weights=weights)
+    wishes = Wishes(
+        calibration=Samples(arrays={"image": data.calibration.inputs}, words="of the training part"),
+        validation=Samples(
+            arrays={"image": data.validation.inputs[:200]}, targets=data.validation.targets[:200], words="200"
+        ),
+        labels=TEN_LABELS,
+        shapes=(Shape(sides=(1, 3, 32, 32)),),
+        picture=IMAGENET,
+        most=32,
+    )
+    own = own_model(source, wishes)
+    assert "took the prefix 'module.' off every key of resnet20-12fca82f.th" in own.says
+    reference = FloatReference.of(own.model)
+    assert reference.metric.value == 0.91
+    options = {"reference": reference, "max_drop": 0.03}
+    folder = pack_bundle(own.model, EXPORTERS["onnx"], RECIPES["w8a8_static"], tmp_path, **options)
+    assert Bundle.open(folder).manifest.metrics[0].agreement >= 0.95
+
+
+@pytest.mark.parametrize(
+    ("what", "file", "least"),
+    [
+        (f"{EXAMPLES / 'mobilenet_v2_tf2.py'}:build", "mobilenet_v2_tf2/mobilenet_v2_tf2_torchvision_rot180.pth", 10),
+        ("torchvision:squeezenet1_0", "squeezenet1_0/squeezenet1_0_deepcompression.pth", 5),
+    ],
+    ids=["mobilenet_v2", "squeezenet1_0"],
+)
+def test_imagenet_classifiers_know_pictures_of_a_csv(what, file, least, data_root, tmp_path):
+    weights, pictures = data_root / "weights" / file, data_root / "imagenet_samples"
+    if not weights.exists() or not pictures.is_dir():
+        pytest.skip(f"{weights.name} and imagenet_samples are not in {data_root}")
+    labels = read_labels(data_root / "weights" / "mobilenet_v2_tf2" / "imagenet_labels.txt")[1:]
+    with (pictures / "labels.csv").open(newline="") as table:
+        rows = [(pictures / row["file"], labels[int(row["class_index"])]) for row in csv.DictReader(table)]
+    with (tmp_path / "few.csv").open("w", newline="") as table:
+        csv.writer(table).writerows([row for row in rows if row[0].exists()][:14])
+    shape = (Shape(sides=(1, 3, 224, 224)),)
+    own = own_model(
+        open_source(what, weights=weights), Wishes(validation=tmp_path / "few.csv", labels=labels, shapes=shape)
+    )
+    metric = FloatReference.of(own.model).metric
+    assert metric.samples == 14
+    assert metric.value * 14 >= least
