@@ -1,1 +1,19 @@
-"""Exact rewrites of a captured graph that make it deployable; each is checked to have changed nothing."""
+"""Exact rewrites of a captured graph that make it deployable; each is checked to have changed nothing.
+
+A rewrite is a `Rewrite` in a file of its own and a line in the list of each backend that needs it.
+"""
+
+from .norms import NORMS
+from .padding import PADDING
+from .recurrent import RECURRENT
+from .resampling import COPIES, RESAMPLING
+from .rewrite import Applied, Rewrite, rewrite
+from .unshare import UNSHARE
+from .volumes import VOLUMES
+
+# What XNNPACK's partitioner (executorch 1.5.1) leaves outside, or gets wrong. `UNSHARE` last: others make weights.
+FOR_XNNPACK: tuple[Rewrite, ...] = (COPIES, VOLUMES, NORMS, PADDING, RESAMPLING, RECURRENT, UNSHARE)
+# Where activations are to be 8 bits wide: onnxruntime's Conv3d is slower so than in float, and is best left otherwise.
+FOR_ONNX_INT8: tuple[Rewrite, ...] = (VOLUMES,)
+
+__all__ = ["FOR_ONNX_INT8", "FOR_XNNPACK", "UNSHARE", "VOLUMES", "Applied", "Rewrite", "rewrite"]

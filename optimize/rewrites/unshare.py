@@ -11,6 +11,8 @@ from operator import attrgetter
 import torch
 from torch import fx
 
+from .rewrite import Rewrite
+
 _CONVOLUTIONS = {
     torch.ops.aten.conv1d.default,
     torch.ops.aten.conv2d.default,
@@ -42,6 +44,13 @@ def unshare(module: fx.GraphModule) -> int:
     if copies:
         module.recompile()
     return copies
+
+
+UNSHARE = Rewrite(
+    name="unshare",
+    why="a batch norm folded into shared weights changes them for every layer that shares them",
+    apply=lambda editor: {"convolution": unshare(editor.module)},
+)
 
 
 def _is_batch_norm(node: fx.Node) -> bool:
