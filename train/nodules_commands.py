@@ -1,0 +1,92 @@
+"""`edgekit nodules`: a chest CT in, a page of findings out.
+
+Progress goes to standard error, the answer to standard output.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from edge_runtime.decode import canonical_json
+from edge_runtime.errors import Interrupted
+from edge_runtime.files import sha256_file
+from edge_runtime.terminal import progress
+from train import nodules_report as report
+from train.data.ct import read_scan
+from train.nodules import Analysis, analyse, chosen_weights, load_nets
+from train.nodules_report import Provenance, chances, where
+from train.provenance import commit, device_name, versions
+
+_SAID = 5  # findings that are printed; the page has all
+
+
+def nodules(
+    scan: Path,
+    *,
+    out: Path,
+    weights: str | None = None,
+    segmenter: Path | None = None,
+    classifier: Path | None = None,
+    malignancy: Path | None = None,
+    top: int = 20,
+    as_json: bool = False,
+) -> None:
+    """Analyses the scan at `scan`, a .mhd or a folder of DICOM slices, and writes the folder `out`.
+
+    Raises:
+        MissingData: no such scan or weights. InputError: the scan is damaged or too small.
+        UsageError: `out` is not empty, or the weights are of another net, or not all are named.
+        Interrupted: Ctrl-C; nothing was written.
+    """
+    try:
+        began = time.perf_counter()
+        report.check_free(out)
+        paths = chosen_weights(weights, segmenter=segmenter, classifier=classifier, malignancy=malignancy)
+        nets = load_nets(paths)
+        volume = read_scan(scan)
+        read = time.perf_counter()
+        found = analyse(volume, nets, show=progress)
+        provenance = Provenance(
+            scan=scan.resolve().name,
+            series_uid=volume.series_uid,
+            shape=volume.hu.shape,
+            spacing_mm=volume.spacing_mm,
+            weights={net: {"file": path.name, "sha256": sha256_file(path)} for net, path in paths.items()},
+            device=device_name(torch.device("cpu")),
+            versions=versions() | {"scipy": version("scipy")},
+            commit=commit(),
+            flagged_voxels=found.flagged_voxels,
+            groups=found.groups,
+            most_probable=found.most_probable,
+            seconds={"read": round(read - began, 2), **found.seconds},
+        )
+        report.write(out, volume, found, provenance, top=top)
+    except KeyboardInterrupt:
+        raise Interrupted(f"interrupted: nothing was written to {out}. The same command begins anew") from None
+    if as_json:
+        sys.stdout.write(canonical_json(report.answer(found, provenance)).decode())
+        return
+    _say(found, provenance, out)
+
+
+def _say(found: Analysis, provenance: Provenance, out: Path) -> None:
+    """The counts, the first findings, and where the rest is."""
+    count, groups = len(found.findings), f"{found.groups:,} group{'' if found.groups == 1 else 's'}"
+    print(
+        f"{provenance.scan}: {found.flagged_voxels:,} voxels flagged, {groups}, {count} taken for nodules, "
+        f"in {sum(provenance.seconds.values()):.0f} s"
+    )
+    for finding in found.findings[:_SAID]:
+        x, y, z = finding.center_mm
+        print(
+            f"  {finding.number}. {chances(finding)}, {finding.diameter_mm:.1f} mm, {where(finding)}, "
+            f"at ({x:.1f}, {y:.1f}, {z:.1f}) mm"
+        )
+    if count > _SAID:
+        print(f"  and {count - _SAID} more")
+    print(f"{report.STUDY}\nlook:    {out / report.PAGE_FILE}")
