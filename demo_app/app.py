@@ -1,11 +1,13 @@
-"""The page: choose two bundles and an input, see both answers side by side. `streamlit run demo_app/app.py -- BUNDLES`.
+"""The page: choose two bundles and an input, see both answers side by side.
 
+`streamlit run demo_app/app.py -- BUNDLES FORMAT…`: the folder, and the formats that may run code from their files.
 Models run in worker processes (`runner`); this process imports no engine and survives whatever they do.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import streamlit as st
@@ -19,13 +21,13 @@ from edge_runtime.bundle import Bundle
 from edge_runtime.errors import EdgekitError
 
 
-def main(folder: Path) -> None:
-    """Draws the whole page for the bundles of `folder`."""
+def main(folder: Path, allow: Sequence[str] = ()) -> None:
+    """Draws the whole page for the bundles of `folder`; `allow` names formats that may run code from their files."""
     st.set_page_config(page_title="edgekit demo", page_icon=pictures.icon(), layout="wide")
     st.html(Path(__file__).with_name("style.css"))
     st.html(cards.HEADER)
     try:
-        shelf = read_shelf(folder, cached.open_bundle)
+        shelf = read_shelf(folder, cached.open_bundle, allow=allow)
     except EdgekitError as error:
         st.error(markdown(error))
         return
@@ -93,4 +95,4 @@ def _compare(left: Bundle, right: Bundle) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "bundles"))
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "bundles"), sys.argv[2:])

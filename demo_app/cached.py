@@ -7,6 +7,7 @@ from pathlib import Path
 import streamlit as st
 
 from edge_runtime.bundle import Bundle
+from edge_runtime.engines import RUNS_CODE
 from edge_runtime.golden import Arrays, GoldenSet
 
 from .compare import renamed
@@ -24,7 +25,7 @@ def open_bundle(path: Path, signature: Signature) -> Bundle:
 
 def runner(bundle: Bundle) -> Runner:
     """The bundle's running worker, started where there is none."""
-    return _runner(str(bundle.source), bundle.manifest.artifact.sha256, bundle.folder)
+    return _runner(str(bundle.source), bundle.manifest.artifact.sha256, bundle)
 
 
 @st.cache_resource(
@@ -33,9 +34,10 @@ def runner(bundle: Bundle) -> Runner:
     validate=lambda found: found.alive,  # one that crashed is replaced
     on_release=Runner.close,
 )
-def _runner(source: str, sha256: str, _folder: Path) -> Runner:
-    # The folder of a .zip is a temporary one, so it is no part of the key.
-    return Runner(_folder)
+def _runner(source: str, sha256: str, _bundle: Bundle) -> Runner:
+    # The folder of a .zip is a temporary one, so it is no part of the key. What the shelf offers is what is allowed.
+    found = _bundle.manifest.artifact.format
+    return Runner(_bundle.folder, allow=(found,) if found in RUNS_CODE else ())
 
 
 def golden(bundle: Bundle) -> GoldenSet:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from edge_runtime.bundle import Bundle
+from edge_runtime.status import PROVEN
 from edge_runtime.tasks import Answer
 
 from .compare import SampleComparison
@@ -38,16 +39,19 @@ def answer_card(side: str, bundle: Bundle, answer: Answer | None, latency: Laten
             for m in manifest.metrics
         ),
     ]
+    if not manifest.metrics:
+        facts.append(("Accuracy", "not measured", "when it was packed"))
     rows = "".join(
         f"<dt>{html(name)}</dt><dd>{html(value)}<small>{html(note)}</small></dd>" for name, value, note in facts
     )
     warning = (
         ""
-        if bundle.verified
+        if manifest.status in PROVEN
         else '<div class="ek-unverified" role="alert"><b>UNVERIFIED</b> It missed a check or its accuracy gate when it '
-        "was packed. Do not trust its answers.</div>"
+        "was packed, or was made of random samples. Do not trust its answers.</div>"
     )
-    seal = '<span class="ek-seal">verified</span>' if bundle.verified else ""
+    proven = manifest.status.replace("_", " ")  # "verified", "stages verified"
+    seal = f'<span class="ek-seal">{html(proven)}</span>' if manifest.status in PROVEN else ""
     return (
         f'<article class="ek-card ek-{side}" data-testid="card-{side}">{warning}'
         f'<header><span class="ek-name">{html(bundle.name)}</span>{seal}</header>'

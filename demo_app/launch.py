@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 import webbrowser
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from edge_runtime.bundle import find_bundles
@@ -27,11 +27,12 @@ START_TIMEOUT_S = 60.0
 _APP = Path(__file__).resolve().parent / "app.py"
 
 
-def launch(bundles: Path, *, port: int | None = None, open_browser: bool = True) -> None:
+def launch(bundles: Path, *, port: int | None = None, open_browser: bool = True, allow: Sequence[str] = ()) -> None:
     """Serves the demo over a folder of bundles until Ctrl-C (or SIGTERM); prints the address once it answers.
 
     Args:
         port: on 127.0.0.1, which is the only address served; None takes a free one.
+        allow: formats that run code from their files and may do so; bundles of others of these are not offered.
     Raises:
         BundleError: no such folder, or no bundle in it.
         MissingDependency: streamlit is not installed.
@@ -44,7 +45,7 @@ def launch(bundles: Path, *, port: int | None = None, open_browser: bool = True)
         raise MissingDependency("the demo needs streamlit, which is not installed. Run: pip install 'edgekit[demo]'")
     port = _free_port() if port is None else _checked_port(port)
     url = f"http://{HOST}:{port}"
-    with _server(Path(bundles), port) as process:
+    with _server(Path(bundles), port, allow) as process:
         _wait_until_up(process, port)
         print(f"The demo is at {url}   (Ctrl-C ends it)", flush=True)
         if open_browser:
@@ -56,7 +57,7 @@ def launch(bundles: Path, *, port: int | None = None, open_browser: bool = True)
 
 
 @contextlib.contextmanager
-def _server(bundles: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
+def _server(bundles: Path, port: int, allow: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
     """The running server; Ctrl-C and SIGTERM end the block quietly, and nothing is left behind."""
     command = [sys.executable, "-m", "streamlit", "run", str(_APP), f"--server.port={port}", f"--server.address={HOST}"]
     command += [
@@ -65,6 +66,7 @@ def _server(bundles: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
         "--logger.level=warning",
         "--",
         str(bundles.resolve()),
+        *allow,
     ]
     process = subprocess.Popen(
         command,

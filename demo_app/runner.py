@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,10 +40,10 @@ class Latency:
 class Runner:
     """One worker and its lock: several visitors may ask at the same time, the worker answers one after the other."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, *, allow: Sequence[str] = ()):
         self.lock = threading.RLock()  # reentrant, since a bundle may be measured against itself
         self.alive = True
-        self._worker = Worker.for_bundle(folder, timeout_s=ANSWER_TIMEOUT_S)
+        self._worker = Worker.for_bundle(folder, allow=allow, timeout_s=ANSWER_TIMEOUT_S)
         try:
             self.engine: str = self._worker.load()["version"]
         except BaseException:

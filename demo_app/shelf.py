@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_runtime.bundle import Bundle, find_bundles
+from edge_runtime.engines import check_allowed
 from edge_runtime.errors import EdgekitError
+from edge_runtime.status import PROVEN
 
 Signature = tuple[tuple[str, int, int], ...]
 OpenBundle = Callable[[Path, Signature], Bundle]
@@ -38,8 +40,10 @@ def signature(path: Path) -> Signature:
     return tuple((file.name, stat.st_size, stat.st_mtime_ns) for file in files for stat in [file.lstat()])
 
 
-def read_shelf(folder: Path, open_bundle: OpenBundle) -> Shelf:
+def read_shelf(folder: Path, open_bundle: OpenBundle, *, allow: Sequence[str] = ()) -> Shelf:
     """Opens every bundle of `folder`; a damaged one does not keep the others from being shown.
+
+    One that would run code from its file counts as refused, unless `allow` names its format.
 
     Raises:
         BundleError: there is no such folder.
@@ -49,6 +53,7 @@ def read_shelf(folder: Path, open_bundle: OpenBundle) -> Shelf:
     for path in find_bundles(folder):
         try:
             bundle = open_bundle(path, signature(path))
+            check_allowed(bundle.manifest, path.name, allow)
             models.setdefault(bundle.manifest.model, []).append(bundle)
         except (EdgekitError, OSError) as error:  # OSError: packed anew, or removed, while it was being read
             refused.append(Refused(path=path, reason=str(error)))
@@ -88,4 +93,4 @@ def default_pair(bundles: Sequence[Bundle]) -> tuple[int, int]:
 def title(bundle: Bundle) -> str:
     """How a bundle is called in a list."""
     packed = " (.zip)" if bundle.source.suffix == ".zip" else ""
-    return f"{bundle.name}{packed}" + ("" if bundle.verified else " · UNVERIFIED")
+    return f"{bundle.name}{packed}" + (" · UNVERIFIED" if bundle.manifest.status not in PROVEN else "")

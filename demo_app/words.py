@@ -6,6 +6,7 @@ import re
 from html import escape
 
 from edge_runtime.manifest import Metric
+from edge_runtime.metrics import NOT_FINITE
 
 _MARKUP = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:^=&])")
 
@@ -44,7 +45,9 @@ def milliseconds(value: float) -> str:
 
 
 def metric(found: Metric) -> str:
-    """A recorded metric with its 95 % interval; accuracies as percentages."""
+    """A recorded metric with its 95 % interval where one is known; accuracies as percentages."""
+    if found.low == -NOT_FINITE and found.high == NOT_FINITE:
+        return f"{found.value:.4g}"
     if found.name == "accuracy":
         return f"{percent(found.value)} ({found.low * 100:.1f} to {found.high * 100:.1f})"
     return f"{found.value:.4g} ({found.low:.4g} to {found.high:.4g})"

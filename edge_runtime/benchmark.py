@@ -10,112 +10,99 @@ import contextlib
 import os
 import platform
 import random
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from .answers import Answers, answers_of
+from .benchmark_result import QUICK, BenchmarkResult, Settings
 from .bundle import Bundle
+from .energy import POWERCAP, EnergyMeter
 from .errors import InputError
 from .golden import Arrays
-from .stats import percentile_ms, spread
+from .machine_state import MachineState, Reading, read, state
+from .manifest import BatchRange
+from .validity import MAX_SPREAD
 from .worker_process import Worker
 
+__all__ = ["MAX_SPREAD", "QUICK", "BenchmarkResult", "Candidate", "Settings", "bundle_candidate", "machine", "measure"]
+
 Progress = Callable[[int, int], None]
-
-# What makes a measurement valid; MLPerf Inference has the same kinds of rules, with longer times.
-MAX_SPREAD = 0.10
-MIN_CPU_SHARE = 0.90
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """How long is long enough. `quick` is for tests and demos; both state what they measured."""
-
-    rounds: int = 15
-    round_ms: int = 60
-    min_samples: int = 300
-    warmup_rounds: int = 12
-    num_threads: int = 1
-    seed: int = 0
-
-
-QUICK = Settings(rounds=7, round_ms=25, min_samples=50, warmup_rounds=4)
+_DEFAULT = Settings()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """Something to measure: a worker to start, the samples it runs, and how many bytes its file has."""
+    """Something to measure: a worker to start, the samples it runs, and how many bytes its file has.
+
+    `num_threads` stands in for that of the settings, `batch` is how many samples go into one run. `judge` makes its
+    answers to the samples into something that can be compared with those of another day.
+    """
 
     name: str
     start: Callable[[int], Worker]  # takes num_threads
     samples: Arrays
     model_bytes: int
+    num_threads: int | None = None
+    batch: int = 1
+    free_batch: BatchRange | None = None
+    judge: Callable[[Arrays], Answers | None] | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class BenchmarkResult:
-    """Raw samples and where they came from; each statistic is derived from them."""
+@dataclass(kw_only=True)
+class _Measured:
+    """What is gathered of one candidate while it is measured."""
 
-    name: str
-    engine: str
-    model_bytes: int
-    load_ms: float
-    peak_rss_bytes: int
-    rounds_wall_ns: tuple[np.ndarray, ...] = field(repr=False)  # one int64 array a round
-    rounds_cpu_ns: tuple[np.ndarray, ...] = field(repr=False)
-    settings: Settings
-
-    @property
-    def wall_ns(self) -> np.ndarray:
-        return np.concatenate(self.rounds_wall_ns)
-
-    def percentile_ms(self, q: float) -> float:
-        """Latency of one inference, batch 1, in milliseconds."""
-        return percentile_ms(self.wall_ns, q)
-
-    @property
-    def cpu_share(self) -> float:
-        """CPU time over wall time while running; below 1 with one thread, somebody else had the core."""
-        return float(np.concatenate(self.rounds_cpu_ns).sum() / self.wall_ns.sum())
-
-    @property
-    def invalid_because(self) -> tuple[str, ...]:
-        """Why the figures should not be quoted, with advice; empty when the measurement is valid."""
-        reasons = []
-        if len(self.wall_ns) < self.settings.min_samples:
-            reasons.append(f"only {len(self.wall_ns)} samples of {self.settings.min_samples}: measure longer")
-        if (drift := spread(self.rounds_wall_ns)) > MAX_SPREAD:
-            reasons.append(f"rounds differ by {drift:.0%}: stop other programs and measure again")
-        if self.cpu_share < MIN_CPU_SHARE:
-            reasons.append(f"had the CPU {self.cpu_share:.0%} of the time: another process is using it")
-        return tuple(reasons)
-
-    @property
-    def valid(self) -> bool:
-        return not self.invalid_because
+    candidate: Candidate
+    num_threads: int
+    worker: Worker
+    load: dict
+    cold_ms: list[float]
+    wall: list[np.ndarray] = field(default_factory=list)
+    cpu: list[np.ndarray] = field(default_factory=list)
+    energy_uj: list[int] = field(default_factory=list)
+    peak_rss_bytes: int = 0
+    answers: Answers | None = None
 
 
-def bundle_candidate(path: Path) -> Candidate:
-    """A bundle as a candidate: its golden inputs are the samples. Raises BundleError."""
+def bundle_candidate(path: Path, *, allow: Sequence[str] = ()) -> Candidate:
+    """A bundle as a candidate: its golden inputs are the samples; `allow` as in `engines.load`. Raises BundleError."""
     with Bundle.open(path) as bundle:
-        samples, size, name = bundle.golden().inputs, bundle.manifest.artifact.bytes, bundle.name
+        manifest, golden = bundle.manifest, bundle.golden()
+
+    def judge(outputs: Arrays) -> Answers | None:
+        return answers_of(
+            manifest.task,
+            outputs[manifest.outputs[0].name],
+            golden.targets,
+            inputs=golden.inputs,
+            labels=manifest.labels,
+            split="golden",
+        )
+
     return Candidate(
-        name=name,
-        start=lambda num_threads: Worker.for_bundle(path, num_threads=num_threads),
-        samples=samples,
-        model_bytes=size,
+        name=manifest.name,
+        start=lambda num_threads: Worker.for_bundle(path, num_threads=num_threads, allow=allow),
+        samples=golden.inputs,
+        model_bytes=manifest.artifact.bytes,
+        free_batch=manifest.batch,
+        judge=judge,
     )
 
 
 def measure(
     candidates: Sequence[Candidate],
-    settings: Settings = Settings(),
+    settings: Settings = _DEFAULT,
     *,
     on_progress: Progress = lambda done, total: None,
+    powercap: Path = POWERCAP,
 ) -> list[BenchmarkResult]:
     """Measures all candidates interleaved; results come in the candidates' order.
+
+    `powercap` is the folder in which the system shows its energy counters.
 
     Raises:
         InputError: no candidates, or two of one name.
@@ -123,44 +110,32 @@ def measure(
     """
     if not candidates or len({c.name for c in candidates}) != len(candidates):
         raise InputError(f"give one or more candidates with different names, found {[c.name for c in candidates]}")
-    order = random.Random(settings.seed)
-    total = len(candidates) * (settings.rounds + 1)
+    order, meter = random.Random(settings.seed), EnergyMeter.find(powercap)
+    total = len(candidates) * (settings.rounds + max(1, settings.cold_starts))
     done = 0
+
+    def step() -> None:
+        nonlocal done
+        on_progress(done := done + 1, total)
+
     with contextlib.ExitStack() as stack:
-        workers: list[Worker] = []
-        loads: list[dict] = []
+        found = []
         for candidate in candidates:
-            worker = stack.enter_context(candidate.start(settings.num_threads))
-            loads.append(worker.load())
-            worker.set_samples(candidate.samples)
-            _warm_up(worker, settings)
-            workers.append(worker)
-            on_progress(done := done + 1, total)
-        wall: list[list[np.ndarray]] = [[] for _ in workers]
-        cpu: list[list[np.ndarray]] = [[] for _ in workers]
-        per_round = -(-settings.min_samples // settings.rounds)
-        for _ in range(settings.rounds):
-            turn = list(range(len(workers)))
-            order.shuffle(turn)
-            for i in turn:
-                found = workers[i].time(nanoseconds=settings.round_ms * 1_000_000, count=per_round)
-                wall[i].append(found["wall_ns"])
-                cpu[i].append(found["cpu_ns"])
-                on_progress(done := done + 1, total)
-        peaks = [worker.memory()["peak_rss_bytes"] for worker in workers]
-    return [
-        BenchmarkResult(
-            name=candidate.name,
-            engine=loads[i]["version"],
-            model_bytes=candidate.model_bytes,
-            load_ms=loads[i]["load_ms"],
-            peak_rss_bytes=peaks[i],
-            rounds_wall_ns=tuple(wall[i]),
-            rounds_cpu_ns=tuple(cpu[i]),
-            settings=settings,
-        )
-        for i, candidate in enumerate(candidates)
-    ]
+            one = _started(candidate, settings)
+            stack.enter_context(one.worker)
+            one.worker.set_samples(candidate.samples, batch=candidate.batch)
+            _warm_up(one.worker, settings)
+            found.append(one)
+            step()
+        readings = _run_rounds(found, settings, order, meter, step)
+        for one in found:
+            one.peak_rss_bytes = one.worker.memory()["peak_rss_bytes"]
+            if one.candidate.judge is not None:
+                one.answers = one.candidate.judge(one.worker.run(one.candidate.samples))
+    _start_again(found, settings, order, step)
+    empty_rss_bytes = _empty_rss_bytes()
+    seen = state(readings)
+    return [_result(one, settings, seen, empty_rss_bytes, meter) for one in found]
 
 
 def machine() -> dict[str, str]:
@@ -181,6 +156,21 @@ def machine() -> dict[str, str]:
     }
 
 
+def _started(candidate: Candidate, settings: Settings) -> _Measured:
+    """A fresh worker that has given its first answer, and how long that took from the start of its process."""
+    num_threads = candidate.num_threads or settings.num_threads
+    start = time.perf_counter_ns()
+    worker = candidate.start(num_threads)
+    try:
+        load = worker.load()
+        worker.run({name: rows[:1] for name, rows in candidate.samples.items()})
+    except BaseException:
+        worker.close()
+        raise
+    cold_ms = (time.perf_counter_ns() - start) / 1e6
+    return _Measured(candidate=candidate, num_threads=num_threads, worker=worker, load=load, cold_ms=[cold_ms])
+
+
 def _warm_up(worker: Worker, settings: Settings) -> None:
     """Runs until two rounds in a row have the same median within 5 %, or the allowance is spent."""
     before = 0.0
@@ -189,3 +179,63 @@ def _warm_up(worker: Worker, settings: Settings) -> None:
         if before and abs(now - before) <= 0.05 * before:
             return
         before = now
+
+
+def _run_rounds(
+    found: Sequence[_Measured], settings: Settings, order: random.Random, meter: EnergyMeter, step: Callable[[], None]
+) -> list[Reading]:
+    per_round = -(-settings.min_samples // settings.rounds)
+    pids = [one.worker.pid for one in found]
+    readings = [read(pids)]
+    for _ in range(settings.rounds):
+        for one in order.sample(list(found), len(found)):
+            before = meter.read_uj()
+            times = one.worker.time(nanoseconds=settings.round_ms * 1_000_000, count=per_round)
+            if meter.zones:
+                one.energy_uj.append(meter.used_uj(before, meter.read_uj()))
+            one.wall.append(times["wall_ns"])
+            one.cpu.append(times["cpu_ns"])
+            step()
+        readings.append(read(pids))
+    return readings
+
+
+def _start_again(
+    found: Sequence[_Measured], settings: Settings, order: random.Random, step: Callable[[], None]
+) -> None:
+    """Cold starts after the first, in turns, until each candidate has enough or has spent its time."""
+    for _ in range(1, settings.cold_starts):
+        for one in order.sample(list(found), len(found)):
+            if sum(one.cold_ms) < settings.cold_start_budget_s * 1000:
+                again = _started(one.candidate, settings)
+                again.worker.close()
+                one.cold_ms += again.cold_ms
+            step()
+
+
+def _empty_rss_bytes() -> int:
+    with Worker.empty() as worker:
+        return worker.memory()["rss_bytes"]
+
+
+def _result(
+    one: _Measured, settings: Settings, seen: MachineState, empty_rss_bytes: int, meter: EnergyMeter
+) -> BenchmarkResult:
+    return BenchmarkResult(
+        name=one.candidate.name,
+        engine=one.load["version"],
+        model_bytes=one.candidate.model_bytes,
+        load_ms=one.load["load_ms"],
+        peak_rss_bytes=one.peak_rss_bytes,
+        rounds_wall_ns=tuple(one.wall),
+        rounds_cpu_ns=tuple(one.cpu),
+        settings=settings,
+        num_threads=one.num_threads,
+        batch=one.candidate.batch,
+        empty_rss_bytes=empty_rss_bytes,
+        cold_starts_ms=tuple(round(ms, 3) for ms in one.cold_ms),
+        rounds_uj=tuple(one.energy_uj),
+        energy_missing=meter.missing,
+        state=seen,
+        answers=one.answers,
+    )

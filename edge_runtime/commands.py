@@ -1,4 +1,4 @@
-"""The device's verbs: inspect, verify, pack, predict, benchmark. Each does one thing and prints it, or gives JSON."""
+"""The device's verbs: inspect, verify, sign, pack, predict. Each does one thing and prints it, or gives JSON."""
 
 from __future__ import annotations
 
@@ -8,26 +8,24 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
-
-from . import measurement
-from .benchmark import QUICK, BenchmarkResult, Settings, bundle_candidate, measure
+from . import versions
 from .bundle import Bundle, find_bundles
 from .decode import to_plain
 from .errors import EdgekitError, InputError, UsageError
 from .manifest import Manifest, TensorSpec
 from .regression import Estimate
-from .replay import ReplayResult, replay
-from .table import Subject, bytes_text, metric_name, metric_text, value_text
+from .replay import ReplayResult, check_task, replay
+from .status import PROVEN, stamp_of, why_of
+from .table import bytes_text, metric_name, metric_text, value_text
 from .tasks import TASKS, Answer, task
-from .terminal import err, out, print_measurement, progress
-from .worker_process import Worker
+from .terminal import err, escape, out
+from .trust import NO_CODE, Trust
 
 
 def inspect(path: Path, *, as_json: bool) -> None:
     """Prints what a bundle says of itself, after its checksums were verified. Runs nothing."""
     with Bundle.open(path) as bundle:
-        manifest = bundle.manifest
+        manifest, signed = bundle.manifest, bundle.signed
     if as_json:
         print_json(to_plain(manifest))
         return
@@ -38,6 +36,7 @@ def inspect(path: Path, *, as_json: bool) -> None:
         "model": f"{manifest.model}: {manifest.task}, {len(manifest.labels)} {_labels_are(manifest)}",
         "made by": f"{manifest.exporter}, recipe {manifest.recipe}",
         "file": f"{manifest.artifact.file}, {bytes_text(manifest.artifact.bytes)}, sha256 {manifest.artifact.sha256}",
+        "signature": "there is one; `edgekit verify --key` checks it" if signed else "none",
         "takes": _tensors(manifest.inputs),
         "gives": _tensors(manifest.outputs),
         "picture": manifest.preprocessing.expects if manifest.preprocessing else "none: takes arrays",
@@ -54,11 +53,13 @@ def inspect(path: Path, *, as_json: bool) -> None:
         out.print(f"[bold]{escape(f'{key:>20}')}[/bold]  {escape(value)}", soft_wrap=True)
     for stage in manifest.stages:
         out.print(
-            f"{stage.stage:>20}  {'passed' if stage.passed else 'MISSED'}: SQNR {stage.sqnr_db} dB, {stage.held_to}"
+            f"{escape(f'{stage.stage:>20}')}  {'passed' if stage.passed else 'MISSED'}: SQNR {stage.sqnr_db} dB, "
+            f"{escape(stage.held_to)}",
+            soft_wrap=True,
         )
 
 
-def verify(paths: Sequence[Path], *, as_json: bool) -> bool:
+def verify(paths: Sequence[Path], *, as_json: bool, trust: Trust = NO_CODE) -> bool:
     """Opens each bundle, replays its golden inputs in a child process, and says how close the answers are.
 
     Goes on past a bundle that fails; returns whether all passed.
@@ -66,7 +67,7 @@ def verify(paths: Sequence[Path], *, as_json: bool) -> bool:
     found: list[ReplayResult | EdgekitError] = []
     for path in _expand(paths):
         try:
-            found.append(replay(path))
+            found.append(replay(path, trust=trust))
         except EdgekitError as error:
             found.append(error)
         if not as_json:
@@ -76,10 +77,22 @@ def verify(paths: Sequence[Path], *, as_json: bool) -> bool:
     return all(isinstance(f, ReplayResult) and f.passed for f in found)
 
 
+def sign(path: Path, key: Path) -> None:
+    """Signs a sound bundle with a private key."""
+    from . import signature
+
+    with Bundle.open(path) as bundle:
+        warn_unverified(bundle.manifest)
+    written, name = signature.sign(path, key), escape(str(path))
+    out.print(f"signed: {escape(str(written))}. Next: edgekit verify {name} --key PUBLIC.pem", soft_wrap=True)
+
+
 def pack(path: Path, target: Path | None) -> Path:
     """Packs a bundle folder into one deterministic `.zip` and opens that, as a device would."""
     with Bundle.open(path) as bundle:
         warn_unverified(bundle.manifest)
+        if target is None and not path.is_dir():
+            raise UsageError(f"{path} is a .zip already. Name another file with --out")
         zipped = bundle.save_zip(target or Path(f"{bundle.folder}.zip"))
     Bundle.open(zipped).close()
     name = escape(str(zipped))
@@ -87,18 +100,21 @@ def pack(path: Path, target: Path | None) -> Path:
     return zipped
 
 
-def predict(path: Path, images: Sequence[Path], *, top: int, invert: bool, as_json: bool) -> bool:
+def predict(
+    path: Path, images: Sequence[Path], *, top: int, invert: bool, as_json: bool, trust: Trust = NO_CODE
+) -> bool:
     """Answers for pictures, one line each. A picture that cannot be read is named; returns whether all were read."""
     from .preprocess import load_image  # Pillow is loaded by the one verb that reads pictures
 
-    with Bundle.open(path) as bundle, Worker.for_bundle(bundle.folder) as worker:
+    with trust.open(path) as bundle, trust.worker(bundle) as worker:
         manifest = bundle.manifest
         if manifest.preprocessing is None:
             raise UsageError(
                 f"{path} takes arrays, not pictures: {_tensors(manifest.inputs)}. From Python: "
                 "edge_runtime.load_engine(edge_runtime.Bundle.open(PATH)).run({NAME: ARRAY})"
             )
-        warn_unverified(manifest)
+        check_task(bundle)
+        warn(bundle)
         worker.load()
         answers: list[dict[str, Any]] = []
         for image in images:
@@ -119,49 +135,23 @@ def predict(path: Path, images: Sequence[Path], *, top: int, invert: bool, as_js
     return all("error" not in answer for answer in answers)
 
 
-def benchmark(paths: Sequence[Path], *, threads: int, quick: bool, save_to: Path | None, as_json: bool) -> None:
-    """Measures bundles against each other and prints the table; the first float bundle is the baseline."""
-    folders = _expand(paths)
-    manifests = [_manifest(path) for path in folders]
-    for manifest in manifests:
-        warn_unverified(manifest)
-    chosen = QUICK if quick else Settings()
-    settings = Settings(**(asdict(chosen) | {"num_threads": threads}))
-    with progress("Measuring, interleaved", quiet=as_json) as on_progress:
-        results = measure([bundle_candidate(path) for path in folders], settings, on_progress=on_progress)
-    baseline = next((r for r, m in zip(results, manifests, strict=True) if m.recipe == "fp32"), results[0])
-    measured = from_bundles(manifests, results, baseline)
-    if save_to is not None:
-        measurement.save(measured, results, save_to)
-    if as_json:
-        print_json(to_plain(measured))
-    else:
-        print_measurement(measured)
-
-
-def from_bundles(
-    manifests: Sequence[Manifest], results: Sequence[BenchmarkResult], baseline: BenchmarkResult
-) -> measurement.Measurement:
-    """Rows of bundles against one of them."""
-    return measurement.measurement(
-        ", ".join(dict.fromkeys(manifest.model for manifest in manifests)),
-        [Subject.of(manifest) for manifest in manifests],
-        results,
-        baseline,
-        stages={manifest.name: manifest.stages for manifest in manifests},
-        notes={manifest.name: manifest.provenance for manifest in manifests},
-    )
-
-
 def print_json(value: object) -> None:
     """Machine-readable answers go to stdout, alone."""
     print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def warn_unverified(manifest: Manifest) -> None:
-    """Every tool that opens an unverified bundle says so."""
-    if manifest.status != "verified":
-        err.print(f"[bold red]UNVERIFIED[/bold red] {manifest.name} missed a stage or its accuracy gate when packed")
+    """Every tool that opens a bundle of which something was not proven says so."""
+    if said := stamp_of(manifest.status):
+        color = "yellow" if manifest.status in PROVEN else "red"
+        err.print(f"[bold {color}]{said}[/bold {color}] {manifest.name}: {why_of(manifest.status)}", soft_wrap=True)
+
+
+def warn(bundle: Bundle) -> None:
+    """What a user should know before a bundle runs: that it is unverified, or proven on another engine."""
+    warn_unverified(bundle.manifest)
+    for note in versions.check(bundle.manifest, bundle.model_path):
+        err.print(f"[yellow]note:[/yellow] {escape(note)}", soft_wrap=True)
 
 
 def _said(answer: Answer | Estimate, top: int) -> tuple[dict[str, Any], str]:
@@ -177,17 +167,12 @@ def _said(answer: Answer | Estimate, top: int) -> tuple[dict[str, Any], str]:
 
 
 def _tensors(specs: Sequence[TensorSpec]) -> str:
-    return "; ".join(f"{spec.name} {spec.dtype} {list(spec.shape)}" for spec in specs)
+    return "; ".join(f"{spec.name} {spec.dtype} {spec.shape_text}" for spec in specs)
 
 
 def _labels_are(manifest: Manifest) -> str:
     known = TASKS.get(manifest.task)
     return known.labels_are if known else "labels"
-
-
-def _manifest(path: Path) -> Manifest:
-    with Bundle.open(path) as bundle:
-        return bundle.manifest
 
 
 def _expand(paths: Sequence[Path]) -> list[Path]:
@@ -201,13 +186,21 @@ def _expand(paths: Sequence[Path]) -> list[Path]:
 
 def _print_replay(path: Path, found: ReplayResult | EdgekitError) -> None:
     if isinstance(found, EdgekitError):
-        out.print(f"[red]✗[/red] {escape(str(path))}: {escape(str(found))}", soft_wrap=True)
+        said = str(found) if str(found).startswith(str(path)) else f"{path}: {found}"
+        out.print(f"[red]✗[/red] {escape(said)}", soft_wrap=True)
         return
     mark = "[green]✓[/green]" if found.passed else "[red]✗[/red]"
-    stamp = "" if found.status == "verified" else " [bold red]UNVERIFIED[/bold red]"
+    said = stamp_of(found.status)
+    stamp = f" [bold {'yellow' if found.status in PROVEN else 'red'}]{said}[/]" if said else ""
+    stamp += {"good": " [green](signature good)[/green]", "not checked": " (signed; no --key to check it with)"}.get(
+        found.signature, ""
+    )
+    together = f"; {found.batch} at once SQNR {found.batch_sqnr_db:.1f} dB to one at a time" if found.batch > 1 else ""
     out.print(
         f"{mark} {found.name}{stamp}: SQNR {found.sqnr_db:.1f} dB, max |Δ| {found.max_abs:.2g}, agrees "
         f"{found.agreement:.1%} on {found.samples} real samples [dim](held to {found.held_to}; {found.engine}; "
-        f"since packing max |Δ| {found.max_abs_since_packed:.2g})[/dim]",
+        f"since packing max |Δ| {found.max_abs_since_packed:.2g}{together})[/dim]",
         soft_wrap=True,
     )
+    for note in found.notes:
+        out.print(f"    [yellow]{escape(note)}[/yellow]", soft_wrap=True)

@@ -1,6 +1,7 @@
 """JSON to frozen dataclasses, strictly: every field checked, nothing extra, nothing guessed.
 
-A field with a default may be missing: a file written before the field existed can still be read.
+A field with a default may be missing: a file written before the field existed can still be read. One whose metadata
+says `left_out` is not written while it has its default, so that files without it keep their bytes.
 
 A manifest comes from somebody else's machine. It is decoded field by field against the dataclass's type hints, and the
 first thing that does not fit is named by its path (`artifact.bytes`). This module knows nothing about what it decodes.
@@ -43,7 +44,8 @@ def parse_json(raw: bytes) -> Any:
 def to_plain(value: object) -> Any:
     """A dataclass tree as dicts, lists and scalars, ready for `canonical_json`."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        fields = [(f, getattr(value, f.name)) for f in dataclasses.fields(value)]
+        return {f.name: to_plain(v) for f, v in fields if not (f.metadata.get("left_out") and v == f.default)}
     if isinstance(value, dict):
         return {key: to_plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -78,7 +80,10 @@ def _value(hint: Any, data: object, where: str) -> object:
             raise _wrong(where, "an object", data)
         return {key: _value(arguments[1], item, f"{where}.{key}") for key, item in data.items()}
     if hint is float and isinstance(data, int) and not isinstance(data, bool):
-        data = float(data)
+        try:
+            data = float(data)
+        except OverflowError:  # 400 digits are JSON
+            raise _wrong(where, "a number", data) from None
     if type(data) is not hint or (isinstance(data, float) and not math.isfinite(data)):
         raise _wrong(
             where, {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}[hint], data
@@ -109,5 +114,6 @@ def _dataclass(cls: type, data: object, where: str) -> object:
 
 
 def _wrong(where: str, expected: str, found: object) -> DecodeError:
-    shown = repr(found)
-    return DecodeError(f"{where or 'the manifest'} should be {expected}, found {shown[:60]}")
+    # A whole number of thousands of digits has no repr.
+    text = repr(found)[:60] if not isinstance(found, int) or found.bit_length() < 4096 else "a huge number"
+    return DecodeError(f"{where or 'the manifest'} should be {expected}, found {text}")

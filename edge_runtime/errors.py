@@ -40,6 +40,10 @@ class InputError(EdgekitError):
     """An array or a picture does not fit what the model takes."""
 
 
+class ExportError(EdgekitError):
+    """An exporter or a recipe could not make a file of this model; what the library said is in the text."""
+
+
 class VerificationError(EdgekitError):
     """A stage of the chain, or the accuracy gate, was missed."""
 
@@ -52,4 +56,11 @@ class Interrupted(EdgekitError):
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
     """An error for a name that is not registered; lists the names that are."""
-    return UsageError(f"unknown {kind} {name!r}. Known: {', '.join(sorted(known))}")
+    return UsageError(f"unknown {kind} {shown(repr(name), 80)}. Known: {', '.join(sorted(known))}")
+
+
+def shown(found: object, most: int = 300) -> str:
+    """Text out of a file or a library, as one printable line of at most `most` characters, for a message."""
+    line = " ".join(str(found).split()) or type(found).__name__
+    printable = "".join(c if c.isprintable() else "?" for c in line)
+    return printable if len(printable) <= most else f"{printable[: most - 1]}…"

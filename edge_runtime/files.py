@@ -25,6 +25,24 @@ def is_plain_file(path: Path) -> bool:
         return False
 
 
+def copy_plain(source: Path, target: Path, *, most_bytes: int) -> None:
+    """Copies a regular file to the new file `target`: at most `most_bytes` + 1 bytes, so that too long stays seen.
+
+    Raises:
+        OSError: not a regular file, a symbolic link, not readable, or `target` exists.
+    """
+    # NONBLOCK: opening a pipe would wait for its other end.
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    with open(os.open(source, flags), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(f"{source.name} is not a regular file")
+        left = most_bytes + 1
+        with target.open("xb") as copy:
+            while chunk := file.read(min(left, 1 << 20)):
+                copy.write(chunk)
+                left -= len(chunk)
+
+
 @contextmanager
 def write_atomically(target: Path) -> Iterator[Path]:
     """Yields a temporary path beside `target`; on success it is flushed and renamed to `target`, else removed.
@@ -49,3 +67,10 @@ def write_bytes(target: Path, content: bytes) -> None:
     """Writes `content` to `target`, atomically."""
     with write_atomically(target) as part:
         part.write_bytes(content)
+
+
+def user_cache() -> Path:
+    """The folder of what can be made again at any time."""
+    # A relative XDG_CACHE_HOME is to be ignored, says its specification.
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (base if base.is_absolute() else Path("~/.cache").expanduser()) / "edgekit"

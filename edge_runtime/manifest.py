@@ -9,32 +9,66 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from .decode import DecodeError, canonical_json, decode, parse_json, to_plain
-from .errors import BundleError
+from .errors import BundleError, shown
 
 FORMAT_VERSION = 1
 MANIFEST_FILE = "manifest.json"
+SIGNATURE_FILE = "model.sig"  # what OpenSSF Model Signing calls it; a bundle may lie without one
 MAX_MANIFEST_BYTES = 4 << 20  # labels of a 20,000-class model fit twenty times over
 
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-_DTYPES = ("uint8", "int8", "int32", "int64", "float16", "float32")
+TENSOR_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:/-]{0,127}")
+SHA256 = re.compile(r"[0-9a-f]{64}")
+MAX_SIDE = 1 << 24
+MAX_PICTURE_SIDE = 8192
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchRange:
+    """How many rows a run may have where axis 0 is free: any whole number from `min` to `max`, both included."""
+
+    min: int
+    max: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.min <= self.max <= MAX_SIDE:
+            raise ValueError(f"a batch from {self.min} to {self.max} is impossible; it goes from 1 upwards")
+
+    def __str__(self) -> str:
+        return f"{self.min} to {self.max}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class TensorSpec:
-    """One input or output of the model file. `shape` is what `Engine.run` takes, batch axis first."""
+    """One input or output of the model file. `shape` is what `Engine.run` takes, batch axis first.
+
+    `batch` is there when axis 0 is free: a run may then have any number of rows within it, the same for every tensor,
+    and `shape` is the shape of the plain run that golden answers and measurements are made of. Without `batch` every
+    axis is fixed. No other axis is ever free. In JSON: `"batch": {"max": 16, "min": 1}`, or no such field.
+    """
 
     name: str
     dtype: Literal["uint8", "int8", "int32", "int64", "float16", "float32"]
     shape: tuple[int, ...]
+    batch: BatchRange | None = field(default=None, metadata={"left_out": True})
 
     def __post_init__(self) -> None:
-        if any(side < 1 or side > 1 << 24 for side in self.shape):
+        if any(side < 1 or side > MAX_SIDE for side in self.shape):
             raise ValueError(f"tensor {self.name!r} has the impossible shape {list(self.shape)}")
+        if self.batch and not (self.shape and self.batch.min <= self.shape[0] <= self.batch.max):
+            raise ValueError(f"tensor {self.name!r} has the shape {list(self.shape)} and a batch of {self.batch}")
+
+    @property
+    def shape_text(self) -> str:
+        """The shape for a person: "[1, 8, 8, 1]", with a free batch axis "[1 to 16, 8, 8, 1]"."""
+        sides: list[object] = [*self.shape]
+        if self.batch:
+            sides[0] = self.batch
+        return f"[{', '.join(map(str, sides))}]"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +101,14 @@ class Golden:
 
     def __post_init__(self) -> None:
         check_file_entry(self.file, self.bytes, self.sha256)
+        if self.samples < 1:
+            raise ValueError(f"{self.file} should hold at least 1 sample, found {self.samples}")
+        if not (0 <= self.sqnr_floor_db <= 200 and 0 <= self.agreement_floor <= 1):
+            # A floor below these would let anything pass.
+            raise ValueError(
+                f"sqnr_floor_db goes from 0 to 200 and agreement_floor from 0 to 1, found {self.sqnr_floor_db:g} "
+                f"and {self.agreement_floor:g}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +133,7 @@ class ImagePreprocessing:
     expects: str
 
     def __post_init__(self) -> None:
-        if not (0 < self.height <= 8192 and 0 < self.width <= 8192 and 0 < self.resize_to <= 8192):
+        if not all(0 < side <= MAX_PICTURE_SIDE for side in (self.height, self.width, self.resize_to)):
             raise ValueError(f"preprocessing to {self.height} x {self.width} pixels is out of range (1 to 8192)")
         if self.resize == "resize_crop" and self.resize_to < max(self.height, self.width):
             raise ValueError(f"resize_to {self.resize_to} is too small to cut {self.height} x {self.width} out of")
@@ -130,7 +172,12 @@ class StageResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What `manifest.json` says; `tools` are the exact versions that made the bundle."""
+    """What `manifest.json` says; `tools` are the exact versions that made the bundle.
+
+    `status`: "verified" held every stage and the accuracy gate on real samples; "stages_verified" held every stage on
+    real samples, and its accuracy was not measured, because the true answers were not given (`metrics` is empty then);
+    "unverified" missed one of them, or was made of random samples.
+    """
 
     format_version: int
     name: str
@@ -138,7 +185,7 @@ class Manifest:
     task: str
     recipe: str
     exporter: str
-    status: Literal["verified", "unverified"]
+    status: Literal["verified", "stages_verified", "unverified"]
     artifact: Artifact
     golden: Golden
     inputs: tuple[TensorSpec, ...]
@@ -153,10 +200,23 @@ class Manifest:
     def __post_init__(self) -> None:
         if not SAFE_NAME.fullmatch(self.name):
             raise ValueError(f"the bundle name {self.name!r} is not a plain file name")
-        if self.artifact.file == self.golden.file or MANIFEST_FILE in (self.artifact.file, self.golden.file):
-            raise ValueError("the model file, golden file and manifest must be three files")
+        # Compared as a disk that ignores case would.
+        if len({name.lower() for name in (self.artifact.file, self.golden.file, MANIFEST_FILE, SIGNATURE_FILE)}) < 4:
+            raise ValueError("the model file, golden file and manifest must be three files, none of them model.sig")
         if not self.inputs or not self.outputs:
             raise ValueError("a model needs at least one input and one output")
+        for specs in (self.inputs, self.outputs):
+            names = [spec.name for spec in specs]
+            if len(set(names)) < len(names) or not all(TENSOR_NAME.fullmatch(name) for name in names):
+                raise ValueError(f"tensors need plain names of their own, found {names}")
+        ranges = {(spec.batch.min, spec.batch.max) if spec.batch else None for spec in (*self.inputs, *self.outputs)}
+        if len(ranges) > 1:
+            raise ValueError("the batch is one range for all inputs and outputs alike, or fixed for all")
+
+    @property
+    def batch(self) -> BatchRange | None:
+        """How many rows a run may have; None where the batch is fixed."""
+        return self.inputs[0].batch
 
     def to_bytes(self) -> bytes:
         """The exact bytes of `manifest.json`, checksum included."""
@@ -170,7 +230,7 @@ def check_file_entry(file: str, size: int, sha256: str) -> None:
         raise ValueError(f"{file!r} is not a plain file name; a bundle's files lie beside its manifest")
     if size < 0:
         raise ValueError(f"{file} has a negative size")
-    if not _SHA256.fullmatch(sha256):
+    if not SHA256.fullmatch(sha256):
         raise ValueError(f"the sha256 of {file} is not 64 hexadecimal digits")
 
 
@@ -200,7 +260,8 @@ def read_manifest(raw: bytes, where: str) -> Manifest:
             raise DecodeError("its checksum does not match its content: the file was changed after packing")
         return decode(Manifest, data)
     except DecodeError as error:
-        raise BundleError(f"{where}: manifest.json was refused: {error}. Fetch or pack the bundle again") from None
+        said = shown(error)
+        raise BundleError(f"{where}: manifest.json was refused: {said}. Fetch or pack the bundle again") from None
 
 
 def _checksum(plain: dict[str, Any]) -> str:

@@ -36,6 +36,11 @@ class MeanOfSamples:
         self._values: list[np.ndarray] = []
 
     @property
+    def values(self) -> np.ndarray:
+        """The number of each sample so far, (N,) float64, in their order."""
+        return np.concatenate(self._values) if self._values else np.zeros(0)
+
+    @property
     def samples(self) -> int:
         return sum(map(len, self._values))
 

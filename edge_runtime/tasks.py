@@ -15,7 +15,9 @@ import numpy.typing as npt
 from .errors import BundleError, EngineError, unknown
 from .metrics import Accuracy, TaskMetric, top_agreement
 from .next_character import BitsPerCharacter, probabilities
+from .plain_answers import plain_numbers
 from .regression import Estimate, MeanAbsoluteError, estimate, near_agreement
+from .segmentation import Dice, flagged_share, pixel_agreement
 
 # An int8 softmax may miss 0 and 1 by a step of 1/256; logits taken for probabilities miss them by far more.
 _PROBABILITY_SLACK = 0.01
@@ -106,6 +108,22 @@ TASKS: dict[str, Task] = {
         agreement=top_agreement,
         answer=next_characters,
         labels_are="characters",
+    ),
+    "segmentation": Task(
+        name="segmentation",
+        describe="which pixels belong to what is looked for; the model gives each one's probability",
+        metric=Dice,
+        agreement=pixel_agreement,
+        answer=flagged_share,
+        labels_are="masks",
+    ),
+    "none": Task(
+        name="none",
+        describe="arrays that only the application understands",
+        metric=MeanAbsoluteError,  # where the true arrays are given
+        agreement=near_agreement,
+        answer=plain_numbers,
+        labels_are="numbers",
     ),
 }
 

@@ -4,9 +4,11 @@ A native library that crashes takes only the worker with it; memory and load tim
 else. Each request and each answer is one line of JSON, followed by `nbytes` bytes of `.npz` where arrays travel.
 
     load                       -> load_ms, version
-    run    + arrays (N, …)     -> arrays (N, …); row by row, or as one batch where the model takes N rows
+    run    + arrays (N, …)     -> arrays (N, …); row by row, or `batch` rows at a time
     time   nanoseconds, count  -> raw wall and CPU nanoseconds of single inferences, on the arrays last given
     memory                     -> peak_rss_bytes, rss_bytes
+    loadgen settings           -> what was used, arrays (N, …): LoadGen's queries on the arrays last given
+    profile settings           -> time by operator, on the arrays last given
 
 `Worker` (in `worker_process`) is the other end.
 """
@@ -14,17 +16,19 @@ else. Each request and each answer is one line of JSON, followed by `nbytes` byt
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import json
 import os
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from . import engines
+from . import engines, versions
 from .bundle import Bundle
 from .engines import Engine
 from .errors import EdgekitError, InputError
@@ -67,20 +71,28 @@ class _Handler:
                 self._engine = self._open_engine()
                 return {"load_ms": (time.perf_counter_ns() - start) / 1e6, "version": self._engine.version}, {}
             case "run":
-                return {}, self._run(arrays)
+                return {}, self._run(arrays, request.get("batch", 1))
             case "samples":
-                self._samples = _rows(arrays)
+                self._samples = _rows(arrays, request.get("batch", 1))
                 return {}, {}
             case "time":
                 wall, cpu = self._time(request["nanoseconds"], request["count"])
                 return {}, {"wall_ns": wall, "cpu_ns": cpu}
             case "memory":
                 return {"peak_rss_bytes": peak_rss_bytes(), "rss_bytes": rss_bytes()}, {}
+            case "loadgen":
+                from . import loadgen_worker  # needs a package that few devices have
+
+                return loadgen_worker.run(self.engine, self._samples, request["settings"])
+            case "profile":
+                from . import profile_worker
+
+                return profile_worker.run(self.engine, self._samples, request["settings"]), {}
             case other:
                 raise InputError(f"unknown request {other!r}")
 
-    def _run(self, arrays: Arrays) -> Arrays:
-        answers = [self.engine.run(sample) for sample in _rows(arrays)]
+    def _run(self, arrays: Arrays, batch: int) -> Arrays:
+        answers = [self.engine.run(sample) for sample in _rows(arrays, batch)]
         return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
 
     def _time(self, nanoseconds: int, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -101,11 +113,14 @@ class _Handler:
         return np.array(wall, np.int64), np.array(cpu, np.int64)
 
 
-def _rows(arrays: Arrays) -> list[Arrays]:
+def _rows(arrays: Arrays, batch: int = 1) -> list[Arrays]:
     count = min((len(rows) for rows in arrays.values()), default=0)
     if count == 0:
         raise InputError("found no rows in the arrays; every input needs at least one sample")
-    return [{name: np.ascontiguousarray(rows[i : i + 1]) for name, rows in arrays.items()} for i in range(count)]
+    return [
+        {name: np.ascontiguousarray(rows[i : i + batch]) for name, rows in arrays.items()}
+        for i in range(0, count, batch)
+    ]
 
 
 def serve(open_engine: Callable[[], Engine]) -> None:
@@ -133,15 +148,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m edge_runtime.worker")
     parser.add_argument("bundle")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--allow", action="append", default=[])
+    parser.add_argument("--called")
     arguments = parser.parse_args()
+    # Where memory runs out, the system is to end this process and not the one that asked.
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
 
     def open_engine() -> Engine:
-        return engines.load(bundle, num_threads=arguments.threads)
+        return engines.load(bundle, num_threads=arguments.threads, allow=arguments.allow)
 
     try:
-        bundle = Bundle.open(arguments.bundle)
-        # The library's import is paid here; `load` then times reading the model and nothing else.
+        bundle = Bundle.open(arguments.bundle, called=arguments.called)
+        engines.check_allowed(bundle.manifest, str(bundle.source), arguments.allow)
+        # The library's import and the search for its version are paid here; `load` then times reading the model alone.
         engines.open_session_of(bundle.manifest.artifact.format, str(bundle.source))
+        versions.check(bundle.manifest, bundle.model_path)
     except EdgekitError as error:
         refusal = error
 

@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
+
 from . import errors
 from .errors import EngineError
 from .worker import Arrays, decode_arrays, encode_arrays
@@ -45,30 +47,67 @@ class Worker:
         )
 
     @classmethod
-    def for_bundle(cls, bundle: Path | str, *, num_threads: int = 1, timeout_s: float = 300.0) -> Worker:
-        """A worker for a bundle folder or `.zip`; the bundle is opened and checked in the child."""
-        command = [sys.executable, "-m", "edge_runtime.worker", str(bundle), "--threads", str(num_threads)]
-        return cls(command, name=str(bundle), num_threads=num_threads, timeout_s=timeout_s)
+    def for_bundle(
+        cls,
+        bundle: Path | str,
+        *,
+        num_threads: int = 1,
+        allow: Sequence[str] = (),
+        called: Path | str | None = None,
+        timeout_s: float = 300.0,
+    ) -> Worker:
+        """A worker for a bundle folder or `.zip`; the bundle is opened and checked in the child.
+
+        Args:
+            allow: as in `engines.load`: formats that run code from the file and may do so.
+            called: what messages call the bundle, where `bundle` is a temporary copy of it.
+        """
+        # -P: a file called numpy.py in the user's current folder is not ours to run.
+        command = [sys.executable, "-P", "-m", "edge_runtime.worker", "--threads", str(num_threads)]
+        command += [*(f"--allow={name}" for name in allow), f"--called={called or bundle}", "--", str(bundle)]
+        return cls(command, name=str(called or bundle), num_threads=num_threads, timeout_s=timeout_s)
 
     def load(self) -> dict[str, Any]:
         """Loads the model; returns `load_ms` and `version`."""
         return self._ask({"do": "load"})[0]
 
-    def run(self, arrays: Arrays) -> Arrays:
-        """Runs every row of `arrays` (N, …) and returns the outputs (N, …)."""
-        return self._ask({"do": "run"}, arrays)[1]
+    def run(self, arrays: Arrays, *, batch: int = 1) -> Arrays:
+        """Runs every row of `arrays` (N, …), `batch` of them at a time, and returns the outputs (N, …)."""
+        return self._ask({"do": "run", "batch": batch}, arrays)[1]
 
-    def set_samples(self, arrays: Arrays) -> None:
-        """Gives the rows that `time` will run, one after the other."""
-        self._ask({"do": "samples"}, arrays)
+    @classmethod
+    def empty(cls) -> Worker:
+        """A worker that will load no engine: what a process costs before it does."""
+        command = [sys.executable, "-P", "-c", "from edge_runtime import worker; worker.serve(lambda: None)"]
+        return cls(command, name="an empty worker")
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def set_samples(self, arrays: Arrays, *, batch: int = 1) -> None:
+        """Gives the rows that `time` will run, `batch` at a time; a short last batch begins again."""
+        count = min(map(len, arrays.values()), default=0)
+        if count % batch:
+            rows = np.arange(-(-count // batch) * batch) % count
+            arrays = {name: array[rows] for name, array in arrays.items()}
+        self._ask({"do": "samples", "batch": batch}, arrays)
 
     def time(self, *, nanoseconds: int, count: int) -> Arrays:
-        """`wall_ns` and `cpu_ns` (int64) of single inferences: at least `count`, for at least `nanoseconds`."""
+        """`wall_ns` and `cpu_ns` (int64) of single runs: at least `count`, for at least `nanoseconds`."""
         return self._ask({"do": "time", "nanoseconds": nanoseconds, "count": count})[1]
 
     def memory(self) -> dict[str, Any]:
         """`peak_rss_bytes` and `rss_bytes` of the worker."""
         return self._ask({"do": "memory"})[0]
+
+    def loadgen(self, settings: dict[str, Any]) -> tuple[dict[str, Any], Arrays]:
+        """Runs LoadGen on the rows of `set_samples`; see `loadgen_worker`."""
+        return self._ask({"do": "loadgen", "settings": settings})
+
+    def profile(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """Time by operator on the rows of `set_samples`; see `profile_worker`."""
+        return self._ask({"do": "profile", "settings": settings})[0]
 
     def close(self) -> None:
         """Ends the process; waits for it."""
@@ -104,12 +143,24 @@ class Worker:
         except OSError:
             raise self._died(request) from None
         deadline = time.monotonic() + self._timeout_s
-        head = json.loads(self._read_line(stdout, deadline, request))
-        answer = self._read(stdout, head.pop("nbytes"), deadline, request)
+        line = self._read_line(stdout, deadline, request)
+        try:
+            head = json.loads(line)
+            answer = self._read(stdout, head.pop("nbytes"), deadline, request)
+            arrays = decode_arrays(answer) if answer else {}
+        except EngineError:
+            raise
+        except Exception:  # native code has written into the answers, or over the worker's memory
+            self._process.kill()
+            raise EngineError(
+                f"{self.name}: the process running it gave no readable answer to {request['do']!r}"
+            ) from None
         if "error" in head:
-            kind = getattr(errors, head["kind"], EngineError)
-            raise kind(head["error"])
-        return head, decode_arrays(answer) if answer else {}
+            kind = getattr(errors, str(head.get("kind")), None)
+            if isinstance(kind, type) and issubclass(kind, errors.EdgekitError):
+                raise kind(str(head["error"]))
+            raise EngineError(str(head["error"]))
+        return head, arrays
 
     def _read_line(self, stdout: IO[bytes], deadline: float, request: dict[str, Any]) -> bytes:
         line = b""
@@ -135,12 +186,34 @@ class Worker:
         return bytes(found)
 
     def _died(self, request: dict[str, Any]) -> EngineError:
-        status = self._process.wait()
-        how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
-        self._stderr.seek(0)
-        last = self._stderr.read()[-2000:].decode(errors="replace").strip().splitlines()[-3:]
+        try:
+            status = self._process.wait(5)
+        except subprocess.TimeoutExpired:  # it closed its end and lives on
+            self._process.kill()
+            status = self._process.wait()
+        self._stderr.seek(max(0, self._stderr.seek(0, os.SEEK_END) - 2000))
+        last = self._stderr.read().decode(errors="replace").strip().splitlines()[-3:]
         said = f" Its last words: {' | '.join(last)}" if last else ""
-        return EngineError(f"{self.name}: the process running it {how} during {request['do']!r}.{said}")
+        return EngineError(
+            f"{self.name}: the process running it {_how(status)} during {request['do']!r}. {_advice(status)}{said}"
+        )
+
+
+def _how(status: int) -> str:
+    if status >= 0:
+        return f"ended with status {status}"
+    try:
+        return f"was killed by {signal.Signals(-status).name}"
+    except ValueError:
+        return f"was killed by signal {-status}"
+
+
+def _advice(status: int) -> str:
+    if -status == signal.SIGKILL:
+        return "The system does that when memory runs out: free some, or take a smaller model."
+    if status < 0:
+        return "That is the native library's crash: fetch or pack the bundle again, or update the engine."
+    return "Run `edgekit verify` on the bundle."
 
 
 def _environment(num_threads: int) -> dict[str, str]:

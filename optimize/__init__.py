@@ -1,4 +1,32 @@
 """Makes artifacts: takes a trained module through capture, quantization and lowering to a verified bundle.
 
 The whole pipeline is `pack.pack_bundle`; what is done to the weights is a recipe, what file comes out an exporter.
+From Python, `optimize.optimize(model, samples)` does what `edgekit optimize` does:
+
+    from optimize import optimize
+
+    result = optimize(my_model, samples, validation=inputs, targets=classes, labels=names)
+    for row in result.rows:
+        print(row.name, row.status, row.times_smaller, row.times_faster)
 """
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .api import Result, optimize
+    from .own_inputs import PictureWishes
+
+__all__ = ["PictureWishes", "Result", "optimize"]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports torch and the exporters when the function is first used: `edgekit report` needs none of them."""
+    if name == "PictureWishes":
+        from .own_inputs import PictureWishes
+
+        return PictureWishes
+    if name in __all__:
+        from . import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'optimize' has no attribute {name!r}")

@@ -2,44 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+import re
+from collections.abc import Callable
 from pathlib import Path
 
-from rich.markup import escape
-
 from edge_runtime import measurement
-from edge_runtime.benchmark import QUICK, BenchmarkResult, Settings, bundle_candidate, measure
-from edge_runtime.bundle import Bundle
 from edge_runtime.commands import print_json
 from edge_runtime.decode import to_plain
-from edge_runtime.errors import EdgekitError, MissingData, UsageError, unknown
-from edge_runtime.manifest import Manifest, Metric
-from edge_runtime.measurement import Measurement
-from edge_runtime.table import Row, Subject, metric_name, value_text
-from edge_runtime.terminal import err, out, print_measurement, progress, stage_line
+from edge_runtime.errors import (
+    MissingData,
+    UsageError,
+)
+from edge_runtime.terminal import err, out, print_measurement
 from train.registry import book_model
 
-from .deploy import DeployModel, deploy_book_model
-from .eager import EAGER, eager_candidate
-from .exporters import EXPORTERS, Exporter
-from .pack import bundle_name, pack_bundle
-from .recipes import RECIPES, Recipe
+from .deliver import NOT_TRIED, Delivered, Options, combinations, deliver
+from .deploy import deploy_book_model
+from .eager import eager_candidate
 from .report import write_report
 from .verdict import won
-from .verify import FloatReference
 
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """What `edgekit optimize` was asked for; empty `recipes` or `exporters` stand for all."""
-
-    recipes: tuple[str, ...] = ()
-    exporters: tuple[str, ...] = ()
-    out: Path = Path("bundles")
-    max_drop: float = 0.01
-    allow_unverified: bool = False
-    quick: bool = False
+__all__ = ["Options", "combinations", "deliver", "finish", "optimize_model", "sayer", "seconds_of"]
 
 
 def optimize_model(name: str, *, weights: Path | None, runs: Path, options: Options, as_json: bool) -> bool:
@@ -49,19 +32,22 @@ def optimize_model(name: str, *, weights: Path | None, runs: Path, options: Opti
     path = weights or runs / name / "weights.safetensors"
     if not path.is_file():
         raise MissingData(f"no weights at {path}. Train them: edgekit train {name}, or give --weights FILE")
-    model = deploy_book_model(book, path)
-    reference = FloatReference.of(model)
+    model = deploy_book_model(book, path).with_max_batch(options.max_batch)
+    delivered = deliver(
+        model, pairs, options, lambda samples: eager_candidate(model, path, samples), say=sayer(as_json), quiet=as_json
+    )
+    return finish(delivered, runs / name / "results.json", options, as_json=as_json)
 
-    def say(text: str) -> None:
-        (err if as_json else out).print(text, soft_wrap=True)
 
-    metric = reference.metric
-    found = f"{metric_name(metric.name)} {value_text(metric.name, metric.value)}"
-    say(f"[bold]{name}[/bold] float: {found} on {metric.samples:,} validation samples")
-    packed, failed = _pack_all(model, reference, pairs, options, say)
-    measured, results = _measure(model, path, reference, packed, failed, options, quiet=as_json)
-    results_path = runs / name / "results.json"
-    measurement.save(measured, results, results_path)
+def sayer(as_json: bool) -> Callable[[str], None]:
+    """Prints a line of progress: to stdout, or to stderr where stdout is for JSON alone."""
+    return lambda text: (err if as_json else out).print(text, soft_wrap=True)
+
+
+def finish(delivered: Delivered, results_path: Path, options: Options, *, as_json: bool) -> bool:
+    """Writes results.json and report.html, prints the table and the verdict; returns whether nothing failed."""
+    measured = delivered.measured
+    measurement.save(measured, delivered.results, results_path, answers=delivered.answers)
     report = write_report(measured, results_path.with_name("report.html"))
     if as_json:
         print_json(to_plain(measured))
@@ -71,99 +57,12 @@ def optimize_model(name: str, *, weights: Path | None, runs: Path, options: Opti
         out.print(text, soft_wrap=True, markup=False)
         for line in won(measured):
             out.print(line, soft_wrap=True)
-    return not failed
+    return all(row.status == NOT_TRIED for row in delivered.failed)
 
 
-def _pack_all(
-    model: DeployModel,
-    reference: FloatReference,
-    pairs: Sequence[tuple[Exporter, Recipe]],
-    options: Options,
-    say: Callable[[str], None],
-) -> tuple[list[Path], list[Row]]:
-    """Bundles that were delivered, and a row with the reason for each that was not; one failure stops no other."""
-    packed: list[Path] = []
-    failed: list[Row] = []
-    for exporter, recipe in pairs:
-        label = bundle_name(model, exporter, recipe)
-        say(f"[bold]{label}[/bold]  [dim]{exporter.summary}; {recipe.summary}[/dim]")
-        try:
-            folder = pack_bundle(
-                model,
-                exporter,
-                recipe,
-                options.out,
-                reference=reference,
-                max_drop=options.max_drop,
-                allow_unverified=options.allow_unverified,
-                on_stage=lambda result: say(stage_line(result)),
-            )
-        except EdgekitError as error:
-            say(f"  [red]✗ {escape(str(error))}[/red]")
-            failed.append(
-                Row(name=label, status="failed", recipe=recipe.name, exporter=exporter.name, error=str(error))
-            )
-            continue
-        packed.append(folder)
-        notes = _manifest(folder).provenance
-        if "delegated_operators" in notes:
-            outside = notes["outside_delegate"]
-            say(f"    [dim]{notes['delegated_operators']} operators delegated, outside: {outside}[/dim]")
-    return packed, failed
-
-
-def combinations(options: Options) -> list[tuple[Exporter, Recipe]]:
-    """Exporter × recipe pairs to try. Raises UsageError on unknown names and on a named pair that does not exist."""
-    for kind, names, known in (("recipe", options.recipes, RECIPES), ("exporter", options.exporters, EXPORTERS)):
-        for name in names:
-            if name not in known:
-                raise unknown(kind, name, known)
-    exporters = [EXPORTERS[name] for name in options.exporters or EXPORTERS]
-    recipes = [RECIPES[name] for name in options.recipes or RECIPES]
-    pairs = [(e, r) for e in exporters for r in recipes if r.name in e.recipes]
-    if not pairs:
-        offers = "; ".join(f"{e.name} does {', '.join(e.recipes)}" for e in exporters)
-        raise UsageError(f"none of the exporters can do {', '.join(r.name for r in recipes)}: {offers}")
-    return pairs
-
-
-def _measure(
-    model: DeployModel,
-    weights: Path,
-    reference: FloatReference,
-    packed: Sequence[Path],
-    failed: Sequence[Row],
-    options: Options,
-    *,
-    quiet: bool,
-) -> tuple[Measurement, list[BenchmarkResult]]:
-    candidates = [eager_candidate(model, weights, reference.golden_inputs), *(bundle_candidate(p) for p in packed)]
-    with progress("Measuring, interleaved", quiet=quiet) as on_progress:
-        results = measure(candidates, QUICK if options.quick else Settings(), on_progress=on_progress)
-    manifests = [_manifest(folder) for folder in packed]
-    metric = reference.metric
-    float_metric = Metric(
-        name=type(metric).name,
-        value=metric.value,
-        low=metric.low,
-        high=metric.high,
-        samples=metric.samples,
-        float_value=metric.value,
-        agreement=1.0,
-    )
-    subjects = [Subject(status="float", recipe="fp32", exporter=EAGER, metric=float_metric)]
-    measured = measurement.measurement(
-        model.name,
-        subjects + [Subject.of(manifest) for manifest in manifests],
-        results,
-        results[0],
-        failed=failed,
-        stages={manifest.name: manifest.stages for manifest in manifests},
-        notes={manifest.name: manifest.provenance for manifest in manifests},
-    )
-    return replace(measured, max_drop=options.max_drop, bundles=str(options.out)), results
-
-
-def _manifest(folder: Path) -> Manifest:
-    with Bundle.open(folder) as bundle:
-        return bundle.manifest
+def seconds_of(text: str) -> float:
+    """A length of time as one types it: 90, 90s, 10m or 1h. Raises UsageError."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip())
+    if match is None:
+        raise UsageError(f"a time budget should be like 90s, 10m or 1h, found {text!r}")
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]

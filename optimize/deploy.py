@@ -6,21 +6,27 @@ normalisation, layout or softmax. Nothing here knows formats or recipes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
+from edge_runtime.engines import Session
+from edge_runtime.errors import UsageError
 from edge_runtime.files import sha256_file
 from edge_runtime.golden import Arrays
-from edge_runtime.manifest import ImagePreprocessing, TensorSpec
+from edge_runtime.manifest import BatchRange, ImagePreprocessing, TensorSpec
 from train.book_model import BookModel, input_module
 from train.checkpoint import load_weights
 from train.dataset import Split
 
 GOLDEN_SAMPLES = 32
+# Raw inputs (N, …) by name -> answers (N, …) by name, in whatever runs the model.
+Predict = Callable[[Arrays], Arrays]
 
 
 class Deployable(nn.Module):
@@ -41,6 +47,7 @@ HEADS: dict[str, tuple[str, nn.Module]] = {
     "classification": ("probabilities", nn.Softmax(dim=-1)),
     "regression": ("prediction", nn.Identity()),
     "next_character": ("log_probabilities", nn.Identity()),
+    "segmentation": ("mask", nn.Identity()),
 }
 
 
@@ -48,7 +55,10 @@ HEADS: dict[str, tuple[str, nn.Module]] = {
 class DeployModel:
     """A float module in evaluation mode, what it takes and gives, and its real data.
 
-    `calibration` and `validation` hold raw inputs by input name, one row a sample; they share no sample.
+    `calibration` and `validation` hold raw inputs by input name, one row a sample; they share no sample. `targets` is
+    None where the true answers are not known: then `validation` serves to check the stages, and no accuracy is
+    measured, unless `evaluate` does so: it takes a `Predict` and gives a number, higher is better. `noise` says that
+    the samples are random, which proves nothing; `notes` go into the manifest's provenance.
     """
 
     name: str
@@ -60,29 +70,73 @@ class DeployModel:
     labels: tuple[str, ...]
     calibration: Arrays
     validation: Arrays
-    targets: np.ndarray
+    targets: np.ndarray | None
     weights_sha256: str
     origin: str
+    evaluate: Callable[[Predict], float] | None = None
+    noise: bool = False
+    notes: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def batch(self) -> BatchRange | None:
+        """How many rows a run may have; None where it is the one row of the tensors' shape."""
+        return self.inputs[0].batch
 
     @property
     def example(self) -> tuple[torch.Tensor, ...]:
-        """One real sample as tensors, batch axis 1, for tracing and exporting."""
-        return tuple(torch.from_numpy(self.calibration[spec.name][:1].copy()) for spec in self.inputs)
+        """One real sample as tensors, batch axis 1, for tracing and exporting; two where the batch is free.
+
+        Two, because torch.export takes an axis of length 1 for a fixed one, whatever it is told.
+        """
+        rows = 2 if self.batch else 1
+        return tuple(
+            torch.from_numpy(np.resize(self.calibration[spec.name][:rows], (rows, *spec.shape[1:])))
+            for spec in self.inputs
+        )
+
+    @property
+    def dynamic_shapes(self) -> tuple[dict[int, Any], ...] | None:
+        """What torch.export is to leave free: axis 0 of every input, within the batch; None where all is fixed."""
+        if self.batch is None:
+            return None
+        rows = torch.export.Dim("batch", min=self.batch.min, max=self.batch.max)
+        return tuple({0: rows} for _ in self.inputs)
+
+    def with_max_batch(self, rows: int) -> DeployModel:
+        """The same model for batches of 1 to `rows`; for one row alone, which is the default, where `rows` is 1.
+
+        Raises:
+            UsageError: fewer than one row, or a tensor whose first axis is no batch axis of one row.
+        """
+        if rows < 1:
+            raise UsageError(f"the largest batch should be 1 or more, found {rows}")
+        if rows == 1:
+            return self
+        for spec in (*self.inputs, *self.outputs):
+            if spec.shape[:1] != (1,):
+                raise UsageError(f"{self.name}: {spec.name} is {spec.shape_text}; a free batch needs one row in axis 0")
+        batch = BatchRange(min=1, max=rows)
+        inputs, outputs = (tuple(replace(spec, batch=batch) for spec in specs) for specs in (self.inputs, self.outputs))
+        return replace(self, inputs=inputs, outputs=outputs)
 
     def golden_indices(self) -> np.ndarray:
         """Validation rows for `golden.npz`: the classes in turn, first occurrences first, so every class is there.
 
         Where targets are no classes, or more classes than golden samples: rows evenly spaced from first to last.
         """
-        of_classes = self.targets.ndim == 1 and self.targets.dtype.kind in "iu"
-        if not of_classes or len(np.unique(self.targets)) > GOLDEN_SAMPLES:
-            last = len(self.targets) - 1
+        of_classes = self.targets is not None and self.targets.ndim == 1 and self.targets.dtype.kind in "iu"
+        if self.targets is None or not of_classes or len(np.unique(self.targets)) > GOLDEN_SAMPLES:
+            last = len(next(iter(self.validation.values()))) - 1
             return np.unique(np.linspace(0, last, min(GOLDEN_SAMPLES, last + 1)).round().astype(np.int64))
         order = np.argsort(self.targets, kind="stable")
         by_class = [order[self.targets[order] == label] for label in np.unique(self.targets)]
         turns = max(len(rows) for rows in by_class)
         mixed = [rows[turn] for turn in range(turns) for rows in by_class if turn < len(rows)]
         return np.array(mixed[:GOLDEN_SAMPLES])
+
+    def targets_of(self, rows: np.ndarray) -> np.ndarray:
+        """The true answers to some validation rows; (rows, 0), which says nothing, where none are known."""
+        return np.zeros((len(rows), 0), np.float32) if self.targets is None else self.targets[rows]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,6 +214,13 @@ def run_module(model: DeployModel, module: nn.Module, arrays: Arrays) -> Arrays:
             found.append(list(answer) if isinstance(answer, (list, tuple)) else [answer])
     columns = zip(*found, strict=True)
     return {spec.name: torch.cat(column).numpy() for spec, column in zip(model.outputs, columns, strict=True)}
+
+
+def run_session(model: DeployModel, session: Session, arrays: Arrays) -> Arrays:
+    """Runs a loaded model file row by row, as `run_module` runs a module."""
+    rows = len(next(iter(arrays.values())))
+    found = [session.run([arrays[spec.name][i : i + 1].copy() for spec in model.inputs]) for i in range(rows)]
+    return {spec.name: np.concatenate([row[k] for row in found]) for k, spec in enumerate(model.outputs)}
 
 
 def _inputs(name: str, split: Split) -> Arrays:

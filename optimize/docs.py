@@ -16,8 +16,11 @@ from edge_runtime.files import write_bytes
 from edge_runtime.table import footnotes, markdown
 from train import reproduction_report
 
+from .own_table import own_models_table
+from .rewrite_table import rewrites_table
+
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = ("README.md",)
+DOCUMENTS = ("README.md", "docs/OWN_MODEL.md", "docs/REWRITES.md")
 _BLOCK = re.compile(r"<!-- (\w+): (\S+) -->\n(.*?)<!-- end -->", re.DOTALL)
 
 
@@ -47,7 +50,12 @@ def comparison_table(path: Path) -> str:
     return "\n".join(lines) + f"\n\n{text}\n"
 
 
-RENDERERS: dict[str, Callable[[Path], str]] = {"table": bundle_table, "comparison": comparison_table}
+RENDERERS: dict[str, Callable[[Path], str]] = {
+    "table": bundle_table,
+    "comparison": comparison_table,
+    "own_models": own_models_table,
+    "rewrites": rewrites_table,
+}
 
 
 def render(text: str) -> str:

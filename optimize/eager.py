@@ -15,6 +15,7 @@ import torch
 
 from edge_runtime.benchmark import Candidate
 from edge_runtime.engines import Engine
+from edge_runtime.engines.torch_arrays import arrays_of, tensors_of
 from edge_runtime.golden import Arrays
 from edge_runtime.worker import serve
 from edge_runtime.worker_process import Worker
@@ -33,9 +34,14 @@ class EagerSession:
     def __init__(self, module: torch.nn.Module):
         self._module = module
 
+    @property
+    def num_threads(self) -> int:
+        return torch.get_num_threads()
+
     def run(self, inputs: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
         with torch.inference_mode():
-            return [self._module(*(torch.from_numpy(array) for array in inputs)).numpy()]
+            taken = tensors_of(inputs)
+            return arrays_of(self._module(*taken), taken)
 
 
 def eager_candidate(model: DeployModel, weights: Path, samples: Arrays) -> Candidate:

@@ -6,22 +6,30 @@ import importlib.metadata
 import platform
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from edge_runtime.bundle import Bundle
+from edge_runtime.engines import RUNS_CODE
 from edge_runtime.errors import UsageError, VerificationError
 from edge_runtime.files import sha256_file, write_bytes
-from edge_runtime.golden import GoldenSet, save_golden
-from edge_runtime.manifest import FORMAT_VERSION, MANIFEST_FILE, Artifact, Golden, Manifest
+from edge_runtime.golden import Arrays, GoldenSet, save_golden
+from edge_runtime.manifest import FORMAT_VERSION, MANIFEST_FILE, Artifact, Golden, Manifest, Metric
+from edge_runtime.replay import larger_batch
 from edge_runtime.worker_process import Worker
 
 from .deploy import DeployModel
+from .evaluation import run_in_pieces
+from .export_errors import exported
 from .exporters import Exporter
+from .float_layers import OnTrial, Search, kept_file
 from .recipes import Recipe
-from .verify import Chain, FloatReference, OnStage, gate_message, manifest_metric
+from .unchanged import MADE_FROM
+from .verify import Chain, FloatReference, OnStage, gate_message, measure
 
 GOLDEN_FILE = "golden.npz"
 
@@ -41,48 +49,67 @@ def pack_bundle(
     max_drop: float = 0.01,
     allow_unverified: bool = False,
     on_stage: OnStage = lambda result: None,
+    on_trial: OnTrial = lambda line: None,
+    on_answers: Callable[[Arrays], None] = lambda answers: None,
+    made_from: str = "",
 ) -> Path:
     """Exports `model`, proves it stage by stage, and leaves a bundle folder in `out`; returns that folder.
 
     Args:
         max_drop: how much of the float model's metric may be lost, relative (0.01 keeps 99 %).
+        on_trial: called with a line for each measurement of a recipe that chooses layers.
+        on_answers: called with the artifact's answers to the validation split, where they were measured.
+        made_from: the digest of all causes (`unchanged.py`), by which the bundle is known again; empty: it is not kept.
         allow_unverified: deliver a bundle that missed a stage or the gate all the same, stamped `unverified`.
     Raises:
         UsageError: the exporter cannot carry out the recipe.
+        ExportError: a library could not make a file of this model. Nothing is left behind.
         VerificationError: a stage or the accuracy gate was missed. Nothing is left behind.
     """
     if recipe.name not in exporter.recipes:
         raise UsageError(f"{exporter.name} cannot do {recipe.name}. It does: {', '.join(exporter.recipes)}")
     name = bundle_name(model, exporter, recipe)
+    tools = tools_of(exporter)
+    if recipe.after:
+        kept = kept_file(model, exporter.name, recipe.name, tools)
+        recipe = replace(recipe, choose_layers=Search(model, max_drop=max_drop, kept=kept, say=on_trial).choose)
     with _staging(out, name) as folder:
         chain = Chain(model, recipe, reference, keep_going=allow_unverified, on_stage=on_stage)
         path = folder / f"model{exporter.suffix}"
-        for stage in exporter.export(model, recipe, path):
+        for stage in exported(model, exporter, recipe, path):
             chain.check(stage)
 
         golden = GoldenSet(
             inputs=reference.golden_inputs,
             outputs=reference.golden_outputs,
             packed=chain.last_outputs,
-            targets=model.targets[reference.golden_indices],
+            targets=model.targets_of(reference.golden_indices),
         )
         save_golden(folder / GOLDEN_FILE, golden)
-        draft = _manifest(model, exporter, recipe, folder, path.name, golden, chain)
+        draft = _manifest(model, exporter, recipe, folder, path.name, golden, chain, tools)
         write_bytes(folder / MANIFEST_FILE, draft.to_bytes())
 
         # From here on the bundle is what a device gets: opened, checked, and run where nothing of ours is loaded.
-        with Bundle.open(folder) as bundle, Worker.for_bundle(bundle.folder) as worker:
+        with Bundle.open(folder) as bundle, Worker.for_bundle(bundle.folder, allow=RUNS_CODE) as worker:
             worker.load()
-            chain.check_reload(worker.run(golden.inputs))
-            metric = manifest_metric(model, reference, worker.run(model.validation))
+            found = worker.run(golden.inputs)
+            chain.check_reload(found)
+            if model.batch is not None:
+                chain.check_batch(found, worker.run(golden.inputs, batch=larger_batch(model.batch, golden.samples)))
+            answers = {} if reference.metric is None else run_in_pieces(worker.run, model.validation)
+            predict = partial(run_in_pieces, worker.run)
+            metric = reference.metric and measure(model, answers, predict, reference)
+        if answers:
+            on_answers(answers)
         missed = gate_message(model, metric, max_drop)
         if missed and not allow_unverified:
             raise VerificationError(f"{name}: {missed}. Nothing was written; --max-drop or --allow-unverified override")
 
         final = replace(
             draft,
-            status="unverified" if missed or not chain.passed else "verified",
-            metrics=(metric,),
+            provenance=draft.provenance | ({MADE_FROM: made_from} if made_from else {}),
+            status=_status(model, metric, chain, missed),
+            metrics=(metric,) if metric else (),
             stages=tuple(chain.results),
         )
         write_bytes(folder / MANIFEST_FILE, final.to_bytes())
@@ -90,8 +117,27 @@ def pack_bundle(
     return out / name
 
 
+def tools_of(exporter: Exporter) -> dict[str, str]:
+    """The exact versions that an exporter's bundles depend on."""
+    return {package: importlib.metadata.version(package) for package in (*exporter.tools, "numpy", "edgekit")}
+
+
+def run_again(model: DeployModel, folder: Path) -> Arrays:
+    """What a finished bundle answers to the validation split, in a process of its own."""
+    with Bundle.open(folder) as bundle, Worker.for_bundle(bundle.folder, allow=RUNS_CODE) as worker:
+        worker.load()
+        return run_in_pieces(worker.run, model.validation)
+
+
 def _manifest(
-    model: DeployModel, exporter: Exporter, recipe: Recipe, folder: Path, file: str, golden: GoldenSet, chain: Chain
+    model: DeployModel,
+    exporter: Exporter,
+    recipe: Recipe,
+    folder: Path,
+    file: str,
+    golden: GoldenSet,
+    chain: Chain,
+    tools: dict[str, str],
 ) -> Manifest:
     path, golden_path = folder / file, folder / GOLDEN_FILE
     return Manifest(
@@ -117,10 +163,17 @@ def _manifest(
         labels=model.labels,
         metrics=(),
         stages=(),
-        tools={package: importlib.metadata.version(package) for package in (*exporter.tools, "numpy", "edgekit")}
-        | {"python": platform.python_version()},
-        provenance={"weights_sha256": model.weights_sha256, "data": model.origin} | chain.notes,
+        tools=tools | {"python": platform.python_version()},
+        provenance={"weights_sha256": model.weights_sha256, "data": model.origin} | model.notes | chain.notes,
     )
+
+
+def _status(
+    model: DeployModel, metric: Metric | None, chain: Chain, missed: str | None
+) -> Literal["verified", "stages_verified", "unverified"]:
+    if missed or not chain.passed or model.noise:
+        return "unverified"
+    return "verified" if metric else "stages_verified"
 
 
 @contextmanager

@@ -11,6 +11,9 @@ from train.commands import train_model
 from .commands import Options, optimize_model
 
 MODEL = "digits_cnn"
+# What most users want to see first; `edgekit optimize digits_cnn` does the rest.
+RECIPES = ("fp32", "w8_dynamic", "w8a8_static")
+EXPORTERS = ("torchscript_traced", "torchscript_scripted", "onnx", "executorch_xnnpack")
 
 
 def quickstart(*, out: Path, runs: Path) -> bool:
@@ -19,6 +22,7 @@ def quickstart(*, out: Path, runs: Path) -> bool:
     console.print(f"[bold]1/2[/bold] Training {MODEL} on the UCI handwritten digits")
     train_model(MODEL, out=runs)
     console.print("[bold]2/2[/bold] Bundles: exported, quantized, verified stage by stage, measured against each other")
-    passed = optimize_model(MODEL, weights=None, runs=runs, options=Options(out=out), as_json=False)
+    options = Options(out=out, recipes=RECIPES, exporters=EXPORTERS)
+    passed = optimize_model(MODEL, weights=None, runs=runs, options=options, as_json=False)
     console.print(f"[dim]{time.monotonic() - start:.0f} s in all[/dim]")
     return passed

@@ -18,8 +18,9 @@ from edge_runtime.terminal import out as console
 
 from . import report_parts as parts
 from . import report_plots as plots
+from .report_layers import layers
 from .report_svg import css
-from .verdict import best_row, headline, interval, slower_than_float
+from .verdict import best_row, headline, interval, pareto, slower_than_float
 
 CHAIN = (
     "Every stage ran on real samples and was compared with the one before it. SQNR is the power of the answers over "
@@ -28,6 +29,10 @@ CHAIN = (
 OPERATORS = (
     "An ExecuTorch delegate runs its operators in optimized kernels; what stays outside runs in the portable ones. "
     "In an ONNX file, MatMulInteger, ConvInteger and QuantizeLinear show where integers are used."
+)
+LAYERS = (
+    "Each layer was quantized alone, on calibration samples: the shorter the bar, the more int8 damages the answers. "
+    "The fewest of the worst ones stayed in float, so that the accuracy keeps within its budget."
 )
 LONGEST_NAME = 34  # characters; plots have no room for more
 
@@ -65,6 +70,7 @@ def render(measured: Measurement) -> str:
         plots=_plots(measured, legend, color),
         chain=_section("The verified chain", CHAIN, _chain(measured, names)),
         operators=_section("Inside the files", OPERATORS, parts.operators(measured.notes, names)),
+        layers=_section("Layers", LAYERS, layers(measured.notes, names)),
         facts=parts.facts(measured),
         commands=parts.commands(measured, best),
         glossary=parts.definitions(parts.GLOSSARY),
@@ -108,6 +114,7 @@ def _counts(rows: tuple[Row, ...]) -> str:
     """How many bundles were verified, unverified, failed, and how many measurements may not be quoted."""
     count = {
         ("verified", "good"): sum(row.status == "verified" for row in rows),
+        ("stages verified, accuracy not measured", "good"): sum(row.status == "stages_verified" for row in rows),
         ("unverified", "bad"): sum(row.status == "unverified" for row in rows),
         ("failed", "bad"): sum(bool(row.error) for row in rows),
         ("not valid as measurements", "bad"): sum(bool(row.invalid_because) for row in rows),
@@ -115,7 +122,7 @@ def _counts(rows: tuple[Row, ...]) -> str:
     return "".join(
         f'<span class="{kind if n else "none"}"><b>{n}</b> {label}</span>'
         for (label, kind), n in count.items()
-        if n or label != "not valid as measurements"
+        if n or label in ("verified", "unverified", "failed")
     )
 
 
@@ -135,7 +142,7 @@ def _findings(measured: Measurement, best: Row | None) -> str:
 def _plots(measured: Measurement, legend: plots.Legend, color: dict[str, str]) -> str:
     """The cards with plots, those that have something to show."""
     rows = measured.rows
-    front = ", ".join(legend.names[row.name] for row in plots.pareto(rows)) or "none"
+    front = ", ".join(legend.names[row.name] for row in pareto(rows)) or "none"
     wide, narrow = (plots.tradeoff(rows, legend, width=w, height=h) for w, h in ((1120, 440), (540, 460)))
     rss, load = [row.peak_rss_bytes for row in rows], [row.load_ms for row in rows]
     figures = (

@@ -12,7 +12,8 @@ from html import escape
 
 from edge_runtime.manifest import StageResult
 from edge_runtime.measurement import Measurement
-from edge_runtime.table import COLUMNS, Row, cells, columns
+from edge_runtime.table import Row, cells, columns, present, shared_reasons
+from edge_runtime.validity import unchecked
 
 GLOSSARY = {
     "model file": "The bundle: exporter, then recipe; w8a8 means 8-bit weights and 8-bit activations.",
@@ -20,14 +21,17 @@ GLOSSARY = {
     "n": "How many validation samples the accuracy was counted on.",
     "agrees": "Share of those samples to which the artifact gives the float model's answer, right or wrong.",
     "size": "Bytes of the model file alone; 1 kB is 1,000 bytes.",
+    "cold start": "From the start of a fresh process to its first answer: interpreter, engine, checks and model.",
     "load": "From the file on disk to ready for the first inference, once, in a fresh process.",
     "p50": "Half of all inferences took no longer than this; batch 1.",
     "p90": "Nine of ten inferences took no longer than this.",
     "p99": "All but one inference in a hundred took no longer than this.",
+    "per second": "Inferences in one second, one after the other.",
     "peak RSS": "The most memory the process ever held, engine and interpreter included.",
+    "RSS added": "That peak over the memory of a process that has loaded no engine.",
     "× smaller": "The baseline's file size divided by this one's; below 1 it is larger.",
-    "× faster [95 %]": "The baseline's p50 divided by this one's, measured in turns, with its bootstrap interval.",
-    "valid": "Whether the measurement may be quoted: enough samples, a steady machine, the CPU to itself.",
+    "× faster [95 %]": "The baseline's time divided by this one's, measured in turns, with its bootstrap interval.",
+    "valid": "Whether the measurement may be quoted: long enough, a steady machine, the CPU to itself.",
 }
 STAGES = {
     "capture": "the module is captured as a graph (exported, traced or scripted)",
@@ -36,6 +40,7 @@ STAGES = {
     "lower": "the graph is lowered to the engine and serialized",
     "reload": "the finished file is run in a fresh process, against the float model's recorded answers",
 }
+NO_BREAK = "95\N{NO-BREAK SPACE}%"
 IDENTICAL_DB = 200.0  # what a manifest writes when two answers are equal to the last bit
 
 
@@ -44,14 +49,20 @@ def table(measured: Measurement, color: dict[str, str], best: str) -> str:
 
     `color` is a CSS colour by exporter, `best` the name of the row to highlight.
     """
-    heads = zip(COLUMNS, columns(measured.rows), strict=True)
-    head = "".join(f'<th scope="col" title="{escape(GLOSSARY[name])}">{escape(shown)}</th>' for name, shown in heads)
-    body = "".join(_table_row(row, measured, color, best) for row in measured.rows)
+    names = present(measured.rows)
+    heads = zip(names, columns(measured.rows), strict=True)
+    head = "".join(
+        f'<th scope="col" title="{escape(GLOSSARY[name])}">{escape(shown.replace("95 %", NO_BREAK))}</th>'
+        for name, shown in heads
+    )
+    body = "".join(_table_row(row, names, measured, color, best) for row in measured.rows)
+    if shared := shared_reasons(measured.rows):
+        body += "".join(_advice(f"not valid, any of them: {reason}", len(names)) for reason in shared)
     return f'<div class="scroll table"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
-def _table_row(row: Row, measured: Measurement, color: dict[str, str], best: str) -> str:
-    name, *rest = cells(row, model=measured.model)
+def _table_row(row: Row, names: Sequence[str], measured: Measurement, color: dict[str, str], best: str) -> str:
+    name, *rest = cells(row, names, model=measured.model)
     kinds = {
         "best": row.name == best,
         "baseline": row.name == measured.baseline,
@@ -64,9 +75,13 @@ def _table_row(row: Row, measured: Measurement, color: dict[str, str], best: str
     if row.error:
         return f'{line}<td class="reason" colspan="{len(rest)}">{escape(rest[0])}</td></tr>'
     line += "".join(f"<td>{_soften(cell)}</td>" for cell in rest) + "</tr>"
-    for reason in row.invalid_because:
-        line += f'<tr class="advice"><td colspan="{len(COLUMNS)}"><span>not valid: {escape(reason)}</span></td></tr>'
-    return line
+    shared = shared_reasons(measured.rows)
+    own = (reason for reason in row.invalid_because if reason not in shared)
+    return line + "".join(_advice(f"not valid: {reason}", len(names)) for reason in own)
+
+
+def _advice(text: str, width: int) -> str:
+    return f'<tr class="advice"><td colspan="{width}"><span>{escape(text)}</span></td></tr>'
 
 
 def _mark(color: str | None) -> str:
@@ -143,6 +158,8 @@ def facts(measured: Measurement) -> str:
         "Baseline": measured.baseline,
         "Engines": ", ".join(dict.fromkeys(row.engine for row in measured.rows if row.engine)),
     }
+    if measured.state is not None and (hidden := unchecked(measured.state)):
+        found["Not checked"] = f"{', '.join(hidden)}: this machine does not show it"
     for key, term in (("data", "Data"), ("weights_sha256", "Weights, SHA-256")):
         found[term] = "; ".join(dict.fromkeys(note[key] for note in measured.notes.values() if key in note))
     return definitions({term: text for term, text in found.items() if text})

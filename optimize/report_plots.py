@@ -19,7 +19,7 @@ from edge_runtime.tasks import metric_named
 
 from .report_labels import place_labels
 from .report_svg import BAD, CARD, INK, MUTED, SERIES, TEXT, figure, look, page_axes, scale, svg, text_width
-from .verdict import quantized
+from .verdict import pareto, quantized
 
 WIDTH, ROW_HEIGHT = 540, 26  # pixels
 CROWDED = 12  # with more points only those that decide something are named; the table has the others
@@ -139,16 +139,6 @@ def bars(
                 axes.barh(y, value, height=0.44, facecolor=face, edgecolor=edge, linewidth=1.5)
         axes.set_xlabel(title)
         return svg(page, title)
-
-
-def pareto(rows: Sequence[Row]) -> list[Row]:
-    """Verified rows that no other verified row beats in both size and latency, fastest first."""
-    front: list[tuple[int, Row]] = []
-    verified = [(r.p50_ms, r.model_bytes, r) for r in rows if r.status == "verified" and r.p50_ms and r.model_bytes]
-    for _, size, row in sorted(verified, key=lambda entry: entry[:2]):
-        if not front or size < front[-1][0]:
-            front.append((size, row))
-    return [row for _, row in front]
 
 
 def _steps(front: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

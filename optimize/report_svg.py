@@ -19,13 +19,12 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from edge_runtime.svg import BAD, CARD, GRID, INK, MUTED, SERIES
+
 TEXT = 11.5
 LOG_ABOVE = 12.0  # largest over smallest; above this a linear axis hides the small ones
 _FONT = "DejaVu Sans"  # ships with matplotlib, so that the layout is the same on every machine
 
-# Series: Okabe & Ito, "Color Universal Design" (2008), which the colour-blind can tell apart.
-INK, MUTED, GRID, CARD, BAD = "#101418", "#5b6472", "#e1e5ea", "#fefefe", "#b3261e"
-SERIES = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9")
 _VARIABLES = {INK: "ink", MUTED: "muted", GRID: "grid", CARD: "card", BAD: "bad"}
 _VARIABLES |= {color: f"series{i}" for i, color in enumerate(SERIES)}
 

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from edge_runtime.measurement import Measurement
+from edge_runtime.status import PROVEN
 from edge_runtime.table import Row, bytes_text, ms_text, quality_name, ratio_text, share_kept
 
 FLOAT_RECIPES = ("", "fp32", "fp16")
+# What a bundle can be the best in: the least of this. Without an objective: smaller and faster together.
+OBJECTIVES: dict[str, Callable[[Row], float | None]] = {
+    "": lambda row: -(row.times_faster or 0) * (row.times_smaller or 0),
+    "latency": lambda row: row.p50_ms,
+    "size": lambda row: row.model_bytes,
+    "memory": lambda row: row.peak_rss_bytes,
+}
 
 
 def won(measured: Measurement) -> list[str]:
@@ -14,18 +24,39 @@ def won(measured: Measurement) -> list[str]:
     if best is None:
         return ["[red]No bundle was verified and measured.[/red] The lines above say why"]
     kept, smaller, faster = headline(best)
+    names = ", ".join(row.name.removeprefix(f"{measured.model}-") for row in pareto(measured.rows))
+    quality = f"[bold]{kept}[/bold] of the float {quality_name(best.metric)} kept"
+    objective = f" (the best in {measured.objective})" if measured.objective else ""
     return [
-        f"[bold green]{best.name}[/bold green]: [bold]{kept}[/bold] of the float {quality_name(best.metric)} kept, "
+        f"[bold green]{best.name}[/bold green]{objective}: {quality if best.metric else 'accuracy not measured'}, "
         f"[bold]{smaller}[/bold] smaller, [bold]{faster}[/bold] {interval(best)} faster than {measured.baseline}",
+        f"[dim]Pareto front, which no verified bundle beats in both size and speed: {names}[/dim]",
         f"Next: [bold]edgekit demo --bundles {measured.bundles}[/bold]",
     ]
 
 
 def best_row(measured: Measurement) -> Row | None:
-    """The verified bundle with the largest product of × smaller and × faster, both above 1 if any has both."""
-    rows = [r for r in measured.rows if r.status == "verified" and r.times_faster and r.times_smaller and r.metric]
-    both = [r for r in rows if r.times_faster > 1 and r.times_smaller > 1]  # type: ignore[operator]
-    return max(both or rows, key=lambda r: r.times_faster * r.times_smaller, default=None)  # type: ignore[operator]
+    """The verified bundle that is the best in the measurement's objective.
+
+    Without one, that with the largest product of × smaller and × faster, both above 1 if any has both. Where no
+    accuracy was measured, the best of those whose stages were verified.
+    """
+    fit = [r for r in measured.rows if r.status in PROVEN and r.times_faster and r.times_smaller]
+    rows = [r for r in fit if r.metric] or fit
+    least = OBJECTIVES.get(measured.objective, OBJECTIVES[""])
+    if not measured.objective:
+        rows = [r for r in rows if r.times_faster > 1 and r.times_smaller > 1] or rows  # type: ignore[operator]
+    return min((r for r in rows if least(r) is not None), key=least, default=None)  # type: ignore[arg-type]
+
+
+def pareto(rows: Sequence[Row]) -> list[Row]:
+    """Verified rows that no other verified row beats in both size and latency, fastest first."""
+    front: list[tuple[int, Row]] = []
+    verified = [(r.p50_ms, r.model_bytes, r) for r in rows if r.status in PROVEN and r.p50_ms and r.model_bytes]
+    for _, size, row in sorted(verified, key=lambda entry: entry[:2]):
+        if not front or size < front[-1][0]:
+            front.append((size, row))
+    return [row for _, row in front]
 
 
 def headline(row: Row) -> tuple[str, str, str]:

@@ -7,18 +7,19 @@ golden samples from the validation split. This module compares; it exports nothi
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from edge_runtime.errors import VerificationError
 from edge_runtime.golden import Arrays
 from edge_runtime.manifest import Metric, StageResult
-from edge_runtime.metrics import TaskMetric, max_abs, relative_error, sqnr_db
+from edge_runtime.metrics import max_abs, relative_error, sqnr_db
 from edge_runtime.table import metric_name, value_text
 from edge_runtime.tasks import task
 
-from .deploy import DeployModel, run_module
+from .deploy import DeployModel, Predict, run_module
+from .evaluation import check_finite, evaluated
 from .exporters import Stage
 from .recipes import RECIPES, Recipe
 
@@ -29,22 +30,30 @@ OnStage = Callable[[StageResult], None]
 
 @dataclass(frozen=True, kw_only=True)
 class FloatReference:
-    """The float model's answers in eager PyTorch: on the whole validation split, and on the golden rows of it."""
+    """The float model's answers in eager PyTorch: on the whole validation split, and on the golden rows of it.
+
+    `metric` relates the float model to itself; None where the true answers are not known and nothing evaluates it.
+    """
 
     validation: Arrays
-    metric: TaskMetric
+    metric: Metric | None
     golden_indices: np.ndarray
     golden_inputs: Arrays
     golden_outputs: Arrays
 
     @classmethod
     def of(cls, model: DeployModel) -> FloatReference:
-        """Runs the eager module over the validation split once; every bundle of the model is held to this."""
+        """Runs the eager module over the validation split once; every bundle of the model is held to this.
+
+        Raises:
+            InputError: an answer is NaN or infinite.
+        """
         answers = run_module(model, model.module, model.validation)
+        check_finite(answers)
         indices = model.golden_indices()
         return cls(
             validation=answers,
-            metric=measure(model, answers),
+            metric=measure(model, answers, lambda arrays: run_module(model, model.module, arrays)),
             golden_indices=indices,
             golden_inputs={name: rows[indices] for name, rows in model.validation.items()},
             golden_outputs={name: rows[indices] for name, rows in answers.items()},
@@ -88,10 +97,14 @@ class Chain:
         """Compares a fresh process's answers to the golden inputs with the float model's."""
         self._record("reload", "eager", self._reference.golden_outputs, found, self._recipe, exact=False)
 
+    def check_batch(self, single: Arrays, together: Arrays) -> None:
+        """Compares answers to golden inputs that were run several at a time with those to one at a time."""
+        self._record("batch", "reload", single, together, self._recipe, exact=False)
+
     def _record(
         self, stage: str, before: str, reference: Arrays, found: Arrays, recipe: Recipe, *, exact: bool
     ) -> None:
-        wanted, got = _joined(reference), _joined(found)
+        wanted, got = joined(reference), joined(found)
         first = self._model.outputs[0].name
         relative, sqnr = relative_error(wanted, got), sqnr_db(wanted, got)
         agreement = task(self._model.task).agreement(reference[first], found[first])
@@ -117,12 +130,18 @@ class Chain:
             raise VerificationError(
                 f"{self._model.name}: stage {stage!r} is wrong on real samples. Held to {held_to}; found SQNR "
                 f"{sqnr:.1f} dB, relative error {relative:.2g}, agreement {agreement:.0%} against {before!r}. "
-                f"Worst is golden sample {worst} ({self._truth(worst)}). "
+                f"Worst is golden sample {worst} ({self._truth(worst)}). {self._rewrites(stage)}"
                 "Nothing was written; --allow-unverified keeps the bundle for study, stamped unverified"
             )
 
+    def _rewrites(self, stage: str) -> str:
+        """What the stage rewrote, where it did."""
+        return f"It rewrote {self.notes['rewrites']}. " if stage == "rewrite" and "rewrites" in self.notes else ""
+
     def _truth(self, golden_row: int) -> str:
         """The true answer to a golden sample: its class by name, or the first of its numbers."""
+        if self._model.targets is None:
+            return "its truth is not known"
         target = self._model.targets[self._reference.golden_indices[golden_row]]
         if target.ndim == 0 and target.dtype.kind in "iu":
             return f"class {self._model.labels[int(target)]!r}"
@@ -130,32 +149,57 @@ class Chain:
         return f"truth {', '.join(numbers)}{', …' if target.size > len(numbers) else ''}"
 
 
-def measure(model: DeployModel, answers: Arrays) -> TaskMetric:
-    """The task's metric of answers (N, …) to the validation split."""
-    metric = task(model.task).metric()
-    metric.update(answers[model.outputs[0].name], model.targets)
-    return metric
+def measure(
+    model: DeployModel, answers: Arrays, predict: Predict, reference: FloatReference | None = None
+) -> Metric | None:
+    """The metric of answers (N, …) to the validation split as the manifest keeps it, beside the `reference`'s.
+
+    Where the model comes with an `evaluate` of its own, that is asked, with `predict`. None where neither it nor the
+    true answers are there. Without `reference` the answers are the float model's own.
+    """
+    first = model.outputs[0].name
+    before = None if reference is None else reference.metric
+    if model.evaluate is not None:
+        found = evaluated(model.evaluate, predict)
+    elif model.targets is not None:
+        counted = task(model.task).metric()
+        counted.update(answers[first], model.targets)
+        found = Metric(
+            name=type(counted).name,
+            value=counted.value,
+            low=counted.low,
+            high=counted.high,
+            samples=counted.samples,
+            float_value=counted.value,
+            agreement=1.0,
+        )
+    else:
+        return None
+    if reference is None or before is None:
+        return found
+    agreement = task(model.task).agreement(reference.validation[first], answers[first])
+    return replace(found, float_value=before.value, agreement=agreement)
 
 
-def manifest_metric(model: DeployModel, reference: FloatReference, answers: Arrays) -> Metric:
-    """The artifact's metric beside the float model's, as the manifest keeps it."""
-    found, first = measure(model, answers), model.outputs[0].name
-    return Metric(
-        name=type(found).name,
-        value=found.value,
-        low=found.low,
-        high=found.high,
-        samples=found.samples,
-        float_value=reference.metric.value,
-        agreement=task(model.task).agreement(reference.validation[first], answers[first]),
-    )
+def budget(task_name: str, float_value: float, max_drop: float) -> tuple[float, Callable[[float], bool]]:
+    """The worst value of the task's metric that keeps within `max_drop` of float's, and the test of a value."""
+    allowed = max_drop * abs(float_value)
+    if task(task_name).metric().higher_is_better:
+        limit = float_value - allowed
+        return limit, lambda value: value >= limit
+    limit = float_value + allowed
+    return limit, lambda value: value <= limit
 
 
-def gate_message(model: DeployModel, metric: Metric, max_drop: float) -> str | None:
-    """None when the metric is within the budget, else what was missed. `max_drop` is relative to the float model."""
-    higher_is_better = task(model.task).metric().higher_is_better
-    limit = metric.float_value * (1 - max_drop if higher_is_better else 1 + max_drop)
-    if (metric.value >= limit) if higher_is_better else (metric.value <= limit):
+def gate_message(model: DeployModel, metric: Metric | None, max_drop: float) -> str | None:
+    """None when the metric is within the budget, or not measured, else what was missed.
+
+    `max_drop` is relative to the float model; of a model's own `evaluate` more is better, as of an accuracy.
+    """
+    if metric is None:
+        return None
+    limit, within = budget("classification" if model.evaluate else model.task, metric.float_value, max_drop)
+    if within(metric.value):
         return None
     return (
         f"{metric_name(metric.name)} went from {value_text(metric.name, metric.float_value)} to "
@@ -164,6 +208,7 @@ def gate_message(model: DeployModel, metric: Metric, max_drop: float) -> str | N
     )
 
 
-def _joined(arrays: Arrays) -> np.ndarray:
+def joined(arrays: Arrays) -> np.ndarray:
+    """All outputs of each sample side by side, (N, …) float64."""
     columns: Sequence[np.ndarray] = [rows.reshape(len(rows), -1) for rows in arrays.values()]
     return np.concatenate(columns, axis=1).astype(np.float64)

@@ -53,6 +53,19 @@ def quickstart(tmp_path_factory: pytest.TempPathFactory) -> Quickstart:
 
 
 @pytest.fixture(scope="session")
+def pair_bundles(tmp_path_factory: pytest.TempPathFactory):
+    """A model of two inputs and two outputs for batches of 1 to 8, and its bundles by the exporter's name."""
+    from pair_model import pair_model, unproven_bundle
+
+    from optimize.exporters import EXPORTERS
+
+    # The others compile for half a minute; their own tests do so once.
+    names = [name for name, exporter in EXPORTERS.items() if exporter.by_default]
+    model, folder = pair_model(max_batch=8), tmp_path_factory.mktemp("pair")
+    return model, {name: unproven_bundle(model, name, folder / name) for name in names}
+
+
+@pytest.fixture(scope="session")
 def data_root() -> Path:
     """Where the real data lie, as the product looks for them."""
     return Path(os.environ.get("EDGEKIT_DATA") or Path.home() / ".cache" / "edgekit")

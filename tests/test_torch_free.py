@@ -37,8 +37,10 @@ def test_no_process_of_the_verb_imports_torch(edgekit, quickstart, digit, tmp_pa
     done = edgekit(verb, quickstart.bundle("onnx-w8a8_static"), *arguments, "--json", env=environment)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)
-    refused = edgekit("verify", quickstart.bundle("torchscript_traced-fp32"), env=environment)
+    refused = edgekit("verify", quickstart.bundle("torchscript_traced-fp32"), "--allow=torchscript", env=environment)
     assert refused.returncode == 1  # so the import really was forbidden
+    assert "torch" in refused.stdout + refused.stderr
+    assert "--allow" not in refused.stdout + refused.stderr
 
 
 def test_the_onnx_extra_alone_is_enough_in_an_empty_environment(quickstart, digit, tmp_path):

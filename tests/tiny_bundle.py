@@ -11,7 +11,16 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edge_runtime.files import sha256_file
 from edge_runtime.golden import GoldenSet, save_golden
-from edge_runtime.manifest import FORMAT_VERSION, Artifact, Golden, ImagePreprocessing, Manifest, Metric, TensorSpec
+from edge_runtime.manifest import (
+    FORMAT_VERSION,
+    Artifact,
+    Golden,
+    ImagePreprocessing,
+    Manifest,
+    Metric,
+    TensorSpec,
+    read_manifest,
+)
 
 SIDE = 8
 LABELS = ("top left", "top right", "bottom left", "bottom right")
@@ -164,3 +173,13 @@ def make_bundle(
 
 def _entry(path: Path) -> dict[str, int | str]:
     return {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
+
+
+def change_manifest(path: Path, **changes: object) -> Path:
+    """Rewrites a bundle's manifest with fields changed and a checksum that fits, as a hostile packer would."""
+    manifest = read_manifest((path / "manifest.json").read_bytes(), str(path))
+    for entry in ("artifact", "golden"):
+        if isinstance(changes.get(entry), dict):
+            changes[entry] = replace(getattr(manifest, entry), **changes[entry])
+    (path / "manifest.json").write_bytes(replace(manifest, **changes).to_bytes())
+    return path

@@ -7,12 +7,25 @@ What is drawn follows from (seed, epoch) alone. Knows no model and no loss.
 from __future__ import annotations
 
 import hashlib
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from train.book_model import FitConfig
+
+
+class BatchSource(Protocol):
+    """What a trainer draws from: `begin` an epoch, then `take` pieces of the order that it returned."""
+
+    def __len__(self) -> int: ...
+
+    def begin(self, epoch: int) -> Tensor: ...
+
+    def take(self, indices: Tensor) -> tuple[Tensor, Tensor]: ...
+
+    def some(self) -> Tensor: ...
 
 
 def epoch_seed(seed: int, epoch: int) -> int:

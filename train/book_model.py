@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from edge_runtime.manifest import ImagePreprocessing, TensorSpec
 from train.dataset import Dataset
-from train.preprocess import FeatureNormalize, PixelNormalize
+from train.nodule_figures import Figures
+from train.preprocess import Clip, FeatureNormalize, PixelNormalize
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +44,10 @@ class FitConfig:
 
     `precision` is what the model is trained in where the user names none. `compiled` hands it to torch.compile;
     `cuda_graph` records a whole step once and replays it, which frees a small net on a GPU from waiting for Python.
+
+    The last four are for crops of CTs (`crop_batches.py`): how many samples make an epoch, 0 for each once; in what
+    pattern of kinds; turned, scaled, moved and noised each on its own, or with the slips of the book's code. `best_by`
+    keeps the weights of the epoch that is best by this figure, instead of the last one's.
     """
 
     epochs: int
@@ -66,6 +71,10 @@ class FitConfig:
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     compiled: bool = False
     cuda_graph: bool = False
+    epoch_samples: int = 0
+    balance: Literal["none", "nodules", "malignancy"] = "none"
+    augment: Literal["none", "affine", "book"] = "none"
+    best_by: Literal["", "f1", "recall", "auc"] = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,11 +99,14 @@ class BookModel:
 
     `build` makes the module with fresh weights; it returns logits, for a regression numbers in the target's unit.
     `preprocessing` is None for a model that takes no pictures; `takes` then says what one row of raw input is, so that
-    nobody reads a data set to learn its shape. `labels` name the outputs: classes, or numbers with their units. `task`
-    is a name in `edge_runtime.tasks.TASKS`. `chapter` is 0 for a model beyond the book.
+    nobody reads a data set to learn its shape, and `clip` the range that its numbers are cut to first. `labels` name
+    the outputs: classes, or numbers with their units. `task` is a name in `edge_runtime.tasks.TASKS`. `chapter` is 0
+    for a model beyond the book.
 
     `prepare` gives a fresh module what it takes from the training inputs, as the model is fed them: (N, C, H, W).
     `views` makes of a trained module one that averages over several views; it is measured too, after the last epoch.
+    `crops` has training rows read from where they lie, batch by batch (`crop_batches.py`); `figures` are measured after
+    each epoch besides the task's metric.
     """
 
     name: str
@@ -109,13 +121,16 @@ class BookModel:
     fit: FitConfig
     target: Target
     takes: TensorSpec | None = None
+    clip: tuple[float, float] | None = None
     prepare: Callable[[nn.Module, Tensor], None] | None = None
     views: Callable[[nn.Module], nn.Module] | None = None
+    crops: bool = False
+    figures: Callable[[], Figures] | None = None
 
 
 def input_module(model: BookModel) -> nn.Module:
-    """What stands between a split's raw `inputs` and the model: normalisation of pixels or features, or nothing."""
+    """What stands between a split's raw `inputs` and the model: normalisation, a cut to a range, or nothing."""
     scale = model.normalization
     if scale is None:
-        return nn.Identity()
+        return Clip(*model.clip) if model.clip else nn.Identity()
     return (PixelNormalize if model.preprocessing else FeatureNormalize)(scale.mean, scale.std)

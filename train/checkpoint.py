@@ -25,6 +25,7 @@ from edge_runtime.files import sha256_file, write_bytes
 from train.book_model import FitConfig
 
 WEIGHTS_FILE, RUN_FILE = "weights.safetensors", "run.json"
+BEST_FILE = "best.safetensors"  # of the best epoch so far, where a run keeps that
 FORMAT_VERSION = 1
 
 
@@ -40,7 +41,8 @@ class EpochRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
-    """`run.json`: how a finished run came about. `value` is the metric on all of validation after the last epoch.
+    """`run.json`: how a finished run came about. `value` is the metric on all of validation after the last epoch,
+    or of the best one where the settings have `best_by`.
 
     `low` and `high` are its 95 % interval, `wall_s` is the training time of all epochs, interrupted ones left out.
     """
@@ -76,14 +78,18 @@ def save_weights(module: nn.Module, path: Path) -> None:
 
 
 def load_weights(module: nn.Module, path: Path) -> None:
-    """Fills `module`, in place, from a .safetensors file or a bare state dict in .pt or .pth; every key must fit.
+    """Fills `module`, in place, from a .safetensors file or a state dict in .pt, .pth or .state; every key must fit.
 
     Raises:
         MissingData: no such file.
         UsageError: the weights are of another model; names the keys or shapes that differ.
         EdgekitError: the file is damaged or holds something else than a state dict.
     """
-    found = read_tensors(path)
+    fit_tensors(module, read_tensors(path), path)
+
+
+def fit_tensors(module: nn.Module, found: Mapping[str, Tensor], path: Path) -> None:
+    """Fills `module`, in place, with tensors read from `path`; raises UsageError unless every key and shape fits."""
     wanted = module.state_dict()
     missing, extra = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
     wrong = [
@@ -99,7 +105,10 @@ def load_weights(module: nn.Module, path: Path) -> None:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a .safetensors file or of a bare state dict, on the CPU; raises like `load_weights`."""
+    """The tensors of a .safetensors file or of a state dict, on the CPU; raises like `load_weights`.
+
+    The state dict may lie under `model_state` among other things, as in the checkpoints of the book's second part.
+    """
     if not path.is_file():
         raise MissingData(f"there are no weights at {path}. Train the model first, or give the path of a weight file")
     if path.suffix == ".safetensors":
@@ -107,9 +116,11 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             return safetensors_load(_read(path))
         except SafetensorError as error:
             raise EdgekitError(f"{path} is damaged or no safetensors file ({error}). Fetch or train it again") from None
-    if path.suffix not in (".pt", ".pth"):
-        raise UsageError(f"{path} is no weight file: expected .safetensors, .pt or .pth")
+    if path.suffix not in (".pt", ".pth", ".state"):
+        raise UsageError(f"{path} is no weight file: expected .safetensors, .pt, .pth or .state")
     state = torch_load(path)
+    if isinstance(state, Mapping) and isinstance(state.get("model_state"), Mapping):
+        state = state["model_state"]
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         inside = f"keys {_some([str(key) for key in state])}" if isinstance(state, Mapping) else type(state).__name__
         raise EdgekitError(f"{path} is not a bare state dict of tensors; it holds {inside}. Save model.state_dict()")

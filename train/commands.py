@@ -21,7 +21,7 @@ from edge_runtime.decode import canonical_json, to_plain
 from edge_runtime.errors import EdgekitError, UsageError
 from train.book_model import BookModel
 from train.checkpoint import EpochRecord
-from train.early_stopping import stop_reason
+from train.early_stopping import kept_epoch, stop_reason
 from train.fit import RunResult, fit
 from train.progress import epoch_progress
 from train.registry import BOOK_MODELS, book_model
@@ -40,6 +40,7 @@ def train_model(
     precision: str | None = None,
     tensorboard: bool = False,
     resume: bool = False,
+    epoch_samples: int | None = None,
     json: bool = False,
     program: str = "edgekit train",
     on_epoch: Callable[[EpochRecord], None] | None = None,
@@ -47,7 +48,7 @@ def train_model(
     """Trains a registered model into `out`/`name` and prints what came out, with the command to run next.
 
     Args:
-        epochs, seed, precision: instead of the model's own settings.
+        epochs, seed, precision, epoch_samples: instead of the model's own settings.
         tensorboard: log the run into its folder.
         json: print the run's record, and nothing else, on standard output.
         program: what messages about `--resume` call this command.
@@ -60,10 +61,14 @@ def train_model(
     model = book_model(name)
     if epochs is not None and epochs < 1:
         raise UsageError(f"--epochs {epochs}: a run has at least 1 epoch")
+    if epoch_samples is not None and (epoch_samples < 1 or not model.crops):
+        why = "at least 1 is needed" if model.crops else f"{name} takes each sample once an epoch. Leave it out"
+        raise UsageError(f"--epoch-samples {epoch_samples}: {why}")
     config = replace(
         model.fit,
         epochs=model.fit.epochs if epochs is None else epochs,
         seed=model.fit.seed if seed is None else seed,
+        epoch_samples=epoch_samples or model.fit.epoch_samples,
     )
     folder = out / name
     runs = [] if out == DEFAULT_RUNS else ["--runs", str(out)]
@@ -72,6 +77,7 @@ def train_model(
         ("--seed", seed, None),
         ("--device", device, "auto"),
         ("--precision", precision, None),
+        ("--epoch-samples", epoch_samples, None),
     ]
     given = [word for flag, value, default in options if value != default for word in (flag, str(value))]
     command = shlex.join([*program.split(), name, *runs, *given, *(["--tensorboard"] if tensorboard else [])])
@@ -116,7 +122,12 @@ def summary(model: BookModel, result: RunResult, *, next_command: str) -> str:
         )
     if result.stopped:
         lines.append(f"{model.name}: {result.stopped}")
-    others = [(name, value) for name, value in record.curve[-1].validation.items() if name != record.metric]
+    kept = kept_epoch(record.curve, record.config.best_by)
+    others = [(name, value) for name, value in kept.validation.items() if name != record.metric]
+    if record.config.best_by:
+        lines.append(
+            f"{model.name}: kept epoch {kept.epoch} of {len(record.curve)}, the best by {record.config.best_by}"
+        )
     lines += [
         f"{model.name}: {record.metric} {record.value:.4f} on {record.validation_samples:,} validation samples "
         f"(95 % interval {record.low:.4f} to {record.high:.4f}), "

@@ -16,11 +16,13 @@ import numpy as np
 class Split:
     """`inputs`: (N, ...), for pictures (N, H, W, C) uint8 raw pixels.
 
-    `targets`: (N,) int64 class indices; for a regression (N, F) float32, as the model answers, with their unit.
+    `targets`: (N,) int64 class indices; for a regression (N, F) float32, as the model answers, with their unit; for
+    masks (N, 1, H, W) float32, 0 or 1. `kinds`: (N,) int64, what balancing tells apart where targets do not.
     """
 
     inputs: np.ndarray
     targets: np.ndarray
+    kinds: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if len(self.inputs) != len(self.targets) or len(self.inputs) == 0:
@@ -34,16 +36,20 @@ class Split:
 class Dataset:
     """The splits of one data set. `calibration` serves quantization and is never part of `validation`.
 
-    `origin` says in one sentence where the data come from, for run.json and the manifest.
+    `origin` says in one sentence where the data come from, for run.json and the manifest. `fingerprint` stands for the
+    bytes of all splits where reading them would take long; "" where it would not.
     """
 
     train: Split
     calibration: Split
     validation: Split
     origin: str
+    fingerprint: str = ""
 
     def sha256(self) -> str:
-        """Hash of every byte, shape and dtype of the three splits: the same data give the same text everywhere."""
+        """Hash of every byte, shape and dtype of the three splits, or the fingerprint: the same data, the same text."""
+        if self.fingerprint:
+            return self.fingerprint
         digest = hashlib.sha256()
         for split in (self.train, self.calibration, self.validation):
             for array in (split.inputs, split.targets):

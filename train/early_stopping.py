@@ -1,8 +1,8 @@
-"""When a run ends before its last epoch, and why: a function of its curve alone, so that a resumed run agrees."""
+"""When a run ends before its last epoch, why, and its best epoch: by its curve, so that a resumed run agrees."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from edge_runtime.tasks import task
 from train.checkpoint import EpochRecord
@@ -25,3 +25,13 @@ def stop_reason(curve: Sequence[EpochRecord], patience: int | None, task_name: s
         f"stopped early at epoch {len(curve)}: {metric.name} {sign * values[best]:.4f} of epoch {best + 1} was not "
         f"bettered in the {patience} epochs after it (patience {patience})"
     )
+
+
+def is_best(validation: Mapping[str, float], curve: Sequence[EpochRecord], name: str) -> bool:
+    """Whether an epoch's figure `name` is larger than in every epoch of `curve` before it; of equals the first is."""
+    return all(validation[name] > epoch.validation[name] for epoch in curve)
+
+
+def kept_epoch(curve: Sequence[EpochRecord], best_by: str) -> EpochRecord:
+    """The epoch whose weights a finished run keeps: the first of the best by a figure, or the last."""
+    return max(curve, key=lambda epoch: epoch.validation[best_by]) if best_by else curve[-1]

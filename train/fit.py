@@ -22,12 +22,13 @@ from edge_runtime.errors import EdgekitError
 from edge_runtime.files import sha256_file
 from edge_runtime.metrics import TaskMetric
 from train import checkpoint, provenance, resume
-from train.batches import Batches
-from train.book_model import BookModel, FitConfig
+from train.batches import Batches, BatchSource
+from train.book_model import BookModel, FitConfig, input_module
 from train.checkpoint import EpochRecord, RunRecord
+from train.crop_batches import CropBatches
 from train.dataset import Dataset
 from train.device import check_settings, launched_fabric, set_up, threads
-from train.early_stopping import stop_reason
+from train.early_stopping import is_best, stop_reason
 from train.epoch import evaluate, loss_of, on_device
 from train.event_log import EventLog
 from train.lookahead import Lookahead
@@ -104,11 +105,18 @@ def fit(
         fabric = launched_fabric(device, precision)
         torch.manual_seed(config.seed)
         net = model.build()
-        train, validation = (on_device(model, split, fabric.device) for split in (dataset.train, dataset.validation))
-        batches = Batches(*train, config)
-        if model.prepare and not state:
-            model.prepare(net, train[0])
-        del train  # `batches` has the pictures in a layout of its own
+        validation = on_device(model, dataset.validation, fabric.device)
+        batches: BatchSource
+        if model.crops:
+            batches = CropBatches(dataset.train, config, inputs=input_module(model), device=fabric.device)
+            if model.prepare and not state:
+                model.prepare(net, on_device(model, dataset.calibration, fabric.device)[0])
+        else:
+            train = on_device(model, dataset.train, fabric.device)
+            batches = Batches(*train, config)
+            if model.prepare and not state:
+                model.prepare(net, train[0])
+            del train  # `batches` has the pictures in a layout of its own
         if config.channels_last:
             net = net.to(memory_format=torch.channels_last)
         if state:
@@ -131,8 +139,11 @@ def fit(
                     f"training diverged: in epoch {epoch} the loss is {loss}. Lower the learning rate "
                     f"({config.learning_rate:g}). What was kept is epoch {epoch - 1}"
                 )
-            metric = evaluate(module, *validation, model.task)
-            validation_values = {metric.name: metric.value}
+            figures = model.figures() if model.figures else None
+            metric = evaluate(module, *validation, model.task, figures)
+            validation_values = {metric.name: metric.value, **(figures.values() if figures else {})}
+            if config.best_by and fabric.is_global_zero and is_best(validation_values, curve, config.best_by):
+                checkpoint.save_weights(net, folder / checkpoint.BEST_FILE)
             if model.views and epoch == config.epochs:
                 validation_values[f"{metric.name}_with_views"] = evaluate(
                     model.views(module), *validation, model.task
@@ -159,6 +170,9 @@ def fit(
         if log:
             log.close()
         trained = len(curve) - (state.epoch if state else 0)
+        if config.best_by:
+            fabric.barrier()
+            checkpoint.load_weights(net, folder / checkpoint.BEST_FILE)
         metric = evaluate(module, *validation, model.task)
         if fabric.is_global_zero:
             checkpoint.save_weights(net, folder / checkpoint.WEIGHTS_FILE)
@@ -171,7 +185,7 @@ def fit(
 
 
 def _lookahead(
-    net: nn.Module, batches: Batches, config: FitConfig, state: resume.ResumeState | None
+    net: nn.Module, batches: BatchSource, config: FitConfig, state: resume.ResumeState | None
 ) -> Lookahead | None:
     if not config.lookahead:
         return None

@@ -78,7 +78,8 @@ def epoch_seconds(model: BookModel, device: str) -> float:
             loss.backward()
             optimizer.step()
             loss.item()  # waits for the device
-    return (time.perf_counter() - began) / _TIMED_BATCHES * math.ceil(len(dataset.train) / fit.batch_size)
+    batches = math.ceil((fit.epoch_samples or len(dataset.train)) / fit.batch_size)
+    return (time.perf_counter() - began) / _TIMED_BATCHES * batches
 
 
 def _file(place: Path, model: BookModel) -> Path:

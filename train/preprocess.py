@@ -65,3 +65,15 @@ class FeatureNormalize(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         return (features - self.mean) / self.std
+
+
+class Clip(nn.Module):
+    """Numbers of any shape and type to float32 from `low` to `high`: Hounsfield units as the book's scans have them."""
+
+    def __init__(self, low: float, high: float) -> None:
+        super().__init__()
+        self.low = low
+        self.high = high
+
+    def forward(self, values: Tensor) -> Tensor:
+        return values.to(torch.float32).clamp(self.low, self.high)

@@ -14,6 +14,9 @@ from train.models import (
     cifar10_fast,
     digits_cnn,
     digits_features,
+    luna_classifier,
+    luna_malignancy,
+    luna_unet,
     mnist_net,
     thermometer,
     wine_quality,
@@ -43,6 +46,10 @@ BOOK_MODELS: dict[str, BookModel] = {
         birds_designs.RES,
         birds_resdeep.MODEL,
         birds_resdeep.INDEPENDENT,
+        luna_unet.MODEL,
+        luna_classifier.MODEL,
+        luna_malignancy.MODEL,
+        luna_malignancy.HEAD,
         cifar10_fast.MODEL,
     )
 }

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from edge_runtime.decode import canonical_json, to_plain
-from edge_runtime.errors import EdgekitError
+from edge_runtime.errors import EdgekitError, MissingData
 from edge_runtime.tasks import task
-from train import left_out, representation, reproduction_lines, resume
+from train import left_out, luna_diameter, representation, reproduction_lines, resume
 from train.book_model import BookModel
 from train.checkpoint import RunRecord, read_run, write_file
 from train.compare import compare
@@ -76,6 +76,7 @@ def chapter_results(chapter: int, place: Path, *, device: str, epochs: int | Non
         "not_run": not_run,
         "representation": _representation(everything) if chapter == 1 else None,
         "lines": _lines() if chapter == 5 else [],
+        **(_diameter() if chapter == 14 else {}),
     }
 
 
@@ -141,7 +142,32 @@ def _representation(runs: dict[str, dict[Path, RunRecord]]) -> dict[str, Any] | 
 
 
 def _lines() -> list[dict[str, Any]]:
-    return [to_plain(line) | {"agreed": list(line.agreed)} for line in reproduction_lines.chapter_5()]
+    return _plain(reproduction_lines.chapter_5())
+
+
+def _plain(lines: Sequence[reproduction_lines.Line]) -> list[dict[str, Any]]:
+    return [to_plain(line) | {"agreed": list(line.agreed)} for line in lines]
+
+
+def _diameter() -> dict[str, Any]:
+    """Chapter 14's baseline: its lines and its curve; neither where the lists that it reads are not there."""
+    try:
+        found = luna_diameter.baseline()
+    except MissingData as error:
+        print(f"note: the diameter baseline of chapter 14 is left out: {error}", file=sys.stderr)
+        return {}
+    curve = found.curve
+    return {
+        "lines": _plain(luna_diameter.lines(found)),
+        "roc": {
+            "thresholds_mm": [round(float(value), 4) for value in curve.thresholds],
+            "false_positive_rate": [round(float(value), 6) for value in curve.false_positive_rate],
+            "true_positive_rate": [round(float(value), 6) for value in curve.true_positive_rate],
+            "area": curve.area,
+            "exact_area": found.exact_area,
+            "book_points": [[float(rate) for rate in rates] for rates in luna_diameter.BOOK_POINTS.values()],
+        },
+    }
 
 
 def _why_not(model: BookModel, place: Path) -> str:

@@ -42,6 +42,9 @@ def figures(found: Results) -> dict[str, tuple[str, bytes]]:
         if curves := [entry for entry in found["models"] if entry["training_loss"]]:
             alt = f"Training losses on {device}: lines ours, one a seed; points the book's"
             drawn[f"{stem}-losses"] = (alt, _svg(_losses(curves)))
+        if curve := found.get("roc"):
+            alt = "ROC curve of malignancy by diameter alone: the line ours, points the book's"
+            drawn[f"{stem}-roc"] = (alt, _svg(_roc(curve)))
         if sides := found["representation"]:
             alt = "Hand-made features drawn over four digits, and the accuracy of either representation"
             drawn[f"{stem}-representation"] = (alt, _representation(sides))
@@ -107,6 +110,20 @@ def _loss(axes: Axes, entry: Results) -> None:
         axes.set_yscale("log")
     else:
         axes.set_ylim(bottom=0)
+
+
+def _roc(curve: Results) -> Figure:
+    """True against false positive rate, with the two points that the book prints."""
+    page = Figure(figsize=(4, 3.8), layout="constrained")
+    axes = page.subplots()
+    axes.plot([0, 1], [0, 1], color="#999999", linewidth=0.8, linestyle="--", label="by chance")
+    label = f"diameter, ours: area {curve['area']:.3f}"
+    axes.plot(curve["false_positive_rate"], curve["true_positive_rate"], color=VALIDATION, label=label)
+    axes.plot(*zip(*curve["book_points"], strict=True), "o", color=BOOK, markersize=5, label="diameter, the book's")
+    axes.set_xlabel("false positive rate: benign nodules called malignant")
+    axes.set_ylabel("true positive rate")
+    axes.legend(loc="lower right", frameon=False)
+    return page
 
 
 def _representation(sides: Results) -> bytes:

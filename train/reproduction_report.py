@@ -79,6 +79,11 @@ def _section(found: Results) -> str:
         parts.append(_representation(both))
     if found["lines"]:
         parts.append(_lines(found["lines"]))
+    if curve := found.get("roc"):
+        parts.append(
+            f"Areas by trapezoids through the book's 100 thresholds: {curve['area']:.5f}; exact, as the chance that a "
+            f"malignant nodule is larger than a benign one: {curve['exact_area']:.5f}.\n"
+        )
     return "\n".join(parts)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from train.batches import Batches, epoch_seed
+from train.batches import BatchSource, epoch_seed
 from train.book_model import FitConfig
 from train.lookahead import Lookahead
 from train.schedule import SCHEDULES
@@ -39,7 +39,7 @@ class Trainer:
         module: nn.Module,
         optimizer: torch.optim.Optimizer,
         loss_of: Callable[[Tensor, Tensor], Tensor],
-        batches: Batches,
+        batches: BatchSource,
         config: FitConfig,
         lookahead: Lookahead | None = None,
     ) -> None:

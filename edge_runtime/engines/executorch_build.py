@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 
 from ..errors import EngineError, MissingDependency
-from ..files import write_atomically
+from ..files import user_cache, write_atomically
 
 SOURCE = Path(__file__).with_name("executorch_shim.cpp")
 BUILD_TIMEOUT_S = 300
@@ -45,16 +45,18 @@ def missing() -> str | None:
     if absent := [path.name for path in wanted if not path.exists()]:
         return f"executorch {version_of(package)} came without {', '.join(absent)}"
     try:
-        if _built(package) is None and _compiler() is None:
+        if _built(package) is None and find_compiler() is None:
             return "no C++ compiler"
     except RuntimeError:  # from pathlib: a container's user may have none
         return "no home folder to build in, and no XDG_CACHE_HOME"
     return None
 
 
-def build() -> Path:
+def build(source: Path = SOURCE) -> Path:
     """The compiled shim in the user's cache; compiles it where there is none for this executorch and this compiler.
 
+    Args:
+        source: another file beside the shim that includes it and is to be loaded in its place.
     Raises:
         MissingDependency: executorch or a C++ compiler is not installed.
         EngineError: it did not compile; the compiler's first error is in the text.
@@ -63,27 +65,27 @@ def build() -> Path:
     if reason := missing():
         remedy = "Install g++ or set CXX to your compiler" if "compiler" in reason else "Use the Python runtime"
         raise MissingDependency(f"ExecuTorch cannot be used without torch here: {reason}. {remedy}")
-    found = _built(package)
+    found = _built(package, source)
     if found is None:
-        found = _cache() / _file_name(package, _compiler())
-        _compile(package, found)
+        found = _cache() / _file_name(package, find_compiler(), source)
+        _compile(package, source, found)
     return found
 
 
-def _compile(package: Path, target: Path) -> None:
+def _compile(package: Path, source: Path, target: Path) -> None:
     import subprocess  # only the first use on a machine pays for it
 
-    command = [*(_compiler() or []), str(SOURCE), *_flags(package)]
+    command = [*(find_compiler() or []), str(source), *_flags(package)]
     try:
         with write_atomically(target) as part:
             done = subprocess.run([*command, "-o", str(part)], capture_output=True, text=True, timeout=BUILD_TIMEOUT_S)
             if done.returncode:
                 errors = [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines()
-                raise EngineError(f"{command[0]} could not compile {SOURCE.name}: {' | '.join(errors[:2])}")
+                raise EngineError(f"{command[0]} could not compile {source.name}: {' | '.join(errors[:2])}")
     except OSError as error:
         raise EngineError(f"the ExecuTorch shim could not be written to {target.parent}: {error}") from None
     except subprocess.TimeoutExpired:
-        raise EngineError(f"{command[0]} did not finish {SOURCE.name} within {BUILD_TIMEOUT_S} s") from None
+        raise EngineError(f"{command[0]} did not finish {source.name} within {BUILD_TIMEOUT_S} s") from None
 
 
 def _flags(package: Path) -> list[str]:
@@ -96,26 +98,27 @@ def _flags(package: Path) -> list[str]:
     ]
 
 
-def _built(package: Path) -> Path | None:
-    compiler = _compiler()
+def _built(package: Path, source: Path = SOURCE) -> Path | None:
+    compiler = find_compiler()
     if compiler is not None:
-        found = [_cache() / _file_name(package, compiler)]
+        found = [_cache() / _file_name(package, compiler, source)]
     else:  # an image whose compiler was removed after the build keeps working
-        found = sorted(_cache().glob(_file_name(package, None)))
+        found = sorted(_cache().glob(_file_name(package, None, source)))
     # A library is code: one that somebody else could have put there is not loaded.
     return next((path for path in found if path.is_file() and path.stat().st_uid in (os.getuid(), 0)), None)
 
 
-def _file_name(package: Path, compiler: list[str] | None) -> str:
-    """`executorch_shim-` + what it was made from + what made it. A `*` stands for the maker where there is none."""
+def _file_name(package: Path, compiler: list[str] | None, source: Path) -> str:
+    """The source's name + what it was made from + what made it. A `*` stands for the maker where there is none."""
     library = (package / "lib" / "libexecutorch.so").stat()
-    made_from = (SOURCE.read_bytes(), _flags(package), library.st_size, library.st_mtime_ns, platform.machine())
+    sources = SOURCE.read_bytes() if source == SOURCE else SOURCE.read_bytes() + source.read_bytes()
+    made_from = (sources, _flags(package), library.st_size, library.st_mtime_ns, platform.machine())
     maker = "*"
     if compiler is not None:
         # Its file stands for its version: to ask it would cost each start of a program a process.
         program = Path(compiler[0]).resolve()
         maker = _digest(compiler, program, program.stat().st_size, program.stat().st_mtime_ns)
-    return f"executorch_shim-{version_of(package)}-{_digest(*made_from)}-{maker}.so"
+    return f"{source.stem}-{version_of(package)}-{_digest(*made_from)}-{maker}.so"
 
 
 def _digest(*parts: object) -> str:
@@ -123,12 +126,10 @@ def _digest(*parts: object) -> str:
 
 
 def _cache() -> Path:
-    # A relative XDG_CACHE_HOME is to be ignored, says its specification.
-    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return (base if base.is_absolute() else Path("~/.cache").expanduser()) / "edgekit" / "native"
+    return user_cache() / "native"
 
 
-def _compiler() -> list[str] | None:
+def find_compiler() -> list[str] | None:
     """$CXX where it is set, else the first compiler on the path, with its full name; None when there is none."""
     chosen = os.environ.get("CXX")
     for candidate in [chosen] if chosen else _COMPILERS:

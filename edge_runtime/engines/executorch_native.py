@@ -19,9 +19,9 @@ import numpy as np
 
 from ..errors import EngineError, InputError
 from ..manifest import Manifest
-from .executorch_build import build, missing, package_folder, version_of
+from .executorch_build import SOURCE, build, missing, package_folder, version_of
 
-__all__ = ["NativeSession", "available", "build", "missing", "open_session", "prepare"]
+__all__ = ["NativeSession", "available", "build", "missing", "open_session", "prepare", "registered"]
 
 _INTERNAL_CONSISTENCY = 1  # walks the whole flatbuffer: damaged programs become errors instead of crashes
 _MAP_FILE = 1  # and not read: the same peak memory, and a large program loads in two thirds of the time
@@ -68,9 +68,10 @@ class NativeSession:
 
     version: str
 
-    def __init__(self, path: Path, num_threads: int):
-        self._library = library = _library()
+    def __init__(self, path: Path, num_threads: int, library: Any = None):
+        self._library = library = library or _library()
         self.version = f"executorch {version_of(package_folder())} (native)"
+        self.num_threads = num_threads
         self._error = error = ctypes.create_string_buffer(2048)
         handle = library.edgekit_open(
             os.fsencode(path), _INTERNAL_CONSISTENCY, _MAP_FILE, num_threads, error, len(error)
@@ -147,14 +148,24 @@ def prepare() -> None:
     _library()
 
 
+def registered() -> tuple[list[str], list[str]]:
+    """The names of the backends and operators that programs can use here. Builds the shim where there is none."""
+    library = _library()
+    text = ctypes.create_string_buffer(library.edgekit_registered(ctypes.create_string_buffer(1), 1) + 1)
+    library.edgekit_registered(text, len(text))
+    lines = [line.split(" ", 1) for line in _text(text, keep="\n").splitlines()]
+    backends, operators = ([name for kind, name in lines if kind == wanted] for wanted in ("backend", "operator"))
+    return backends, sorted(set(operators))
+
+
 def available() -> bool:
     """Whether `open_session` can be expected to work; compiles nothing. `missing` says why not."""
     return missing() is None
 
 
 @functools.cache
-def _library() -> Any:
-    path = build()
+def _library(source: Path = SOURCE) -> Any:
+    path = build(source)
     try:
         library = ctypes.CDLL(str(path))
     except OSError as error:
@@ -169,6 +180,7 @@ def _library() -> Any:
         ("output", None, (pointer, number, view)),
         ("reshape", number, (pointer, number, ctypes.POINTER(ctypes.c_int32), text, size)),
         ("run", number, (pointer, pointer, pointer, size)),
+        ("registered", number, (text, size)),
         ("close", None, (pointer,)),
     ):
         function = getattr(library, f"edgekit_{name}")
@@ -176,6 +188,6 @@ def _library() -> Any:
     return library
 
 
-def _text(error: ctypes.Array[ctypes.c_char]) -> str:
+def _text(error: ctypes.Array[ctypes.c_char], keep: str = "") -> str:
     # ExecuTorch quotes names out of the file, and a damaged file holds any byte.
-    return "".join(c if c.isprintable() else "?" for c in error.value.decode(errors="replace"))
+    return "".join(c if c.isprintable() or c in keep else "?" for c in error.value.decode(errors="replace"))

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from ..errors import EngineError
 from ..manifest import Manifest
+from .torch_arrays import tensors_of
 
 
-def _runtime() -> Any:
+def runtime() -> Any:
+    """The native module of the Python runtime; imports torch."""
     # The native module itself starts in a third of the time of `executorch.runtime`, which imports the lowering stack
     # as well. It has no documented name, so the documented module stays the way to fall back on.
     try:
@@ -29,24 +31,32 @@ def _runtime() -> Any:
 
 
 class ExecuTorchSession:
-    """The `forward` method of one loaded program."""
+    """The `forward` method of one loaded program. Runs from several threads wait for each other."""
 
     version = f"executorch {importlib.metadata.version('executorch')} (Python runtime)"
 
     def __init__(self, path: Path, num_threads: int):
-        runtime = _runtime()
-        if runtime._threadpool_get_thread_count() != num_threads:
-            runtime._unsafe_reset_threadpool(num_threads)
+        self._lock = threading.Lock()  # one set of buffers: the outputs are copied before the next run begins
+        self._runtime = loaded = runtime()
+        if loaded._threadpool_get_thread_count() != num_threads:
+            loaded._unsafe_reset_threadpool(num_threads)
         # InternalConsistency walks the whole flatbuffer: damaged programs become errors instead of crashes.
-        self._module = runtime._load_for_executorch(
-            str(path), program_verification=runtime.Verification.InternalConsistency
+        self._module = loaded._load_for_executorch(
+            str(path), program_verification=loaded.Verification.InternalConsistency
         )
         if "forward" not in self._module.method_names():
             raise EngineError(f"{path.name} has no method 'forward', only {self._module.method_names()}")
 
+    @property
+    def num_threads(self) -> int:
+        """Threads of the process's one pool: another program that was loaded since may have changed it."""
+        return self._runtime._threadpool_get_thread_count()
+
     def run(self, inputs: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
-        found = self._module.run_method("forward", tuple(torch.from_numpy(array) for array in inputs))
-        return [tensor.numpy() for tensor in found]  # clones: the program's own buffers are reused by the next run
+        tensors = tuple(tensors_of(inputs))
+        with self._lock:
+            found = self._module.run_method("forward", tensors)
+            return [tensor.numpy() for tensor in found]  # clones: the program's own buffers are reused by the next run
 
 
 def open_session(path: Path, manifest: Manifest, num_threads: int) -> ExecuTorchSession:

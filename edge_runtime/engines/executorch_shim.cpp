@@ -1,4 +1,4 @@
-// ExecuTorch's C++ runtime behind seven C functions, so that Python reaches it through ctypes and without torch.
+// ExecuTorch's C++ runtime behind a few C functions, so that Python reaches it through ctypes and without torch.
 // It runs `forward` of one program on plain pointers; it knows nothing of numpy, of bundles or of what a tensor means.
 //
 // Compiled on the user's machine by executorch_native.py against the headers and libraries of the installed package.
@@ -18,6 +18,8 @@
 #include <executorch/extension/module/module.h>
 #include <executorch/extension/tensor/tensor.h>
 #include <executorch/extension/threadpool/threadpool_guard.h>
+#include <executorch/runtime/backend/interface.h>
+#include <executorch/runtime/kernel/operator_registry.h>
 #include <executorch/runtime/platform/platform.h>
 #include <executorch/runtime/platform/runtime.h>
 
@@ -115,7 +117,8 @@ void listen() {
   static bool started = false;
   if (!started) executorch::runtime::runtime_init();
   started = true;
-  if (executorch::runtime::get_pal_impl()->abort == throw_instead_of_abort) return;
+  const auto* pal = executorch::runtime::get_pal_impl();
+  if (pal->abort == throw_instead_of_abort && pal->emit_log_message == keep_message) return;
   executorch::runtime::register_pal(executorch::runtime::PalImpl::create(
       nullptr, throw_instead_of_abort, nullptr, nullptr, keep_message, nullptr, nullptr, __FILE__));
   said->clear();  // it remarks that somebody had registered before
@@ -316,6 +319,21 @@ API int edgekit_run(Session* session, void* const* data, char* error, size_t siz
     check(session->method->execute(), "the run failed");
     return find_outputs(*session) ? 1 : 0;
   });
+}
+
+// What programs can use here, one a line: "backend NAME" or "operator NAME". Returns the whole text's length, which may
+// be more than `size`.
+API int edgekit_registered(char* text, size_t size) {
+  std::string found;
+  for (size_t i = 0; i < executorch::runtime::get_num_registered_backends(); ++i) {
+    auto name = executorch::runtime::get_backend_name(i);
+    if (name.ok()) found += "backend " + std::string(*name) + "\n";
+  }
+  for (const auto& kernel : executorch::runtime::get_registered_kernels()) {
+    found += "operator " + std::string(kernel.name_) + "\n";
+  }
+  std::snprintf(text, size, "%s", found.c_str());
+  return static_cast<int>(found.size());
 }
 
 API void edgekit_close(Session* session) {

@@ -13,11 +13,12 @@ from ..manifest import Manifest
 
 
 class OnnxSession:
-    """One `onnxruntime.InferenceSession`; inputs and outputs in the manifest's order."""
+    """One `onnxruntime.InferenceSession`; tensors in the manifest's order. Runs do not wait for each other."""
 
     version = f"onnxruntime {onnxruntime.__version__}"
 
     def __init__(self, path: Path, manifest: Manifest, num_threads: int):
+        self.num_threads = num_threads
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = num_threads
         options.inter_op_num_threads = 1
@@ -27,9 +28,13 @@ class OnnxSession:
         self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         self._inputs = [spec.name for spec in manifest.inputs]
         self._outputs = [spec.name for spec in manifest.outputs]
-        found = {node.name for node in self._session.get_inputs()}
-        if found != set(self._inputs):
-            raise EngineError(f"{path.name} takes {sorted(found)}, the manifest says {sorted(self._inputs)}")
+        for what, nodes, names in (
+            ("takes", self._session.get_inputs(), self._inputs),
+            ("gives", self._session.get_outputs(), self._outputs),
+        ):
+            found = {node.name for node in nodes}
+            if found != set(names):
+                raise EngineError(f"{path.name} {what} {sorted(found)}, the manifest says {sorted(names)}")
 
     def run(self, inputs: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
         return self._session.run(self._outputs, dict(zip(self._inputs, inputs, strict=True)))

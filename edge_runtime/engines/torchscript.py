@@ -13,10 +13,11 @@ import numpy as np
 import torch
 
 from ..manifest import Manifest
+from .torch_arrays import arrays_of, tensors_of
 
 
 class TorchScriptSession:
-    """One loaded `ScriptModule`, in evaluation mode, without gradients."""
+    """One loaded `ScriptModule`, in evaluation mode, without gradients. Runs do not wait for each other."""
 
     version = f"torch {torch.__version__} (TorchScript)"
 
@@ -28,11 +29,15 @@ class TorchScriptSession:
             )  # torch.jit is deprecated; this engine exists for what uses it
             self._module = torch.jit.load(path, map_location="cpu").eval()
 
+    @property
+    def num_threads(self) -> int:
+        """torch's threads inside one operator: a setting of the whole process, and whoever sets it last wins."""
+        return torch.get_num_threads()
+
     def run(self, inputs: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+        tensors = tensors_of(inputs)
         with torch.inference_mode():
-            found = self._module(*(torch.from_numpy(array) for array in inputs))
-        tensors = found if isinstance(found, (list, tuple)) else [found]
-        return [tensor.numpy() for tensor in tensors]
+            return arrays_of(self._module(*tensors), tensors)
 
 
 def open_session(path: Path, manifest: Manifest, num_threads: int) -> TorchScriptSession:

@@ -1,6 +1,6 @@
 """Exporters: a module goes in, one model file comes out, with a checkable stage after each step."""
 
-from . import executorch, onnx, torchscript
+from . import aot, executorch, onnx, torchscript
 from .exporter import Exporter, Stage
 
 EXPORTERS: dict[str, Exporter] = {
@@ -8,6 +8,7 @@ EXPORTERS: dict[str, Exporter] = {
     "torchscript_scripted": torchscript.SCRIPTED,
     "onnx": onnx.ONNX,
     "executorch_xnnpack": executorch.XNNPACK,
+    "aot": aot.AOT,
 }
 
 __all__ = ["EXPORTERS", "Exporter", "Stage"]

@@ -35,7 +35,8 @@ class Exporter:
     """Turns a module into a model file of one `format`, which names the engine that runs it.
 
     `export` yields a `Stage` after each step, so that the caller can stop at the first one that is wrong.
-    `recipes` are those it can carry out. `tools` are the packages whose versions the result depends on.
+    `recipes` are those it can carry out. One that is not `by_default` is used only where it is asked for by name.
+    `tools` are the packages whose versions the result depends on.
     """
 
     name: str
@@ -45,3 +46,4 @@ class Exporter:
     recipes: tuple[str, ...]
     tools: tuple[str, ...]
     export: Export
+    by_default: bool = True

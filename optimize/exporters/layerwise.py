@@ -14,6 +14,7 @@ from edge_runtime.golden import Arrays
 from optimize.deploy import DeployModel, run_module
 from optimize.recipes import Recipe
 from optimize.recipes.layers import onnx_layers, torch_layers
+from optimize.recipes.onnx_prepare import normalization
 from optimize.recipes.recipe import FloatLayers
 
 Batches = Callable[[], Iterator[tuple[torch.Tensor, ...]]]
@@ -38,7 +39,9 @@ class OnnxLayers:
     """A float `.onnx`, quantized by onnxruntime; `run` runs a file on samples."""
 
     def __init__(self, model: DeployModel, recipe: Recipe, path: Path, run: RunOnnx):
-        self.layers = onnx_layers(onnx.load(path, load_external_data=False).graph)
+        graph = onnx.load(path, load_external_data=False).graph
+        never = set(normalization(graph))
+        self.layers = tuple(layer for layer in onnx_layers(graph) if layer not in never)
         self._model, self._recipe, self._path, self._run = model, recipe, path, run
 
     def quantized(self, float_layers: FloatLayers) -> Callable[[Arrays], Arrays]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,18 +15,29 @@ import torch
 from edge_runtime.golden import Arrays
 from optimize.deploy import DeployModel, run_module
 from optimize.recipes import Recipe
+from optimize.rewrites import FOR_ONNX_INT8, Rewrite, rewrite
 
 from .exporter import Exporter, Stage
+from .layerwise import OnnxLayers
 
 OPSET = 20  # the newest one whose operators every onnxruntime back to 1.17 runs, in browsers and on phones too
 
 
-def export(model: DeployModel, recipe: Recipe, path: Path) -> Iterator[Stage]:
-    """capture -> lower (a float .onnx) -> quantize."""
-    program = _export_program(model)
-    captured = program.exported_program.module()  # type: ignore[union-attr]
+def export(
+    model: DeployModel, recipe: Recipe, path: Path, *, rewrites: Sequence[Rewrite] | None = None
+) -> Iterator[Stage]:
+    """capture -> rewrite (where 8 bits need it) -> lower (a float .onnx) -> quantize."""
+    if rewrites is None:
+        rewrites = FOR_ONNX_INT8 if recipe.needs_calibration else ()
+    exported = torch.export.export(model.module, model.example, dynamic_shapes=model.dynamic_shapes, strict=False)
+    captured = exported.module()
     yield Stage(kind="capture", run=lambda arrays: run_module(model, captured, arrays))
 
+    if applied := rewrite(captured, rewrites):
+        yield Stage(kind="rewrite", run=lambda arrays: run_module(model, captured, arrays), notes=applied.notes)
+        exported = torch.export.export(captured, model.example, dynamic_shapes=model.dynamic_shapes, strict=False)
+
+    program = _to_onnx(model, exported)
     float_path = path.with_suffix(".float.onnx")
     program.save(str(float_path), external_data=False)
     _strip_traces(float_path)
@@ -36,10 +47,12 @@ def export(model: DeployModel, recipe: Recipe, path: Path) -> Iterator[Stage]:
     if recipe.onnx is None:
         float_path.replace(path)
         return
-    recipe.onnx(float_path, path, model.calibration)
+    choice = recipe.choose_layers(OnnxLayers(model, recipe, float_path, run_onnx))
+    recipe.onnx(float_path, path, model.calibration, choice.float_layers)
     float_path.unlink()
     _strip_traces(path)
-    yield Stage(kind="quantize", run=lambda arrays: run_onnx(model, path, arrays), notes=_operator_counts(path))
+    notes = _operator_counts(path) | choice.notes
+    yield Stage(kind="quantize", run=lambda arrays: run_onnx(model, path, arrays), notes=notes)
 
 
 def run_onnx(model: DeployModel, path: Path, arrays: Arrays) -> Arrays:
@@ -51,14 +64,15 @@ def run_onnx(model: DeployModel, path: Path, arrays: Arrays) -> Arrays:
     return {name: np.concatenate([answer[k] for answer in found]) for k, name in enumerate(names)}
 
 
-def _export_program(model: DeployModel) -> torch.onnx.ONNXProgram:
+def _to_onnx(model: DeployModel, exported: torch.export.ExportedProgram) -> torch.onnx.ONNXProgram:
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecations between torch and onnxscript, nothing a user can act on
         program = torch.onnx.export(
-            model.module,
+            exported,
             model.example,
             dynamo=True,
+            dynamic_shapes=model.dynamic_shapes,
             optimize=True,
             opset_version=OPSET,
             input_names=[spec.name for spec in model.inputs],
@@ -92,7 +106,7 @@ ONNX = Exporter(
     format="onnx",
     suffix=".onnx",
     summary="ONNX for onnxruntime, opset 20",
-    recipes=("fp32", "w8_dynamic", "w8a8_static"),
+    recipes=("fp32", "fp16", "w8_dynamic", "w8a8_static", "mixed"),
     tools=("torch", "onnx", "onnxscript", "onnxruntime"),
     export=export,
 )

@@ -4,13 +4,15 @@ A recipe is data plus one function for each toolchain that can carry it out: `pt
 on an ONNX file. It knows nothing about files' formats beyond that, nor about bundles.
 """
 
-from . import fp32, w8_dynamic, w8a8_static
+from . import fp16, fp32, mixed, w8_dynamic, w8a8_static
 from .recipe import Recipe
 
 RECIPES: dict[str, Recipe] = {
     "fp32": fp32.RECIPE,
+    "fp16": fp16.RECIPE,
     "w8_dynamic": w8_dynamic.RECIPE,
     "w8a8_static": w8a8_static.RECIPE,
+    "mixed": mixed.RECIPE,
 }
 
 __all__ = ["RECIPES", "Recipe"]

@@ -7,13 +7,38 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import onnx
 from onnxruntime.quantization.shape_inference import quant_pre_process
+
+from .layers import onnx_layer
+from .recipe import FloatLayers
+
+_SCALING = {"Mul", "Add", "Sub", "Div", "Cast", "Transpose"}
 
 
 @contextmanager
-def prepared(source: Path) -> Iterator[Path]:
-    """Yields a copy of `source` that onnxruntime's quantizers can read shapes from; removed on exit."""
+def prepared(source: Path, float_layers: FloatLayers = frozenset()) -> Iterator[tuple[Path, list[str]]]:
+    """Yields a copy of `source` that onnxruntime's quantizers can read shapes from, removed on exit.
+
+    With it go the names of the nodes that the quantizers are to leave alone: those of `float_layers`, and the pixel
+    normalization in front of the first layer. Quantized, that took two thirds of a mobilenet_v2's time.
+    """
     with tempfile.TemporaryDirectory(prefix="edgekit-onnx-") as folder:
         ready = Path(folder) / "prepared.onnx"
         quant_pre_process(source, ready)
-        yield ready
+        graph = onnx.load(ready, load_external_data=False).graph
+        kept = {node.name for node in graph.node if onnx_layer(node) in float_layers}
+        yield ready, sorted(kept | set(normalization(graph)))
+
+
+def normalization(graph: onnx.GraphProto) -> list[str]:
+    """The names of the nodes that scale and shift the inputs by constants, before anything else is computed."""
+    raw = {tensor.name for tensor in graph.input}
+    constant = {tensor.name for tensor in graph.initializer}
+    found = []
+    for node in graph.node:  # in the order in which they run
+        computed = [name for name in node.input if name and name not in constant]
+        if node.op_type in _SCALING and len(computed) == 1 and computed[0] in raw:
+            raw.update(node.output)
+            found.append(node.name)
+    return found

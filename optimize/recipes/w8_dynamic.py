@@ -13,18 +13,19 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from edge_runtime.golden import Arrays
 
 from .onnx_prepare import prepared
-from .recipe import Recipe
+from .recipe import FloatLayers, Recipe
 
 
-def quantize_onnx(source: Path, target: Path, calibration: Arrays) -> None:
+def quantize_onnx(source: Path, target: Path, calibration: Arrays, float_layers: FloatLayers = frozenset()) -> None:
     """Writes `source` with its MatMul, Gemm and recurrent weights as int8, one scale a channel."""
-    with prepared(source) as ready:
+    with prepared(source, float_layers) as (ready, excluded):
         quantize_dynamic(
             ready,
             target,
             op_types_to_quantize=["MatMul", "Gemm", "LSTM"],
             per_channel=True,
             weight_type=QuantType.QInt8,
+            nodes_to_exclude=excluded,
         )
 
 

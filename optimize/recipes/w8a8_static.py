@@ -12,8 +12,9 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 
 from edge_runtime.golden import Arrays
 
+from .layers import torch_layer
 from .onnx_prepare import prepared
-from .recipe import Recipe
+from .recipe import FloatLayers, Recipe
 
 _QUANTIZED_OPERATORS = [
     *("Conv", "ConvTranspose", "Gemm", "MatMul", "Add", "Mul", "Relu", "Clip"),
@@ -32,9 +33,9 @@ class _Samples(CalibrationDataReader):
         return next(self._rows, None)
 
 
-def quantize_onnx(source: Path, target: Path, calibration: Arrays) -> None:
+def quantize_onnx(source: Path, target: Path, calibration: Arrays, float_layers: FloatLayers = frozenset()) -> None:
     """Writes `source` with QuantizeLinear/DequantizeLinear pairs (QDQ) around what onnxruntime runs in integers."""
-    with prepared(source) as ready:
+    with prepared(source, float_layers) as (ready, excluded):
         quantize_static(
             ready,
             target,
@@ -46,11 +47,14 @@ def quantize_onnx(source: Path, target: Path, calibration: Arrays) -> None:
             calibrate_method=CalibrationMethod.MinMax,
             # The answer itself stays float: 1/256 is a coarse step for a probability, and softmax is no hot spot.
             op_types_to_quantize=_QUANTIZED_OPERATORS,
+            nodes_to_exclude=excluded,
         )
 
 
 def quantize_pt2e(
-    module: torch.fx.GraphModule, calibration: Iterator[tuple[torch.Tensor, ...]]
+    module: torch.fx.GraphModule,
+    calibration: Iterator[tuple[torch.Tensor, ...]],
+    float_layers: FloatLayers = frozenset(),
 ) -> torch.fx.GraphModule:
     """Quantizes a captured module for XNNPACK (PyTorch 2 Export quantization): observe, calibrate, convert."""
     from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
@@ -60,6 +64,10 @@ def quantize_pt2e(
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
     quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
+    # `prepare_pt2e` has folded batch norms by then; looking for them all the same costs seconds for every model.
+    quantizer.SUPPORTED_PATTERNS = [p for p in XNNPACKQuantizer.SUPPORTED_PATTERNS if "bn" not in p.name]
+    if float_layers:
+        quantizer.set_filter_function(lambda node: torch_layer(node) not in float_layers)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torchao's notes to its own developers
         observed = prepare_pt2e(module, quantizer)
@@ -75,6 +83,7 @@ RECIPE = Recipe(
     quantized=True,
     sqnr_floor_db=20.0,
     agreement_floor=0.9,
+    needs_calibration=True,
     pt2e=quantize_pt2e,
     onnx=quantize_onnx,
 )

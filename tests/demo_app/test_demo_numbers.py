@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny_bundle import make_bundle
+from tiny_bundle import change_manifest, make_bundle
 
 from demo_app.compare import times
 from demo_app.shelf import default_pair, read_shelf
@@ -65,6 +65,15 @@ def test_an_unverified_bundle_is_not_what_the_page_begins_with(tmp_path):
     make_bundle(tmp_path, name="c", recipe="w8_dynamic")
     shelf = read_shelf(tmp_path, lambda path, _: Bundle.open(path))
     assert default_pair(shelf.models["quarters"]) == (1, 2)
+
+
+def test_a_bundle_that_runs_code_is_offered_only_when_its_format_is_allowed(tmp_path):
+    change_manifest(make_bundle(tmp_path, name="a"), artifact={"format": "torchscript"})
+    make_bundle(tmp_path, name="b")
+    careful, asked = (read_shelf(tmp_path, lambda path, _: Bundle.open(path), allow=a) for a in ((), ("torchscript",)))
+    assert ([b.name for b in careful.models["quarters"]], [r.path.name for r in careful.refused]) == (["b"], ["a"])
+    assert "add --allow torchscript" in careful.refused[0].reason
+    assert ([b.name for b in asked.models["quarters"]], asked.refused) == (["a", "b"], ())
 
 
 def test_the_page_process_loads_no_engine_and_no_training_library():

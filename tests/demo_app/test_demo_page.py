@@ -198,7 +198,7 @@ def test_a_worker_that_was_killed_is_replaced_by_the_next_question(page, pair):
     assert text(at, "label-left") == LABELS[2]
 
 
-@pytest.mark.parametrize("changes", [{"task": "segmentation"}, {"pictures": False}, {"task": "?", "pictures": False}])
+@pytest.mark.parametrize("changes", [{"task": "unheard_of"}, {"pictures": False}, {"task": "?", "pictures": False}])
 def test_an_unknown_task_or_input_still_shows_golden_samples(page, tmp_path, changes):
     make_bundle(tmp_path, name="a", **changes)
     make_bundle(tmp_path, name="b", recipe="w8a8_static", weights=leaning(), **changes)

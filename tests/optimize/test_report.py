@@ -12,11 +12,10 @@ from edge_runtime.decode import canonical_json, to_plain
 from edge_runtime.errors import UsageError
 from edge_runtime.manifest import Metric, StageResult
 from edge_runtime.measurement import Measurement
-from edge_runtime.table import COLUMNS, Row
+from edge_runtime.table import WIDE, Row
 from optimize.report import render, report_command, write_report
 from optimize.report_parts import GLOSSARY
-from optimize.report_plots import pareto
-from optimize.verdict import best_row, slower_than_float, won
+from optimize.verdict import best_row, pareto, slower_than_float, won
 
 PASSED = StageResult(
     stage="quantize", compared_with="capture", max_abs=0.01, relative=0.01, sqnr_db=41.5, agreement=0.99,
@@ -97,7 +96,7 @@ def test_every_row_has_its_line_and_every_column_its_sentence():
     assert all(f"{name}</th>" in text for name in ("PyTorch eager", "onnx-fp32", "onnx-w8a8_static", "onnx-w4"))
     assert "failed: stage &#x27;lower&#x27; is wrong" in text
     assert "41.5 dB" in text
-    assert tuple(GLOSSARY) == COLUMNS
+    assert tuple(GLOSSARY) == WIDE
     assert all(escape(sentence) in text for sentence in GLOSSARY.values())
     assert text.count("<svg") == 6  # the first plot is there in two widths
 

@@ -33,7 +33,8 @@ def test_an_entry_fits_together(model):
     assert (model.preprocessing is None) == (model.takes is not None)
     taken = input_spec(model)
     raw = torch.zeros(2, *taken.shape[1:], dtype=getattr(torch, taken.dtype))
-    assert model.build().eval()(input_module(model)(raw)).shape == (2, len(model.labels))
+    shape = (2, 1, *taken.shape[2:]) if model.task == "segmentation" else (2, len(model.labels))
+    assert model.build().eval()(input_module(model)(raw)).shape == shape
 
 
 def test_the_digits_constants_are_those_of_the_training_split():

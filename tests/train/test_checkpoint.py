@@ -74,9 +74,16 @@ def test_a_pickled_module_is_not_unpickled(tmp_path):
 
 
 def test_a_checkpoint_around_the_state_dict_says_what_it_holds(tmp_path):
-    torch.save({"model_state": Net().state_dict(), "epoch": 3}, tmp_path / "wrapped.pt")
-    with pytest.raises(EdgekitError, match="it holds keys model_state, epoch"):
+    torch.save({"net": Net().state_dict(), "epoch": 3}, tmp_path / "wrapped.pt")
+    with pytest.raises(EdgekitError, match="it holds keys net, epoch"):
         load_weights(Net(), tmp_path / "wrapped.pt")
+
+
+def test_the_books_checkpoints_have_the_state_dict_under_model_state(tmp_path):
+    net, loaded = Net(), Net()
+    torch.save({"model_state": net.state_dict(), "epoch": 3}, tmp_path / "book.state")
+    load_weights(loaded, tmp_path / "book.state")
+    assert all(torch.equal(value, loaded.state_dict()[key]) for key, value in net.state_dict().items())
 
 
 def test_missing_weights_say_where_they_were_looked_for(tmp_path):

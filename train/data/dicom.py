@@ -31,9 +31,9 @@ _UNEVEN = 0.01  # of the spacing: how far a gap between slices may be off
 class Volume:
     """A scan. Indices are (slice, row, column); patient coordinates x, y, z grow to the left, the back and the head.
 
-    `hu`: (D, H, W) float32, Hounsfield units, -1000 for air and 0 for water. `spacing_mm`: between voxels along the
-    three indices. `origin_mm`: where voxel (0, 0, 0) lies, as (x, y, z). `orientation`: (3, 3), row k the direction in
-    the patient, as a unit vector (x, y, z), in which index k grows.
+    `hu`: (D, H, W) float32, or int16 from a file that has it so; Hounsfield units, -1000 for air and 0 for water.
+    `spacing_mm`: between voxels along the three indices. `origin_mm`: where voxel (0, 0, 0) lies, as (x, y, z).
+    `orientation`: (3, 3), row k the direction in the patient, as a unit vector (x, y, z), in which index k grows.
     """
 
     hu: np.ndarray

@@ -53,7 +53,7 @@ def ensure(source: Source, root: Path, download: Callable[[], object]) -> None:
         )
     folder = root / source.folder
     try:
-        with _impatient(), contextlib.redirect_stdout(sys.stderr):  # standard output may be somebody's JSON
+        with impatient(), contextlib.redirect_stdout(sys.stderr):  # standard output may be somebody's JSON
             download()
         failed = "it brought other files" if (wrong := _wrong_files(source, root)) else ""
     except (
@@ -76,7 +76,8 @@ def _wrong_files(source: Source, root: Path) -> list[Path]:
 
 
 @contextlib.contextmanager
-def _impatient() -> Iterator[None]:
+def impatient() -> Iterator[None]:
+    """A silent network fails after 20 seconds instead of never, while this lasts."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_STALLED_S)
     try:
