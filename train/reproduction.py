@@ -6,12 +6,12 @@ Each file holds all that the report needs, so that the report can be made where 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edge_runtime.decode import canonical_json, to_plain
+from edge_runtime.decode import DecodeError, canonical_json, parse_json, to_plain
 from edge_runtime.errors import EdgekitError, MissingData
 from edge_runtime.tasks import task
 from train import left_out, luna_diameter, representation, reproduction_lines, resume
@@ -40,6 +40,8 @@ def write_results(
 ) -> list[Path]:
     """Writes a file for each chapter that has a finished run in `place`, which holds `seed-*/MODEL`; returns them.
 
+    What such a file says of a model with the same settings stays, where `place` has no run of it, or fewer.
+
     Args:
         epochs: the runs to report on are those with so many, instead of each model's own number.
 
@@ -48,22 +50,32 @@ def write_results(
     """
     written = []
     for chapter in chapters:
-        found = chapter_results(chapter, place, device=device, epochs=epochs)
+        path = out / f"reproduction-{chapter}-{device}.json"
+        found = chapter_results(chapter, place, device=device, epochs=epochs, earlier=_entries(path))
         if found["models"] or found["lines"]:
-            written.append(out / f"reproduction-{chapter}-{device}.json")
-            write_file(written[-1], canonical_json(found))
+            written.append(path)
+            write_file(path, canonical_json(found))
     return written
 
 
-def chapter_results(chapter: int, place: Path, *, device: str, epochs: int | None = None) -> dict[str, Any]:
-    """One chapter as plain data: its measured models, and those that were not run with the reason."""
+def chapter_results(
+    chapter: int, place: Path, *, device: str, epochs: int | None = None, earlier: Mapping[str, dict[str, Any]] = {}
+) -> dict[str, Any]:
+    """One chapter as plain data: its measured models, and those that were not run with the reason.
+
+    `earlier`: what was said of its models before, by name; see `write_results`.
+    """
     models, not_run = [], []
     everything: dict[str, dict[Path, RunRecord]] = {}
     for model in BOOK_MODELS.values():
         if model.chapter != chapter:
             continue
         runs = everything[model.name] = finished_runs(model, place, epochs=epochs or model.fit.epochs)
-        if runs:
+        kept = earlier.get(model.name)
+        if kept and _of_these_settings(kept, model, epochs) and len(kept["ours"]["runs"]) > len(runs):
+            print(f"keeping {model.name}, {len(kept['ours']['runs'])} runs measured earlier", file=sys.stderr)
+            models.append(kept)
+        elif runs:
             print(f"measuring {model.name}, {len(runs)} runs", file=sys.stderr, flush=True)
             models.append(_entry(model, runs, epochs=epochs or model.fit.epochs))
         else:
@@ -78,6 +90,20 @@ def chapter_results(chapter: int, place: Path, *, device: str, epochs: int | Non
         "lines": _lines() if chapter == 5 else [],
         **(_diameter() if chapter == 14 else {}),
     }
+
+
+def _entries(path: Path) -> dict[str, dict[str, Any]]:
+    """The models of a results file by name; none where there is no such file, or one that cannot be read."""
+    try:
+        found = parse_json(path.read_bytes())
+        return {entry["model"]: entry for entry in found["models"]} if found["format_version"] == FORMAT_VERSION else {}
+    except (OSError, DecodeError, KeyError, TypeError):
+        return {}
+
+
+def _of_these_settings(entry: Mapping[str, Any], model: BookModel, epochs: int | None) -> bool:
+    fit = to_plain(replace(model.fit, epochs=epochs or model.fit.epochs))
+    return bool(entry["config"] == {key: value for key, value in fit.items() if key != "seed"})
 
 
 def finished_runs(model: BookModel, place: Path, *, epochs: int) -> dict[Path, RunRecord]:

@@ -137,6 +137,9 @@ def test_a_sample_is_clicked_on_a_phone_where_they_disagree(page, screenshots):
 
 def test_a_picture_is_taken_with_the_camera(page):
     page.get_by_role("radio", name="Camera").click()
+    page.wait_for_function(
+        "document.querySelector('video')?.readyState === 4"
+    )  # before that there is no picture to take
     page.get_by_role("button", name="Take Photo").click()
     expect(page.get_by_test_id("verdict")).to_contain_text(re.compile("Both say|They disagree"))
     expect(page.get_by_test_id("seen")).to_be_visible()
