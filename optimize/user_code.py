@@ -19,7 +19,7 @@ from types import ModuleType
 from edge_runtime.errors import EdgekitError, MissingData, UsageError
 
 _OURS = Path(__file__).resolve().parent.parent
-_OUR_FOLDERS = tuple(str(_OURS / name) for name in ("edge_runtime", "train", "optimize", "demo_app", "edgekit.py"))
+_OUR_FOLDERS = tuple(str(_OURS / name) for name in ("edge_runtime", "train", "optimize", "demo_app", "edgekit"))
 _STDLIB = sysconfig.get_path("stdlib")
 # Libraries between the user's code and ours; any other installed package may be the user's own.
 _LIBRARIES = (

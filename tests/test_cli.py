@@ -101,7 +101,7 @@ def test_unknown_names_list_the_known_ones(edgekit):
     failed(edgekit("optimize", "digits_cnn", "--recipe", "w1"), 2, "unknown recipe 'w1'", "fp32, mixed, w8_dynamic")
     failed(edgekit("optimize", "digits_cnn", "--exporter", "tflite"), 2, "unknown exporter 'tflite'", "onnx")
     failed(edgekit("frobnicate"), 2, "frobnicate")
-    failed(edgekit("verify"), 2, "edgekit.py verify")
+    failed(edgekit("verify"), 2, "edgekit verify")
 
 
 def test_missing_things_name_the_command_that_makes_them(edgekit, tmp_path):

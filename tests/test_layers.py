@@ -56,6 +56,6 @@ def test_the_command_imports_no_folder_before_a_verb_needs_it():
     assert loaded & {"train", "optimize", "demo_app", "torch", "onnxruntime"} == set()
 
 
-@pytest.mark.parametrize("folder", [*MAY_IMPORT, "tests"])
+@pytest.mark.parametrize("folder", [*MAY_IMPORT, "edgekit", "tests"])
 def test_files_are_short_enough_to_read_in_one_sitting(folder):
     assert {path.name: n for path in files(folder) if (n := len(path.read_text().splitlines())) > 300} == {}

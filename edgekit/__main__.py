@@ -1,0 +1,5 @@
+"""`python -m edgekit`, the same as `edgekit`."""
+
+from . import main
+
+main()

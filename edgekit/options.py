@@ -1,0 +1,50 @@
+"""What the verbs share: the application, options that several take, and how a verb ends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from edge_runtime.trust import Trust
+
+app = typer.Typer(
+    name="edgekit",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="From a trained PyTorch model to the smallest and fastest bundle that provably keeps its accuracy.\n\n"
+    "Start with `edgekit quickstart`; then `edgekit demo` to look at what it made.",
+)
+
+MAKE, USE = "Make bundles", "Check, run and measure bundles (no torch needed for ONNX)"
+
+Model = Annotated[str, typer.Argument(help="A model of the registry; `edgekit models` lists them.")]
+BundlePath = Annotated[Path, typer.Argument(help="A bundle folder or .zip.")]
+BundlePaths = Annotated[list[Path], typer.Argument(help="Bundle folders or .zip files, or a folder of them.")]
+Runs = Annotated[Path, typer.Option(help="Where training runs and measurements are kept.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the answer as JSON on stdout, and nothing else there.")]
+Allow = Annotated[
+    list[str] | None,
+    typer.Option(help="Load this format though it runs code from the file: torchscript or aot; may be given again."),
+]
+Key = Annotated[Path | None, typer.Option(help="A public key in PEM: only bundles signed for it are loaded.")]
+Signed = Annotated[bool, typer.Option("--require-signature", help="Load no bundle that no --key was checked for.")]
+Quick = Annotated[bool, typer.Option("--quick", help="Measure for a shorter time: rough, not valid to quote.")]
+
+
+def finish(passed: bool) -> None:
+    """Ends a verb with exit status 1 where it did not pass."""
+    if not passed:
+        raise typer.Exit(1)
+
+
+def trust_of(allow: Sequence[str] | None, *, key: Path | None = None, require_signature: bool = False) -> Trust:
+    """What `--allow`, `--key` and `--require-signature` say together. Raises UsageError."""
+    from edge_runtime.trust import Trust
+
+    return Trust.asked(allow=tuple(allow or ()), key=key, require_signature=require_signature)
