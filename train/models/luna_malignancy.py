@@ -2,17 +2,17 @@
 
 # No `from __future__ import annotations` here: torch.jit.script cannot read a module's attribute types from strings.
 
+from dataclasses import replace
 from functools import partial
 
 from torch import Tensor, nn
 
-from edge_runtime.manifest import TensorSpec
-from train.book_model import BookModel, FitConfig, Target
+from train.book_model import BookModel, Target
 from train.checkpoint import read_tensors
 from train.data import luna_sets
 from train.data.book import book_file
-from train.data.ct import AIR_HU, CLIP_HU
-from train.models.luna_classifier import CROP, LunaClassifier
+from train.models import luna_classifier
+from train.models.luna_classifier import LunaClassifier
 from train.nodule_figures import Ranking
 
 PUBLISHED = "part2/models/cls_2020-02-06_14.16.55_final-nodule-nonnodule.best.state"
@@ -51,30 +51,21 @@ def start_from_nodules(module: nn.Module, inputs: Tensor) -> None:
 
 
 def _model(name: str, depth: int, epochs: int, value: float, learns: str) -> BookModel:
-    return BookModel(
+    return replace(
+        luna_classifier.MODEL,
         name=name,
-        chapter=14,
         summary=f"malignant or not, a crop around a nodule: the published nodule classifier, {learns} fine-tuned",
-        task="classification",
         build=partial(FineTuned, depth),
         data=luna_sets.malignancy,
-        normalization=None,
-        preprocessing=None,
-        takes=TensorSpec(name="hu", dtype="float32", shape=(1, 1, *CROP)),
-        clip=(AIR_HU, CLIP_HU),
         labels=LABELS,
-        fit=FitConfig(
+        fit=replace(
+            luna_classifier.MODEL.fit,
             epochs=epochs,
-            batch_size=24,
             learning_rate=3e-3,
-            optimizer="sgd",
-            weight_decay=1e-4,
             epoch_samples=100_000,
             balance="malignancy",
-            augment="affine",
             best_by="auc",
         ),
-        crops=True,
         figures=Ranking,
         prepare=start_from_nodules,
         target=Target(
