@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from . import cpu
 from .answers import Answers, answers_of
 from .benchmark_result import QUICK, BenchmarkResult, Settings
 from .bundle import Bundle
@@ -140,16 +141,10 @@ def measure(
 
 def machine() -> dict[str, str]:
     """Where a measurement was made: CPU, instruction sets that decide int8 speed, cores, system."""
-    text = ""
-    with contextlib.suppress(OSError):
-        text = Path("/proc/cpuinfo").read_text()
-    lines = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
-    fields = {key.strip(): value.strip() for key, value in lines.items()}
-    flags = fields.get("flags", fields.get("Features", "")).split()
     known = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimd", "asimddp", "i8mm")
     return {
-        "cpu": fields.get("model name", platform.processor() or platform.machine()),
-        "isa": " ".join(flag for flag in known if flag in flags),
+        "cpu": cpu.name(),
+        "isa": " ".join(flag for flag in known if flag in cpu.flags()),
         "cores": str(os.cpu_count()),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
