@@ -1,12 +1,10 @@
 """A model for tests that is right by construction in float, and that 8-bit integers ruin."""
 
-import numpy as np
 import torch
+from quarters import quarters_model
 from torch import nn
 
-from edge_runtime.manifest import TensorSpec
-from optimize.deploy import Deployable, DeployModel
-from train.preprocess import PixelNormalize
+from optimize.deploy import DeployModel
 
 
 def drowned_model() -> DeployModel:
@@ -21,19 +19,4 @@ def drowned_model() -> DeployModel:
         for linear in (net[5], net[6]):
             linear.weight.copy_(3 * torch.eye(4))
             linear.bias.zero_()
-    pixels = np.random.default_rng(0).integers(0, 256, (160, 4, 4, 1), dtype=np.uint8)
-    quarters = pixels[..., 0].reshape(160, 2, 2, 2, 2).mean(axis=(2, 4)).reshape(160, 4)
-    return DeployModel(
-        name="drowned",
-        task="classification",
-        module=Deployable(PixelNormalize((0.5,), (0.25,)), net, nn.Softmax(-1)).eval().requires_grad_(False),
-        inputs=(TensorSpec(name="image", dtype="uint8", shape=(1, 4, 4, 1)),),
-        outputs=(TensorSpec(name="probabilities", dtype="float32", shape=(1, 4)),),
-        preprocessing=None,
-        labels=("top left", "top right", "bottom left", "bottom right"),
-        calibration={"image": pixels[:32]},
-        validation={"image": pixels[32:]},
-        targets=quarters[32:].argmax(axis=1),
-        weights_sha256="0" * 64,
-        origin="made by the test",
-    )
+    return quarters_model(net, name="drowned", samples=160)

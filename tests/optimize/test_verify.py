@@ -3,14 +3,13 @@
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
+from quarters import quarters_model
 from torch import nn
 
 from edge_runtime.bundle import Bundle
 from edge_runtime.errors import UsageError, VerificationError
-from edge_runtime.manifest import TensorSpec
 from optimize.deploy import Deployable, DeployModel, run_module
 from optimize.exporters import EXPORTERS, Stage
 from optimize.pack import pack_bundle
@@ -27,22 +26,7 @@ def model() -> DeployModel:
     net = nn.Sequential(nn.AvgPool2d(2), nn.Flatten(), nn.Linear(4, 4, bias=False))
     with torch.no_grad():
         net[2].weight.copy_(8 * torch.eye(4))
-    pixels = np.random.default_rng(0).integers(0, 256, (96, 4, 4, 1), dtype=np.uint8)
-    quarters = pixels[..., 0].reshape(96, 2, 2, 2, 2).mean(axis=(2, 4)).reshape(96, 4)
-    return DeployModel(
-        name="quarters",
-        task="classification",
-        module=Deployable(PixelNormalize((0.5,), (0.25,)), net, nn.Softmax(-1)).eval().requires_grad_(False),
-        inputs=(TensorSpec(name="image", dtype="uint8", shape=(1, 4, 4, 1)),),
-        outputs=(TensorSpec(name="probabilities", dtype="float32", shape=(1, 4)),),
-        preprocessing=None,
-        labels=("top left", "top right", "bottom left", "bottom right"),
-        calibration={"image": pixels[:32]},
-        validation={"image": pixels[32:]},
-        targets=quarters[32:].argmax(axis=1),
-        weights_sha256="0" * 64,
-        origin="made by the test",
-    )
+    return quarters_model(net, name="quarters", samples=96)
 
 
 @pytest.fixture(scope="module")
