@@ -9,7 +9,6 @@ Every measurement is kept on disk as it is made, so an interrupted search goes o
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +19,7 @@ import numpy as np
 
 from edge_runtime.decode import DecodeError, canonical_json, parse_json
 from edge_runtime.errors import UsageError, VerificationError
-from edge_runtime.files import user_cache, write_bytes
+from edge_runtime.files import write_bytes
 from edge_runtime.golden import Arrays
 from edge_runtime.metrics import sqnr_db
 from edge_runtime.table import metric_name, value_text
@@ -28,7 +27,7 @@ from edge_runtime.tasks import task
 
 from .deploy import DeployModel, run_module
 from .recipes.recipe import LayerChoice, LayerQuantizer
-from .verify import budget, joined
+from .verify import FloatReference, budget, joined
 
 RANKED_ON = 32  # calibration samples
 JUDGED_ON = 500  # validation samples, evenly spaced; the gate at the end sees all of them
@@ -55,9 +54,17 @@ OnTrial = Callable[[str], None]
 
 
 class Search:
-    """Looks for the fewest float layers of one model; `kept` is the file that what was measured is kept in."""
+    """Looks for the fewest float layers of one model, in the file `kept` keeping what was measured."""
 
-    def __init__(self, model: DeployModel, *, max_drop: float, kept: Path, say: OnTrial = lambda line: None):
+    def __init__(
+        self,
+        model: DeployModel,
+        reference: FloatReference,
+        *,
+        max_drop: float,
+        kept: Path,
+        say: OnTrial = lambda line: None,
+    ):
         self._model, self._max_drop, self._kept, self._say = model, max_drop, kept, say
         if model.targets is None:
             raise UsageError(
@@ -66,6 +73,7 @@ class Search:
         rows = np.unique(np.linspace(0, len(model.targets) - 1, JUDGED_ON).round().astype(np.int64))
         self._judged = {name: values[rows] for name, values in model.validation.items()}
         self._targets = model.targets[rows]
+        self._float_answers = {name: values[rows] for name, values in reference.validation.items()}
         self._ranked_on = {name: values[:RANKED_ON] for name, values in model.calibration.items()}
 
     def choose(self, quantizer: LayerQuantizer) -> LayerChoice:
@@ -122,10 +130,10 @@ class Search:
     def _try(self, quantizer: LayerQuantizer, damages: list[Damage], put_back: int) -> Trial:
         float_layers = frozenset(damage.layer for damage in damages[:put_back])
         value = self._remember(
-            "back " + ", ".join(sorted(float_layers)), lambda: self._metric(quantizer.quantized(float_layers))
+            "back " + ", ".join(sorted(float_layers)),
+            lambda: self._metric(quantizer.quantized(float_layers)(self._judged)),
         )
-        wanted = self._remember("float", lambda: self._metric(self._float))
-        limit, within = budget(self._model.task, wanted, self._max_drop)
+        limit, within = budget(self._model.task, self._metric(self._float_answers), self._max_drop)
         name = task(self._model.task).metric().name
         self._say(
             f"{put_back} of {len(damages)} layers back in float: {metric_name(name)} {value_text(name, value)}, "
@@ -133,13 +141,10 @@ class Search:
         )
         return Trial(put_back=put_back, value=value, within=within(value))
 
-    def _metric(self, run: Callable[[Arrays], Arrays]) -> float:
+    def _metric(self, answers: Arrays) -> float:
         metric = task(self._model.task).metric()
-        metric.update(run(self._judged)[self._model.outputs[0].name], self._targets)
+        metric.update(answers[self._model.outputs[0].name], self._targets)
         return metric.value
-
-    def _float(self, arrays: Arrays) -> Arrays:
-        return run_module(self._model, self._model.module, arrays)
 
     def _remember(self, key: str, measure: Callable[[], float]) -> float:
         """A measurement of an earlier, interrupted search, or a new one, which is kept at once."""
@@ -156,12 +161,3 @@ class Search:
         except (OSError, DecodeError):  # none, or damaged: it is only a saving of time
             return {}
         return found if isinstance(found, dict) else {}
-
-
-def kept_file(model: DeployModel, exporter: str, recipe: str, tools: dict[str, str]) -> Path:
-    """Where the measurements of one search are kept: in the user's cache, one file for all that they depend on."""
-    digest = hashlib.sha256(canonical_json([model.name, model.weights_sha256, exporter, recipe, tools]))
-    for arrays in (model.calibration, model.validation):
-        for name, rows in sorted(arrays.items()):
-            digest.update(f"{name} {rows.dtype} {rows.shape}".encode() + np.ascontiguousarray(rows).data)
-    return user_cache() / "layers" / f"{digest.hexdigest()}.json"

@@ -26,9 +26,9 @@ from .deploy import DeployModel
 from .evaluation import run_in_pieces
 from .export_errors import exported
 from .exporters import Exporter
-from .float_layers import OnTrial, Search, kept_file
+from .float_layers import OnTrial, Search
 from .recipes import Recipe
-from .unchanged import MADE_FROM
+from .unchanged import MADE_FROM, causes, measured_layers
 from .verify import Chain, FloatReference, OnStage, gate_message, measure
 
 GOLDEN_FILE = "golden.npz"
@@ -71,8 +71,9 @@ def pack_bundle(
     name = bundle_name(model, exporter, recipe)
     tools = tools_of(exporter)
     if recipe.after:
-        kept = kept_file(model, exporter.name, recipe.name, tools)
-        recipe = replace(recipe, choose_layers=Search(model, max_drop=max_drop, kept=kept, say=on_trial).choose)
+        kept = measured_layers(causes(model, reference, exporter, recipe, tools=tools, settings=()))
+        search = Search(model, reference, max_drop=max_drop, kept=kept, say=on_trial)
+        recipe = replace(recipe, choose_layers=search.choose)
     with _staging(out, name) as folder:
         chain = Chain(model, recipe, reference, keep_going=allow_unverified, on_stage=on_stage)
         path = folder / f"model{exporter.suffix}"

@@ -76,6 +76,11 @@ def keep_failure(made_from: str, reason: str) -> None:
     write_bytes(path, reason.encode())
 
 
+def measured_layers(made_from: str) -> Path:
+    """Where a search for layers keeps what it measured, so that an interrupted one goes on."""
+    return user_cache() / "layers" / f"{made_from}.json"
+
+
 def _failure(made_from: str) -> Path:
     return user_cache() / "failed" / f"{made_from}.txt"
 

@@ -61,7 +61,7 @@ class Counted:
 
 def test_the_fewest_layers_are_put_back(model, tmp_path):
     quantizer = Counted(model, guilty="bde")
-    choice = Search(model, max_drop=0.01, kept=tmp_path / "kept.json").choose(quantizer)
+    choice = Search(model, FloatReference.of(model), max_drop=0.01, kept=tmp_path / "kept.json").choose(quantizer)
     assert choice.float_layers == {"b", "d", "e"}
     assert [line.split(":")[0] for line in choice.notes["layers_tried"].split("; ")] == [
         *("0 back", "1 back", "2 back", "3 back", "4 back"),
@@ -70,9 +70,11 @@ def test_the_fewest_layers_are_put_back(model, tmp_path):
 
 def test_a_search_goes_on_with_what_was_measured(model, tmp_path):
     first, second = Counted(model, guilty="c"), Counted(model, guilty="c")
-    one = Search(model, max_drop=0.01, kept=tmp_path / "kept.json").choose(first)
+    one = Search(model, FloatReference.of(model), max_drop=0.01, kept=tmp_path / "kept.json").choose(first)
     lines: list[str] = []
-    two = Search(model, max_drop=0.01, kept=tmp_path / "kept.json", say=lines.append).choose(second)
+    two = Search(model, FloatReference.of(model), max_drop=0.01, kept=tmp_path / "kept.json", say=lines.append).choose(
+        second
+    )
     assert one == two
     assert (first.asked, len(lines)) == (7, 7)  # five layers alone, none back, one back
     assert second.asked == 0
@@ -81,7 +83,9 @@ def test_a_search_goes_on_with_what_was_measured(model, tmp_path):
 def test_when_nothing_helps_it_says_so(model, tmp_path):
     hopeless = replace(model, name="hopeless")
     with pytest.raises(VerificationError, match="with all 5 layers back in float the budget of 1.0% is still missed"):
-        Search(hopeless, max_drop=0.01, kept=tmp_path / "kept.json").choose(Counted(model, guilty=["none of them"]))
+        Search(hopeless, FloatReference.of(hopeless), max_drop=0.01, kept=tmp_path / "kept.json").choose(
+            Counted(model, guilty=["none of them"])
+        )
 
 
 def test_the_report_shows_what_int8_does_to_each_layer():
