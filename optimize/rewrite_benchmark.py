@@ -21,7 +21,7 @@ from edge_runtime.decode import canonical_json
 from edge_runtime.errors import EdgekitError, unknown
 from edge_runtime.files import write_bytes
 from edge_runtime.manifest import Manifest
-from edge_runtime.stats import median_ratio
+from edge_runtime.stats import paired_ratio
 from train import provenance
 
 from .deploy import DeployModel
@@ -89,8 +89,8 @@ def benchmark_model(model: DeployModel, settings: Settings, folder: Path) -> lis
     for i, result in results.items():
         rows[i] |= _figures(result)
         if rows[i]["side"] == "after" and i - 1 in results:
-            ratio = median_ratio(results[i - 1].rounds_wall_ns, result.rounds_wall_ns)
-            rows[i]["times_faster"] = dict(zip(("ratio", "low", "high"), ratio, strict=True))
+            ratio = paired_ratio(results[i - 1].rounds_p50_ms, result.rounds_p50_ms)
+            rows[i]["times_faster"] = {"ratio": ratio.value, "low": ratio.low, "high": ratio.high}
     return rows
 
 
