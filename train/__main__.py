@@ -21,6 +21,7 @@ def main() -> int:
     parser.add_argument("--precision", help="32-true or bf16-mixed, instead of the model's own setting")
     parser.add_argument("--tensorboard", action="store_true", help="log curves, pictures and weights for TensorBoard")
     parser.add_argument("--resume", action="store_true", help="go on from the last finished epoch")
+    parser.add_argument("--epoch-samples", type=int, help="crops drawn an epoch, for the models of chest CTs")
     parser.add_argument("--json", action="store_true", help="print the run's record as JSON")
     options = parser.parse_args()
     try:
@@ -47,6 +48,7 @@ def _train(options: argparse.Namespace) -> int:
             precision=options.precision,
             tensorboard=options.tensorboard,
             resume=options.resume,
+            epoch_samples=options.epoch_samples,
             json=options.json,
             program="python -m train",
         )

@@ -47,7 +47,8 @@ class FitConfig:
 
     The last four are for crops of CTs (`crop_batches.py`): how many samples make an epoch, 0 for each once; in what
     pattern of kinds; turned, scaled, moved and noised each on its own, or with the slips of the book's code. `best_by`
-    keeps the weights of the epoch that is best by this figure, instead of the last one's.
+    keeps the weights of the epoch that is best by this figure, instead of the last one's; recall alone is best where
+    everything is called positive, so no model of ours is kept by it.
     """
 
     epochs: int

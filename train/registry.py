@@ -14,6 +14,7 @@ from train.models import (
     cifar10_fast,
     digits_cnn,
     digits_features,
+    lidc_malignancy,
     luna_classifier,
     luna_malignancy,
     luna_unet,
@@ -51,6 +52,7 @@ BOOK_MODELS: dict[str, BookModel] = {
         luna_malignancy.MODEL,
         luna_malignancy.HEAD,
         cifar10_fast.MODEL,
+        lidc_malignancy.MODEL,
     )
 }
 

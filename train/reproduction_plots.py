@@ -21,7 +21,7 @@ from train import representation
 Results = dict[str, Any]
 # Okabe and Ito's colours, which stay apart for colour-blind readers and in grey.
 TRAIN, VALIDATION, BOOK = "#56b4e9", "#0072b2", "#d55e00"
-_LOOK: dict[Any, Any] = {
+LOOK: dict[Any, Any] = {
     "svg.hashsalt": "edgekit",  # else the ids inside are random
     "svg.fonttype": "none",
     "font.family": "sans-serif",
@@ -35,16 +35,16 @@ def figures(found: Results) -> dict[str, tuple[str, bytes]]:
     """What can be drawn of one chapter's results: {name: (text for those who do not see it, SVG)}."""
     stem, device = f"reproduction-{found['chapter']}-{found['device']}", found["device"]
     drawn = {}
-    with mpl.rc_context(_LOOK):
+    with mpl.rc_context(LOOK):
         if designs := [entry for entry in found["models"] if entry["book"]["figure_8_13"]]:
             alt = f"Accuracy of chapter 8's designs on {device}, from 0.8 up: bars ours, marks the book's"
-            drawn[f"{stem}-designs"] = (alt, _svg(_designs(designs)))
+            drawn[f"{stem}-designs"] = (alt, svg(_designs(designs)))
         if curves := [entry for entry in found["models"] if entry["training_loss"]]:
             alt = f"Training losses on {device}: lines ours, one a seed; points the book's"
-            drawn[f"{stem}-losses"] = (alt, _svg(_losses(curves)))
+            drawn[f"{stem}-losses"] = (alt, svg(_losses(curves)))
         if curve := found.get("roc"):
             alt = "ROC curve of malignancy by diameter alone: the line ours, points the book's"
-            drawn[f"{stem}-roc"] = (alt, _svg(_roc(curve)))
+            drawn[f"{stem}-roc"] = (alt, svg(_roc(curve)))
         if sides := found["representation"]:
             alt = "Hand-made features drawn over four digits, and the accuracy of either representation"
             drawn[f"{stem}-representation"] = (alt, _representation(sides))
@@ -138,7 +138,7 @@ def _short(name: str) -> str:
     return name.removeprefix("birds_cnn").removeprefix("_").replace("_", " ") or "baseline"
 
 
-def _svg(page: Figure) -> bytes:
+def svg(page: Figure) -> bytes:
     buffer = io.BytesIO()
     page.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     return buffer.getvalue()

@@ -100,12 +100,15 @@ def test_two_processes_train_the_classifier_to_the_weights_of_one(store, tmp_pat
         assert torch.allclose(value, weights[key], atol=1e-5), key
 
 
-def test_the_unet_learns_masks_and_is_kept_by_recall(store, tmp_path):
+def test_the_unet_learns_masks_and_is_kept_by_f1(store, tmp_path):
     model = replace(luna_unet.MODEL, data=partial(luna_sets.segments, store))
     config = replace(model.fit, epochs=2, batch_size=4, epoch_samples=8, cpu_threads=1)
-    curve = fit(model, tmp_path, config=config, device="cpu").record.curve
+    record = fit(model, tmp_path, config=config, device="cpu").record
+    curve = record.curve
     assert list(curve[0].validation) == ["dice", "precision", "recall", "f1"]
     assert 0 < curve[1].loss < 9
+    best = max(curve, key=lambda epoch: epoch.validation["f1"])
+    assert record.value == pytest.approx(best.validation["dice"])
 
 
 def test_the_books_segmentation_loss_weighs_misses_eight_times():

@@ -63,3 +63,11 @@ def test_wrong_usage_has_status_2(tmp_path):
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 2
     assert errors.splitlines()[-1].startswith("error: unknown model 'nope'. Known: ")
+
+
+def test_the_length_of_an_epoch_reaches_the_training(tmp_path):
+    process = start("digits_cnn", "--runs", tmp_path, "--epoch-samples", 5)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert "error: --epoch-samples 5: digits_cnn takes each sample once an epoch" in errors
+    assert "Traceback" not in errors

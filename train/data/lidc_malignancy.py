@@ -1,0 +1,115 @@
+"""1,900 real lung nodules of LIDC-IDRI in their largest slice, and how malignant radiologists find them.
+
+Source: Armato et al., "The Lung Image Database Consortium and Image Database Resource Initiative", Medical Physics 38
+(2011). This module knows one file and no model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from dataclasses import dataclass
+
+import numpy as np
+
+from edge_runtime.errors import MissingData
+from train.data import data_root
+from train.dataset import Dataset, Split
+
+FILE = "luna/lidc_2d/lidc_maxslice_71x71_int16.npz"
+SIDE, SPACING_MM = 64, 0.7  # pixels a side, and their distance, of what a model sees: 45 mm
+MALIGNANT = 4  # of 1 to 5, from here on, as chapter 14 counts ratings; 3 is "indeterminate"
+UNDECIDED = 3
+VALIDATION_SHARE = 0.3
+_CALIBRATION = 128
+_FIELDS = ("raw", "rescale_intercept", "series_uid", "malignancy", "pixel_spacing_mm", "equiv_diameter_mm")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nodules:
+    """All nodules, in the file's order.
+
+    `hu` (N, 71, 71) int16, Hounsfield units, `spacing_mm` (N,) apart; `diameter_mm` (N,) of the disc of the nodule's
+    area; `rating` (N,) from 1, surely benign, to 5; `series` (N,) uids; `validation` (N,) bool.
+    """
+
+    hu: np.ndarray
+    spacing_mm: np.ndarray
+    diameter_mm: np.ndarray
+    rating: np.ndarray
+    series: np.ndarray
+    validation: np.ndarray
+
+
+def read_nodules() -> Nodules:
+    """Reads the file. All nodules of a series are on the same side of the split, by a hash of its uid.
+
+    Raises:
+        MissingData: the file is not there, or is not what it should be.
+    """
+    path = data_root() / FILE
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            raw, intercept, series, rating, spacing, diameter = (file[name] for name in _FIELDS)
+    except FileNotFoundError:
+        raise MissingData(
+            f"{path} is not there. These slices of LIDC-IDRI are not for download; put the file there, or train on "
+            "other nodules: edgekit luna prepare"
+        ) from None
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise MissingData(f"{path} is damaged ({error}). Put the file there again") from None
+    return Nodules(
+        hu=(raw.astype(np.int32) + intercept[:, None, None]).clip(-32768, 32767).astype(np.int16),
+        spacing_mm=spacing.astype(np.float64),
+        diameter_mm=diameter.astype(np.float64),
+        rating=rating.astype(np.int64),
+        series=series,
+        validation=np.array([_place(uid) < VALIDATION_SHARE for uid in series.tolist()]),
+    )
+
+
+def malignancy() -> Dataset:
+    """Inputs (N, 1, 64, 64) float32 HU at 0.7 mm a pixel, whatever the scanner's was; targets 1 for a rating above 3.
+
+    Calibration rows are training rows, 128 of them.
+
+    Raises:
+        MissingData: as `read_nodules`.
+    """
+    found = read_nodules()
+    inputs = resampled(found.hu, found.spacing_mm)[:, np.newaxis]
+    targets = (found.rating >= MALIGNANT).astype(np.int64)
+    train = np.flatnonzero(~found.validation)
+    calibration = train[np.linspace(0, len(train) - 1, _CALIBRATION).round().astype(int)]
+
+    def split(rows: np.ndarray) -> Split:
+        return Split(inputs=inputs[rows], targets=targets[rows])
+
+    return Dataset(
+        train=split(train),
+        calibration=split(calibration),
+        validation=split(np.flatnonzero(found.validation)),
+        origin=f"{len(targets):,} nodules of LIDC-IDRI (TCIA, CC BY 3.0) in their largest slice, split by series",
+    )
+
+
+def resampled(hu: np.ndarray, spacing_mm: np.ndarray) -> np.ndarray:
+    """Squares (N, H, H) with pixels `spacing_mm` (N,) apart to (N, 64, 64) float32, 0.7 mm apart, around the middle.
+
+    Bilinear. Beyond the square it goes on as its border is.
+    """
+    last = hu.shape[1] - 1
+    steps = (np.arange(SIDE) - (SIDE - 1) / 2) * SPACING_MM
+    made = np.empty((len(hu), SIDE, SIDE), np.float32)
+    for picture, spacing, out in zip(hu, spacing_mm, made, strict=True):
+        place = np.clip(last / 2 + steps / spacing, 0, last)
+        low = np.minimum(place.astype(int), last - 1)
+        share = place - low
+        rows = picture[low] * (1 - share[:, None]) + picture[low + 1] * share[:, None]  # (64, H)
+        out[:] = rows[:, low] * (1 - share) + rows[:, low + 1] * share
+    return made
+
+
+def _place(uid: str) -> float:
+    """A series' place in [0, 1), from a hash of its uid: the same with every version of everything."""
+    return int.from_bytes(hashlib.sha256(uid.encode()).digest()[:8], "big") / 2**64
