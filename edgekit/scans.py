@@ -65,6 +65,9 @@ def nodules(
     malignancy: Annotated[
         Path | None, typer.Option(help="Weights of luna_malignancy: says of each finding how likely it is malignant.")
     ] = None,
+    bundles: Annotated[
+        Path | None, typer.Option(help="In place of weights: a folder with one bundle of each net, of any format.")
+    ] = None,
     top: Annotated[int, typer.Option(min=0, help="How many findings get a picture.")] = 20,
     as_json: Json = False,
 ) -> None:
@@ -78,6 +81,7 @@ def nodules(
         segmenter=segmenter,
         classifier=classifier,
         malignancy=malignancy,
+        bundles=bundles,
         top=top,
         as_json=as_json,
     )

@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
 
+from edge_runtime.bundle import Bundle
 from edge_runtime.decode import canonical_json
-from edge_runtime.errors import Interrupted
+from edge_runtime.errors import Interrupted, UsageError
 from edge_runtime.files import sha256_file
 from edge_runtime.terminal import progress
 from train import nodules_report as report
 from train.data.ct import read_scan
+from train.nodule_bundles import chosen_bundles, load_bundle_nets
 from train.nodules import Analysis, analyse, chosen_weights, load_nets
 from train.nodules_report import Provenance, chances, where
 from train.provenance import commit, device_name, versions
@@ -33,30 +36,46 @@ def nodules(
     segmenter: Path | None = None,
     classifier: Path | None = None,
     malignancy: Path | None = None,
+    bundles: Path | None = None,
     top: int = 20,
     as_json: bool = False,
 ) -> None:
     """Analyses the scan at `scan`, a .mhd or a folder of DICOM slices, and writes the folder `out`.
 
+    `bundles`, a folder with one bundle of each net, takes the place of weights.
+
     Raises:
         MissingData: no such scan or weights. InputError: the scan is damaged or too small.
-        UsageError: `out` is not empty, or the weights are of another net, or not all are named.
+        UsageError: `out` is not empty, or the weights are of another net, or not all are named,
+            or both bundles and weights are.
+        BundleError: a bundle is damaged.
         Interrupted: Ctrl-C; nothing was written.
     """
     try:
         began = time.perf_counter()
         report.check_free(out)
-        paths = chosen_weights(weights, segmenter=segmenter, classifier=classifier, malignancy=malignancy)
-        nets = load_nets(paths)
-        volume = read_scan(scan)
-        read = time.perf_counter()
-        found = analyse(volume, nets, show=progress)
+        with ExitStack() as stack:
+            if bundles:
+                if weights or segmenter or classifier or malignancy:
+                    raise UsageError("--bundles brings its own weights: leave out --weights and the nets' files")
+                opened = {net: stack.enter_context(Bundle.open(at)) for net, at in chosen_bundles(bundles).items()}
+                paths = {net: bundle.model_path for net, bundle in opened.items()}
+                labels = {net: f"{bundle.name}/{bundle.model_path.name}" for net, bundle in opened.items()}
+                nets = load_bundle_nets(opened)
+            else:
+                paths = chosen_weights(weights, segmenter=segmenter, classifier=classifier, malignancy=malignancy)
+                labels = {net: path.name for net, path in paths.items()}
+                nets = load_nets(paths)
+            sums = {net: sha256_file(path) for net, path in paths.items()}
+            volume = read_scan(scan)
+            read = time.perf_counter()
+            found = analyse(volume, nets, show=progress)
         provenance = Provenance(
             scan=scan.resolve().name,
             series_uid=volume.series_uid,
             shape=volume.hu.shape,
             spacing_mm=volume.spacing_mm,
-            weights={net: {"file": path.name, "sha256": sha256_file(path)} for net, path in paths.items()},
+            weights={net: {"file": labels[net], "sha256": sums[net]} for net in paths},
             device=device_name(torch.device("cpu")),
             versions=versions() | {"scipy": version("scipy")},
             commit=commit(),
