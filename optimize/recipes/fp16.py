@@ -17,6 +17,7 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from edge_runtime.golden import Arrays
 
+from .fp16_norms import unfold_wide_norms, unfold_wide_onnx_norms
 from .layers import onnx_layer
 from .recipe import FloatLayers, Recipe
 
@@ -25,6 +26,7 @@ def halve_onnx(source: Path, target: Path, calibration: Arrays, float_layers: Fl
     """Writes `source` with its weights and arithmetic in float16; `float_layers` and what float16 cannot hold stay."""
     logging.getLogger("onnxruntime.transformers.float16").setLevel(logging.ERROR)
     proto = onnx.load(source)
+    unfold_wide_onnx_norms(proto)
     kept = [node.name for node in proto.graph.node if onnx_layer(node) in float_layers]
     onnx.save(convert_float_to_float16(proto, keep_io_types=True, node_block_list=kept), target)
 
@@ -37,7 +39,9 @@ def halve_torch(
     """A copy of a captured module in float16; its float inputs and outputs stay float32."""
     if float_layers:
         raise ValueError("fp16 keeps no layers of a torch program in 32 bits")
-    module = copy.deepcopy(module).half()  # a captured module shares its weights with the model it was captured from
+    module = copy.deepcopy(module)  # a captured module shares its weights with the model it was captured from
+    unfold_wide_norms(module)
+    module = module.half()
     graph, to = module.graph, torch.ops.aten.to.dtype
     for node in list(graph.nodes):
         value = node.meta.get("val")
