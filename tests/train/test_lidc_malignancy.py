@@ -9,7 +9,7 @@ import torch
 from edge_runtime.detection_metrics import auc
 from edge_runtime.errors import MissingData
 from train import lidc_measure
-from train.data.lidc_malignancy import FILE, SIDE, malignancy, read_nodules, resampled
+from train.data.lidc_malignancy import FILE, SIDE, disc, malignancy, read_nodules, resampled
 from train.epoch import on_device
 from train.fit import fit
 from train.models.lidc_malignancy import MODEL
@@ -71,6 +71,13 @@ def test_at_its_own_scale_a_square_stays_as_it_is():
     assert made[0] == pytest.approx(between, abs=0.01)
 
 
+def test_the_disc_has_the_nodules_area():
+    marked = disc(np.array([6.0, 20.0]))
+    assert marked.shape == (2, SIDE, SIDE)
+    assert (marked > 0).sum(axis=(1, 2)) * 0.7**2 == pytest.approx(np.pi * np.array([9, 100]), rel=0.1)
+    assert (marked.min(), marked.max()) == (-1000, 1000)
+
+
 def test_the_net_learns_what_is_larger(file, tmp_path):
     config = replace(MODEL.fit, epochs=6, batch_size=8)
     record = fit(MODEL, tmp_path / "run", config=config, device="cpu").record
@@ -115,5 +122,5 @@ def test_the_real_nodules(data_root):
 
 def test_the_model_has_as_many_parameters_as_it_says():
     module = MODEL.build()
-    assert sum(p.numel() for p in module.parameters()) == 23_556
-    assert module.eval()(torch.zeros(1, 1, SIDE, SIDE)).shape == (1, 2)
+    assert sum(p.numel() for p in module.parameters()) == 23_630
+    assert module.eval()(torch.zeros(1, 2, SIDE, SIDE)).shape == (1, 2)

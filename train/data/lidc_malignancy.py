@@ -69,15 +69,16 @@ def read_nodules() -> Nodules:
 
 
 def malignancy() -> Dataset:
-    """Inputs (N, 1, 64, 64) float32 HU at 0.7 mm a pixel, whatever the scanner's was; targets 1 for a rating above 3.
+    """Inputs (N, 2, 64, 64) float32 at 0.7 mm a pixel, whatever the scanner's was; targets 1 for a rating above 3.
 
-    Calibration rows are training rows, 128 of them.
+    The first channel is the slice in HU, the second marks the nodule (`disc`), as a segmentation before it does: a
+    slice alone does not say what in it belongs to the nodule. Calibration rows are training rows, 128 of them.
 
     Raises:
         MissingData: as `read_nodules`.
     """
     found = read_nodules()
-    inputs = resampled(found.hu, found.spacing_mm)[:, np.newaxis]
+    inputs = np.stack([resampled(found.hu, found.spacing_mm), disc(found.diameter_mm)], axis=1)
     targets = (found.rating >= MALIGNANT).astype(np.int64)
     train = np.flatnonzero(~found.validation)
     calibration = train[np.linspace(0, len(train) - 1, _CALIBRATION).round().astype(int)]
@@ -108,6 +109,13 @@ def resampled(hu: np.ndarray, spacing_mm: np.ndarray) -> np.ndarray:
         rows = picture[low] * (1 - share[:, None]) + picture[low + 1] * share[:, None]  # (64, H)
         out[:] = rows[:, low] * (1 - share) + rows[:, low + 1] * share
     return made
+
+
+def disc(diameter_mm: np.ndarray) -> np.ndarray:
+    """Float32 (N, 64, 64): 1000 on a disc of each diameter (N,) in the middle, -1000 outside, with a soft edge."""
+    steps = (np.arange(SIDE) - (SIDE - 1) / 2) * SPACING_MM
+    inside_mm = diameter_mm[:, None, None] / 2 - np.hypot(steps[:, None], steps)
+    return (inside_mm.clip(-0.5, 0.5) * 2000).astype(np.float32)
 
 
 def _place(uid: str) -> float:

@@ -1,4 +1,4 @@
-"""Malignant or not, from one slice of a real nodule: a small 2-D net of our own beside the 3-D one of chapter 14."""
+"""Malignant or not, from a slice of a real nodule and its extent: a small 2-D net beside chapter 14's 3-D one."""
 
 # No `from __future__ import annotations` here: torch.jit.script cannot read a module's attribute types from strings.
 
@@ -14,15 +14,16 @@ from train.nodule_figures import Ranking
 
 
 class SliceNet(nn.Module):
-    """(N, 1, 64, 64) Hounsfield units from -1000 to 1000 to logits (N, 2): benign, malignant; 23,556 parameters.
+    """(N, 2, 64, 64) from -1000 to 1000 to logits (N, 2): benign, malignant; 23,630 parameters.
 
-    The size of a nodule says much, so every pixel is 0.7 mm and all places are kept to the end, where dropout is.
+    The channels are the slice in Hounsfield units and the disc of the nodule's area. The size of a nodule says much, so
+    every pixel is 0.7 mm and all places are kept to the end, where dropout is.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.input_batchnorm = nn.BatchNorm2d(1)
-        self.conv1 = nn.Conv2d(1, 8, kernel_size=3, padding=1)
+        self.input_batchnorm = nn.BatchNorm2d(2)
+        self.conv1 = nn.Conv2d(2, 8, kernel_size=3, padding=1)
         self.norm1 = nn.BatchNorm2d(8)
         self.conv2 = nn.Conv2d(8, 16, kernel_size=3, padding=1)
         self.norm2 = nn.BatchNorm2d(16)
@@ -34,8 +35,8 @@ class SliceNet(nn.Module):
         self.dropout = nn.Dropout(0.3)
         self.fc2 = nn.Linear(16, 2)
 
-    def forward(self, hu: Tensor) -> Tensor:
-        x = self.input_batchnorm(hu)
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.input_batchnorm(x)
         x = F.max_pool2d(F.relu(self.norm1(self.conv1(x))), 2)  # (N, 8, 32, 32)
         x = F.max_pool2d(F.relu(self.norm2(self.conv2(x))), 2)  # (N, 16, 16, 16)
         x = F.max_pool2d(F.relu(self.norm3(self.conv3(x))), 2)  # (N, 32, 8, 8)
@@ -46,13 +47,13 @@ class SliceNet(nn.Module):
 MODEL = BookModel(
     name="lidc_malignancy",
     chapter=0,
-    summary="malignant or not, one slice of a real nodule of LIDC-IDRI, 64 x 64 pixels of 0.7 mm: a small 2-D net",
+    summary="malignant or not, one slice of a real nodule of LIDC-IDRI, 64 x 64, and its extent: a small 2-D net",
     task="classification",
     build=SliceNet,
     data=lidc_malignancy.malignancy,
     normalization=None,
     preprocessing=None,
-    takes=TensorSpec(name="hu", dtype="float32", shape=(1, 1, lidc_malignancy.SIDE, lidc_malignancy.SIDE)),
+    takes=TensorSpec(name="slice_and_disc", dtype="float32", shape=(1, 2, lidc_malignancy.SIDE, lidc_malignancy.SIDE)),
     clip=(AIR_HU, CLIP_HU),
     labels=LABELS,
     # No epoch is picked by the validation nodules: there are too few of them to be chosen by and judged on.
