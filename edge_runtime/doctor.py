@@ -26,7 +26,13 @@ from .replay import replay
 
 MODELS = Path(__file__).with_name("doctor_models")
 PROBE_TIMEOUT_S = 600.0  # of which compiling a model takes the most
-PACKAGES = {"onnx": "onnxruntime", "executorch": "executorch", "torchscript": "torch", "aot": "torch"}
+PACKAGES = {
+    "onnx": "onnxruntime",
+    "executorch": "executorch",
+    "torchscript": "torch",
+    "aot": "torch",
+    "torch_export": "torch",
+}
 DEEP = ("aot",)  # engines whose tiny model is compiled first, which takes half a minute
 
 State = Literal["works", "broken", "not installed", "not tried"]

@@ -5,11 +5,11 @@ is imported. Refused, because it would fail inside the engine or, worse, run wro
 
 - executorch: made by a newer ExecuTorch. 1.5.1 runs what 1.4 and 1.5.0 made, not what 1.5.2 made.
 - onnx: an IR version or opset, read from the file, above what the installed onnxruntime loads.
-- torchscript: made by a torch that is newer by a minor version or more.
+- torchscript, torch_export: made by a torch that is newer by a minor version or more.
 - aot: made by any other torch, or by one that the bundle does not name.
 
-Only said: an onnx bundle was proven on an onnxruntime newer by a minor version or more; an executorch or torchscript
-bundle does not name what made it. Not checked: what has no metadata, such as an engine built by hand.
+Only said: an onnx bundle was proven on an onnxruntime newer by a minor version or more; an executorch, torchscript or
+torch_export bundle does not name what made it. Not checked: what has no metadata, such as an engine built by hand.
 
 ExecuTorch and TorchScript keep reading older files (their own policy) and not newer ones; an AOTInductor file is native
 code against one torch. Development builds count as the release that they lead to. What `tools` say is the packer's
@@ -135,6 +135,7 @@ _CHECKS: dict[str, Callable[[Manifest, Path], tuple[str, ...]]] = {
     "onnx": _onnx,
     "torchscript": _torchscript,
     "aot": _aot,
+    "torch_export": _torchscript,
 }
 
 

@@ -30,7 +30,9 @@ Runs = Annotated[Path, typer.Option(help="Where training runs and measurements a
 Json = Annotated[bool, typer.Option("--json", help="Print the answer as JSON on stdout, and nothing else there.")]
 Allow = Annotated[
     list[str] | None,
-    typer.Option(help="Load this format though it runs code from the file: torchscript or aot; may be given again."),
+    typer.Option(
+        help="Load this format though it runs code from the file: torchscript, aot, torch_export; may repeat."
+    ),
 ]
 Key = Annotated[Path | None, typer.Option(help="A public key in PEM: only bundles signed for it are loaded.")]
 Signed = Annotated[bool, typer.Option("--require-signature", help="Load no bundle that no --key was checked for.")]

@@ -25,9 +25,10 @@ ENGINES: dict[str, tuple[str, str]] = {
     "executorch": ("edge_runtime.engines.executorch", "executorch"),
     "torchscript": ("edge_runtime.engines.torchscript", "executorch"),
     "aot": ("edge_runtime.engines.aot", "executorch"),
+    "torch_export": ("edge_runtime.engines.torch_export", "executorch"),
 }
 # Loading one of these runs code that is in the file, so it is loaded only for who asks for it by name.
-RUNS_CODE = ("torchscript", "aot")
+RUNS_CODE = ("torchscript", "aot", "torch_export")
 
 
 def load(bundle: Bundle, *, num_threads: int = 1, allow: Sequence[str] = (), check_finite: bool = True) -> Engine:

@@ -82,6 +82,17 @@ def _aot() -> Facts:
     return _judged(found, given, weights) | {"version": torch.__version__, "provides": str(isa).split()}
 
 
+def _torch_export() -> Facts:
+    from .torch_export import TorchExportSession
+
+    torch, module, weights, given = _int8_product()
+    with tempfile.TemporaryDirectory(prefix="edgekit-doctor-") as folder:
+        path = Path(folder) / "model.pt2"
+        torch.export.save(torch.export.export(module, (torch.from_numpy(given),)), path)
+        found = TorchExportSession(path, 1).run([given])[0]
+    return _judged(found, given, weights) | {"version": torch.__version__, "provides": ["torch operators"]}
+
+
 def _int8_product() -> tuple[Any, Any, np.ndarray, np.ndarray]:
     """torch, a module that multiplies int8 matrices into int32, its weights (64, 32), and an input (32, 64)."""
     import torch
@@ -111,6 +122,7 @@ PROBES: dict[str, Callable[[], Facts]] = {
     "executorch": _executorch,
     "torchscript": _torchscript,
     "aot": _aot,
+    "torch_export": _torch_export,
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
 import os
 import sys
@@ -19,17 +20,28 @@ from optimize.recipes import Recipe
 from optimize.rewrites import FOR_XNNPACK, Rewrite, rewrite
 
 from .exporter import Exporter, Stage
-from .layerwise import TorchLayers
+from .layerwise import TorchLayers, calibration_batches
 
 _LOGGERS = ("torch.utils._pytree", "torch.utils.flop_counter", "executorch", "torchao")
-CALIBRATION_BATCH = 1  # the captured program takes the batch it was captured with
 
 
 def export(
     model: DeployModel, recipe: Recipe, path: Path, *, rewrites: Sequence[Rewrite] = FOR_XNNPACK
 ) -> Iterator[Stage]:
     """capture -> rewrite (what XNNPACK would not take) -> quantize (PT2E) -> lower."""
-    _quiet()
+    return _export(model, recipe, path, rewrites, delegate=True)
+
+
+def export_portable(model: DeployModel, recipe: Recipe, path: Path) -> Iterator[Stage]:
+    """capture -> quantize (PT2E) -> lower, with nothing delegated."""
+    return _export(model, recipe, path, (), delegate=False)
+
+
+def _export(
+    model: DeployModel, recipe: Recipe, path: Path, rewrites: Sequence[Rewrite], *, delegate: bool
+) -> Iterator[Stage]:
+    name = "executorch_xnnpack" if delegate else "executorch_portable"
+    quiet()
     # executorch's lowering stack takes seconds to import; only this exporter pays for it.
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.devtools.backend_debug import get_delegation_info
@@ -44,16 +56,19 @@ def export(
         program = torch.export.export(captured, model.example, dynamic_shapes=model.dynamic_shapes, strict=False)
 
     if recipe.pt2e is not None:
-        choice = recipe.choose_layers(TorchLayers(model, recipe, captured, lambda: _batches(model, model.calibration)))
-        quantized = recipe.pt2e(captured, _batches(model, model.calibration), choice.float_layers)
+        choice = recipe.choose_layers(TorchLayers(model, recipe, captured, lambda: calibration_batches(model)))
+        quantized = recipe.pt2e(captured, calibration_batches(model), choice.float_layers)
         yield Stage(kind="quantize", run=lambda arrays: run_module(model, quantized, arrays), notes=choice.notes)
         program = torch.export.export(quantized, model.example, dynamic_shapes=model.dynamic_shapes, strict=False)
 
-    with warnings.catch_warnings(), _any_batch():
+    if not delegate and recipe.pt2e is not None:
+        # Tells torch of the quantized kernels; without a delegate the quantize nodes are lowered to them.
+        importlib.import_module("executorch.kernels.quantized")
+    with warnings.catch_warnings(), any_batch():
         warnings.simplefilter("ignore")  # deprecations inside torch and executorch, nothing a user can act on
-        edge = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
+        edge = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()] if delegate else [])
         info = get_delegation_info(edge.exported_program().graph_module)
-        _check_batch(model, edge.exported_program())
+        _check_batch(model, edge.exported_program(), name)
         path.write_bytes(edge.to_executorch().buffer)
     left = {name: row.non_delegated for name, row in info.delegation_by_operator.items() if row.non_delegated}
     left = {name: count for name, count in left.items() if name != "getitem"}
@@ -63,31 +78,25 @@ def export(
         "outside_delegate": ", ".join(f"{name} x{count}" for name, count in sorted(left.items())) or "nothing",
     }
     outside = notes["outside_delegate"]
-    yield Stage(kind="lower", run=lambda arrays: _run_program(model, path, arrays, outside), notes=notes)
+    yield Stage(kind="lower", run=lambda arrays: _run_program(model, path, arrays, outside, name), notes=notes)
 
 
-def _run_program(model: DeployModel, path: Path, arrays: Arrays, outside: str) -> Arrays:
+def _run_program(model: DeployModel, path: Path, arrays: Arrays, outside: str, name: str) -> Arrays:
     from edge_runtime.engines.executorch_python import ExecuTorchSession
 
-    with _silent_stderr():
+    with silent_stderr():
         try:
             session = ExecuTorchSession(path, num_threads=1)
             return run_session(model, session, arrays)
         except RuntimeError as error:
             raise ExportError(
-                f"executorch_xnnpack: ExecuTorch made a program that it cannot run ({error}). One of the operators "
+                f"{name}: ExecuTorch made a program that it cannot run ({error}). One of the operators "
                 f"outside the delegate has no kernel: {outside}. Remedy: write it with others, or another exporter"
             ) from None
 
 
-def _batches(model: DeployModel, calibration: Arrays) -> Iterator[tuple[torch.Tensor, ...]]:
-    count = len(next(iter(calibration.values())))
-    for i in range(0, count, CALIBRATION_BATCH):
-        yield tuple(torch.from_numpy(calibration[spec.name][i : i + CALIBRATION_BATCH].copy()) for spec in model.inputs)
-
-
 @contextlib.contextmanager
-def _any_batch() -> Iterator[None]:
+def any_batch() -> Iterator[None]:
     """Keeps torch's choice among its own kernels, which a program does not use, from narrowing a free batch to 15."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # switching mkldnn off and on remarks on Intel's GPUs
@@ -95,7 +104,7 @@ def _any_batch() -> Iterator[None]:
             yield
 
 
-def _check_batch(model: DeployModel, lowered: torch.export.ExportedProgram) -> None:
+def _check_batch(model: DeployModel, lowered: torch.export.ExportedProgram, name: str) -> None:
     """Raises ExportError where lowering has narrowed a free batch: the memory plan would be too small for the rest."""
     from executorch.exir.sym_util import eval_upper_bound
 
@@ -104,13 +113,13 @@ def _check_batch(model: DeployModel, lowered: torch.export.ExportedProgram) -> N
         most = eval_upper_bound(value.shape[0]) if spec.batch else None
         if spec.batch and most != spec.batch.max:
             raise ExportError(
-                f"executorch_xnnpack: lowering left {spec.name} a batch of {most} at the most, {spec.batch.max} were "
+                f"{name}: lowering left {spec.name} a batch of {most} at the most, {spec.batch.max} were "
                 f"asked for. Remedy: --max-batch {most}, or another exporter"
             )
 
 
 @contextlib.contextmanager
-def _silent_stderr() -> Iterator[None]:
+def silent_stderr() -> Iterator[None]:
     """Drops what the native runtime prints about the CPU and its thread pool when it starts; it knows no log level."""
     sys.stderr.flush()
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
@@ -123,7 +132,7 @@ def _silent_stderr() -> Iterator[None]:
         os.close(nowhere)
 
 
-def _quiet() -> None:
+def quiet() -> None:
     for name in _LOGGERS:
         logging.getLogger(name).setLevel(logging.ERROR)
 
@@ -133,7 +142,18 @@ XNNPACK = Exporter(
     format="executorch",
     suffix=".pte",
     summary="ExecuTorch with the XNNPACK delegate",
-    recipes=("fp32", "fp16", "w8a8_static", "mixed"),
+    recipes=("fp32", "fp16", "w8a8_static", "w8a8_tuned", "mixed", "w8a8_qat", "w4_dynamic"),
     tools=("torch", "torchao", "executorch"),
     export=export,
+)
+
+PORTABLE = Exporter(
+    name="executorch_portable",
+    format="executorch",
+    suffix=".pte",
+    summary="ExecuTorch without a delegate, on its portable kernels",
+    recipes=("fp32", "w8a8_static"),
+    tools=("torch", "torchao", "executorch"),
+    export=export_portable,
+    by_default=False,  # 150 to 300 times slower than XNNPACK: for a target that has no delegate, and for comparison
 )

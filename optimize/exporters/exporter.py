@@ -36,7 +36,8 @@ class Exporter:
 
     `export` yields a `Stage` after each step, so that the caller can stop at the first one that is wrong.
     `recipes` are those it can carry out. One that is not `by_default` is used only where it is asked for by name.
-    `tools` are the packages whose versions the result depends on.
+    `tools` are the packages whose versions the result depends on. Where not `runs_here`, no engine of edgekit has what
+    the file needs: its bundle is never loaded and its status is `not_run`.
     """
 
     name: str
@@ -47,3 +48,4 @@ class Exporter:
     tools: tuple[str, ...]
     export: Export
     by_default: bool = True
+    runs_here: bool = True

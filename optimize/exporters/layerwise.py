@@ -21,6 +21,13 @@ Batches = Callable[[], Iterator[tuple[torch.Tensor, ...]]]
 RunOnnx = Callable[[DeployModel, Path, Arrays], Arrays]
 
 
+def calibration_batches(model: DeployModel) -> Iterator[tuple[torch.Tensor, ...]]:
+    """The calibration samples for PT2E, one row at a time: a captured program may take no other batch."""
+    count = len(next(iter(model.calibration.values())))
+    for i in range(count):
+        yield tuple(torch.from_numpy(model.calibration[spec.name][i : i + 1].copy()) for spec in model.inputs)
+
+
 class TorchLayers:
     """A captured module, quantized by PT2E; `batches` gives the calibration samples anew each time."""
 

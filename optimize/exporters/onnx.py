@@ -37,7 +37,7 @@ def export(
         yield Stage(kind="rewrite", run=lambda arrays: run_module(model, captured, arrays), notes=applied.notes)
         exported = torch.export.export(captured, model.example, dynamic_shapes=model.dynamic_shapes, strict=False)
 
-    program = _to_onnx(model, exported)
+    program = to_onnx(model, exported)
     float_path = path.with_suffix(".float.onnx")
     program.save(str(float_path), external_data=False)
     _strip_traces(float_path)
@@ -64,7 +64,7 @@ def run_onnx(model: DeployModel, path: Path, arrays: Arrays) -> Arrays:
     return {name: np.concatenate([answer[k] for answer in found]) for k, name in enumerate(names)}
 
 
-def _to_onnx(model: DeployModel, exported: torch.export.ExportedProgram) -> torch.onnx.ONNXProgram:
+def to_onnx(model: DeployModel, exported: torch.export.ExportedProgram) -> torch.onnx.ONNXProgram:
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecations between torch and onnxscript, nothing a user can act on
@@ -106,7 +106,7 @@ ONNX = Exporter(
     format="onnx",
     suffix=".onnx",
     summary="ONNX for onnxruntime, opset 20",
-    recipes=("fp32", "fp16", "w8_dynamic", "w8a8_static", "mixed"),
+    recipes=("fp32", "fp16", "w8_dynamic", "w8a8_static", "w8a8_tuned", "mixed", "w8_only", "w4_only"),
     tools=("torch", "onnx", "onnxscript", "onnxruntime"),
     export=export,
 )

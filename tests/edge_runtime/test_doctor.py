@@ -96,6 +96,7 @@ def test_json_is_alone_on_standard_output_and_torch_is_not_needed(edgekit, tmp_p
         "executorch": "",
         "torchscript": "broken",
         "aot": "not tried",
+        "torch_export": "broken",
     }
     assert (found["healthy"], done.returncode) == (False, 1)
     assert found["machine"]["cores"] >= 1

@@ -138,7 +138,7 @@ def test_names_in_the_file_and_in_the_manifest_must_be_the_same(tmp_path):
 
 def test_wrong_usage_lists_what_is_known(tmp_path):
     with pytest.raises(
-        BundleError, match="'tflite', for which .* no engine. Known: aot, executorch, onnx, torchscript"
+        BundleError, match="'tflite', for which .* no engine. Known: aot, executorch, onnx, torch_export, torchscript"
     ):
         open_session_of("tflite", "bundles/x")
     with pytest.raises(InputError, match="num_threads should be 1 or more, found 0"):
@@ -147,7 +147,12 @@ def test_wrong_usage_lists_what_is_known(tmp_path):
 
 @pytest.mark.parametrize(
     ("format", "package", "extra"),
-    [("onnx", "onnxruntime", "onnx"), ("torchscript", "torch", "executorch"), ("aot", "torch", "executorch")],
+    [
+        ("onnx", "onnxruntime", "onnx"),
+        ("torchscript", "torch", "executorch"),
+        ("aot", "torch", "executorch"),
+        ("torch_export", "torch", "executorch"),
+    ],
 )
 def test_a_missing_library_is_named_with_the_line_that_installs_it(format, package, extra):
     code = (

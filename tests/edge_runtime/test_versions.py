@@ -59,6 +59,8 @@ def test_torchscript_of_a_newer_minor_torch_is_refused_and_of_a_newer_patch_take
         check(made_with("torchscript", torch=later(TORCH, 1)))
     assert check(made_with("torchscript", torch=f"{later(TORCH, 2)}+cu130")) == ()
     assert "does not say which torch" in check(made_with("torchscript"))[0]
+    with pytest.raises(BundleError, match=f"made with torch {later(TORCH, 1)}; the installed torch"):
+        check(made_with("torch_export", torch=later(TORCH, 1)))
 
 
 @pytest.mark.parametrize("version", ["1.0.0", later(TORCH, 2), ""])
