@@ -8,9 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-# Series: Okabe & Ito, "Color Universal Design" (2008), which the colour-blind can tell apart.
+# Series: five of Okabe & Ito, "Color Universal Design" (2008), then those that are farthest from all before them, in
+# CIELAB, for full colour vision and for both kinds of red-green blindness (Machado, Oliveira & Fernandes 2009).
 INK, MUTED, GRID, CARD, BAD = "#101418", "#5b6472", "#e1e5ea", "#fefefe", "#b3261e"
-SERIES = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9")
+SERIES = (
+    *("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9"),
+    *("#b810a0", "#a0a058", "#401070", "#105840", "#581010", "#1010e8", "#1058e8"),
+)
 
 Box = tuple[float, float, float, float]  # left, bottom, right, top, in pixels
 

@@ -19,7 +19,7 @@ from edge_runtime.terminal import out as console
 from . import report_parts as parts
 from . import report_plots as plots
 from .report_layers import layers
-from .report_svg import css
+from .report_svg import css, marker_polygon
 from .verdict import best_row, headline, interval, pareto, slower_than_float
 
 CHAIN = (
@@ -116,7 +116,8 @@ def _counts(rows: tuple[Row, ...]) -> str:
         ("verified", "good"): sum(row.status == "verified" for row in rows),
         ("stages verified, accuracy not measured", "good"): sum(row.status == "stages_verified" for row in rows),
         ("unverified", "bad"): sum(row.status == "unverified" for row in rows),
-        ("failed", "bad"): sum(bool(row.error) for row in rows),
+        ("packed, not run here", "none"): sum(row.status == "not_run" for row in rows),
+        ("failed", "bad"): sum(bool(row.error) and row.status != "not_run" for row in rows),
         ("not valid as measurements", "bad"): sum(bool(row.invalid_because) for row in rows),
     }
     return "".join(
@@ -171,7 +172,8 @@ def _plots(measured: Measurement, legend: plots.Legend, color: dict[str, str]) -
     content = (
         f'{_figure("Speed against size", text, both)}<div class="plots">{figures}</div>' if both or figures else ""
     )
-    key = parts.legend(color, others=any(row.status == "float" for row in rows))
+    shapes = {recipe: marker_polygon(marker) for recipe, marker in legend.markers.items()}
+    key = parts.legend(color, shapes, others=any(row.status == "float" for row in rows))
     return _section("Plots", "", content and f'<div class="legend">{key}</div>{content}')
 
 

@@ -94,10 +94,17 @@ def _soften(cell: str) -> str:
     return f"{escape(found[1])} <small>{escape(found[2])}</small>" if found else escape(cell)
 
 
-def legend(color: dict[str, str], *, others: bool) -> str:
-    """What the colours of the plots stand for; `others`: something that is no bundle is shown as well."""
+def legend(color: dict[str, str], polygon: dict[str, str], *, others: bool) -> str:
+    """What colours and shapes stand for: a CSS colour by exporter, a CSS polygon by recipe.
+
+    `others`: something that is no bundle is shown as well.
+    """
     items = "".join(f"<span>{_mark(css)}{escape(name)}</span>" for name, css in color.items())
     items += f"<span>{_mark(None)}not a bundle</span>" if others else ""
+    items += '<span class="row"></span>' + "".join(
+        f'<span><i class="shape" style="clip-path: {shape}"></i>{escape(recipe)}</span>'
+        for recipe, shape in polygon.items()
+    )
     return items + '<span><i class="dot full"></i>quantized</span><span><i class="dot"></i>float</span>'
 
 

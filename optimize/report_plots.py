@@ -1,6 +1,6 @@
 """The plots of the report, each as SVG, or "" when no row has what it shows. They know nothing about the page.
 
-Colour says the exporter; filled says quantized, hollow says float; bold says the best bundle.
+Colour says the exporter, shape the recipe; filled says quantized, hollow says float; bold says the best bundle.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from edge_runtime.table import Row, bytes_text, metric_name, ms_text, value_text
 from edge_runtime.tasks import metric_named
 
 from .report_labels import place_labels
-from .report_svg import BAD, CARD, INK, MUTED, SERIES, TEXT, figure, look, page_axes, scale, svg, text_width
+from .report_svg import BAD, CARD, INK, MARKERS, MUTED, SERIES, TEXT, figure, look, page_axes, scale, svg, text_width
 from .verdict import pareto, quantized
 
 WIDTH, ROW_HEIGHT = 540, 26  # pixels
@@ -32,16 +32,29 @@ class Legend:
 
     names: dict[str, str]  # by the row's name
     colors: dict[str, str]  # by exporter
+    markers: dict[str, str]  # by recipe
     best: str  # name of the best row, or ""
 
     @classmethod
     def of(cls, rows: Sequence[Row], names: dict[str, str], best: str) -> Legend:
-        """A colour for each exporter, in the order of appearance; grey is left to what is no bundle."""
+        """A colour for each exporter and a marker for each recipe, in the order of appearance.
+
+        Grey is left to what is no bundle. Colours and markers repeat after twelve.
+        """
         exporters = dict.fromkeys(row.exporter for row in rows if row.status != "float" and not row.error)
-        return cls(names=names, colors={e: SERIES[i % len(SERIES)] for i, e in enumerate(exporters)}, best=best)
+        recipes = dict.fromkeys(row.recipe for row in rows if not row.error)
+        return cls(
+            names=names,
+            colors={exporter: SERIES[i % len(SERIES)] for i, exporter in enumerate(exporters)},
+            markers={recipe: MARKERS[i % len(MARKERS)] for i, recipe in enumerate(recipes)},
+            best=best,
+        )
 
     def color(self, row: Row) -> str:
         return MUTED if row.status == "float" else self.colors.get(row.exporter, MUTED)
+
+    def marker(self, row: Row) -> str:
+        return self.markers.get(row.recipe, MARKERS[0])
 
     def fill(self, row: Row) -> str:
         return self.color(row) if quantized(row) else CARD
@@ -64,8 +77,7 @@ def tradeoff(rows: Sequence[Row], legend: Legend, *, width: int, height: int) ->
         line = _steps([(x, y) for row, x, y in sorted(points, key=lambda point: point[1]) if row in front])
         axes.plot([x for x, _ in line], [y for _, y in line], color=INK, linewidth=1.3, zorder=2)
         for row, x, y in points:
-            edge, size = legend.color(row), 130 if row.name == legend.best else 64
-            axes.scatter([x], [y], s=size, facecolor=legend.fill(row), edgecolor=edge, linewidth=2, zorder=4)
+            _dot(axes, x, y, row, legend, size=130 if row.name == legend.best else 64)
         named = {i: row for i, (row, _, _) in enumerate(points) if len(points) <= CROWDED or row in front}
         texts = {i: _with_accuracy(row, legend) for i, row in named.items()}
         place_labels(axes, [(x, y) for _, x, y in points], texts, avoid=line, color=INK, line=MUTED, size=SMALL)
@@ -167,8 +179,9 @@ def _range(row: Row) -> tuple[float, float, float, float]:
     return middle, middle, row.p90_ms or middle, row.p99_ms or row.p90_ms or middle
 
 
-def _dot(axes: Axes, x: float, y: float, row: Row, legend: Legend) -> None:
-    axes.scatter([x], [y], s=48, facecolor=legend.fill(row), edgecolor=legend.color(row), linewidth=2, zorder=4)
+def _dot(axes: Axes, x: float, y: float, row: Row, legend: Legend, *, size: float = 48) -> None:
+    face, edge, marker = legend.fill(row), legend.color(row), legend.marker(row)
+    axes.scatter([x], [y], s=size, marker=marker, facecolor=face, edgecolor=edge, linewidth=2, zorder=4)
 
 
 def _lines(

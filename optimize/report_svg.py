@@ -13,11 +13,14 @@ from contextlib import contextmanager
 from html import escape
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
+from matplotlib.markers import MarkerStyle
 from matplotlib.textpath import text_to_path
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.transforms import Affine2D
 
 from edge_runtime.svg import BAD, CARD, GRID, INK, MUTED, SERIES
 
@@ -27,6 +30,21 @@ _FONT = "DejaVu Sans"  # ships with matplotlib, so that the layout is the same o
 
 _VARIABLES = {INK: "ink", MUTED: "muted", GRID: "grid", CARD: "card", BAD: "bad"}
 _VARIABLES |= {color: f"series{i}" for i, color in enumerate(SERIES)}
+
+
+# By recipe, in the order of appearance; a circle first, since that is what float has in most reports.
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "<", ">", "h", "*")
+
+
+def marker_polygon(marker: str) -> str:
+    """The outline of a marker as CSS draws it: `polygon(50.0% 0.0%, …)`."""
+    style = MarkerStyle(marker)
+    # Scaled up, because a circle gets as many corners as its pixels need.
+    (outline,) = style.get_path().transformed(style.get_transform() + Affine2D().scale(40)).to_polygons()
+    corners = np.asarray(outline)
+    reach = np.abs(corners).max()
+    inside = ", ".join(f"{50 + 50 * x / reach:.1f}% {50 - 50 * y / reach:.1f}%" for x, y in corners)
+    return f"polygon({inside})"
 
 
 def css(color: str) -> str:
