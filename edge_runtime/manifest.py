@@ -176,7 +176,8 @@ class Manifest:
 
     `status`: "verified" held every stage and the accuracy gate on real samples; "stages_verified" held every stage on
     real samples, and its accuracy was not measured, because the true answers were not given (`metrics` is empty then);
-    "unverified" missed one of them, or was made of random samples.
+    "unverified" missed one of them, or was made of random samples; "not_run" was lowered for hardware that its maker
+    did not have, and only the graph before that was held.
     """
 
     format_version: int
@@ -185,7 +186,7 @@ class Manifest:
     task: str
     recipe: str
     exporter: str
-    status: Literal["verified", "stages_verified", "unverified"]
+    status: Literal["verified", "stages_verified", "unverified", "not_run"]
     artifact: Artifact
     golden: Golden
     inputs: tuple[TensorSpec, ...]

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 PROVEN = ("verified", "stages_verified")  # what was measured of these was held; of the second no accuracy was measured
 
-_STAMPS = {"verified": "", "stages_verified": "accuracy not measured", "unverified": "UNVERIFIED"}
+_STAMPS = {
+    "verified": "",
+    "stages_verified": "accuracy not measured",
+    "unverified": "UNVERIFIED",
+    "not_run": "NEVER RUN",
+}
 _WHY = {
     "verified": "",
     "stages_verified": "the stages were held to the float model on real samples, but no accuracy was measured when it "
     "was packed, so no gate was held",
     "unverified": "it missed a stage or its accuracy gate when packed, or was made of random samples",
+    "not_run": "it was lowered for hardware that its maker did not have, so that its model file was never run",
 }
 
 

@@ -74,7 +74,7 @@ def cells(row: Row, names: Sequence[str], *, model: str = "") -> list[str]:
     """The row as text, one entry for each of `names`; `model` is cut off the front of names that begin with it."""
     first = row.name.removeprefix(f"{model}-")
     if row.error:
-        return [first, f"failed: {row.error}", *[""] * (len(names) - 2)]
+        return [first, row.error if row.status == "not_run" else f"failed: {row.error}", *[""] * (len(names) - 2)]
     stamp = " (UNVERIFIED)" if row.status == "unverified" else ""
     return [f"{first}{stamp}", *(_CELLS[name](row) for name in names[1:])]
 

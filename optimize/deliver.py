@@ -37,6 +37,7 @@ from .deploy import DeployModel
 from .exporters import EXPORTERS, Exporter
 from .pack import bundle_name, pack_bundle, run_again, tools_of
 from .recipes import RECIPES, Recipe
+from .search_order import most_promising_first
 from .unchanged import causes, failed_before, keep_failure, unchanged_bundle
 from .verdict import OBJECTIVES
 from .verify import FloatReference
@@ -112,13 +113,20 @@ def deliver(
         if found is not None:
             answers[name] = found
 
-    packed, failed = _pack_all(model, reference, pairs, options, say, keep)
+    tried = pairs if options.time_budget_s is None else most_promising_first(pairs, options.objective)
+    packed, failed = _pack_all(model, reference, tried, options, say, keep)
+    # Without an eager model the first bundle is the measure of the others: that is not to depend on a budget.
+    places = {bundle_name(model, *pair): place for place, pair in enumerate(pairs)}
+    packed.sort(key=lambda folder: places[folder.name])
+    runs = [folder for folder in packed if EXPORTERS[_manifest(folder).exporter].runs_here]
+    failed += [_not_run(_manifest(folder)) for folder in packed if folder not in runs]
     baseline = eager(reference.golden_inputs)
     if baseline is not None and metric is not None:
         keep(baseline.name, reference.validation)
-    if baseline is None and not packed:
-        raise ExportError(f"no bundle of {model.name} could be made. {' '.join(row.error for row in failed)}")
-    measured, results = _measure(model, baseline, reference, packed, failed, options, quiet=quiet)
+    if baseline is None and not runs:
+        reasons = " ".join(row.error for row in failed)
+        raise ExportError(f"no bundle of {model.name} could be made that runs here. {reasons}")
+    measured, results = _measure(model, baseline, reference, runs, failed, options, quiet=quiet)
     return Delivered(
         packed=tuple(packed), failed=tuple(failed), measured=measured, results=tuple(results), answers=answers
     )
@@ -140,6 +148,8 @@ def _pack_all(
     for exporter, recipe in pairs:
         if recipe.after and recipe.name not in options.recipes and (exporter.name, recipe.after) not in missed:
             continue
+        if recipe.needs_training and recipe.name not in options.recipes and model.training is None:
+            continue
         label = bundle_name(model, exporter, recipe)
         spent = options.time_budget_s is not None and time.monotonic() - began > options.time_budget_s
         if spent and packed:  # whatever the budget, there is one bundle to show for it
@@ -151,7 +161,7 @@ def _pack_all(
             say(f"[bold]{label}[/bold]  [dim]{exporter.summary}; {recipe.summary}[/dim]")
             if made_from and unchanged_bundle(options.out / label, made_from):
                 say("  [green]✓[/green] unchanged since it was packed")
-                if reference.metric is not None:
+                if reference.metric is not None and exporter.runs_here:
                     keep(label, run_again(model, options.out / label))
                 packed.append(options.out / label)
                 continue
@@ -205,6 +215,13 @@ def _missing(label: str, exporter: Exporter, recipe: Recipe, status: str, reason
     return Row(name=label, status=status, recipe=recipe.name, exporter=exporter.name, error=reason)
 
 
+def _not_run(manifest: Manifest) -> Row:
+    """The row of a bundle that was made and is kept, and that nothing here can run."""
+    notes = manifest.provenance
+    reason = f"packed and not run here: {notes['delegated_operators']} operators are delegated to {notes['delegates']}"
+    return _missing(manifest.name, EXPORTERS[manifest.exporter], RECIPES[manifest.recipe], manifest.status, reason)
+
+
 def _kept(packed: Sequence[Path]) -> str:
     if not packed:
         return "No bundle was finished, and nothing half-written is left"
@@ -220,7 +237,7 @@ def combinations(options: Options) -> list[tuple[Exporter, Recipe]]:
     if options.objective not in OBJECTIVES:
         raise unknown("objective", options.objective, [name for name in OBJECTIVES if name])
     exporters = [EXPORTERS[name] for name in options.exporters or [n for n, e in EXPORTERS.items() if e.by_default]]
-    recipes = [RECIPES[name] for name in options.recipes or RECIPES]
+    recipes = [RECIPES[name] for name in options.recipes or [n for n, r in RECIPES.items() if not r.on_request]]
     pairs = [(e, r) for e in exporters for r in recipes if r.name in e.recipes]
     if not pairs:
         offers = "; ".join(f"{e.name} does {', '.join(e.recipes)}" for e in exporters)

@@ -22,11 +22,13 @@ from edge_runtime.manifest import FORMAT_VERSION, MANIFEST_FILE, Artifact, Golde
 from edge_runtime.replay import larger_batch
 from edge_runtime.worker_process import Worker
 
+from .calibration import Tuning
 from .deploy import DeployModel
 from .evaluation import run_in_pieces
 from .export_errors import exported
 from .exporters import Exporter
 from .float_layers import OnTrial, Search
+from .qat import QuantizationAwareTraining
 from .recipes import Recipe
 from .unchanged import MADE_FROM, causes, measured_layers
 from .verify import Chain, FloatReference, OnStage, gate_message, measure
@@ -70,9 +72,15 @@ def pack_bundle(
         raise UsageError(f"{exporter.name} cannot do {recipe.name}. It does: {', '.join(exporter.recipes)}")
     name = bundle_name(model, exporter, recipe)
     tools = tools_of(exporter)
-    if recipe.after:
+    if recipe.name == "w8a8_tuned":
+        recipe = Tuning(recipe, model, say=on_trial).recipe
+    elif recipe.needs_training:
+        recipe = QuantizationAwareTraining(recipe, model, say=on_trial).recipe
+    elif recipe.after:
         kept = measured_layers(causes(model, reference, exporter, recipe, tools=tools, settings=()))
-        search = Search(model, reference, max_drop=max_drop, kept=kept, say=on_trial)
+        search = Search(
+            model, reference, max_drop=max_drop, kept=kept, sqnr_floor_db=recipe.sqnr_floor_db, say=on_trial
+        )
         recipe = replace(recipe, choose_layers=search.choose)
     with _staging(out, name) as folder:
         chain = Chain(model, recipe, reference, keep_going=allow_unverified, on_stage=on_stage)
@@ -91,15 +99,7 @@ def pack_bundle(
         write_bytes(folder / MANIFEST_FILE, draft.to_bytes())
 
         # From here on the bundle is what a device gets: opened, checked, and run where nothing of ours is loaded.
-        with Bundle.open(folder) as bundle, Worker.for_bundle(bundle.folder, allow=RUNS_CODE) as worker:
-            worker.load()
-            found = worker.run(golden.inputs)
-            chain.check_reload(found)
-            if model.batch is not None:
-                chain.check_batch(found, worker.run(golden.inputs, batch=larger_batch(model.batch, golden.samples)))
-            answers = {} if reference.metric is None else run_in_pieces(worker.run, model.validation)
-            predict = partial(run_in_pieces, worker.run)
-            metric = reference.metric and measure(model, answers, predict, reference)
+        answers, metric = _run_packed(model, reference, chain, folder, golden) if exporter.runs_here else ({}, None)
         if answers:
             on_answers(answers)
         missed = gate_message(model, metric, max_drop)
@@ -109,13 +109,29 @@ def pack_bundle(
         final = replace(
             draft,
             provenance=draft.provenance | ({MADE_FROM: made_from} if made_from else {}),
-            status=_status(model, metric, chain, missed),
+            status=_status(model, metric, chain, missed) if exporter.runs_here else "not_run",
             metrics=(metric,) if metric else (),
             stages=tuple(chain.results),
         )
         write_bytes(folder / MANIFEST_FILE, final.to_bytes())
         Bundle.open(folder).close()
     return out / name
+
+
+def _run_packed(
+    model: DeployModel, reference: FloatReference, chain: Chain, folder: Path, golden: GoldenSet
+) -> tuple[Arrays, Metric | None]:
+    """Runs the bundle in a process of its own and holds it to the float model: its answers, and their metric."""
+    with Bundle.open(folder) as bundle, Worker.for_bundle(bundle.folder, allow=RUNS_CODE) as worker:
+        worker.load()
+        found = worker.run(golden.inputs)
+        chain.check_reload(found)
+        if model.batch is not None:
+            chain.check_batch(found, worker.run(golden.inputs, batch=larger_batch(model.batch, golden.samples)))
+        answers = {} if reference.metric is None else run_in_pieces(worker.run, model.validation)
+        predict = partial(run_in_pieces, worker.run)
+        metric = reference.metric and measure(model, answers, predict, reference)
+    return answers, metric
 
 
 def tools_of(exporter: Exporter) -> dict[str, str]:

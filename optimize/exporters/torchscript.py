@@ -16,13 +16,23 @@ from optimize.deploy import DeployModel, run_module
 from optimize.recipes import Recipe
 
 from .exporter import Exporter, Stage
+from .trace_check import check_trace
 
 Capture = Callable[[DeployModel], torch.jit.ScriptModule]
 
 
 def trace(model: DeployModel) -> torch.jit.ScriptModule:
-    """Records the operations on one real sample. Branches and loops that depend on data are lost."""
-    return torch.jit.trace(model.module, model.example)
+    """Records the operations on one real sample, and holds the record to the module at other sizes.
+
+    Raises:
+        ExportError: a branch, loop or size of the code is lost in the record.
+    """
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("always", torch.jit.TracerWarning)
+        traced = torch.jit.trace(model.module, model.example)
+    check_trace(model, traced, warned)
+    return traced
 
 
 def script(model: DeployModel) -> torch.jit.ScriptModule:

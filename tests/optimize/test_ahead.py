@@ -1,0 +1,87 @@
+"""Programs lowered for Vulkan and Core ML: the delegate is inside, and nothing says that they were run."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from quarters import quarters_model
+from torch import nn
+
+from edge_runtime.bundle import Bundle
+from edge_runtime.errors import ExportError
+from edge_runtime.manifest import TensorSpec
+from edge_runtime.status import PROVEN, stamp_of
+from optimize.deliver import Options, combinations, deliver
+from optimize.exporters import EXPORTERS
+from optimize.exporters.ahead import delegates_in
+from optimize.pack import pack_bundle
+from optimize.recipes import RECIPES
+from optimize.verify import FloatReference
+
+VULKAN, CORE_ML = EXPORTERS["executorch_vulkan"], EXPORTERS["executorch_coreml"]
+DELEGATES = {VULKAN.name: "VulkanBackend", CORE_ML.name: "CoreMLBackend"}
+FP32 = RECIPES["fp32"]
+
+
+@pytest.fixture(scope="module")
+def model():
+    """A net of convolution, batch norm, pooling and a linear layer, behind raw pixels."""
+    torch.manual_seed(0)
+    layers = nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2)
+    return quarters_model(nn.Sequential(*layers, nn.Flatten(), nn.Linear(32, 4)), name="small", samples=64)
+
+
+@pytest.mark.parametrize("exporter", [VULKAN, CORE_ML], ids=lambda exporter: exporter.name)
+def test_a_net_is_lowered_to_the_delegate_and_never_called_verified(exporter, model, tmp_path):
+    if exporter is CORE_ML:
+        pytest.importorskip("coremltools")
+    folder = pack_bundle(model, exporter, FP32, tmp_path, reference=FloatReference.of(model))
+    manifest = Bundle.open(folder).manifest
+    assert (manifest.status, manifest.metrics, manifest.artifact.format) == ("not_run", (), "executorch")
+    assert manifest.status not in PROVEN
+    assert stamp_of(manifest.status) == "NEVER RUN"
+    assert [(stage.stage, stage.passed) for stage in manifest.stages] == [("capture", True)]
+    program = (folder / "model.pte").read_bytes()
+    assert set(delegates_in(program)) == {DELEGATES[exporter.name]}
+    delegated, total = map(int, manifest.provenance["delegated_operators"].split(" of "))
+    assert 6 <= delegated <= total <= delegated + 6
+    # The weights went into the delegate's part, and not into the program's own constants.
+    assert len(program) > 4 * sum(p.numel() for p in model.module.parameters())
+
+
+def test_what_no_operator_of_goes_to_the_delegate_is_not_packed(model, tmp_path):
+    class Sorts(nn.Module):
+        def forward(self, x):
+            return torch.sort(x)[0]
+
+    floats = {"image": torch.randn(40, 4).numpy()}
+    spec = TensorSpec(name="image", dtype="float32", shape=(1, 4))
+    sorting = replace(
+        model, name="sorting", module=Sorts(), inputs=(spec,), calibration=floats, validation=floats, targets=None
+    )
+    with pytest.raises(ExportError, match="VulkanBackend takes no operator of sorting"):
+        pack_bundle(sorting, VULKAN, FP32, tmp_path, reference=FloatReference.of(sorting))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_both_are_made_only_for_who_names_them():
+    assert {VULKAN, CORE_ML}.isdisjoint(exporter for exporter, _ in combinations(Options()))
+    asked = combinations(Options(exporters=("executorch_vulkan",)))
+    assert [(exporter.name, recipe.name) for exporter, recipe in asked] == [("executorch_vulkan", "fp32")]
+
+
+def test_beside_others_it_is_kept_and_not_measured(model, tmp_path):
+    pairs = [(EXPORTERS["onnx"], FP32), (VULKAN, FP32)]
+    said: list[str] = []
+    options = Options(out=tmp_path, quick=True)
+    for _ in range(2):  # the second time both are known again
+        done = deliver(model, pairs, options, lambda inputs: None, say=said.append, quiet=True)
+        names = [path.name for path in done.packed]
+        assert names == ["small-onnx-fp32", "small-executorch_vulkan-fp32"]
+        [row] = [row for row in done.measured.rows if row.exporter == VULKAN.name]
+        assert (row.status, row.p50_ms) == ("not_run", None)
+        assert "packed and not run here" in row.error
+        assert "VulkanBackend" in row.error
+    assert json.loads((tmp_path / names[1] / "manifest.json").read_bytes())["status"] == "not_run"
+    assert len([line for line in said if "unchanged since it was packed" in line]) == 2
