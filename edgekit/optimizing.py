@@ -44,7 +44,7 @@ def optimize(
         str, typer.Option(help="What the best is the best in: latency, size or memory; default: size and speed.")
     ] = "",
     time_budget: Annotated[
-        str | None, typer.Option(help="Like 10m or 90s: what has not begun by then is left out.")
+        str | None, typer.Option(help="Like 10m or 90s: most promising first, the rest is left out.")
     ] = None,
     again: Annotated[
         bool, typer.Option("--again", help="Make everything anew, also what has not changed since it was packed.")

@@ -16,13 +16,13 @@ import torch
 from torch import nn
 
 from edge_runtime.engines import Session
-from edge_runtime.errors import UsageError
+from edge_runtime.errors import MissingData, UsageError
 from edge_runtime.files import sha256_file
 from edge_runtime.golden import Arrays
 from edge_runtime.manifest import BatchRange, ImagePreprocessing, TensorSpec
-from train.book_model import BookModel, input_module
+from train.book_model import BookModel, FitConfig, input_module
 from train.checkpoint import load_weights
-from train.dataset import Split
+from train.dataset import Dataset, Split
 
 GOLDEN_SAMPLES = 32
 # Raw inputs (N, …) by name -> answers (N, …) by name, in whatever runs the model.
@@ -52,13 +52,26 @@ HEADS: dict[str, tuple[str, nn.Module]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
+class TrainingData:
+    """What a model was trained on: raw `inputs` (N, …) as the deployed model takes them, `targets` as `Split` has them.
+
+    `fit` says with what loss.
+    """
+
+    inputs: np.ndarray
+    targets: np.ndarray
+    fit: FitConfig
+
+
+@dataclass(frozen=True, kw_only=True)
 class DeployModel:
     """A float module in evaluation mode, what it takes and gives, and its real data.
 
     `calibration` and `validation` hold raw inputs by input name, one row a sample; they share no sample. `targets` is
     None where the true answers are not known: then `validation` serves to check the stages, and no accuracy is
     measured, unless `evaluate` does so: it takes a `Predict` and gives a number, higher is better. `noise` says that
-    the samples are random, which proves nothing; `notes` go into the manifest's provenance.
+    the samples are random, which proves nothing; `notes` go into the manifest's provenance. `training` is None where
+    the training split is not at hand, or too large for memory.
     """
 
     name: str
@@ -76,6 +89,7 @@ class DeployModel:
     evaluate: Callable[[Predict], float] | None = None
     noise: bool = False
     notes: dict[str, str] = field(default_factory=dict)
+    training: TrainingData | None = None
 
     @property
     def batch(self) -> BatchRange | None:
@@ -182,11 +196,13 @@ def input_spec(book: BookModel) -> TensorSpec:
 def deploy_book_model(book: BookModel, weights: Path) -> DeployModel:
     """A registry model with trained `weights` and its real data, ready to be packed.
 
+    Where the data set is not there, the model's few real samples take its place; `origin` says so.
+
     Raises:
-        MissingData: the weights or the data set are not there.
+        MissingData: the weights are not there, or neither data set nor samples.
         UsageError: the weights are of another model.
     """
-    loaded, data = load_book_module(book, weights), book.data()
+    loaded, data = load_book_module(book, weights), _real_data(book)
     name = loaded.inputs[0].name
     return DeployModel(
         name=book.name,
@@ -201,6 +217,7 @@ def deploy_book_model(book: BookModel, weights: Path) -> DeployModel:
         targets=data.validation.targets,
         weights_sha256=sha256_file(weights),
         origin=data.origin,
+        training=training_data(book, data),
     )
 
 
@@ -221,6 +238,25 @@ def run_session(model: DeployModel, session: Session, arrays: Arrays) -> Arrays:
     rows = len(next(iter(arrays.values())))
     found = [session.run([arrays[spec.name][i : i + 1].copy() for spec in model.inputs]) for i in range(rows)]
     return {spec.name: np.concatenate([row[k] for row in found]) for k, spec in enumerate(model.outputs)}
+
+
+def training_data(book: BookModel, data: Dataset) -> TrainingData | None:
+    """What `book` is trained on; None for a model of crops, whose split is too large for memory."""
+    if book.crops:  # rows that say where to read, not what the model takes
+        return None
+    return TrainingData(inputs=data.train.inputs, targets=data.train.targets, fit=book.fit)
+
+
+def _real_data(book: BookModel) -> Dataset:
+    try:
+        return book.data()
+    except MissingData as missing:
+        if book.samples is None:
+            raise
+        try:
+            return book.samples()
+        except MissingData:
+            raise missing from None  # the way to get the data set is the better advice
 
 
 def _inputs(name: str, split: Split) -> Arrays:

@@ -2,13 +2,14 @@
 
 1. Each layer is quantized alone; how far the answers move from float's (SQNR, on calibration samples) is its damage.
 2. The worst layers are put back to float, none at first, then one, two, four, ...; the task metric on validation
-   samples says when it is enough, and a bisection finds the fewest.
+   samples, and the SQNR that the recipe is held to, say when it is enough, and a bisection finds the fewest.
 
 Every measurement is kept on disk as it is made, so an interrupted search goes on where it was. Quantizes nothing.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -43,7 +44,7 @@ class Damage:
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """The task metric with the `put_back` worst layers in float, and whether that is within the budget."""
+    """The task metric with the `put_back` worst layers in float, and whether that is enough, and the SQNR as well."""
 
     put_back: int
     value: float
@@ -63,8 +64,10 @@ class Search:
         *,
         max_drop: float,
         kept: Path,
+        sqnr_floor_db: float = -np.inf,
         say: OnTrial = lambda line: None,
     ):
+        self._sqnr_floor_db = sqnr_floor_db
         self._model, self._max_drop, self._kept, self._say = model, max_drop, kept, say
         if model.targets is None:
             raise UsageError(
@@ -129,17 +132,22 @@ class Search:
 
     def _try(self, quantizer: LayerQuantizer, damages: list[Damage], put_back: int) -> Trial:
         float_layers = frozenset(damage.layer for damage in damages[:put_back])
-        value = self._remember(
-            "back " + ", ".join(sorted(float_layers)),
-            lambda: self._metric(quantizer.quantized(float_layers)(self._judged)),
-        )
+        answers = functools.cache(lambda: quantizer.quantized(float_layers)(self._judged))
+        key = "back " + ", ".join(sorted(float_layers))
+        value = self._remember(key, lambda: self._metric(answers()))
         limit, within = budget(self._model.task, self._metric(self._float_answers), self._max_drop)
         name = task(self._model.task).metric().name
+        said, asked = f"{metric_name(name)} {value_text(name, value)}", value_text(name, limit)
+        enough = within(value)
+        if enough and np.isfinite(self._sqnr_floor_db):  # or a stage would refuse what this search found good enough
+            noise = self._remember(f"SQNR {key}", lambda: sqnr_db(joined(self._float_answers), joined(answers())))
+            enough = noise >= self._sqnr_floor_db
+            said, asked = f"{said}, SQNR {noise:.1f} dB", f"{asked}, {self._sqnr_floor_db:g} dB"
         self._say(
-            f"{put_back} of {len(damages)} layers back in float: {metric_name(name)} {value_text(name, value)}, "
-            f"{'enough' if within(value) else 'not enough'}: {value_text(name, limit)} is asked for"
+            f"{put_back} of {len(damages)} layers back in float: {said}, "
+            f"{'enough' if enough else 'not enough'}: {asked} is asked for"
         )
-        return Trial(put_back=put_back, value=value, within=within(value))
+        return Trial(put_back=put_back, value=value, within=enough)
 
     def _metric(self, answers: Arrays) -> float:
         metric = task(self._model.task).metric()

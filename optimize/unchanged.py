@@ -45,7 +45,11 @@ def causes(
     of_model = [model.name, model.task, list(model.labels), preprocessing, specs, model.weights_sha256, model.notes]
     digest.update(canonical_json([*of_model, exporter.name, recipe.name, tools, [str(value) for value in settings]]))
     targets: Arrays = {} if model.targets is None else {"": model.targets}
-    for arrays in (model.calibration, model.validation, targets, reference.validation):
+    trained_on: Arrays = {}
+    if recipe.needs_training and model.training is not None:
+        trained_on = {"inputs": model.training.inputs, "targets": model.training.targets}
+        digest.update(repr(model.training.fit).encode())
+    for arrays in (model.calibration, model.validation, targets, trained_on, reference.validation):
         for name, rows in sorted(arrays.items()):
             digest.update(f"{name} {rows.dtype} {rows.shape}".encode())
             digest.update(np.ascontiguousarray(rows).data)

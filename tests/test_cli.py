@@ -98,7 +98,7 @@ def test_benchmark_relates_int8_to_float(edgekit, quickstart, bundle, tmp_path):
 
 def test_unknown_names_list_the_known_ones(edgekit):
     failed(edgekit("train", "resnet9000"), 2, "unknown model 'resnet9000'", "Known: ", "birds_cnn,", "digits_cnn,")
-    failed(edgekit("optimize", "digits_cnn", "--recipe", "w1"), 2, "unknown recipe 'w1'", "fp32, mixed, w8_dynamic")
+    failed(edgekit("optimize", "digits_cnn", "--recipe", "w1"), 2, "unknown recipe 'w1'", "fp32, mixed, w4_")
     failed(edgekit("optimize", "digits_cnn", "--exporter", "tflite"), 2, "unknown exporter 'tflite'", "onnx")
     failed(edgekit("frobnicate"), 2, "frobnicate")
     failed(edgekit("verify"), 2, "edgekit verify")

@@ -10,7 +10,10 @@ from optimize.recipes import RECIPES
 from optimize.verify import FloatReference
 
 PAIRS = [
-    (e, r) for e in EXPORTERS.values() for r in RECIPES.values() if e.by_default and r.name in e.recipes and not r.after
+    (e, r)
+    for e in EXPORTERS.values()
+    for r in RECIPES.values()
+    if e.by_default and r.name in e.recipes and not r.after and not r.on_request
 ]
 
 

@@ -4,7 +4,7 @@ A recipe is data plus one function for each toolchain that can carry it out: `pt
 on an ONNX file. It knows nothing about files' formats beyond that, nor about bundles.
 """
 
-from . import fp16, fp32, mixed, w8_dynamic, w8a8_static
+from . import fp16, fp32, mixed, w4_dynamic, w4_only, w8_dynamic, w8_only, w8a8_qat, w8a8_static, w8a8_tuned
 from .recipe import Recipe
 
 RECIPES: dict[str, Recipe] = {
@@ -12,7 +12,12 @@ RECIPES: dict[str, Recipe] = {
     "fp16": fp16.RECIPE,
     "w8_dynamic": w8_dynamic.RECIPE,
     "w8a8_static": w8a8_static.RECIPE,
+    "w8a8_tuned": w8a8_tuned.RECIPE,
     "mixed": mixed.RECIPE,
+    "w8a8_qat": w8a8_qat.RECIPE,
+    "w8_only": w8_only.RECIPE,
+    "w4_only": w4_only.RECIPE,
+    "w4_dynamic": w4_dynamic.RECIPE,
 }
 
 __all__ = ["RECIPES", "Recipe"]

@@ -6,7 +6,7 @@ module and goes by its node. This module names layers; it quantizes none.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import onnx
 import torch
@@ -17,6 +17,7 @@ _WEIGHTED = {
     *(_aten.conv1d.default, _aten.conv1d.padding, _aten.conv2d.default, _aten.conv2d.padding),
     *(_aten.conv_transpose1d.default, _aten.conv_transpose2d.input, _aten.linear.default),
 }
+_ACTIVATIONS = {_aten.relu.default, _aten.relu_.default}
 _JOINING = {_aten.add.Tensor, _aten.add_.Tensor, _aten.mul.Tensor, _aten.mul_.Tensor}
 _ONNX_WEIGHTED = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 _ONNX_JOINING = {"Add", "Mul"}
@@ -28,6 +29,20 @@ def torch_layer(node: fx.Node) -> str | None:
         modules = [path for path, _ in node.meta.get("nn_module_stack", {}).values()]
         return modules[-1] if modules and modules[-1] else node.name
     return node.name if node.target in _JOINING else None
+
+
+def joins_float(node: fx.Node, float_layers: Collection[str]) -> bool:
+    """Whether a node of a captured program joins branches of which one comes from a float layer or a batch norm.
+
+    In 8 bits it would round that branch, and all of them with one scale; the next layer rounds what it takes itself.
+    """
+    return node.target == _aten.cat.default and any(_float(source, float_layers) for source in node.all_input_nodes)
+
+
+def _float(node: fx.Node, float_layers: Collection[str]) -> bool:
+    while node.target in _ACTIVATIONS:
+        node = node.all_input_nodes[0]
+    return node.target == _aten.batch_norm.default or torch_layer(node) in float_layers
 
 
 def torch_layers(module: fx.GraphModule) -> tuple[str, ...]:

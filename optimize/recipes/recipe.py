@@ -48,6 +48,8 @@ class Recipe:
     `pt2e`, `onnx`: how each toolchain does it; None where it cannot. A float recipe has neither and needs neither.
     `needs_calibration`: it sets ranges by samples, so it is not carried out where none are given.
     `after`: the recipe whose failure calls for this one; by itself it is carried out only when asked for by name.
+    `needs_training`: it trains on, so it follows such a failure only where training data is at hand.
+    `on_request`: it suits few models, so it is carried out only when asked for by name.
     `choose_layers`: an exporter asks it which layers stay in float: none, unless `pack_bundle` set it to measure.
     """
 
@@ -60,4 +62,6 @@ class Recipe:
     onnx: QuantizeOnnx | None = None
     after: str | None = None
     needs_calibration: bool = False
+    needs_training: bool = False
+    on_request: bool = False
     choose_layers: ChooseLayers = lambda quantizer: LayerChoice()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +14,12 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 
 from edge_runtime.golden import Arrays
 
-from .layers import torch_layer
+from .layers import joins_float, torch_layer
 from .onnx_prepare import prepared
+from .onnx_ranges import write_ranges
 from .recipe import FloatLayers, Recipe
 
-_QUANTIZED_OPERATORS = [
+QUANTIZED_OPERATORS = [
     *("Conv", "ConvTranspose", "Gemm", "MatMul", "Add", "Mul", "Relu", "Clip"),
     *("MaxPool", "AveragePool", "GlobalAveragePool", "Concat", "Reshape", "Transpose"),
 ]
@@ -33,9 +36,18 @@ class _Samples(CalibrationDataReader):
         return next(self._rows, None)
 
 
-def quantize_onnx(source: Path, target: Path, calibration: Arrays, float_layers: FloatLayers = frozenset()) -> None:
-    """Writes `source` with QuantizeLinear/DequantizeLinear pairs (QDQ) around what onnxruntime runs in integers."""
-    with prepared(source, float_layers) as (ready, excluded):
+def quantize_onnx(
+    source: Path, target: Path, calibration: Arrays, float_layers: FloatLayers = frozenset(), *, method: str = "minmax"
+) -> None:
+    """Writes `source` with QuantizeLinear/DequantizeLinear pairs (QDQ) around what onnxruntime runs in integers.
+
+    `method` of `ranges.METHODS` says how activations' ranges follow from the calibration samples.
+    """
+    with prepared(source, float_layers) as (ready, excluded), tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
+        ranges = None
+        if method != "minmax":
+            ranges = Path(folder) / "ranges.json"
+            write_ranges(ready, calibration, QUANTIZED_OPERATORS, method, ranges)
         quantize_static(
             ready,
             target,
@@ -44,9 +56,10 @@ def quantize_onnx(source: Path, target: Path, calibration: Arrays, float_layers:
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            calibrate_method=CalibrationMethod.MinMax,
+            calibrate_method=CalibrationMethod.MinMax,  # of ranges that were read, it is only the label
+            calibration_cache_path=ranges,
             # The answer itself stays float: 1/256 is a coarse step for a probability, and softmax is no hot spot.
-            op_types_to_quantize=_QUANTIZED_OPERATORS,
+            op_types_to_quantize=QUANTIZED_OPERATORS,
             nodes_to_exclude=excluded,
         )
 
@@ -55,19 +68,33 @@ def quantize_pt2e(
     module: torch.fx.GraphModule,
     calibration: Iterator[tuple[torch.Tensor, ...]],
     float_layers: FloatLayers = frozenset(),
+    *,
+    method: str = "",
 ) -> torch.fx.GraphModule:
-    """Quantizes a captured module for XNNPACK (PyTorch 2 Export quantization): observe, calibrate, convert."""
+    """Quantizes a captured module for XNNPACK (PyTorch 2 Export quantization): observe, calibrate, convert.
+
+    `method` of `ranges.METHODS` says how activations' ranges follow from the calibration samples; without one it is
+    torchao's own search for the smallest squared error.
+    """
     from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
         XNNPACKQuantizer,
         get_symmetric_quantization_config,
     )
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
-    quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
+    settings = get_symmetric_quantization_config(is_per_channel=True)
+    if method:
+        from .observer import RangeObserver
+
+        observer = RangeObserver.with_args(eps=2**-12, method=method)  # the smallest scale that XNNPACK takes
+        activation = replace(settings.input_activation, observer_or_fake_quant_ctr=observer)
+        settings = replace(settings, input_activation=activation, output_activation=activation)
+    quantizer = XNNPACKQuantizer().set_global(settings)
     # `prepare_pt2e` has folded batch norms by then; looking for them all the same costs seconds for every model.
     quantizer.SUPPORTED_PATTERNS = [p for p in XNNPACKQuantizer.SUPPORTED_PATTERNS if "bn" not in p.name]
-    if float_layers:
-        quantizer.set_filter_function(lambda node: torch_layer(node) not in float_layers)
+    quantizer.set_filter_function(
+        lambda node: torch_layer(node) not in float_layers and not joins_float(node, float_layers)
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torchao's notes to its own developers
         observed = prepare_pt2e(module, quantizer)

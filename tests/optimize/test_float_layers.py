@@ -68,6 +68,31 @@ def test_the_fewest_layers_are_put_back(model, tmp_path):
     ]
 
 
+class Noisy(Counted):
+    """The right top answers, with as much noise as `guilty` layers are left in 8 bits."""
+
+    def quantized(self, float_layers):
+        wrong = len(self._guilty - float_layers)
+        return lambda arrays: {
+            "probabilities": self._right.module(torch.from_numpy(arrays["image"])).numpy() * (1 + 0.1 * wrong)
+        }
+
+
+@pytest.mark.parametrize(("floor_db", "put_back"), [(15, 1), (20, 2)])  # 10 % off are 20 dB
+def test_layers_are_put_back_until_the_answers_are_near_enough_too(model, tmp_path, floor_db, put_back):
+    lines: list[str] = []
+    found = Search(
+        model,
+        FloatReference.of(model),
+        max_drop=0.01,
+        kept=tmp_path / "kept.json",
+        sqnr_floor_db=floor_db + 0.1,
+        say=lines.append,
+    ).choose(Noisy(model, guilty="bd"))
+    assert len(found.float_layers) == len(found.float_layers & {"b", "d"}) == put_back
+    assert any(f"{floor_db + 0.1:g} dB is asked for" in line for line in lines)
+
+
 def test_a_search_goes_on_with_what_was_measured(model, tmp_path):
     first, second = Counted(model, guilty="c"), Counted(model, guilty="c")
     one = Search(model, FloatReference.of(model), max_drop=0.01, kept=tmp_path / "kept.json").choose(first)

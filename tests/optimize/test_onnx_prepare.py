@@ -1,8 +1,10 @@
 """Which nodes the ONNX quantizers leave alone."""
 
+import torch
 from onnx import TensorProto, helper
 
-from optimize.recipes.onnx_prepare import normalization
+from optimize.recipes.layers import joins_float
+from optimize.recipes.onnx_prepare import normalization, passed_on
 
 
 def _graph():
@@ -22,3 +24,41 @@ def _graph():
 
 def test_only_scaling_by_constants_before_all_else_is_normalization():
     assert normalization(_graph()) == ["cast", "normalize", "shift"]
+
+
+def test_what_passes_on_float_answers_stays_in_float():
+    """A batch norm that was not folded, a layer that is left in float, and the joint of one branch with an int8 one."""
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["a"], name="int8"),
+        helper.make_node("Relu", ["a"], ["b"], name="behind int8"),
+        helper.make_node("BatchNormalization", ["b", "w", "w", "w", "w"], ["c"], name="norm"),
+        helper.make_node("AveragePool", ["c"], ["d"], name="pool"),
+        helper.make_node("Conv", ["d", "w"], ["e"], name="float"),
+        helper.make_node("Relu", ["e"], ["f"], name="behind float"),
+        helper.make_node("Concat", ["f", "b"], ["g"], name="joint", axis=1),
+        helper.make_node("Conv", ["g", "w"], ["h"], name="also int8"),
+        helper.make_node("MaxPool", ["h"], ["out"], name="behind that", kernel_shape=[1, 1]),
+    ]
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 4]) for name in ("x", "out")]
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], [helper.make_tensor("w", TensorProto.FLOAT, [1], [1.0])])
+    assert passed_on(graph, {"float"}) == ["pool", "behind float", "joint"]
+
+
+class Branches(torch.nn.Module):
+    """Two branches joined twice: once two layers, once a layer and a batch norm behind a ReLU."""
+
+    def __init__(self):
+        super().__init__()
+        self.left, self.right, self.last = (torch.nn.Conv2d(k, 2, 1) for k in (2, 2, 4))
+        self.norm = torch.nn.BatchNorm2d(4)
+
+    def forward(self, x):
+        joined = torch.cat([self.left(x), self.right(x).relu()], 1)
+        return torch.cat([self.norm(joined.relu()), self.last(joined)], 1)
+
+
+def test_a_joint_in_a_captured_program_with_a_float_branch():
+    program = torch.export.export(Branches().eval(), (torch.zeros(1, 2, 4, 4),), strict=False).module()
+    joints = [node for node in program.graph.nodes if node.target == torch.ops.aten.cat.default]
+    assert [joins_float(node, ()) for node in joints] == [False, True]
+    assert [joins_float(node, {"right"}) for node in joints] == [True, True]

@@ -75,5 +75,14 @@ def test_what_the_time_budget_leaves_out_is_a_row_and_no_failure(model, tmp_path
     assert "not tried: the time budget was spent" in said
 
 
+def test_under_a_time_budget_the_most_promising_is_tried_first_and_listed_in_its_place(model, tmp_path):
+    pairs = [PAIRS[0], (ONNX, RECIPES["fp16"])]  # for size, fp16 promises more than fp32
+    found, _ = _deliver(model, tmp_path / "bundles", time_budget_s=1e-9, pairs=pairs, objective="size")
+    assert [path.name for path in found.packed] == ["drowned-onnx-fp16"]
+    assert [row.name for row in found.failed] == ["drowned-onnx-fp32"]
+    found, _ = _deliver(model, tmp_path / "bundles", time_budget_s=1e9, pairs=pairs, objective="size")
+    assert [path.name for path in found.packed] == ["drowned-onnx-fp32", "drowned-onnx-fp16"]
+
+
 def test_a_length_of_time_is_read_as_one_types_it():
     assert [seconds_of(text) for text in ("90", "90s", "1.5m", "2h")] == [90, 90, 90, 7200]

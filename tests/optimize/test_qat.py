@@ -1,0 +1,165 @@
+"""Quantization-aware training, on a net that int8 ruins and that no equalization can mend."""
+
+import copy
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from quarters import quarters_model
+from torch import nn
+
+from edge_runtime.bundle import Bundle
+from edge_runtime.errors import ExportError
+from optimize.deliver import Options, combinations, deliver
+from optimize.deploy import DeployModel, TrainingData, run_module, training_data
+from optimize.exporters import EXPORTERS
+from optimize.exporters.layerwise import calibration_batches
+from optimize.pack import pack_bundle
+from optimize.qat import SETTINGS, QuantizationAwareTraining, loss_of_answers
+from optimize.recipes import RECIPES
+from optimize.unchanged import causes
+from optimize.verify import FloatReference
+from train.book_model import FitConfig
+from train.registry import book_model
+
+XNNPACK, QAT = EXPORTERS["executorch_xnnpack"], RECIPES["w8a8_qat"]
+FIT = FitConfig(epochs=1, batch_size=32, learning_rate=1e-3, cpu_threads=1)
+
+
+def with_training(model: DeployModel) -> DeployModel:
+    pixels = np.random.default_rng(1).integers(0, 256, (1000, 4, 4, 1), dtype=np.uint8)
+    quarters = pixels[..., 0].reshape(1000, 2, 2, 2, 2).mean(axis=(2, 4)).reshape(1000, 4)
+    return replace(model, training=TrainingData(inputs=pixels, targets=quarters.argmax(1), fit=FIT))
+
+
+def hostile_model() -> DeployModel:
+    """Right in float; reads a channel that one 100 times as large drowns. A bound forbids to equalize them."""
+    drowned, read = nn.Conv2d(1, 2, 1), nn.Conv2d(2, 1, 1)
+    linears = nn.Linear(4, 4), nn.Linear(4, 4)
+    net = nn.Sequential(nn.AvgPool2d(2), drowned, nn.Hardtanh(0, 1e6), read, nn.Flatten(), *linears)
+    with torch.no_grad():
+        drowned.weight.copy_(torch.tensor([1.0, 100.0]).reshape(2, 1, 1, 1))
+        drowned.bias.fill_(3.0)
+        read.weight.copy_(torch.tensor([1.0, 0.0]).reshape(1, 2, 1, 1))
+        read.bias.fill_(-3.0)
+        for linear in linears:
+            linear.weight.copy_(3 * torch.eye(4))
+            linear.bias.zero_()
+    return with_training(quarters_model(net, name="hostile", samples=160))
+
+
+@pytest.fixture(scope="module")
+def model() -> DeployModel:
+    return hostile_model()
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def trained(model: DeployModel, **settings) -> tuple[torch.fx.GraphModule, dict[str, str]]:
+    training = QuantizationAwareTraining(QAT, model, settings=replace(SETTINGS, **settings))
+    return training.recipe.pt2e(None, calibration_batches(model), frozenset()), training.notes
+
+
+PAIRS = [(XNNPACK, RECIPES["w8a8_static"]), (XNNPACK, QAT)]
+
+
+def test_after_a_missed_gate_training_saves_a_net_that_int8_ruins(model, tmp_path):
+    weights = copy.deepcopy(model.module.state_dict())
+    lines: list[str] = []
+    options = Options(out=tmp_path / "out", max_drop=0.03, quick=True)
+    delivered = deliver(model, PAIRS, options, lambda samples: None, say=lines.append, quiet=True)
+    assert [row.recipe for row in delivered.failed] == ["w8a8_static"]
+    (folder,) = delivered.packed
+    with Bundle.open(folder) as bundle:
+        manifest = bundle.manifest
+    assert (manifest.recipe, manifest.status) == ("w8a8_qat", "verified")
+    assert manifest.metrics[0].value >= 0.97
+    notes = manifest.provenance
+    assert float(notes["qat_loss_after"]) < 0.5 * float(notes["qat_loss_before"])
+    assert (notes["qat_epochs"], notes["qat_seed"], notes["qat_samples"]) == ("4", "123", "1000")
+    assert notes["qat_learning_rate"] == "0.0003 (adam, cosine)"
+    assert [sum(f"epoch {epoch} of 4: loss" in line for line in lines) for epoch in (1, 2, 3, 4)] == [1, 1, 1, 1]
+    assert all(torch.equal(value, weights[name]) for name, value in model.module.state_dict().items())
+
+
+def test_without_training_data_it_does_not_follow_a_missed_gate(model, tmp_path):
+    lines: list[str] = []
+    bare, options = replace(model, training=None), Options(out=tmp_path / "out", max_drop=0.03)
+    with pytest.raises(ExportError, match="no bundle of hostile could be made"):
+        deliver(bare, PAIRS, options, lambda samples: None, say=lines.append, quiet=True)
+    assert not any("w8a8_qat" in line for line in lines)
+
+
+def test_asked_for_without_training_data_it_says_so(model, tmp_path):
+    bare = replace(model, training=None)
+    with pytest.raises(ExportError, match="hostile comes without training data"):
+        pack_bundle(bare, XNNPACK, QAT, tmp_path / "out", reference=FloatReference.of(bare))
+    assert [e.name for e, _ in combinations(Options(recipes=("w8a8_qat",)))] == ["executorch_xnnpack"]
+
+
+def test_ctrl_c_in_the_midst_of_training_leaves_nothing(model, tmp_path):
+    def interrupt(line: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pack_bundle(model, XNNPACK, QAT, tmp_path / "out", reference=FloatReference.of(model), on_trial=interrupt)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_seed_gives_the_same_answers_again_and_another_one_others(model):
+    found = [trained(model, epochs=1, seed=seed)[0] for seed in (5, 5, 6)]
+    first, again, other = (run_module(model, module, model.calibration)["probabilities"] for module in found)
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_batch_norms_are_folded_and_their_statistics_are_left(tmp_path):
+    torch.manual_seed(0)
+    norm = nn.BatchNorm2d(4)
+    norm.running_mean.copy_(torch.randn(4))
+    norm.running_var.copy_(torch.rand(4) + 0.5)
+    net = nn.Sequential(nn.Conv2d(1, 4, 2, stride=2), norm, nn.ReLU(), nn.Flatten(), nn.Linear(16, 4))
+    model = with_training(quarters_model(net, name="normed", samples=160))
+    mean = norm.running_mean.clone()
+    module, notes = trained(model, epochs=2, learning_rate=3e-3)
+    assert not any("batch_norm" in str(node.target) for node in module.graph.nodes)
+    assert torch.equal(norm.running_mean, mean)
+    assert float(notes["qat_loss_after"]) < float(notes["qat_loss_before"])
+
+
+def test_the_loss_of_probabilities_is_that_of_the_logits():
+    logits, targets = torch.randn(16, 5), torch.arange(16) % 5
+    data = TrainingData(inputs=np.zeros(1), targets=np.zeros(1), fit=replace(FIT, label_smoothing=0.1))
+    found = loss_of_answers("classification", data)(logits.softmax(-1), targets)
+    assert torch.allclose(found, F.cross_entropy(logits, targets, label_smoothing=0.1), rtol=1e-5)
+
+
+def test_a_loss_that_is_no_number_is_told(model, monkeypatch):
+    monkeypatch.setattr("optimize.qat.loss_of_answers", lambda task, data: lambda found, wanted: found.sum() * np.nan)
+    with pytest.raises(ExportError, match="diverged: in epoch 1"):
+        trained(model)
+
+
+def test_other_training_data_is_another_cause_of_this_recipe_alone(model):
+    other = replace(model, training=replace(model.training, targets=1 - model.training.targets))
+    reference = FloatReference.of(model)
+
+    def cause(model, recipe):
+        return causes(model, reference, XNNPACK, RECIPES[recipe], tools={}, settings=())
+
+    assert cause(model, "w8a8_qat") != cause(other, "w8a8_qat")
+    assert cause(model, "w8a8_static") == cause(other, "w8a8_static")
+
+
+def test_a_model_of_the_registry_brings_its_training_split():
+    book = book_model("digits_cnn")
+    data = book.data()
+    found = training_data(book, data)
+    assert found.inputs.shape == (len(data.train), 8, 8, 1)
+    assert (found.inputs.dtype, found.targets.dtype) == (np.uint8, np.int64)
+    assert training_data(replace(book, crops=True), data) is None
