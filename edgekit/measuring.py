@@ -101,13 +101,33 @@ def compare(
 
 @app.command(rich_help_panel=USE)
 def doctor(
+    model: Annotated[
+        str | None,
+        typer.Argument(help="Look at this model instead, before it is trained; given like to `edgekit optimize`."),
+    ] = None,
+    sample_shape: Annotated[
+        list[str] | None,
+        typer.Option(help="With a model: like 1,3,224,224, or tokens=1,16:int64; again for each further input."),
+    ] = None,
     deep: Annotated[bool, typer.Option("--deep", help="Also try engines that compile their model first.")] = False,
     build: Annotated[
         bool, typer.Option("--build", help="Compile ExecuTorch's C++ shim now, or say why it cannot be.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Say which engines are installed and work here: each runs a tiny int8 model in a process of its own."""
+    """Say which engines are installed and work here: each runs a tiny int8 model in a process of its own.
+
+    With a MODEL: say what each engine does with its operators, in float and in 8 bits. Its weights are random ones.
+    """
+    if model is None and sample_shape:
+        raise UsageError("--sample-shape belongs to a model: edgekit doctor MODEL --sample-shape 1,3,224,224")
+    if model is not None:
+        if deep or build:
+            raise UsageError("--deep and --build look at this machine's engines: leave them out, or the model")
+        from optimize.preflight_text import doctor_model
+
+        finish(doctor_model(model, sample_shapes=sample_shape or (), as_json=as_json))
+        return
     from edge_runtime.doctor_commands import doctor as run
 
     finish(run(deep=deep, build=build, as_json=as_json))

@@ -129,3 +129,8 @@ def _is_users(filename: str) -> bool:
         place = parts.index("site-packages") + 1
         return place < len(parts) and parts[place].removesuffix(".py") not in _LIBRARIES
     return not filename.startswith(_STDLIB)
+
+
+def is_library_file(filename: str) -> bool:
+    """Whether code there is a library's or edgekit's own machinery; the registry's models, in train/, are neither."""
+    return not (_is_users(filename) or filename.startswith(str(_OURS / "train")))
