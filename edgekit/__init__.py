@@ -50,6 +50,7 @@ _EXTRAS = {
     "pydicom": "optimize",
     "SimpleITK": "luna",
     "zarr": "luna",
+    "ray": "ray",
     "onnx": "optimize",
     "onnxscript": "optimize",
     "torchao": "optimize",

@@ -107,7 +107,8 @@ class BookModel:
     `prepare` gives a fresh module what it takes from the training inputs, as the model is fed them: (N, C, H, W).
     `views` makes of a trained module one that averages over several views; it is measured too, after the last epoch.
     `crops` has training rows read from where they lie, batch by batch (`crop_batches.py`); `figures` are measured after
-    each epoch besides the task's metric.
+    each epoch besides the task's metric. `samples` gives a few real rows that prove artifacts where `data` is not
+    there; nothing is trained on them.
     """
 
     name: str
@@ -126,6 +127,7 @@ class BookModel:
     prepare: Callable[[nn.Module, Tensor], None] | None = None
     views: Callable[[nn.Module], nn.Module] | None = None
     crops: bool = False
+    samples: Callable[[], Dataset] | None = None
     figures: Callable[[], Figures] | None = None
 
 

@@ -34,7 +34,9 @@ def synthesize(root: Path, *, count: int, seed: int = 1, slices: int = 120, side
     )
 
 
-def prepare(root: Path, *, store: Path | None = None, jobs: int = 1, as_json: bool = False) -> bool:
+def prepare(
+    root: Path, *, store: Path | None = None, jobs: int = 1, ray: str | None = None, as_json: bool = False
+) -> bool:
     """Cuts the scans under `root` into a store; returns whether all could be read. Raises as `luna_store.prepare`."""
     place = store or luna_store.default_store()
     done: list[ScanEntry] = []
@@ -45,7 +47,10 @@ def prepare(root: Path, *, store: Path | None = None, jobs: int = 1, as_json: bo
         what = f"skipped: {entry.skipped}" if entry.skipped else f"{entry.crops} crops, {entry.segments} nodules"
         _say(len(done), scans, f"{entry.uid}: {what}", always=bool(entry.skipped))
 
-    index = luna_store.prepare(root, place, jobs=jobs, on_scan=note)
+    def retried(uid: str, why: str) -> None:
+        print(f"{uid}: its worker was lost, tried again: {why}", file=sys.stderr, flush=True)
+
+    index = luna_store.prepare(root, place, jobs=jobs, ray=ray, on_scan=note, on_retry=retried)
     mebibytes = sum(path.stat().st_size for path in place.iterdir()) / 2**20
     parts = {part: index.rows(part, "crop") for part in (luna_store.TRAIN, luna_store.VALIDATION)}
     if as_json:

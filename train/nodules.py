@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -81,10 +81,15 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class Analysis:
-    """What came out for one scan. `most_probable` is P(nodule) of the best group, None without groups."""
+    """What came out for one scan. `mask`: (D, H, W) bool, the flagged voxels.
+
+    `most_probable` is P(nodule) of the best group, None without groups.
+    """
 
     findings: tuple[Finding, ...]
+    filtered_mm: tuple[tuple[float, float, float], ...]  # (x, y, z) of the groups that are no findings
     flagged_voxels: int
+    mask: np.ndarray = field(repr=False, compare=False)
     groups: int
     most_probable: float | None
     seconds: dict[str, float]
@@ -174,7 +179,11 @@ def analyse(volume: Volume, nets: Nets, *, show: Show = _silent) -> Analysis:
             )
             for number, (i, bad) in enumerate(zip(kept, malignant, strict=True), 1)
         ),
+        filtered_mm=tuple(
+            _xyz(volume.patient_mm(group.center)) for i, group in enumerate(groups) if not nodule[i] > THRESHOLD
+        ),
         flagged_voxels=int(np.count_nonzero(mask)),
+        mask=mask,
         groups=len(groups),
         most_probable=float(nodule.max()) if len(groups) else None,
         seconds={

@@ -14,13 +14,14 @@ from pathlib import Path
 import torch
 
 from edge_runtime.bundle import Bundle
-from edge_runtime.decode import canonical_json
+from edge_runtime.decode import canonical_json, to_plain
 from edge_runtime.errors import Interrupted, UsageError
 from edge_runtime.files import sha256_file
 from edge_runtime.terminal import progress
 from train import nodules_report as report
 from train.data.ct import read_scan
 from train.nodule_bundles import chosen_bundles, load_bundle_nets
+from train.nodule_compare import check_series, compare, read_written
 from train.nodules import Analysis, analyse, chosen_weights, load_nets
 from train.nodules_report import Provenance, chances, where
 from train.provenance import commit, device_name, versions
@@ -37,23 +38,26 @@ def nodules(
     classifier: Path | None = None,
     malignancy: Path | None = None,
     bundles: Path | None = None,
+    against: Path | None = None,
     top: int = 20,
     as_json: bool = False,
 ) -> None:
     """Analyses the scan at `scan`, a .mhd or a folder of DICOM slices, and writes the folder `out`.
 
-    `bundles`, a folder with one bundle of each net, takes the place of weights.
+    `bundles`, a folder with one bundle of each net, takes the place of weights. `against`, the folder of an earlier
+    run on the same scan, is what the findings are compared with.
 
     Raises:
         MissingData: no such scan or weights. InputError: the scan is damaged or too small.
         UsageError: `out` is not empty, or the weights are of another net, or not all are named,
-            or both bundles and weights are.
+            or both bundles and weights are, or `against` is of another scan.
         BundleError: a bundle is damaged.
         Interrupted: Ctrl-C; nothing was written.
     """
     try:
         began = time.perf_counter()
         report.check_free(out)
+        reference = read_written(against) if against else None
         with ExitStack() as stack:
             if bundles:
                 if weights or segmenter or classifier or malignancy:
@@ -68,6 +72,8 @@ def nodules(
                 nets = load_nets(paths)
             sums = {net: sha256_file(path) for net, path in paths.items()}
             volume = read_scan(scan)
+            if reference is not None:
+                check_series(volume.series_uid, reference)  # before the minutes that the nets take
             read = time.perf_counter()
             found = analyse(volume, nets, show=progress)
         provenance = Provenance(
@@ -85,12 +91,16 @@ def nodules(
             seconds={"read": round(read - began, 2), **found.seconds},
         )
         report.write(out, volume, found, provenance, top=top)
+        differs = compare(read_written(out), reference) if reference else None
     except KeyboardInterrupt:
         raise Interrupted(f"interrupted: nothing was written to {out}. The same command begins anew") from None
     if as_json:
-        sys.stdout.write(canonical_json(report.answer(found, provenance)).decode())
+        answer = report.answer(found, provenance) | ({"against": to_plain(differs)} if differs else {})
+        sys.stdout.write(canonical_json(answer).decode())
         return
     _say(found, provenance, out)
+    if differs:
+        print(f"against {against}: {differs.text}")
 
 
 def _say(found: Analysis, provenance: Provenance, out: Path) -> None:

@@ -1,4 +1,4 @@
-"""What `edgekit nodules` leaves in its folder: nodules.json, a picture of each of the first findings, and index.html.
+"""What `edgekit nodules` leaves in its folder: nodules.json, flagged voxels, pictures of the first findings, a page.
 
 The folder appears whole or not at all. Nothing is computed here but pictures; the page fetches nothing.
 """
@@ -25,7 +25,7 @@ from train.data.synthetic_ct import MARK
 from train.models.luna_classifier import CROP
 from train.nodules import Analysis, Finding
 
-JSON_FILE, PAGE_FILE = "nodules.json", "index.html"
+JSON_FILE, PAGE_FILE, MASK_FILE = "nodules.json", "index.html", "mask.npz"
 FORMAT_VERSION = 1
 LUNG_HU = (-1350, 150)  # black and white of radiology's lung window: centre -600, width 1500
 _SIDE, _GAP, _STRIP = 512, 12, 30  # pixels of a picture's panels, between them, and of the line of text above
@@ -88,6 +88,7 @@ def write(out: Path, volume: Volume, found: Analysis, provenance: Provenance, *,
         for finding in found.findings[:top]:
             picture(volume, finding).save(staging / picture_name(finding), optimize=True)
         (staging / JSON_FILE).write_bytes(canonical_json(answer(found, provenance)))
+        save_mask(staging / MASK_FILE, found.mask)
         (staging / PAGE_FILE).write_text(page(found, provenance, top=top), encoding="utf-8")
         staging.chmod(0o755)
         if out.is_dir():
@@ -97,6 +98,11 @@ def write(out: Path, volume: Volume, found: Analysis, provenance: Provenance, *,
         raise unwritable(out, error) from None
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def save_mask(path: Path, mask: np.ndarray) -> None:
+    """Writes the flagged voxels, (D, H, W) bool, eight a byte in `bits`, beside their `shape`."""
+    np.savez_compressed(path, bits=np.packbits(mask), shape=np.array(mask.shape))
 
 
 def picture_name(finding: Finding) -> str:

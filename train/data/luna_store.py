@@ -8,11 +8,8 @@ dozens of times as fast, which compressed chunks do not come near (results/luna-
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +23,7 @@ from train.data.luna import CANDIDATES, MALIGNANCY, Candidate, read_annotations,
 from train.data.luna import with_malignancy as listed
 from train.data.nodule_mask import nodule_mask
 from train.data.synthetic_ct import MARK, MARK_FILE
+from train.scan_tasks import Lost, run_scans
 
 INDEX = "index.json"
 FORMAT_VERSION = 1
@@ -79,14 +77,21 @@ def default_store() -> Path:
 
 
 def prepare(
-    root: Path, store: Path, *, jobs: int = 1, on_scan: Callable[[ScanEntry, int], None] | None = None
+    root: Path,
+    store: Path,
+    *,
+    jobs: int = 1,
+    ray: str | None = None,
+    on_scan: Callable[[ScanEntry, int], None] | None = None,
+    on_retry: Callable[[str, str], None] | None = None,
 ) -> Index:
     """Cuts what is not cut yet of all scans under `root` into `store`; a scan that cannot be read is skipped.
 
     Args:
         root: as `luna.scans` takes it, with candidates.csv and annotations_with_malignancy.csv.
-        jobs: processes that read scans at the same time.
+        jobs, ray: processes that read scans at the same time, as `run_scans`; rows are the same whatever they are.
         on_scan: called with each scan's entry and how many scans there are.
+        on_retry: called with a series whose worker was lost, and why; lost `TRIES` times, the scan is skipped.
 
     Raises:
         MissingData: no scans, or a list is not there.
@@ -108,7 +113,9 @@ def prepare(
     validation = set(split_series(paths)[1])
     known = {entry.uid for entry in index.scans}
     todo = [(uid, paths[uid], places[uid]) for uid in sorted(paths) if uid not in known]
-    for entry, arrays in _cut_all(todo, jobs):
+    retried = (lambda job, why: on_retry(job[0], why)) if on_retry else None
+    for (uid, _, _), cut in run_scans(_cut, todo, processes=jobs, ray=ray, ordered=True, on_retry=retried):
+        entry, arrays = (_nothing(uid, cut.why), {}) if isinstance(cut, Lost) else cut
         entry = replace(entry, part=VALIDATION if entry.uid in validation else TRAIN)
         for name, rows in arrays.items():
             with _file(store, entry.part, name).open("ab") as file:
@@ -228,22 +235,13 @@ def _file(store: Path, part: str, array: str) -> Path:
 Cut = tuple[ScanEntry, dict[str, np.ndarray]]
 
 
-def _cut_all(todo: Sequence[tuple[str, Path, list[Candidate]]], jobs: int) -> Iterator[Cut]:
-    """Each scan's rows, in the given order whatever their number of processes."""
-    if jobs == 1 or len(todo) < 2:
-        yield from map(_cut, todo)
-        return
-    pool = ProcessPoolExecutor(min(jobs, len(todo)), mp_context=get_context("spawn"))
-    try:
-        yield from pool.map(_cut, todo)
-    finally:
-        pool.shutdown(cancel_futures=True)
+def _nothing(uid: str, why: str) -> ScanEntry:
+    return ScanEntry(uid=uid, part=TRAIN, crops=0, segments=0, skipped=why)
 
 
 def _cut(job: tuple[str, Path, list[Candidate]]) -> Cut:
     """The rows of one scan, or why there are none."""
     uid, path, candidates = job
-    entry = partial(ScanEntry, uid=uid, part=TRAIN)
     try:
         volume = read_scan(path)
         places = [voxel_at(volume, one.center_mm, where=one.where) for one in candidates]
@@ -253,7 +251,7 @@ def _cut(job: tuple[str, Path, list[Candidate]]) -> Cut:
         segments = [crop(volume.hu, place, SEGMENT) for place in nodules]
         starts = [crop_start(place, SEGMENT, volume.hu.shape) for place in nodules]
     except (InputError, MissingData) as error:
-        return entry(crops=0, segments=0, skipped=str(error)), {}
+        return _nothing(uid, str(error)), {}
     height, width = SEGMENT[1:]
     arrays = {
         "crop": np.array(crops).reshape(-1, *CROP),
@@ -264,4 +262,4 @@ def _cut(job: tuple[str, Path, list[Candidate]]) -> Cut:
             -1, height, width
         ),
     }
-    return entry(crops=len(crops), segments=len(segments), skipped=""), arrays
+    return ScanEntry(uid=uid, part=TRAIN, crops=len(crops), segments=len(segments), skipped=""), arrays

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from edge_runtime.manifest import TensorSpec
 from train.book_model import BookModel, FitConfig, Target
-from train.data import luna_sets
+from train.data import luna_samples, luna_sets
 from train.data.ct import AIR_HU, CLIP_HU
 from train.nodule_figures import Detections
 
@@ -127,6 +127,7 @@ MODEL = BookModel(
         best_by="f1",
     ),
     crops=True,
+    samples=luna_samples.crops,
     figures=Detections,
     target=Target(
         metric="accuracy",

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from train.book_model import BookModel, Target
 from train.checkpoint import read_tensors
-from train.data import luna_sets
+from train.data import luna_samples, luna_sets
 from train.data.book import book_file
 from train.models import luna_classifier
 from train.models.luna_classifier import LunaClassifier
@@ -57,6 +57,7 @@ def _model(name: str, depth: int, epochs: int, value: float, learns: str) -> Boo
         summary=f"malignant or not, a crop around a nodule: the published nodule classifier, {learns} fine-tuned",
         build=partial(FineTuned, depth),
         data=luna_sets.malignancy,
+        samples=luna_samples.malignancy,
         labels=LABELS,
         fit=replace(
             luna_classifier.MODEL.fit,

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from edge_runtime.manifest import TensorSpec
 from train.book_model import BookModel, FitConfig, Target
-from train.data import luna_sets
+from train.data import luna_samples, luna_sets
 from train.data.ct import AIR_HU, CLIP_HU
 from train.data.luna_store import SEGMENT
 from train.models.luna_classifier import init_weights
@@ -114,6 +114,7 @@ MODEL = BookModel(
         best_by="f1",
     ),
     crops=True,
+    samples=luna_samples.slices,
     figures=Pixels,
     target=Target(
         metric="recall",

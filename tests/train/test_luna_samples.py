@@ -1,0 +1,59 @@
+"""The few real samples of the lung project's nets, and that they step in where no store is."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from edge_runtime.errors import MissingData
+from optimize.deploy import deploy_book_model
+from train.checkpoint import save_weights
+from train.data import lidc, luna_samples, luna_sets
+from train.data.dicom import Volume
+from train.models.luna_unet import LunaUNet
+from train.registry import book_model
+
+
+def volume(depth):
+    hu = np.arange(depth, dtype=np.int16)[:, None, None] * np.ones((120, 130), np.int16) * 100
+    return Volume(hu=hu, spacing_mm=(3, 1, 1), origin_mm=(0, 0, 0), orientation=np.eye(3), series_uid="any")
+
+
+def test_tiles_are_seven_slices_around_the_calibrated_ones_cut_to_what_the_net_takes():
+    tiles = luna_samples.calibration_tiles(volume(40))
+    assert (tiles.shape, tiles.dtype) == ((24, 7, 96, 96), np.float32)  # six of the slices 5, 15, 25 and 35
+    assert tiles[:, 3, 0, 0].tolist() == [500.0] * 6 + [1000.0] * 18
+    assert tiles[0, :, 0, 0].tolist() == [200, 300, 400, 500, 600, 700, 800]
+
+
+def test_no_held_out_slice_sees_a_slice_that_calibrated_nets():
+    assert all(abs(held - middle) > 3 for held in luna_samples.HELD_OUT for middle in luna_samples.CALIBRATED)
+
+
+def test_real_samples_step_in_for_a_store(tmp_path, data_root, monkeypatch):
+    if not (data_root / "luna" / "lidc_3d_hu_100px").is_dir():
+        pytest.skip(f"the real crops are not in {data_root}")
+    monkeypatch.setattr(luna_sets.luna_store, "default_store", lambda: tmp_path / "none")
+    save_weights(LunaUNet(), tmp_path / "unet.safetensors")
+    model = deploy_book_model(book_model("luna_unet"), tmp_path / "unet.safetensors")
+    held = lidc.slices()
+    assert np.array_equal(model.validation["hu"], held.validation.inputs)
+    assert np.array_equal(model.calibration["hu"][: len(held.calibration)], held.calibration.inputs)
+    assert "real crops of LIDC-IDRI" in model.origin
+    if luna_samples.dicom_folder().is_dir():
+        assert len(model.calibration["hu"]) == len(held.calibration) + 60
+        assert "calibrated besides on slices of one CT of CPTAC" in model.origin
+
+
+def test_malignancy_is_judged_on_nodules_alone(data_root):
+    if not (data_root / "luna" / "lidc_3d_hu_100px").is_dir():
+        pytest.skip(f"the real crops are not in {data_root}")
+    assert luna_samples.malignancy().validation.targets.tolist() == [1, 0, 0, 1, 0, 0, 1]
+
+
+def test_without_either_the_way_to_a_store_is_said(tmp_path, monkeypatch):
+    monkeypatch.setenv("EDGEKIT_DATA", str(tmp_path))
+    save_weights(LunaUNet(), tmp_path / "unet.safetensors")
+    for book in (book_model("luna_unet"), replace(book_model("luna_unet"), samples=None)):
+        with pytest.raises(MissingData, match="there are no prepared scans in"):
+            deploy_book_model(book, tmp_path / "unet.safetensors")

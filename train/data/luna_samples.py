@@ -1,0 +1,98 @@
+"""What proves the nets of the lung project where no store is: the few real crops, and slices of one whole real CT.
+
+Enough to calibrate an artifact and to compare it with its float net, far too few to train on. Of the whole CT nobody
+has marked the nodules, so that it calibrates and is compared on, and no accuracy is claimed on it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from edge_runtime.errors import MissingData
+from train.data import data_root, lidc
+from train.data.ct import AIR_HU, CLIP_HU, read_scan
+from train.data.dicom import Volume
+from train.data.luna_store import CONTEXT
+from train.dataset import Dataset, Split
+
+DICOM = "book/p1ch4/volumetric-dicom/2-LUNG 3.0  B70f-04083"
+DICOM_ORIGIN = "one CT of CPTAC patient C3N-00247 (TCIA, CC BY 3.0)"
+CALIBRATED = range(5, 99, 10)  # slices of it whose tiles calibrate
+HELD_OUT = range(10, 99, 10)  # slices that share none of the seven that a net sees with those
+_TILES = 6  # of each slice
+_MULTIPLE = 4  # a tile begins where the pooling of a whole slice would have it begin
+
+
+def crops() -> Dataset:
+    """Of `luna_classifier`: `lidc.crops`, cut to -1000..1000 HU by the model itself. Raises MissingData."""
+    return lidc.crops()
+
+
+def malignancy() -> Dataset:
+    """Of `luna_malignancy`: the same inputs, validation with nodules only; targets 0 (benign) or 1 (malignant).
+
+    Raises:
+        MissingData: the files are not there.
+    """
+    data = lidc.crops()
+    return replace(data, train=_rated(data.train), calibration=_rated(data.calibration),
+                   validation=_rated(data.validation, nodules_only=True))  # fmt: skip
+
+
+def slices() -> Dataset:
+    """Of `luna_unet`: `lidc.slices`; where the whole CT is there, its tiles calibrate too.
+
+    The crops around nodules show lung alone: a net calibrated on them meets bone, table and air for the first time on
+    a whole scan. The targets of those tiles are empty, as unknown: nothing reads the targets of calibration.
+
+    Raises:
+        MissingData: the files of the crops are not there.
+    """
+    data = lidc.slices()
+    try:
+        tiles = calibration_tiles(read_dicom())
+    except MissingData:
+        return data
+    calibration = Split(
+        inputs=np.concatenate([data.calibration.inputs, tiles]),
+        targets=np.concatenate([data.calibration.targets, np.zeros((len(tiles), 1, *tiles.shape[2:]), np.float32)]),
+    )
+    return replace(
+        data, calibration=calibration, origin=f"{data.origin}; calibrated besides on slices of {DICOM_ORIGIN}"
+    )
+
+
+def dicom_folder() -> Path:
+    """Where the whole CT lies, if it does."""
+    return data_root() / DICOM
+
+
+def read_dicom() -> Volume:
+    """The whole CT, 99 slices of 512 x 512. Raises MissingData when it is not there."""
+    return read_scan(dicom_folder())
+
+
+def calibration_tiles(volume: Volume) -> np.ndarray:
+    """(N, 7, 96, 96) float32 HU: six tiles of each slice of `CALIBRATED` that the volume has, at fixed places."""
+    height, width = lidc.SEGMENT[1:]
+    draw = np.random.default_rng(0)
+    tiles = []
+    for middle in (i for i in CALIBRATED if i + CONTEXT < len(volume.hu)):
+        for _ in range(_TILES):
+            row, column = (
+                int(draw.integers(0, (there - side) // _MULTIPLE + 1)) * _MULTIPLE
+                for there, side in zip(volume.hu.shape[1:], (height, width), strict=True)
+            )
+            tiles.append(
+                volume.hu[middle - CONTEXT : middle + CONTEXT + 1, row : row + height, column : column + width]
+            )
+    return np.clip(np.stack(tiles), AIR_HU, CLIP_HU).astype(np.float32)
+
+
+def _rated(split: Split, *, nodules_only: bool = False) -> Split:
+    assert split.kinds is not None
+    kept = split.kinds > 0 if nodules_only else np.ones(len(split), bool)
+    return Split(inputs=split.inputs[kept], targets=(split.kinds[kept] > 1).astype(np.int64), kinds=split.kinds[kept])
