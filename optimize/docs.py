@@ -16,11 +16,13 @@ from edge_runtime.files import write_bytes
 from edge_runtime.table import footnotes, markdown
 from train import reproduction_report
 
+from .calibration_table import calibration_table
 from .own_table import own_models_table
 from .rewrite_table import rewrites_table
+from .survey_table import survey_backbones_table, survey_int8_table, survey_models_table
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = ("README.md", "docs/OWN_MODEL.md", "docs/REWRITES.md")
+DOCUMENTS = ("README.md", "docs/OPTIMIZATION.md", "docs/OWN_MODEL.md", "docs/REWRITES.md")
 _BLOCK = re.compile(r"<!-- (\w+): (\S+) -->\n(.*?)<!-- end -->", re.DOTALL)
 
 
@@ -50,11 +52,20 @@ def comparison_table(path: Path) -> str:
     return "\n".join(lines) + f"\n\n{text}\n"
 
 
+def calibrations(path: Path) -> str:
+    """`calibration_table`, or how to have it measured: that takes an hour, and published weights on disk."""
+    return calibration_table(path) if path.is_file() else "Not measured yet: `python examples/calibration_ways.py`.\n"
+
+
 RENDERERS: dict[str, Callable[[Path], str]] = {
     "table": bundle_table,
     "comparison": comparison_table,
     "own_models": own_models_table,
     "rewrites": rewrites_table,
+    "calibration": calibrations,
+    "survey_models": survey_models_table,
+    "survey_backbones": survey_backbones_table,
+    "survey_int8": survey_int8_table,
 }
 
 

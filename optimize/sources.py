@@ -187,7 +187,7 @@ def _timm(name: str, *, own: bool, random: bool, classes: int | None) -> Source:
     try:
         import timm
     except ModuleNotFoundError:
-        raise MissingData("timm is not installed. Run: pip install timm") from None
+        raise MissingData("timm is not installed. Run: pip install 'edgekit[timm]'") from None
     if not timm.is_model(name):
         raise _unknown("timm", name, timm.list_models())
     torch.manual_seed(0)
