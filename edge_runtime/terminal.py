@@ -54,7 +54,9 @@ def print_measurement(measured: Measurement, *, details: bool = False) -> None:
     if details or 1 < len(measured.rows) <= FEW:
         for pair in measured.pairs:
             console.print(escape(pair_text(pair, model=measured.model)), soft_wrap=True)
-    failed = [f"{row.name}: failed: {row.error}" for row in measured.rows if row.error]
+    failed = [
+        f"{row.name}: {'' if row.status == 'not_run' else 'failed: '}{row.error}" for row in measured.rows if row.error
+    ]
     for note in (*failed, *footnotes(measured.rows), *_scaling_notes(measured)):
         console.print(f"[yellow]{escape(note)}[/yellow]", soft_wrap=True)
     for note in _unseen(measured) if details else ():
@@ -78,7 +80,7 @@ def _table(measured: Measurement, wanted: Sequence[str], *, folded: bool) -> Tab
     for row in measured.rows:
         found = [escape(cell) for cell in cells(row, names, model=measured.model)]
         if row.error:
-            found[1] = "failed"  # why, is said below: it may be long
+            found[1] = "not run here" if row.status == "not_run" else "failed"  # why, is said below: it may be long
         if folded:
             found = [
                 found[0].replace("-", "-\n", 1),
