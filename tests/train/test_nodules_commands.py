@@ -81,6 +81,7 @@ def test_the_folder_says_what_came_from_where(analysed, weights):
         "finding-001.png",
         "finding-002.png",
         "index.html",
+        "mask.npz",
         "nodules.json",
     ]
     said = answer["provenance"]
@@ -169,4 +170,4 @@ def test_the_verb_passes_on_what_it_is_given(weights, tmp_path):
     done = CliRunner().invoke(app, words, catch_exceptions=False)
     (found,) = json.loads(done.stdout)["findings"]
     assert (found["voxel"], found["center_mm"], found["voxels"]) == ([16, 20, 30], [30, 20, 16], 257)
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["index.html", "nodules.json"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["index.html", "mask.npz", "nodules.json"]
