@@ -3,9 +3,8 @@
 The graph is lowered and the program looked into; it is never run, so a bundle of it has the status `not_run`. What is
 held is the captured graph before lowering. Both are made only when asked for by name.
 
-Not here, because what the registry of packages has cannot lower to them (executorch 1.5): OpenVINO's partitioner cannot
-be imported without `openvino` and `nncf`, which edgekit does not install; MLX and WebGPU lack generated or whole
-modules in the wheel; VGF and Ethos-U need Arm's TOSA serializer, and Qualcomm, Samsung and MediaTek their makers' SDKs.
+Not here (executorch 1.5): OpenVINO's partitioner cannot be imported without `openvino` and `nncf`, which edgekit does
+not install, MLX's without modules that its wheel lacks; VGF asks for Arm's TOSA serializer. Others were not tried.
 """
 
 from __future__ import annotations
