@@ -50,14 +50,15 @@ def test_only_formats_that_run_code_can_be_allowed(bundle):
         lambda: Trust.asked(allow=("onnx",), key=None, require_signature=False),
         lambda: engines.load(Bundle.open(bundle), allow=("onnx",)),
     ):
-        with pytest.raises(UsageError, match="unknown format to allow 'onnx'. Known: aot, torchscript"):
+        with pytest.raises(UsageError, match="unknown format to allow 'onnx'. Known: aot, torch_export, torchscript"):
             ask()
 
 
 def test_a_format_without_an_engine_names_the_known_ones(bundle):
     change_manifest(bundle, artifact={"format": "tflite"})
     with pytest.raises(
-        BundleError, match=r"x is of the format 'tflite', .* Known: aot, executorch, onnx, torchscript\. U"
+        BundleError,
+        match=r"x is of the format 'tflite', .* Known: aot, executorch, onnx, torch_export, torchscript\. U",
     ):
         replay(bundle)
 
