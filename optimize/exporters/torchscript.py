@@ -16,13 +16,15 @@ from optimize.deploy import DeployModel, run_module
 from optimize.recipes import Recipe
 
 from .exporter import Exporter, Stage
-from .trace_check import check_trace
+from .trace_check import check_trace, warn_again
 
 Capture = Callable[[DeployModel], torch.jit.ScriptModule]
 
 
 def trace(model: DeployModel) -> torch.jit.ScriptModule:
     """Records the operations on one real sample, and holds the record to the module at other sizes.
+
+    Warns (TracerWarning) of lines where a tensor became a Python value: a branch on values may be lost all the same.
 
     Raises:
         ExportError: a branch, loop or size of the code is lost in the record.
@@ -32,6 +34,7 @@ def trace(model: DeployModel) -> torch.jit.ScriptModule:
         warnings.simplefilter("always", torch.jit.TracerWarning)
         traced = torch.jit.trace(model.module, model.example)
     check_trace(model, traced, warned)
+    warn_again(warned)
     return traced
 
 

@@ -116,11 +116,23 @@ def _scripted(model: DeployModel, sample: Sample, wanted: list[torch.Tensor]) ->
     return "torchscript_scripted, which compiles the code: it was tried and answers as the module does"
 
 
+def warn_again(warned: Sequence[warnings.WarningMessage]) -> None:
+    """Passes on what torch said of the user's lines: other sizes do not show a branch on the values themselves."""
+    # torch traces twice, to compare, and says everything twice.
+    for warning in {(w.filename, w.lineno, str(w.message)): w for w in _of_the_user(warned)}.values():
+        warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+
+
 def _lines(warned: Sequence[warnings.WarningMessage]) -> str:
     """Where torch saw a tensor become a Python number."""
-    found = {
-        f"{warning.filename}, line {warning.lineno}": None
+    found = {f"{warning.filename}, line {warning.lineno}": None for warning in _of_the_user(warned)}
+    return "; ".join(list(found)[:3])
+
+
+def _of_the_user(warned: Sequence[warnings.WarningMessage]) -> list[warnings.WarningMessage]:
+    """The tracer's warnings of lines that are not torch's own."""
+    return [
+        warning
         for warning in warned
         if issubclass(warning.category, torch.jit.TracerWarning) and not warning.filename.startswith(_TORCH)
-    }
-    return "; ".join(list(found)[:3])
+    ]

@@ -207,8 +207,9 @@ def test_what_cannot_be_exported_names_operator_line_and_remedy(tmp_path):
     ):
         pack(model, tmp_path)
     assert list(tmp_path.iterdir()) == []
-    with pytest.warns(torch.jit.TracerWarning):
+    with pytest.warns(torch.jit.TracerWarning, match="Python boolean") as warned:
         pack(model, tmp_path, EXPORTERS["torchscript_traced"])
+    assert [warning.filename.endswith("own_net.py") for warning in warned] == [True]
 
 
 def test_ctrl_c_keeps_what_is_finished_and_leaves_nothing_half_written(tmp_path):
