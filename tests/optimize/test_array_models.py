@@ -9,6 +9,7 @@ from edge_runtime.engines import RUNS_CODE, load
 from edge_runtime.errors import VerificationError
 from edge_runtime.replay import replay
 from edge_runtime.trust import Trust
+from optimize.deliver import Options, combinations, deliver
 from optimize.deploy import deploy_book_model, input_spec
 from optimize.exporters import EXPORTERS
 from optimize.pack import pack_bundle
@@ -19,7 +20,11 @@ from train.registry import BOOK_MODELS, book_model
 from train.thermometer import VALIDATION, least_squares
 
 PAIRS = [
-    (e, r) for e in EXPORTERS.values() for r in RECIPES.values() if e.by_default and r.name in e.recipes and not r.after
+    (e, r)
+    for e in EXPORTERS.values()
+    for r in RECIPES.values()
+    # w4_dynamic takes linear layers of whole blocks of 32, and this one is 1 wide: its own test is below.
+    if e.by_default and r.name in e.recipes and not r.after and r.name != "w4_dynamic"
 ]
 
 
@@ -108,6 +113,19 @@ def test_optimize_ends_in_a_table_of_errors(edgekit, weights, tmp_path):
     assert "of the float quality (by mean absolute error) kept" in done.stdout
     assert "Mean absolute error: the artifact's own" in done.stdout
     assert "mean absolute error" in (tmp_path / "runs" / "thermometer" / "report.html").read_text()
+
+
+def test_a_recipe_that_finds_nothing_to_do_is_a_row_with_the_reason(thermometer, tmp_path):
+    options = Options(exporters=("executorch_xnnpack",), recipes=("fp32", "w4_dynamic"), out=tmp_path, quick=True)
+    done = deliver(
+        thermometer[0], combinations(options), options, lambda inputs: None, say=lambda line: None, quiet=True
+    )
+    assert [path.name for path in done.packed] == ["thermometer-executorch_xnnpack-fp32"]
+    [row] = done.failed
+    assert (row.name, row.status) == ("thermometer-executorch_xnnpack-w4_dynamic", "failed")
+    assert "no linear layer whose weights could be kept in 4 bits" in row.error
+    assert "Remedy: w8a8_static" in row.error
+    assert row in done.measured.rows
 
 
 @pytest.mark.parametrize(
