@@ -50,7 +50,8 @@ def print_measurement(measured: Measurement, *, details: bool = False) -> None:
     for axis in ("threads", "batch"):
         if (table := _scaling_table(measured, axis)) is not None:
             console.print(table)
-    console.print(f"[dim]{escape(_caption(measured))}[/dim]")
+    # Not folded by us: a file has no width to fold at, and where a fold fell would depend on the CPU's name.
+    console.print(f"[dim]{escape(_caption(measured))}[/dim]", soft_wrap=True)
     if details or 1 < len(measured.rows) <= FEW:
         for pair in measured.pairs:
             console.print(escape(pair_text(pair, model=measured.model)), soft_wrap=True)

@@ -113,6 +113,14 @@ def test_it_fits_the_terminal_without_breaking_a_number(monkeypatch, capsys, wid
         assert whole in text
 
 
+def test_in_a_file_the_caption_stays_one_line_however_long_the_name_of_the_cpu(capsys):
+    found = replace(measured(ROW), machine={"cpu": "Intel(R) Xeon(R) Platinum 8481C CPU @ 2.70GHz", "cores": "128"})
+    terminal.print_measurement(found)
+    [caption] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Batch 1")]
+    assert caption.endswith("Accuracy: the artifact's own, on the validation split, 359 samples.")
+    assert len(caption) > terminal.TABLE_WIDTH
+
+
 def test_the_narrow_table_names_what_decides():
     assert NARROW[0] == "model file"
     assert {"accuracy [95 %]", "cold start", "p50", "× faster [95 %]", "valid"} < set(NARROW)
