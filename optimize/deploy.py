@@ -25,6 +25,9 @@ from train.checkpoint import load_weights
 from train.dataset import Dataset, Split
 
 GOLDEN_SAMPLES = 32
+# Two classes whose probabilities are closer than this are a near tie. The loosest of the float recipes (fp16, 40 dB)
+# lets an answer be off by 1 %, so two may come 2 % closer; and one flip in 32 is more than its agreement may lose.
+NEAR_TIE = 0.02
 # Raw inputs (N, …) by name -> answers (N, …) by name, in whatever runs the model.
 Predict = Callable[[Arrays], Arrays]
 
@@ -133,16 +136,23 @@ class DeployModel:
         inputs, outputs = (tuple(replace(spec, batch=batch) for spec in specs) for specs in (self.inputs, self.outputs))
         return replace(self, inputs=inputs, outputs=outputs)
 
-    def golden_indices(self) -> np.ndarray:
+    def golden_indices(self, answers: np.ndarray) -> np.ndarray:
         """Validation rows for `golden.npz`: the classes in turn, first occurrences first, so every class is there.
 
         Where targets are no classes, or more classes than golden samples: rows evenly spaced from first to last.
+        Near ties come only where there are too few other rows: which class wins one is decided by how a CPU rounds
+        (one that multiplies in float16 adds up in it, another in float32), so that it proves nothing of a program.
+
+        Args:
+            answers: the float model's (N, …) to the validation split; of a classification its probabilities (N, C).
         """
+        tied = _near_ties(answers) if self.task == "classification" else np.zeros(len(answers), bool)
         of_classes = self.targets is not None and self.targets.ndim == 1 and self.targets.dtype.kind in "iu"
         if self.targets is None or not of_classes or len(np.unique(self.targets)) > GOLDEN_SAMPLES:
-            last = len(next(iter(self.validation.values()))) - 1
-            return np.unique(np.linspace(0, last, min(GOLDEN_SAMPLES, last + 1)).round().astype(np.int64))
-        order = np.argsort(self.targets, kind="stable")
+            wanted = min(GOLDEN_SAMPLES, len(answers))
+            rows = np.flatnonzero(~tied) if np.sum(~tied) >= wanted else np.arange(len(answers))
+            return rows[np.unique(np.linspace(0, len(rows) - 1, wanted).round().astype(np.int64))]
+        order = np.lexsort((tied, self.targets))  # stable: by class, near ties last, else as they come
         by_class = [order[self.targets[order] == label] for label in np.unique(self.targets)]
         turns = max(len(rows) for rows in by_class)
         mixed = [rows[turn] for turn in range(turns) for rows in by_class if turn < len(rows)]
@@ -151,6 +161,14 @@ class DeployModel:
     def targets_of(self, rows: np.ndarray) -> np.ndarray:
         """The true answers to some validation rows; (rows, 0), which says nothing, where none are known."""
         return np.zeros((len(rows), 0), np.float32) if self.targets is None else self.targets[rows]
+
+
+def _near_ties(probabilities: np.ndarray) -> np.ndarray:
+    """(N, C) to (N,): whether the two most probable classes are closer than `NEAR_TIE`; one class has no rival."""
+    if probabilities.shape[1] < 2:
+        return np.zeros(len(probabilities), bool)
+    second, first = np.sort(probabilities, axis=1)[:, -2:].T
+    return first - second < NEAR_TIE
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -50,7 +50,7 @@ class FloatReference:
         """
         answers = run_module(model, model.module, model.validation)
         check_finite(answers)
-        indices = model.golden_indices()
+        indices = model.golden_indices(answers[model.outputs[0].name])
         return cls(
             validation=answers,
             metric=measure(model, answers, lambda arrays: run_module(model, model.module, arrays)),
@@ -129,7 +129,7 @@ class Chain:
             worst = int(np.abs(wanted - got).max(axis=1).argmax())
             raise VerificationError(
                 f"{self._model.name}: stage {stage!r} is wrong on real samples. Held to {held_to}; found SQNR "
-                f"{sqnr:.1f} dB, relative error {relative:.2g}, agreement {agreement:.0%} against {before!r}. "
+                f"{sqnr:.1f} dB, relative error {relative:.2g}, agreement {agreement:.1%} against {before!r}. "
                 f"Worst is golden sample {worst} ({self._truth(worst)}). {self._rewrites(stage)}"
                 "Nothing was written; --allow-unverified keeps the bundle for study, stamped unverified"
             )
