@@ -1,13 +1,15 @@
 """`python -m optimize.survey`: every model × exporter × recipe, made and proven; `--measure` times what was made.
 
-Each combination is a row of its own under --place, so a run that was stopped goes on where it was. Writes
-results/survey.json; `python -m optimize.docs` makes the tables of docs/OPTIMIZATION.md from it.
+Each combination is a row of its own under --place, so a run that was stopped goes on where it was; rows of --out that
+are not there, as on another machine, are taken over first. Writes results/survey.json; `python -m optimize.docs` makes
+the tables of docs/OPTIMIZATION.md from it.
 """
 
 from __future__ import annotations
 
 import argparse
 import fcntl
+import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -24,9 +26,9 @@ from edge_runtime.files import write_bytes
 from train import provenance
 
 from .exporters import EXPORTERS
-from .survey_measure import COMPARED, MODES, kept_latency, measure_all
+from .survey_measure import COMPARED, MODES, keep_latency, kept_latency, measure_all
 from .survey_models import Surveyed, is_backbone, known_models, prepare
-from .survey_rows import RECIPE_NAMES, Combination, failed_row, keep_row, kept_row, make_row
+from .survey_rows import RECIPE_NAMES, Combination, bundle_folder, failed_row, keep_row, kept_row, make_row, warm
 from .verify import FloatReference
 
 BACKBONE_RECIPES = ("fp32", "w8a8_static")
@@ -57,21 +59,26 @@ def combinations(
     return [one for one in found if one.offered]
 
 
-def survey(wanted: Sequence[Combination], place: Path, *, timeout_s: float, retry: bool) -> None:
+def survey(
+    wanted: Sequence[Combination], place: Path, *, timeout_s: float, retry: bool = False, remake: bool = False
+) -> None:
     """Makes every row that is not there yet, and keeps each as it is finished.
 
     Args:
         retry: make those again that failed.
+        remake: make those again whose bundle is not in `place`.
     Raises:
         Interrupted: Ctrl-C; all rows that were finished are kept.
     """
-    left = [one for one in wanted if _to_do(one, place, retry=retry)]
+    left = [one for one in wanted if _to_do(one, place, retry=retry, remake=remake)]
     say(f"{len(wanted) - len(left)} of {len(wanted)} combinations are there, {len(left)} to do")
     began, surveyed, reference, failure = time.monotonic(), None, None, ""
     for i, one in enumerate(left):
         try:
             if i == 0 or one.model != left[i - 1].model:
                 surveyed, reference, failure = _ready(one.model, place)
+                if i == 0 and surveyed is not None:
+                    warm(surveyed.model, {each.exporter for each in left})
             if surveyed is None or reference is None:
                 row = failed_row(one, "failed", failure)
             else:
@@ -87,9 +94,26 @@ def survey(wanted: Sequence[Combination], place: Path, *, timeout_s: float, retr
             f"{row['outcome']}{size}")  # fmt: skip
 
 
-def _to_do(one: Combination, place: Path, *, retry: bool) -> bool:
+def _to_do(one: Combination, place: Path, *, retry: bool, remake: bool) -> bool:
     row = kept_row(one, place)
-    return row is None or (retry and row["outcome"] in ("failed", "crashed", "timeout"))
+    if row is None or (retry and row["outcome"] in ("failed", "crashed", "timeout")):
+        return True
+    return remake and "bundle" in row and not bundle_folder(row, place).is_dir()
+
+
+def take_over(found: dict[str, Any], place: Path) -> int:
+    """Keeps rows and latencies that `collected` gave elsewhere, where `place` has none of its own; how many rows."""
+    taken = 0
+    for row in found["rows"]:
+        one = Combination(model=row["model"], exporter=row["exporter"], recipe=row["recipe"])
+        if kept_row(one, place) is None:
+            keep_row(one, place, row)
+            taken += 1
+    here = kept_latency(place)
+    for name, latency in found["latency"].items():
+        if name not in here:
+            keep_latency(name, place, latency)
+    return taken
 
 
 def _ready(name: str, place: Path) -> tuple[Surveyed | None, FloatReference | None, str]:
@@ -144,6 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     what.add_argument("--quality-only", action="store_true", help="make and prove, time nothing (the default)")
     timed = "conv = float against int8 of convolutional models above 10 MFLOP, all = every bundle"
     what.add_argument("--measure", choices=MODES, nargs="?", const="conv", help=f"time what was made: {timed}")
+    parser.add_argument("--remake", action="store_true", help="make again what was made elsewhere: no bundle is here")
     parser.add_argument("--retry", action="store_true", help="make or measure again what failed or was not valid")
     parser.add_argument("--timeout", type=float, default=600.0, help="seconds for one combination")
     parser.add_argument("--place", type=Path, default=Path("runs/survey"), help="rows and bundles, kept between runs")
@@ -153,11 +178,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         wanted = combinations(options.models, options.exporters, options.recipes)
         with _alone(options.place):
+            if options.out.is_file() and (taken := take_over(json.loads(options.out.read_text()), options.place)):
+                say(f"{taken} rows taken over from {options.out}")
             try:
                 if options.measure:
                     measure_all(wanted, options.place, mode=options.measure, retry=options.retry, say=say)
                 else:
-                    survey(wanted, options.place, timeout_s=options.timeout, retry=options.retry)
+                    survey(wanted, options.place, timeout_s=options.timeout, retry=options.retry, remake=options.remake)
             finally:
                 found = collected(options.place)
                 if found["rows"]:

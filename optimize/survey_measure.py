@@ -20,8 +20,9 @@ from edge_runtime.files import write_bytes
 from edge_runtime.profile import Profile, profile_bundle, typical_ns
 from edge_runtime.stats import paired_ratio
 
+from .exporters import EXPORTERS
 from .survey_models import known_models, safe_name
-from .survey_rows import Combination, kept_row
+from .survey_rows import Combination, bundle_folder, kept_row
 
 MODES = ("conv", "all")
 COMPARED = ("onnx", "executorch_xnnpack")  # the exporters whose int8 is meant to be faster than their float
@@ -42,10 +43,17 @@ def measure_all(
         Interrupted: Ctrl-C; the models that were measured are kept.
     """
     models: dict[str, list[dict[str, Any]]] = {one.model: [] for one in wanted}
+    elsewhere = 0
     for one in wanted:
         row = kept_row(one, place)
-        if row is not None and "bundle" in row and _is_asked(row, mode):
+        if row is None or "bundle" not in row or not _is_asked(row, mode):
+            continue
+        if bundle_folder(row, place).is_dir():
             models[one.model].append(row)
+        else:
+            elsewhere += 1
+    if elsewhere:
+        say(f"{elsewhere} bundles are not in {place}, and left out: --remake makes them again")
     left = {name: rows for name, rows in models.items() if rows and _to_measure(name, place, retry=retry)}
     say(f"{len(left)} models to measure")
     began = time.monotonic()
@@ -56,12 +64,16 @@ def measure_all(
             raise Interrupted(f"interrupted at {name}. {i} models measured now are kept") from None
         except EdgekitError as error:
             found = {"error": str(error)}
-        path = _file(name, place)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(path, canonical_json(found))
+        keep_latency(name, place, found)
         minutes = (time.monotonic() - began) / (i + 1) * (len(left) - i - 1) / 60
         ratios = ", ".join(f"{engine} int8 {one['ratio']:.2f}x" for engine, one in found.get("int8", {}).items())
         say(f"[{i + 1}/{len(left)}, {minutes:.0f} min left] {name}: {found.get('error') or ratios or 'measured'}")
+
+
+def keep_latency(name: str, place: Path, found: dict[str, Any]) -> None:
+    path = _file(name, place)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(path, canonical_json(found))
 
 
 def kept_latency(place: Path) -> dict[str, Any]:
@@ -104,6 +116,8 @@ def plain_kind(kind: str) -> str:
 
 
 def _is_asked(row: dict[str, Any], mode: str) -> bool:
+    if not EXPORTERS[row["exporter"]].runs_here:
+        return False
     if mode == "all":
         return True
     compared = row["exporter"] in COMPARED and row["recipe"] != "w8_dynamic"
@@ -123,7 +137,7 @@ def _file(name: str, place: Path) -> Path:
 
 
 def _measured(rows: Sequence[dict[str, Any]], place: Path) -> dict[str, Any]:
-    paths = {(row["exporter"], row["recipe"]): _bundle(row, place) for row in rows}
+    paths = {(row["exporter"], row["recipe"]): bundle_folder(row, place) for row in rows}
     candidates = [bundle_candidate(path, allow=RUNS_CODE) for path in paths.values()]
     results = dict(zip(paths, measure(candidates, SHORT), strict=True))
     found: dict[str, Any] = {
@@ -156,7 +170,3 @@ def _explained(floating: Path, quantized: Path) -> str:
     except EdgekitError as error:
         return f"Not explained: {error}"
     return why_slower(*profiles)
-
-
-def _bundle(row: dict[str, Any], place: Path) -> Path:
-    return place / "bundles" / safe_name(row["model"]) / row["bundle"]

@@ -11,7 +11,9 @@ import multiprocessing
 import os
 import shutil
 import signal
+import tempfile
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -24,6 +26,7 @@ from edge_runtime.files import write_bytes
 from edge_runtime.golden import GoldenSet
 from edge_runtime.metrics import top_agreement
 
+from .deploy import DeployModel
 from .exporters import EXPORTERS
 from .pack import bundle_name, pack_bundle
 from .recipes import RECIPES
@@ -31,6 +34,8 @@ from .survey_models import Surveyed, safe_name
 from .verify import FloatReference
 
 RECIPE_NAMES = ("fp32", "w8_dynamic", "w8a8_static")
+_OUTCOMES = {"verified": "verified", "stages_verified": "verified", "not_run": "not_run"}
+_TO_WARM = ("onnx", "torch_export", "executorch_xnnpack")
 _TO_STOP_S = 10.0  # what a process gets to clean up in before it is killed
 
 
@@ -63,6 +68,26 @@ def keep_row(combination: Combination, place: Path, row: dict[str, Any]) -> None
     path = combination.file(place)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(path, canonical_json(row))
+
+
+def bundle_folder(row: dict[str, Any], place: Path) -> Path:
+    """Where the bundle of a row lies that has one, if it was made in `place`."""
+    return place / "bundles" / safe_name(row["model"]) / row["bundle"]
+
+
+def warm(model: DeployModel, exporters: Collection[str]) -> None:
+    """Exports once in this process, and throws away what comes out.
+
+    What the libraries import and set up at their first export, 10 s and more for ExecuTorch, every forked process then
+    finds done. Nothing is run: an engine's threads would be missing in the forked processes.
+    """
+    for name in _TO_WARM:
+        for recipe in ("fp32", "w8a8_static") if name in exporters else ():
+            # What fails here fails in a row of its own again, which says why.
+            with tempfile.TemporaryDirectory(prefix="edgekit-") as folder, contextlib.suppress(Exception):
+                path = Path(folder) / f"model{EXPORTERS[name].suffix}"
+                for _ in EXPORTERS[name].export(model, RECIPES[recipe], path):
+                    pass
 
 
 def failed_row(combination: Combination, outcome: str, reason: str) -> dict[str, Any]:
@@ -135,7 +160,7 @@ def _packed(combination: Combination, surveyed: Surveyed, reference: FloatRefere
     metric = manifest.metrics[0] if manifest.metrics else None
     return {
         **vars(combination),
-        "outcome": "verified" if manifest.status in ("verified", "stages_verified") else "inaccurate",
+        "outcome": _OUTCOMES.get(manifest.status, "inaccurate"),
         "reason": "",
         "missed": [stage.stage for stage in manifest.stages if not stage.passed],
         "bundle": bundle_name(surveyed.model, exporter, recipe),

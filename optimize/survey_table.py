@@ -115,6 +115,9 @@ def _shares(rows: Sequence[Row]) -> list[str]:
         mine = [row for row in rows if (row["exporter"], row["recipe"]) == (exporter, recipe)]
         made = sum("bytes" in row for row in mine)
         held = sum(row["outcome"] == "verified" for row in mine)
+        if any(row["outcome"] == "not_run" for row in mine):
+            lines.append(f"- `{exporter}` {recipe}: {made} of {len(mine)} lowered; no engine here runs the file")
+            continue
         lines.append(f"- `{exporter}` {recipe}: {made} of {len(mine)} made and run in a fresh process, {held} verified")
     return lines
 
@@ -124,6 +127,8 @@ def _cell(row: Row | None, latency: dict[str, Any], notes: _Notes) -> str:
         return "not tried"
     if "bytes" not in row:
         return f"{row['outcome']} {notes.number(_plain(row['reason'], row['model']), row['model'])}"
+    if row["outcome"] == "not_run":
+        return f"{bytes_text(row['bytes'])}, {_outside(row)}"
     parts = []
     if row["metric"]:
         metric = decode(Metric, row["metric"])
@@ -138,6 +143,13 @@ def _cell(row: Row | None, latency: dict[str, Any], notes: _Notes) -> str:
         where = f"missed at {', '.join(row['missed'])}" if row["missed"] else "missed the accuracy budget"
         parts.append(f"**{where}**")
     return ", ".join(parts)
+
+
+def _outside(row: Row) -> str:
+    """How many operators stayed outside the delegate."""
+    listed = row["outside_delegate"]
+    count = 0 if listed in ("", "nothing") else sum(int(one.rsplit("x", 1)[1]) for one in listed.split(", "))
+    return f"{count} operators outside the delegate" if count else "wholly delegated"
 
 
 def _float_value(rows: Iterable[Row]) -> str:
