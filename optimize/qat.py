@@ -163,19 +163,15 @@ def _captured(model: DeployModel, batch: int) -> torch.fx.GraphModule:
 
 def _prepared(module: torch.fx.GraphModule, float_layers: FloatLayers) -> torch.fx.GraphModule:
     """The module with every rounding of int8 in it, batch norms folded, its weights ready to learn."""
-    from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
-        XNNPACKQuantizer,
-        get_symmetric_quantization_config,
-    )
+    from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import get_symmetric_quantization_config
     from torchao.quantization.pt2e.quantize_pt2e import prepare_qat_pt2e
     from torchao.quantization.pt2e.utils import _fuse_conv_bn_
 
+    from .recipes.xnnpack import LayerQuantizer8
+
     _fuse_conv_bn_(module)  # as `prepare_pt2e` does by itself
-    quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True, is_qat=True))
-    # There are no batch norms left; looking for them all the same costs seconds for every model.
-    quantizer.SUPPORTED_PATTERNS = [p for p in XNNPACKQuantizer.SUPPORTED_PATTERNS if "bn" not in p.name]
-    if float_layers:
-        quantizer.set_filter_function(lambda node: torch_layer(node) not in float_layers)
+    settings = get_symmetric_quantization_config(is_per_channel=True, is_qat=True)
+    quantizer = LayerQuantizer8(settings, lambda node: torch_layer(node) not in float_layers)
     prepared = prepare_qat_pt2e(module, quantizer)
     for parameter in prepared.parameters():
         parameter.requires_grad_(parameter.is_floating_point())

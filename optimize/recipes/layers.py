@@ -13,19 +13,26 @@ import torch
 from torch import fx
 
 _aten = torch.ops.aten
-_WEIGHTED = {
+WEIGHTED = {
     *(_aten.conv1d.default, _aten.conv1d.padding, _aten.conv2d.default, _aten.conv2d.padding),
     *(_aten.conv_transpose1d.default, _aten.conv_transpose2d.input, _aten.linear.default),
 }
-_ACTIVATIONS = {_aten.relu.default, _aten.relu_.default}
+CLAMPS = {_aten.hardtanh.default, _aten.hardtanh_.default, _aten.relu6.default, _aten.relu6_.default}
+_ACTIVATIONS = {_aten.relu.default, _aten.relu_.default, *CLAMPS}
 _JOINING = {_aten.add.Tensor, _aten.add_.Tensor, _aten.mul.Tensor, _aten.mul_.Tensor}
+_SCALING = {*_JOINING, _aten.sub.Tensor, _aten.sub_.Tensor, _aten.div.Tensor, _aten.div_.Tensor}
+_MOVING = {
+    *(_aten.permute.default, _aten.flip.default, _aten.to.dtype, _aten._to_copy.default, _aten.contiguous.default),
+    *(_aten.view.default, _aten.reshape.default, _aten.unsqueeze.default, _aten.lift_fresh_copy.default),
+}
 _ONNX_WEIGHTED = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 _ONNX_JOINING = {"Add", "Mul"}
+_ONNX_ACTIVATIONS = {"Relu", "Clip"}
 
 
 def torch_layer(node: fx.Node) -> str | None:
     """The layer a node of a captured program belongs to; None for a node that quantizes with its neighbours."""
-    if node.target in _WEIGHTED:
+    if node.target in WEIGHTED:
         modules = [path for path, _ in node.meta.get("nn_module_stack", {}).values()]
         return modules[-1] if modules and modules[-1] else node.name
     return node.name if node.target in _JOINING else None
@@ -45,9 +52,50 @@ def _float(node: fx.Node, float_layers: Collection[str]) -> bool:
     return node.target == _aten.batch_norm.default or torch_layer(node) in float_layers
 
 
+def torch_normalization(graph: fx.Graph) -> frozenset[str]:
+    """The names of the nodes that scale and shift the inputs by constants, before anything else is computed.
+
+    In 8 bits they would round what the first layer rounds itself, once for each step, and constants as well.
+    """
+    raw = {node for node in graph.nodes if node.op == "placeholder"}
+    found = []
+    for node in graph.nodes:  # in the order in which they run
+        computed = [source for source in node.all_input_nodes if source.op != "get_attr"]
+        if node.target in _SCALING | _MOVING and len(computed) == 1 and computed[0] in raw:
+            raw.add(node)
+            found += [node.name] if node.target in _SCALING else []
+    return frozenset(found)
+
+
+def torch_tail(graph: fx.Graph) -> frozenset[str]:
+    """The names of the nodes behind the last layers, such as a pool in front of the softmax, but for activations.
+
+    They compute the answer itself, at next to no cost. A pool in 8 bits rounds a mean by the scale of what it is of.
+    """
+    found: set[fx.Node] = set()
+    for node in reversed(graph.nodes):
+        behind = torch_layer(node) is None and node.op == "call_function" and found.issuperset(node.users)
+        if behind or node.op == "output":
+            found.add(node)
+    return frozenset(node.name for node in found if node.op != "output" and node.target not in _ACTIVATIONS)
+
+
 def torch_layers(module: fx.GraphModule) -> tuple[str, ...]:
     """The layers of a captured program, in the order in which they run."""
-    return _ordered(torch_layer(node) for node in module.graph.nodes)
+    never = torch_normalization(module.graph)
+    return _ordered(torch_layer(node) for node in module.graph.nodes if node.name not in never)
+
+
+def onnx_tail(graph: onnx.GraphProto) -> list[str]:
+    """The names of the nodes behind the last layers, as `torch_tail` for an ONNX graph."""
+    read_by_layers: set[str] = set()  # tensors
+    found = []
+    for node in reversed(graph.node):
+        if onnx_layer(node) is not None or any(name in read_by_layers for name in node.output):
+            read_by_layers.update(node.input)
+        elif node.op_type not in _ONNX_ACTIVATIONS:
+            found.append(node.name)
+    return found
 
 
 def onnx_layer(node: onnx.NodeProto) -> str | None:

@@ -76,11 +76,10 @@ def quantize_pt2e(
     `method` of `ranges.METHODS` says how activations' ranges follow from the calibration samples; without one it is
     torchao's own search for the smallest squared error.
     """
-    from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
-        XNNPACKQuantizer,
-        get_symmetric_quantization_config,
-    )
+    from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import get_symmetric_quantization_config
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+
+    from .xnnpack import LayerQuantizer8
 
     settings = get_symmetric_quantization_config(is_per_channel=True)
     if method:
@@ -89,11 +88,8 @@ def quantize_pt2e(
         observer = RangeObserver.with_args(eps=2**-12, method=method)  # the smallest scale that XNNPACK takes
         activation = replace(settings.input_activation, observer_or_fake_quant_ctr=observer)
         settings = replace(settings, input_activation=activation, output_activation=activation)
-    quantizer = XNNPACKQuantizer().set_global(settings)
-    # `prepare_pt2e` has folded batch norms by then; looking for them all the same costs seconds for every model.
-    quantizer.SUPPORTED_PATTERNS = [p for p in XNNPACKQuantizer.SUPPORTED_PATTERNS if "bn" not in p.name]
-    quantizer.set_filter_function(
-        lambda node: torch_layer(node) not in float_layers and not joins_float(node, float_layers)
+    quantizer = LayerQuantizer8(
+        settings, lambda node: torch_layer(node) not in float_layers and not joins_float(node, float_layers)
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torchao's notes to its own developers

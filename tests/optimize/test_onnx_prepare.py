@@ -3,7 +3,7 @@
 import torch
 from onnx import TensorProto, helper
 
-from optimize.recipes.layers import joins_float
+from optimize.recipes.layers import joins_float, onnx_tail
 from optimize.recipes.onnx_prepare import normalization, passed_on
 
 
@@ -42,6 +42,20 @@ def test_what_passes_on_float_answers_stays_in_float():
     ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 4]) for name in ("x", "out")]
     graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], [helper.make_tensor("w", TensorProto.FLOAT, [1], [1.0])])
     assert passed_on(graph, {"float"}) == ["pool", "behind float", "joint"]
+
+
+def test_what_is_behind_the_last_layer_stays_in_float_but_for_its_activation():
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["a"], name="first"),
+        helper.make_node("MaxPool", ["a"], ["b"], name="pool between", kernel_shape=[1, 1]),
+        helper.make_node("Conv", ["b", "w"], ["c"], name="last"),
+        helper.make_node("Relu", ["c"], ["d"], name="its activation"),
+        helper.make_node("GlobalAveragePool", ["d"], ["e"], name="pool"),
+        helper.make_node("Flatten", ["e"], ["f"], name="flatten"),
+    ]
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 4]) for name in ("x", "f")]
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], [helper.make_tensor("w", TensorProto.FLOAT, [1], [1.0])])
+    assert sorted(onnx_tail(graph)) == ["flatten", "pool"]
 
 
 class Branches(torch.nn.Module):
