@@ -112,7 +112,8 @@ def test_ctrl_c_in_the_midst_of_training_leaves_nothing(model, tmp_path):
 
 
 def test_a_seed_gives_the_same_answers_again_and_another_one_others(model):
-    found = [trained(model, epochs=1, seed=seed)[0] for seed in (5, 5, 6)]
+    # Two epochs: in the last one the scales stand still, and so small a net may round to the same again.
+    found = [trained(model, epochs=2, seed=seed)[0] for seed in (5, 5, 6)]
     first, again, other = (run_module(model, module, model.calibration)["probabilities"] for module in found)
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
