@@ -17,7 +17,12 @@ from train.book_model import FitConfig
 
 
 class BatchSource(Protocol):
-    """What a trainer draws from: `begin` an epoch, then `take` pieces of the order that it returned."""
+    """What a trainer draws from: `begin` an epoch, then `take` pieces of the order that it returned.
+
+    `on_device` says that all of `take` is done there, so that it can be part of a recorded step.
+    """
+
+    on_device: bool
 
     def __len__(self) -> int: ...
 
@@ -43,6 +48,8 @@ class Batches:
     Raises:
         ValueError: `flip` or `translate` are asked for inputs that are no pictures.
     """
+
+    on_device = True
 
     def __init__(self, inputs: Tensor, targets: Tensor, config: FitConfig) -> None:
         self._config = config

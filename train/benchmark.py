@@ -33,7 +33,7 @@ from train.batches import Batches
 from train.book_model import BookModel
 from train.checkpoint import write_file
 from train.dataset import Split
-from train.device import check_settings, launched_fabric, set_up, threads
+from train.device import check_settings, launched_fabric, records_steps, set_up, threads
 from train.epoch import loss_of, make_optimizer, on_device
 from train.models import birds_cnn
 from train.registry import book_model
@@ -73,11 +73,12 @@ def candidates(model: BookModel, split: Split, device: str) -> list[Candidate]:
     plain, ours = _plain(model, split, device), _ours(model, split, device)
     if device == "cuda":
         settings_of: dict[str, tuple[int | None, dict[str, Any]]] = {
-            "ours": (None, {}),
-            "ours_channels_last": (None, {"channels_last": True}),
+            "ours": (None, {}),  # replayed from CUDA graphs
+            "ours_without_graphs": (None, {"cuda_graph": False}),
+            "ours_nchw": (None, {"channels_last": False}),
             "ours_compiled": (None, {"compiled": True}),
-            "ours_cuda_graph": (None, {"cuda_graph": True}),
-            "ours_compiled_cuda_graph": (None, {"compiled": True, "cuda_graph": True}),
+            "ours_bf16": (None, {"precision": "bf16-mixed"}),
+            "ours_compiled_bf16": (None, {"compiled": True, "precision": "bf16-mixed"}),
         }
     else:
         settings_of = {
@@ -128,18 +129,20 @@ def _plain(model: BookModel, split: Split, device: str) -> Callable[[], Callable
 
 def _ours(model: BookModel, split: Split, device: str) -> Callable[[dict[str, Any]], Callable[[int], float]]:
     """`fit`'s own loop, without files and evaluation."""
-    fabric = launched_fabric(device, "32-true")
-    inputs, targets = on_device(model, split, fabric.device)
+    inputs, targets = on_device(model, split, device)
 
     def make(settings: dict[str, Any]) -> Callable[[int], float]:
         config = replace(model.fit, **settings)
+        fabric = launched_fabric(device, config.precision)
         torch.manual_seed(config.seed)
         net = model.build()
         if config.channels_last:
             net = net.to(memory_format=torch.channels_last)
-        module, optimizer = set_up(fabric, net, config)
         batches = Batches(inputs, targets, config)
-        return Trainer(fabric, module, optimizer, loss_of(model.task, config), batches, config).epoch
+        recorded = records_steps(fabric, config, on_device=batches.on_device)
+        module, optimizer = set_up(fabric, net, config, recorded=recorded)
+        loss = loss_of(model.task, config)
+        return Trainer(fabric, module, optimizer, loss, batches, config, recorded=recorded).epoch
 
     return make
 

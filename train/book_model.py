@@ -6,8 +6,8 @@ A record holds functions and settings, nothing that was built or loaded; `fit.py
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
@@ -42,8 +42,10 @@ class FitConfig:
     pixels. Biases of batch norms learn at `norm_bias_rate` times the learning rate, and every `lookahead` steps (0:
     never) the weights are drawn towards their running average.
 
-    `precision` is what the model is trained in where the user names none. `compiled` hands it to torch.compile;
-    `cuda_graph` records a whole step once and replays it, which frees a small net on a GPU from waiting for Python.
+    `precision` is what the model is trained in where the user names none. `compiled` hands each step to torch.compile;
+    `cuda_graph` records steps once and replays them, which frees a small net on a GPU from waiting for Python. It says
+    nothing where that cannot be done: on a CPU, with several processes, for crops that are read from disk. Both change
+    how fast a run is, and of what it learns the last bits: they are no part of `what_is_learned`.
 
     The last four are for crops of CTs (`crop_batches.py`): how many samples make an epoch, 0 for each once; in what
     pattern of kinds; turned, scaled, moved and noised each on its own, or with the slips of the book's code. `best_by`
@@ -71,11 +73,23 @@ class FitConfig:
     lookahead: int = 0
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     compiled: bool = False
-    cuda_graph: bool = False
+    cuda_graph: bool = True
     epoch_samples: int = 0
     balance: Literal["none", "nodules", "malignancy"] = "none"
     augment: Literal["none", "affine", "book"] = "none"
     best_by: Literal["", "f1", "recall", "auc"] = ""
+
+    def learns_like(self, other: FitConfig) -> bool:
+        """Whether runs of both can be compared: all settings are the same but those of speed alone."""
+        return what_is_learned(asdict(self)) == what_is_learned(asdict(other))
+
+
+SPEED_ALONE = ("compiled", "cuda_graph")
+
+
+def what_is_learned(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a `FitConfig`, as names and values, without those that change nothing but speed."""
+    return {name: value for name, value in settings.items() if name not in SPEED_ALONE}
 
 
 @dataclass(frozen=True, kw_only=True)

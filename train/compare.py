@@ -17,7 +17,7 @@ from edge_runtime.decode import canonical_json, to_plain
 from edge_runtime.errors import EdgekitError, UsageError
 from edge_runtime.files import sha256_file
 from train import provenance
-from train.book_model import BookModel
+from train.book_model import BookModel, what_is_learned
 from train.checkpoint import WEIGHTS_FILE, RunRecord, load_weights, read_run, write_file
 from train.dataset import Dataset
 from train.epoch import evaluate, on_device
@@ -67,7 +67,7 @@ def _checked(model: BookModel, folder: Path) -> RunRecord:
     if record.model != model.name:
         raise UsageError(f"{folder} is a run of {record.model}, not of {model.name}")
     settings, book = to_plain(record.config), to_plain(model.fit)
-    differ = [key for key in book if key != "seed" and settings[key] != book[key]]
+    differ = [key for key in what_is_learned(book) if key != "seed" and settings[key] != book[key]]
     if differ:
         found = ", ".join(f"{key} {settings[key]} instead of {book[key]}" for key in differ)
         raise UsageError(f"{folder} was not trained with the book's settings: {found}")

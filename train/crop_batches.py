@@ -38,6 +38,8 @@ class CropBatches:
         ValueError: the balance needs a kind of which the split has none.
     """
 
+    on_device = False
+
     def __init__(self, split: Split, config: FitConfig, *, inputs: nn.Module, device: torch.device | str) -> None:
         self._split, self._config, self._device = split, config, torch.device(device)
         self._inputs = inputs.to(device)

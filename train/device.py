@@ -62,21 +62,26 @@ def launched_fabric(device: str, precision: str) -> Fabric:
     return fabric
 
 
-def set_up(fabric: Fabric, net: nn.Module, config: FitConfig) -> tuple[nn.Module, torch.optim.Optimizer]:
+def records_steps(fabric: Fabric, config: FitConfig, *, on_device: bool) -> bool:
+    """Whether steps are replayed from a CUDA graph: where that is wanted and can be. `on_device`: the batches are."""
+    return config.cuda_graph and on_device and fabric.device.type == "cuda" and fabric.world_size == 1
+
+
+def set_up(
+    fabric: Fabric, net: nn.Module, config: FitConfig, *, recorded: bool = False
+) -> tuple[nn.Module, torch.optim.Optimizer]:
     """`net` and its optimizer, moved and wrapped as `config` asks; the wrapped module shares the weights of `net`.
 
-    Raises:
-        UsageError: `cuda_graph` without a GPU, or with several processes.
+    `recorded`: see `records_steps`.
     """
-    if config.cuda_graph and (fabric.device.type != "cuda" or fabric.world_size > 1):
-        found = f"{fabric.world_size} process(es) on {fabric.device.type}"
-        raise UsageError(f"cuda_graph needs one process on a CUDA device, not {found}")
     if fabric.device.type == "cuda":
         torch.backends.cudnn.benchmark = True  # every batch has one shape, so the fastest kernel is worth a search
         if fabric.world_size > 1:  # each process has its share of a batch only; this is for GPUs alone
             net = nn.SyncBatchNorm.convert_sync_batchnorm(net)
     net.to(fabric.device)  # before the optimizer takes the parameters
-    optimizer = make_optimizer(net, config)
-    module: nn.Module = torch.compile(net, dynamic=False) if config.compiled else net  # type: ignore[assignment]
+    optimizer = make_optimizer(net, config, recorded=recorded)
+    # Compiled with the gradients that processes exchange; a single process compiles whole steps (`trainer.py`).
+    compiled = config.compiled and fabric.world_size > 1
+    module: nn.Module = torch.compile(net, dynamic=False) if compiled else net  # type: ignore[assignment]
     wrapped, wrapped_optimizer = fabric.setup(module, optimizer)
     return wrapped, wrapped_optimizer

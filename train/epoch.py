@@ -62,35 +62,38 @@ def loss_of(task_name: str, config: FitConfig) -> Callable[[Tensor, Tensor], Ten
     return functools.partial(F.cross_entropy, label_smoothing=config.label_smoothing)
 
 
-def _sgd(parameters: ParamsT, config: FitConfig) -> torch.optim.Optimizer:
+def _sgd(parameters: ParamsT, config: FitConfig, recorded: bool) -> torch.optim.Optimizer:
     return torch.optim.SGD(
         parameters,
         lr=config.learning_rate,
         momentum=config.momentum,
         weight_decay=config.weight_decay,
         nesterov=config.nesterov,
-        fused=config.cuda_graph or None,  # only the fused one reads the learning rate on the device
+        fused=recorded or None,  # only the fused one reads the learning rate on the device
     )
 
 
-def _adam(parameters: ParamsT, config: FitConfig) -> torch.optim.Optimizer:
+def _adam(parameters: ParamsT, config: FitConfig, recorded: bool) -> torch.optim.Optimizer:
     return torch.optim.Adam(
         parameters,
         lr=config.learning_rate,
         weight_decay=config.weight_decay,
-        capturable=config.cuda_graph,
-        fused=config.cuda_graph or None,
+        capturable=recorded,
+        fused=recorded or None,
     )
 
 
-OPTIMIZERS: dict[str, Callable[[ParamsT, FitConfig], torch.optim.Optimizer]] = {
+OPTIMIZERS: dict[str, Callable[[ParamsT, FitConfig, bool], torch.optim.Optimizer]] = {
     "sgd": _sgd,
     "adam": _adam,
 }
 
 
-def make_optimizer(module: nn.Module, config: FitConfig) -> torch.optim.Optimizer:
-    """The optimizer of all parameters that are not frozen; biases of batch norms learn at `norm_bias_rate`."""
+def make_optimizer(module: nn.Module, config: FitConfig, *, recorded: bool = False) -> torch.optim.Optimizer:
+    """The optimizer of all parameters that are not frozen; biases of batch norms learn at `norm_bias_rate`.
+
+    `recorded`: its steps are going to be replayed from a CUDA graph.
+    """
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
     groups: list[dict[str, Any]] = [{"params": trained}]
     if config.norm_bias_rate != 1:
@@ -99,7 +102,7 @@ def make_optimizer(module: nn.Module, config: FitConfig) -> torch.optim.Optimize
         # Their weight decay is lessened as much, so that a step shrinks every parameter alike.
         groups[1]["lr"] = config.learning_rate * config.norm_bias_rate
         groups[1]["weight_decay"] = config.weight_decay / config.norm_bias_rate
-    return OPTIMIZERS[config.optimizer](groups, config)
+    return OPTIMIZERS[config.optimizer](groups, config, recorded)
 
 
 _EVALUATION_BATCH = 1000

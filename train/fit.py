@@ -27,7 +27,7 @@ from train.book_model import BookModel, FitConfig, input_module
 from train.checkpoint import EpochRecord, RunRecord
 from train.crop_batches import CropBatches
 from train.dataset import Dataset
-from train.device import check_settings, launched_fabric, set_up, threads
+from train.device import check_settings, launched_fabric, records_steps, set_up, threads
 from train.early_stopping import is_best, stop_reason
 from train.epoch import evaluate, loss_of, on_device
 from train.event_log import EventLog
@@ -121,14 +121,16 @@ def fit(
             net = net.to(memory_format=torch.channels_last)
         if state:
             net.load_state_dict(state.model)
-        module, optimizer = set_up(fabric, net, config)
+        recorded = records_steps(fabric, config, on_device=batches.on_device)
+        module, optimizer = set_up(fabric, net, config, recorded=recorded)
         curve: list[EpochRecord] = []
         if state:
             curve.extend(state.curve)
             optimizer.load_state_dict(state.optimizer)
         lookahead = _lookahead(net, batches, config, state)
         log = EventLog(folder, curve, epochs=config.epochs) if tensorboard and fabric.is_global_zero else None
-        trainer = Trainer(fabric, module, optimizer, loss_of(model.task, config), batches, config, lookahead)
+        loss_function = loss_of(model.task, config)
+        trainer = Trainer(fabric, module, optimizer, loss_function, batches, config, lookahead, recorded=recorded)
         written = time.perf_counter()
         while len(curve) < config.epochs and not stop_reason(curve, config.patience, model.task):
             epoch = len(curve) + 1

@@ -15,7 +15,7 @@ from edge_runtime.decode import DecodeError, canonical_json, parse_json, to_plai
 from edge_runtime.errors import EdgekitError, MissingData
 from edge_runtime.tasks import task
 from train import left_out, luna_diameter, representation, reproduction_lines, resume
-from train.book_model import BookModel
+from train.book_model import BookModel, what_is_learned
 from train.checkpoint import RunRecord, read_run, write_file
 from train.compare import compare
 from train.registry import BOOK_MODELS
@@ -102,8 +102,8 @@ def _entries(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def _of_these_settings(entry: Mapping[str, Any], model: BookModel, epochs: int | None) -> bool:
-    fit = to_plain(replace(model.fit, epochs=epochs or model.fit.epochs))
-    return bool(entry["config"] == {key: value for key, value in fit.items() if key != "seed"})
+    fit = to_plain(replace(model.fit, epochs=epochs or model.fit.epochs, seed=0))
+    return what_is_learned(entry["config"] | {"seed": 0}) == what_is_learned(fit)
 
 
 def finished_runs(model: BookModel, place: Path, *, epochs: int) -> dict[Path, RunRecord]:
@@ -114,7 +114,7 @@ def finished_runs(model: BookModel, place: Path, *, epochs: int) -> dict[Path, R
             record = read_run(folder)
         except EdgekitError:  # not finished
             continue
-        if record.config == replace(model.fit, seed=record.config.seed, epochs=epochs):
+        if record.config.learns_like(replace(model.fit, seed=record.config.seed, epochs=epochs)):
             found[folder] = record
         else:
             print(f"note: {folder} was trained with other settings and is left out", file=sys.stderr)

@@ -18,7 +18,7 @@ from torch import Tensor
 from edge_runtime.decode import DecodeError, decode, to_plain
 from edge_runtime.errors import EdgekitError, Interrupted, UsageError
 from edge_runtime.files import write_atomically
-from train.book_model import FitConfig
+from train.book_model import FitConfig, what_is_learned
 from train.checkpoint import EpochRecord, torch_load, unwritable
 
 RESUME_FILE = "resume.pt"
@@ -114,7 +114,7 @@ def check_same_run(state: ResumeState, identity: Mapping[str, Any], folder: Path
             f"the run in {folder} was planned for {planned} epochs, and its learning-rate schedule or lookahead spans "
             f"just these. Give --epochs {planned}, or train anew without --resume"
         )
-    differ = [key for key in identity if key != "epochs" and was.get(key) != identity[key]]
+    differ = [key for key in what_is_learned(identity) if key != "epochs" and was.get(key) != identity[key]]
     if differ:
         there, here = (", ".join(f"{key} {side.get(key)}" for key in differ) for side in (was, identity))
         raise UsageError(

@@ -1,4 +1,4 @@
-"""Training steps and epochs: eager, compiled or replayed from a CUDA graph, in one process or several.
+"""Training steps and epochs: eager, compiled or replayed from CUDA graphs, in one process or several.
 
 The only thing read back from the device is an epoch's mean loss, once. Nothing here knows files or progress.
 """
@@ -14,12 +14,13 @@ from torch import Tensor, nn
 from train.batches import BatchSource, epoch_seed
 from train.book_model import FitConfig
 from train.lookahead import Lookahead
+from train.recorded import RecordedSteps
 from train.schedule import SCHEDULES
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
-_EAGER_BEFORE_GRAPH = 3  # steps that let cuDNN, the optimizer and the allocator settle before one is recorded
+_STEPS_OF_A_GRAPH = 12  # starting a graph takes as long as a few kernels of a small net
 
 
 class Trainer:
@@ -31,6 +32,7 @@ class Trainer:
     Args:
         loss_of: (outputs, targets) to the mean loss of the batch.
         lookahead: told of each step, where there is one.
+        recorded: replay steps from CUDA graphs; `optimizer` was made for it.
     """
 
     def __init__(
@@ -42,18 +44,26 @@ class Trainer:
         batches: BatchSource,
         config: FitConfig,
         lookahead: Lookahead | None = None,
+        *,
+        recorded: bool = False,
     ) -> None:
         self._fabric, self._module, self._optimizer = fabric, module, optimizer
         self._loss_of, self._batches, self._config, self._lookahead = loss_of, batches, config, lookahead
         self._total = torch.zeros((), device=fabric.device)  # summed on the device: .item() would wait for each batch
         self._per_epoch = -(-len(batches) // config.batch_size)
         self._rates = [float(group.setdefault("initial_lr", group["lr"])) for group in optimizer.param_groups]
-        self._graph: torch.cuda.CUDAGraph | None = None
-        self._eager_steps = 0
-        if config.cuda_graph:
-            self._indices = torch.zeros(config.batch_size, dtype=torch.int64, device=fabric.device)
-            for group, rate in zip(optimizer.param_groups, self._rates, strict=True):
-                group["lr"] = torch.tensor(rate, device=fabric.device)  # where a recorded step finds it
+        self._loss = self._compiled() if config.compiled and fabric.world_size == 1 else self._plain
+        self._recorded: RecordedSteps | None = None
+        if recorded:
+            self._recorded = RecordedSteps(
+                self._step,
+                optimizer,
+                self._rates,
+                device=fabric.device,
+                batch_size=config.batch_size,
+                together=1 if lookahead else _STEPS_OF_A_GRAPH,  # which looks in between
+                scheduled=config.schedule != "constant",
+            )
 
     @property
     def rate(self) -> float:
@@ -67,24 +77,45 @@ class Trainer:
         """
         self._module.train()
         torch.manual_seed(epoch_seed(self._config.seed, epoch))  # for dropout and the like
-        step = self._graphed if self._config.cuda_graph else self._step
         self._total.zero_()
-        first = (epoch - 1) * self._per_epoch
-        for number, batch in enumerate(self._batches.begin(epoch).split(self._config.batch_size), first):
+        number = (epoch - 1) * self._per_epoch
+        order = self._batches.begin(epoch)
+        if self._recorded:
+            made = self._replay(order, number)
+            number, order = number + made, order[made * self._config.batch_size :]  # a smaller batch may be left
+        for batch in order.split(self._config.batch_size) if len(order) else ():
             self._set_rate(number)
-            step(batch)
+            self._step(batch)
             if self._lookahead:
                 self._lookahead.after(number)
+            number += 1
         mean = self._fabric.all_reduce(self._total / self._per_epoch, reduce_op="mean")
         assert isinstance(mean, Tensor)
         return float(mean)
 
+    def _replay(self, order: Tensor, first: int) -> int:
+        """All whole batches of an epoch, whose first step is the `first` of the run; returns how many there are."""
+        assert self._recorded
+        size = self._config.batch_size
+        whole = len(order) // size
+        batches = order[: whole * size].view(whole, size)
+        factors = torch.tensor([self._factor(first + i) for i in range(whole)], device=order.device)
+        made = 0
+        while made < whole:
+            made += self._recorded.make(batches[made:], factors[made:])
+            if self._lookahead:
+                self._lookahead.after(first + made - 1)
+        return whole
+
+    def _factor(self, step: int) -> float:
+        return SCHEDULES[self._config.schedule](step, self._per_epoch * self._config.epochs)
+
     def _set_rate(self, step: int) -> None:
         if self._config.schedule == "constant":
             return
-        factor = SCHEDULES[self._config.schedule](step, self._per_epoch * self._config.epochs)
+        factor = self._factor(step)
         for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
-            if self._config.cuda_graph:
+            if self._recorded:
                 group["lr"].fill_(rate * factor)
             else:
                 group["lr"] = rate * factor
@@ -92,8 +123,7 @@ class Trainer:
     def _step(self, batch: Tensor) -> None:
         world = self._fabric.world_size
         mine = batch[self._fabric.global_rank :: world] if 1 < world <= len(batch) else batch
-        inputs, targets = self._batches.take(mine)
-        loss = self._loss_of(self._module(inputs), targets)
+        loss = self._loss(mine)
         if 1 < world <= len(batch):
             loss = loss * (len(mine) * world / len(batch))
         if self._config.l2_penalty:  # after the weighting: it belongs to the batch, not to this process's share of it
@@ -103,29 +133,27 @@ class Trainer:
         self._optimizer.step()
         self._total += loss.detach()
 
-    def _graphed(self, batch: Tensor) -> None:
-        """The same step from a CUDA graph, which needs every batch of one size: the last, smaller one is done eagerly.
+    def _plain(self, indices: Tensor) -> Tensor:
+        inputs, targets = self._batches.take(indices)
+        return self._loss_of(self._module(inputs), targets)
 
-        Source: PyTorch's notes on CUDA semantics, "Whole-network capture"; the steps before it are part of training.
-        """
-        if len(batch) < len(self._indices):
-            self._step(batch)
-            return
-        self._indices.copy_(batch)
-        if self._eager_steps < _EAGER_BEFORE_GRAPH:
-            self._eager_steps += 1
-            side = torch.cuda.Stream()
-            side.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(side):
-                self._step(self._indices)
-            torch.cuda.current_stream().wait_stream(side)
-            return
-        if self._graph is None:
-            self._graph = torch.cuda.CUDAGraph()
-            self._optimizer.zero_grad()  # so that the recorded backward pass makes gradients in the graph's own memory
-            with torch.cuda.graph(self._graph):
-                self._step(self._indices)
-        self._graph.replay()
+    def _compiled(self) -> Callable[[Tensor], Tensor]:
+        """`_plain` by torch.compile, which makes one kernel of many: from the indices on where batches lie there."""
+        net, precision = self._module.module, self._fabric.autocast  # Fabric's wrapper would break the graph
+
+        def loss(inputs: Tensor, targets: Tensor) -> Tensor:
+            return self._loss_of(net(inputs).float(), targets)
+
+        def whole(indices: Tensor) -> Tensor:
+            return loss(*self._batches.take(indices))
+
+        made = torch.compile(whole if self._batches.on_device else loss, dynamic=False)
+
+        def run(indices: Tensor) -> Tensor:
+            with precision():
+                return made(indices) if self._batches.on_device else made(*self._batches.take(indices))
+
+        return run
 
 
 def _sum_of_squares(module: nn.Module) -> Tensor:

@@ -57,7 +57,7 @@ class Training:
             record = checkpoint.read_run(self.folder)
         except EdgekitError:  # none, or a damaged one, which the child reports
             return None
-        return record if record.config == self.model.fit else None
+        return record if record.config.learns_like(self.model.fit) else None
 
 
 @dataclass(frozen=True, kw_only=True)

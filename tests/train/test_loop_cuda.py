@@ -13,18 +13,28 @@ PLAIN = replace(MODEL, build=plain_net)
 
 
 def losses(folder, **settings):
-    config = replace(CONFIG, **settings)
+    # 21 whole batches, a dozen of them in one graph, and a smaller one.
+    config = replace(CONFIG, **{"batch_size": 15, "cuda_graph": False} | settings)
     return [epoch.loss for epoch in fit(PLAIN, folder, config=config, device="cuda").record.curve]
 
 
 @pytest.mark.parametrize("optimizer", [{}, {"optimizer": "sgd", "momentum": 0.9, "schedule": "one_cycle"}])
-@pytest.mark.parametrize("steps", [{"cuda_graph": True}, {"compiled": True}, {"channels_last": True}])
+@pytest.mark.parametrize(
+    "steps",
+    [{"cuda_graph": True}, {"compiled": True}, {"compiled": True, "cuda_graph": True}, {"channels_last": True}],
+)
 def test_the_losses_are_those_of_eager_steps(tmp_path, optimizer, steps):
     eager = losses(tmp_path / "eager", **optimizer)
     assert losses(tmp_path / "other", **optimizer, **steps) == pytest.approx(eager, rel=1e-3)
 
 
-def test_a_graphed_run_can_be_resumed(tmp_path):
+def test_bf16_steps_can_be_recorded(tmp_path):
+    eager, recorded = (losses(tmp_path / str(g), precision="bf16-mixed", cuda_graph=g) for g in (False, True))
+    assert recorded == pytest.approx(eager, rel=0.02)
+
+
+def test_a_graphed_run_can_be_resumed(tmp_path, monkeypatch):
+    monkeypatch.setattr("train.fit.SHORT_EPOCH_S", 0)  # so that every epoch is kept, however short
     settings = {"cuda_graph": True, "schedule": "cosine", "flip": "alternating", "translate": 1, "lookahead": 3}
     whole = losses(tmp_path / "whole", **settings)
 

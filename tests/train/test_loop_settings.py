@@ -1,6 +1,7 @@
 """Schedules, lookahead, early stopping and layouts: each follows from the step or the curve, so resuming is exact."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch import nn
 from edge_runtime.errors import UsageError
 from edge_runtime.files import sha256_file
 from train.checkpoint import EpochRecord, load_weights
+from train.device import records_steps
 from train.early_stopping import stop_reason
 from train.epoch import evaluate, loss_of, make_optimizer, on_device
 from train.lookahead import Lookahead
@@ -136,9 +138,33 @@ def test_channels_last_computes_the_same(tmp_path):
     assert found[0].record.curve[0].loss == pytest.approx(found[1].record.curve[0].loss, rel=1e-4)
 
 
-def test_a_cuda_graph_needs_cuda(tmp_path):
-    with pytest.raises(UsageError, match=r"cuda_graph needs one process on a CUDA device, not 1 process\(es\) on cpu"):
-        train(tmp_path, config=replace(CONFIG, cuda_graph=True))
+def test_a_cuda_graph_says_nothing_on_a_cpu(tmp_path):
+    found = [train(tmp_path / str(asked), config=replace(CONFIG, cuda_graph=asked)) for asked in (False, True)]
+    assert found[0].record.weights_sha256 == found[1].record.weights_sha256
+
+
+def test_steps_are_recorded_on_one_cuda_device_where_the_batches_lie():
+    def fabric(kind, processes):
+        return SimpleNamespace(device=torch.device(kind), world_size=processes)
+
+    assert records_steps(fabric("cuda", 1), CONFIG, on_device=True)
+    assert not records_steps(fabric("cpu", 1), CONFIG, on_device=True)
+    assert not records_steps(fabric("cuda", 2), CONFIG, on_device=True)
+    assert not records_steps(fabric("cuda", 1), CONFIG, on_device=False)
+    assert not records_steps(fabric("cuda", 1), replace(CONFIG, cuda_graph=False), on_device=True)
+
+
+def test_a_run_goes_on_however_it_is_computed(tmp_path):
+    train_until(1, tmp_path, config=replace(CONFIG, cuda_graph=False))
+    assert train(tmp_path, config=CONFIG, go_on=True).trained_epochs == 2
+    assert not CONFIG.learns_like(replace(CONFIG, seed=1))
+
+
+def test_compiled_steps_compute_the_same(tmp_path):
+    model = replace(MODEL, build=plain_net)
+    config = replace(CONFIG, epochs=1, flip="random", translate=1)
+    eager, compiled = (train(tmp_path / str(c), model=model, config=replace(config, compiled=c)) for c in (False, True))
+    assert compiled.record.curve[0].loss == pytest.approx(eager.record.curve[0].loss, rel=1e-4)
 
 
 def test_six_views_of_a_flat_picture_are_one(tmp_path):
