@@ -127,7 +127,7 @@ def fit(
         if state:
             curve.extend(state.curve)
             optimizer.load_state_dict(state.optimizer)
-        lookahead = _lookahead(net, batches, config, state)
+        lookahead = lookahead_of(net, batches, config, state)
         log = EventLog(folder, curve, epochs=config.epochs) if tensorboard and fabric.is_global_zero else None
         loss_function = loss_of(model.task, config)
         trainer = Trainer(fabric, module, optimizer, loss_function, batches, config, lookahead, recorded=recorded)
@@ -186,9 +186,10 @@ def fit(
     return RunResult(record=record, folder=folder, trained_epochs=trained, stopped=stopped)
 
 
-def _lookahead(
-    net: nn.Module, batches: BatchSource, config: FitConfig, state: resume.ResumeState | None
+def lookahead_of(
+    net: nn.Module, batches: BatchSource, config: FitConfig, state: resume.ResumeState | None = None
 ) -> Lookahead | None:
+    """The lookahead that `config` asks for, from where `state` left it; None where it asks for none."""
     if not config.lookahead:
         return None
     steps = math.ceil(len(batches) / config.batch_size) * config.epochs
