@@ -12,6 +12,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from edge_runtime.benchmark import machine
 from edge_runtime.decode import canonical_json, to_plain
 from edge_runtime.errors import EdgekitError, UsageError
@@ -77,7 +79,7 @@ def _checked(model: BookModel, folder: Path) -> RunRecord:
 def _run(model: BookModel, data: Dataset, folder: Path, record: RunRecord) -> dict[str, object]:
     return {
         "seed": record.config.seed,
-        **_measured(model, data, folder / WEIGHTS_FILE),
+        **_measured(model, data, folder / WEIGHTS_FILE, device=_where_trained(record)),
         "wall_s": round(record.wall_s, 1),
         "device": record.device,
         "precision": record.precision,
@@ -91,11 +93,17 @@ def _published(model: BookModel, data: Dataset, path: Path) -> dict[str, object]
     return {"file": path.name, **_measured(model, data, path)}
 
 
-def _measured(model: BookModel, data: Dataset, weights: Path) -> dict[str, object]:
+def _where_trained(record: RunRecord) -> str:
+    """The kind of device that a run was made on, where there is one here; the CPU otherwise."""
+    return "cuda" if record.device.startswith("cuda") and torch.cuda.is_available() else "cpu"
+
+
+def _measured(model: BookModel, data: Dataset, weights: Path, *, device: str = "cpu") -> dict[str, object]:
     module = model.build()
     load_weights(module, weights)
+    module.to(device)
     validation, train = (
-        evaluate(module, *on_device(model, split, "cpu"), model.task) for split in (data.validation, data.train)
+        evaluate(module, *on_device(model, split, device), model.task) for split in (data.validation, data.train)
     )
     return {
         "validation": validation.value,

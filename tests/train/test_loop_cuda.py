@@ -12,9 +12,12 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is 
 PLAIN = replace(MODEL, build=plain_net)
 
 
+# 21 whole batches, a dozen of them in one graph, and a smaller one.
+SHORT = replace(CONFIG, batch_size=15, cuda_graph=False)
+
+
 def losses(folder, **settings):
-    # 21 whole batches, a dozen of them in one graph, and a smaller one.
-    config = replace(CONFIG, **{"batch_size": 15, "cuda_graph": False} | settings)
+    config = replace(SHORT, **settings)
     return [epoch.loss for epoch in fit(PLAIN, folder, config=config, device="cuda").record.curve]
 
 
@@ -42,7 +45,7 @@ def test_a_graphed_run_can_be_resumed(tmp_path, monkeypatch):
         if record.epoch == 2:
             raise KeyboardInterrupt
 
-    config = replace(CONFIG, **settings)
+    config = replace(SHORT, **settings)
     with pytest.raises(Exception, match="epoch 2 of 3 is kept"):
         fit(PLAIN, tmp_path / "part", config=config, device="cuda", on_epoch=stop)
     resumed = fit(PLAIN, tmp_path / "part", config=config, device="cuda", go_on=True)
