@@ -18,7 +18,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -27,7 +26,6 @@ from torch.utils.data import DataLoader
 from edge_runtime.benchmark import machine
 from edge_runtime.decode import canonical_json
 from edge_runtime.errors import EdgekitError, UsageError
-from edge_runtime.stats import median_ratio
 from train import provenance
 from train.batches import Batches
 from train.book_model import BookModel
@@ -35,6 +33,7 @@ from train.checkpoint import write_file
 from train.dataset import Split
 from train.device import check_settings, launched_fabric, records_steps, set_up, threads
 from train.epoch import loss_of, make_optimizer, on_device
+from train.layouts import inference, ratio, transfers
 from train.models import birds_cnn
 from train.registry import book_model
 from train.trainer import Trainer
@@ -168,12 +167,6 @@ def measure(
     return found
 
 
-def speedup(slower: Sequence[float], faster: Sequence[float]) -> dict[str, float]:
-    """How many times faster, by the medians of paired rounds, with a 95 % bootstrap interval."""
-    ratio, low, high = median_ratio(*([np.array([s]) for s in times] for times in (slower, faster)))
-    return {"ratio": ratio, "low": low, "high": high}
-
-
 def benchmark(
     model: BookModel, *, device: str, rounds: int, samples: int | None = None, one_thread: bool = False
 ) -> dict[str, Any]:
@@ -216,13 +209,15 @@ def benchmark(
                 "num_threads": c.num_threads or torch.get_num_threads(),
                 "epochs_per_s": 1 / statistics.median(found[c.name]["wall_s"]),
                 "compared_with": plain[c.num_threads],
-                "speedup": speedup(found[plain[c.num_threads]]["wall_s"], found[c.name]["wall_s"]),
+                "speedup": ratio(found[plain[c.num_threads]]["wall_s"], found[c.name]["wall_s"]),
                 # Where others use the machine, processor time says what wall time cannot.
-                "cpu_time_speedup": speedup(found[plain[c.num_threads]]["cpu_s"], found[c.name]["cpu_s"]),
+                "cpu_time_speedup": ratio(found[plain[c.num_threads]]["cpu_s"], found[c.name]["cpu_s"]),
                 **found[c.name],
             }
             for c in compared
         ],
+        "inference": inference(model, split, device, rounds=rounds) if model.preprocessing else None,
+        "transfers": transfers(rounds=rounds) if device == "cuda" else None,
         "load_average": {"before": load_before, "after": os.getloadavg(), "cores": os.cpu_count()},
         "machine": machine(),
         "versions": provenance.versions(),

@@ -140,6 +140,7 @@ class Trainer:
     def _compiled(self) -> Callable[[Tensor], Tensor]:
         """`_plain` by torch.compile, which makes one kernel of many: from the indices on where batches lie there."""
         net, precision = self._module.module, self._fabric.autocast  # Fabric's wrapper would break the graph
+        assert isinstance(net, nn.Module)
 
         def loss(inputs: Tensor, targets: Tensor) -> Tensor:
             return self._loss_of(net(inputs).float(), targets)

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from edge_runtime.errors import UsageError
-from train.benchmark import NetAsPrinted, benchmark, main, speedup
+from train.benchmark import NetAsPrinted, benchmark, main
+from train.layouts import ratio
 from train.models import birds_cnn
 from train.registry import book_model
 
@@ -42,7 +43,15 @@ def test_the_net_as_printed_gives_our_answers():
 
 
 def test_a_speedup_is_a_ratio_of_medians():
-    assert speedup([2.0, 4.0, 3.0], [1.0, 1.0, 1.0])["ratio"] == pytest.approx(3)
+    assert ratio([2.0, 4.0, 3.0], [1.0, 1.0, 1.0])["ratio"] == pytest.approx(3)
+
+
+def test_inference_is_measured_in_both_layouts(measured):
+    found = measured["inference"]
+    assert {name: len(times) for name, times in found["wall_s"].items()} == {"nchw": 4, "channels_last": 4}
+    median = sorted(found["wall_s"]["nchw"])[1:3]
+    assert found["pictures_per_s"]["nchw"] == pytest.approx(128 / (sum(median) / 2))
+    assert measured["transfers"] is None  # there is nowhere to copy to
 
 
 def test_what_cannot_be_measured_is_said():
