@@ -15,6 +15,7 @@ from edge_runtime import measurement
 from edge_runtime.files import write_bytes
 from edge_runtime.table import footnotes, markdown
 from train import reproduction_report
+from train.speed_tables import benchmark_table, speedrun_table
 
 from .calibration_table import calibration_table
 from .own_table import own_models_table
@@ -22,7 +23,7 @@ from .rewrite_table import rewrites_table
 from .survey_table import survey_backbones_table, survey_int8_table, survey_models_table
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = ("README.md", "docs/OPTIMIZATION.md", "docs/OWN_MODEL.md", "docs/REWRITES.md")
+DOCUMENTS = ("README.md", "docs/OPTIMIZATION.md", "docs/OWN_MODEL.md", "docs/REWRITES.md", "docs/TRAINING.md")
 _BLOCK = re.compile(r"<!-- (\w+): (\S+) -->\n(.*?)<!-- end -->", re.DOTALL)
 
 
@@ -60,6 +61,8 @@ def calibrations(path: Path) -> str:
 RENDERERS: dict[str, Callable[[Path], str]] = {
     "table": bundle_table,
     "comparison": comparison_table,
+    "training_speed": benchmark_table,
+    "speedrun": speedrun_table,
     "own_models": own_models_table,
     "rewrites": rewrites_table,
     "calibration": calibrations,
