@@ -29,7 +29,7 @@ from train import provenance
 from train.data import luna_samples
 from train.data.book import book_file
 from train.data.ct import AIR_HU, CLIP_HU
-from train.data.luna_store import CONTEXT
+from train.data.scan_rows import CONTEXT
 from train.models.luna_malignancy import PUBLISHED as CLASSIFIER
 from train.nodule_bundles import BundleNet, Tiled
 from train.nodules import PUBLISHED_SEGMENTER, THRESHOLD

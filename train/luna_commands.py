@@ -13,7 +13,7 @@ import numpy as np
 
 from edge_runtime.decode import canonical_json
 from train.data import lidc, luna_store, synthetic_ct
-from train.data.luna_store import ScanEntry
+from train.data.scan_rows import ScanEntry
 from train.data.synthetic_ct import SyntheticScan
 
 

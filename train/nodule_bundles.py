@@ -19,7 +19,7 @@ from edge_runtime.engines import load
 from edge_runtime.engines.engine import Engine
 from edge_runtime.errors import EdgekitError, InputError, UsageError
 from edge_runtime.manifest import Manifest
-from train.data.luna_store import SEGMENT
+from train.data.scan_rows import SEGMENT
 from train.models.luna_classifier import CROP
 from train.nodules import Nets
 

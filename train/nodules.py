@@ -24,7 +24,7 @@ from train.checkpoint import load_weights
 from train.data.book import book_file
 from train.data.ct import AIR_HU, CLIP_HU, Index, crop
 from train.data.dicom import Volume
-from train.data.luna_store import CONTEXT
+from train.data.scan_rows import CONTEXT
 from train.models.luna_classifier import CROP, LunaClassifier
 from train.models.luna_malignancy import PUBLISHED as PUBLISHED_CLASSIFIER
 from train.models.luna_unet import LunaUNet

@@ -20,7 +20,7 @@ ONE_EPOCH = replace(CONFIG, epochs=1, batch_size=4, epoch_samples=8)
 
 def make_store(folder: Path) -> Path:
     """Benign and malignant nodules to train on, and both to validate."""
-    write_scans(folder / "scans", 3, seed=9, slices=48, side=112, others=6)
+    write_scans(folder / "scans", 3, seed=5, slices=48, side=112, others=6)
     prepare(folder / "scans", folder / "store")
     return folder / "store"
 

@@ -15,7 +15,7 @@ from edge_runtime.errors import MissingData
 from train.data import data_root, lidc
 from train.data.ct import AIR_HU, CLIP_HU, read_scan
 from train.data.dicom import Volume
-from train.data.luna_store import CONTEXT
+from train.data.scan_rows import CONTEXT
 from train.dataset import Dataset, Split
 
 DICOM = "book/p1ch4/volumetric-dicom/2-LUNG 3.0  B70f-04083"

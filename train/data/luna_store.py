@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -18,37 +19,17 @@ from edge_runtime.decode import DecodeError, canonical_json, decode, parse_json,
 from edge_runtime.errors import EdgekitError, InputError, MissingData
 from edge_runtime.files import sha256_file, write_bytes
 from train.data import data_root
-from train.data.ct import crop, crop_start, read_scan, voxel_at
+from train.data.ct import read_scan
 from train.data.luna import CANDIDATES, MALIGNANCY, Candidate, read_annotations, read_candidates, scans, split_series
 from train.data.luna import with_malignancy as listed
-from train.data.nodule_mask import nodule_mask
+from train.data.scan_rows import ARRAYS, Cut, ScanEntry, cut_volume, nothing
 from train.data.synthetic_ct import MARK, MARK_FILE
 from train.scan_tasks import Lost, run_scans
 
 INDEX = "index.json"
 FORMAT_VERSION = 1
-CROP, SEGMENT, CONTEXT = (32, 48, 48), (7, 96, 96), 3
 TRAIN, VALIDATION = "train", "validation"
-# By array: dtype and shape of a row. `label`: 0 no nodule, 1 benign, 2 malignant. A segment is 7 slices around a
-# nodule with the mask of the middle one.
-ARRAYS: dict[str, tuple[str, tuple[int, ...]]] = {
-    "crop": ("<i2", CROP),
-    "label": ("<i1", ()),
-    "diameter_mm": ("<f4", ()),
-    "segment": ("<i2", SEGMENT),
-    "mask": ("|u1", SEGMENT[1:]),
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScanEntry:
-    """One scan: its part, and how many rows it gave. `skipped` is why it gave none; "" where it did."""
-
-    uid: str
-    part: str
-    crops: int
-    segments: int
-    skipped: str
+Job = TypeVar("Job", bound=tuple)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,16 +87,49 @@ def prepare(
     places: dict[str, list[Candidate]] = {uid: [] for uid in paths}
     for one in found:
         places[one.series_uid].append(one)
-    index = _begin(root, store, "".join(sha256_file(path) for path in lists))
+    synthetic = (root / MARK_FILE).is_file()
+    origin = f"{MARK} scans, which show no patient" if synthetic else "chest CTs in LUNA16's format"
+    return fill(
+        store,
+        origin,
+        "".join(sha256_file(path) for path in lists),
+        {uid: (uid, paths[uid], places[uid]) for uid in sorted(paths)},
+        _cut,
+        jobs=jobs,
+        ray=ray,
+        on_scan=on_scan,
+        on_retry=on_retry,
+    )
+
+
+def fill(
+    store: Path,
+    origin: str,
+    lists_sha256: str,
+    scans: Mapping[str, Job],
+    work: Callable[[Job], Cut],
+    *,
+    jobs: int = 1,
+    ray: str | None = None,
+    on_scan: Callable[[ScanEntry, int], None] | None = None,
+    on_retry: Callable[[str, str], None] | None = None,
+) -> Index:
+    """Writes the rows that `work` cuts of each of `scans` which `store` has not yet; the rest is as for `prepare`.
+
+    Args:
+        lists_sha256: stands for what the places come from; a store of others is not gone on with.
+        scans: by series; a job opens with its series' uid.
+    """
+    index = _begin(store, origin, lists_sha256)
     for part in (TRAIN, VALIDATION):
         for array in ARRAYS:
             _cut_off(store, index, part, array)
-    validation = set(split_series(paths)[1])
+    validation = set(split_series(scans)[1])
     known = {entry.uid for entry in index.scans}
-    todo = [(uid, paths[uid], places[uid]) for uid in sorted(paths) if uid not in known]
+    todo = [job for uid, job in scans.items() if uid not in known]
     retried = (lambda job, why: on_retry(job[0], why)) if on_retry else None
-    for (uid, _, _), cut in run_scans(_cut, todo, processes=jobs, ray=ray, ordered=True, on_retry=retried):
-        entry, arrays = (_nothing(uid, cut.why), {}) if isinstance(cut, Lost) else cut
+    for (uid, *_), cut in run_scans(work, todo, processes=jobs, ray=ray, ordered=True, on_retry=retried):
+        entry, arrays = nothing(uid, cut.why) if isinstance(cut, Lost) else cut
         entry = replace(entry, part=VALIDATION if entry.uid in validation else TRAIN)
         for name, rows in arrays.items():
             with _file(store, entry.part, name).open("ab") as file:
@@ -123,11 +137,9 @@ def prepare(
         index = replace(index, scans=(*index.scans, entry))
         write_bytes(store / INDEX, canonical_json(to_plain(index)))
         if on_scan:
-            on_scan(entry, len(paths))
+            on_scan(entry, len(scans))
     if len(index.skipped) == len(index.scans):
-        raise EdgekitError(
-            f"none of the {len(paths)} scans in {root} could be used. The first: {index.scans[0].skipped}"
-        )
+        raise EdgekitError(f"none of the {len(scans)} scans could be used. The first: {index.scans[0].skipped}")
     index = replace(index, finished=True)
     write_bytes(store / INDEX, canonical_json(to_plain(index)))
     return index
@@ -191,9 +203,7 @@ def rows(store: Path, part: str, array: str, *, index: Index | None = None) -> n
     return np.memmap(path, dtype, "c", shape=(count, *shape))
 
 
-def _begin(root: Path, store: Path, lists_sha256: str) -> Index:
-    synthetic = (root / MARK_FILE).is_file()
-    origin = f"{MARK} scans, which show no patient" if synthetic else "chest CTs in LUNA16's format"
+def _begin(store: Path, origin: str, lists_sha256: str) -> Index:
     fresh = Index(format_version=FORMAT_VERSION, origin=origin, lists_sha256=lists_sha256, finished=False, scans=())
     path = store / INDEX
     if not path.is_file():
@@ -206,7 +216,7 @@ def _begin(root: Path, store: Path, lists_sha256: str) -> Index:
         raise EdgekitError(f"{path} is damaged: {error}. Remove {store} and prepare the scans again") from None
     if index.lists_sha256 != lists_sha256:
         raise EdgekitError(
-            f"{store} was prepared from other lists than those in {root}. Remove it, or give another --store"
+            f"{store} was prepared from other lists of places than these. Remove it, or give another --store"
         )
     # What was skipped is tried again: its files may have been fetched since.
     return replace(index, finished=False, scans=tuple(scan for scan in index.scans if not scan.skipped))
@@ -232,34 +242,10 @@ def _file(store: Path, part: str, array: str) -> Path:
     return store / f"{part}-{array}.bin"
 
 
-Cut = tuple[ScanEntry, dict[str, np.ndarray]]
-
-
-def _nothing(uid: str, why: str) -> ScanEntry:
-    return ScanEntry(uid=uid, part=TRAIN, crops=0, segments=0, skipped=why)
-
-
 def _cut(job: tuple[str, Path, list[Candidate]]) -> Cut:
     """The rows of one scan, or why there are none."""
     uid, path, candidates = job
     try:
-        volume = read_scan(path)
-        places = [voxel_at(volume, one.center_mm, where=one.where) for one in candidates]
-        crops = [crop(volume.hu, place, CROP) for place in places]
-        nodules = [place for place, one in zip(places, candidates, strict=True) if one.nodule]
-        mask = nodule_mask(volume.hu, nodules)
-        segments = [crop(volume.hu, place, SEGMENT) for place in nodules]
-        starts = [crop_start(place, SEGMENT, volume.hu.shape) for place in nodules]
+        return cut_volume(read_scan(path), candidates)
     except (InputError, MissingData) as error:
-        return _nothing(uid, str(error)), {}
-    height, width = SEGMENT[1:]
-    arrays = {
-        "crop": np.array(crops).reshape(-1, *CROP),
-        "label": np.array([one.nodule + one.malignant for one in candidates]),
-        "diameter_mm": np.array([one.diameter_mm for one in candidates]),
-        "segment": np.array(segments).reshape(-1, *SEGMENT),
-        "mask": np.array([mask[i + CONTEXT, r : r + height, c : c + width] for i, r, c in starts]).reshape(
-            -1, height, width
-        ),
-    }
-    return ScanEntry(uid=uid, part=TRAIN, crops=len(crops), segments=len(segments), skipped=""), arrays
+        return nothing(uid, str(error))

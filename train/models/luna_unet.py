@@ -9,7 +9,7 @@ from edge_runtime.manifest import TensorSpec
 from train.book_model import BookModel, FitConfig, Target
 from train.data import luna_samples, luna_sets
 from train.data.ct import AIR_HU, CLIP_HU
-from train.data.luna_store import SEGMENT
+from train.data.scan_rows import SEGMENT
 from train.models.luna_classifier import init_weights
 from train.nodule_figures import Pixels
 

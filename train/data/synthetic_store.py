@@ -1,0 +1,77 @@
+"""A store of SYNTHETIC scans without files between: each scan is made in memory, cut, and forgotten.
+
+The rows are those that `edgekit luna synthesize` and `edgekit luna prepare` give one after the other, on a machine
+without SimpleITK and without disk for the scans.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from train.data.dicom import Volume
+from train.data.luna import Annotation, Candidate, with_malignancy
+from train.data.luna_store import Index, fill
+from train.data.scan_rows import Cut, ScanEntry, cut_volume
+from train.data.synthetic_ct import MARK, SPACING_MM, make_scan, uid_of
+
+
+def make_store(
+    store: Path,
+    count: int,
+    *,
+    seed: int = 1,
+    slices: int = 120,
+    side: int = 256,
+    others: int = 60,
+    jobs: int = 1,
+    on_scan: Callable[[ScanEntry, int], None] | None = None,
+) -> Index:
+    """Makes and cuts those of `count` scans that `store` has not yet.
+
+    Args:
+        seed, slices, side, others: as `make_scan`.
+        jobs: processes that make scans at the same time; rows are the same whatever they are.
+        on_scan: called with each scan's entry and how many scans there are.
+
+    Raises:
+        UsageError: scans that are too small.
+        EdgekitError: `store` holds other scans.
+    """
+    make = partial(make_scan, seed=seed, slices=slices, side=side, others=others)
+    settings = f"{count} {MARK} scans: {make.keywords}"
+    scans = {uid: (uid, number) for number in range(count) for uid in [uid_of(number, seed)]}
+    return fill(
+        store, f"{MARK} scans, which show no patient", settings, scans, partial(_cut, make), jobs=jobs, on_scan=on_scan
+    )
+
+
+def _cut(make: Callable, job: tuple[str, int]) -> Cut:
+    uid, number = job
+    scan = make(number)
+    volume = Volume(
+        hu=scan.hu,
+        spacing_mm=SPACING_MM,
+        origin_mm=scan.origin_mm,
+        orientation=np.eye(3)[::-1].copy(),  # slices go along z, rows along y, columns along x
+        series_uid=uid,
+    )
+    where = f"scan {uid}"
+    nodules = [
+        Annotation(
+            series_uid=uid,
+            center_mm=nodule.center_mm,
+            diameter_mm=nodule.diameter_mm,
+            malignant=nodule.malignant,
+            where=where,
+        )
+        for nodule in scan.nodules
+    ]
+    others = [
+        Candidate(nodule=False, malignant=False, diameter_mm=0.0, series_uid=uid, center_mm=place, where=where)
+        for place in scan.others_mm
+    ]
+    return cut_volume(volume, with_malignancy(others, nodules))
