@@ -1,8 +1,8 @@
-"""`python -m train.luna_lessons`: what chapters 11 to 14 teach, shown on SYNTHETIC scans, small enough for a CPU.
+"""`python -m train.luna_lessons`: what chapters 11 to 14 teach, shown on SYNTHETIC scans, on a CPU or larger on a GPU.
 
-Makes scans, cuts them, trains six short runs and writes results, curves and a page. Whatever is finished already is
-not done again, and an interrupted run goes on from its last epoch, so the same command goes on after Ctrl-C. Nothing
-here holds for patients. `luna_lessons_report.py` writes.
+Makes scans and cuts them, trains six short runs a seed, and writes results, curves and a page. Whatever is finished
+already is not done again, and an interrupted run goes on from its last epoch, so the same command goes on after Ctrl-C.
+Nothing here holds for patients. `luna_lessons_report.py` writes.
 """
 
 from __future__ import annotations
@@ -11,123 +11,65 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from edge_runtime.benchmark import machine
 from edge_runtime.decode import canonical_json
 from edge_runtime.detection_metrics import auc
 from edge_runtime.errors import EdgekitError
 from edge_runtime.files import write_bytes
-from train import luna_commands, luna_lessons_report, provenance
-from train.book_model import BookModel, FitConfig
-from train.checkpoint import EpochRecord, RunRecord, load_weights, read_tensors
-from train.data import luna_sets, luna_store
-from train.dataset import Dataset
+from train import luna_lessons_report, provenance
+from train.book_model import BookModel
+from train.checkpoint import EpochRecord, RunRecord, load_weights
+from train.data import luna_store
+from train.data.scan_rows import ScanEntry
+from train.data.synthetic_store import make_store
 from train.device import threads
 from train.epoch import on_device
 from train.fit import RunResult, fit
-from train.models import luna_classifier, luna_malignancy, luna_unet
-from train.models.luna_classifier import LunaClassifier
-from train.models.luna_malignancy import FineTuned
+from train.luna_lessons_runs import RUNS, SIZES, Size, lessons, run_folder
 from train.resume import RESUME_FILE
 
-SCANS, SLICES, OTHERS = 100, 72, 40
-FEWER = 8  # of the nodules to train on every eighth stays: one candidate of 90 or so is one then, in LUNA16 one of 400
+SLICES = 72
 RESAMPLES = 2000
-# Adam and few crops, to see on a CPU within minutes what the book's SGD shows in days.
-_SHORT = FitConfig(
-    epochs=6, batch_size=16, learning_rate=1e-3, optimizer="adam", cpu_threads=1, epoch_samples=480, best_by=""
-)
-_FINE = replace(_SHORT, epochs=5, batch_size=24, balance="malignancy", augment="affine", best_by="")
 
 
-def few_nodules(store: Path) -> Dataset:
-    """`luna_sets.nodules` with every eighth of the nodules to train on; validation has all of its own."""
-    whole = luna_sets.nodules(store)
-    nodules = np.flatnonzero(whole.train.targets == 1)
-    rows = np.sort(np.concatenate([np.flatnonzero(whole.train.targets == 0), nodules[::FEWER]]))
-    train = replace(whole.train, inputs=whole.train.inputs[rows], targets=whole.train.targets[rows], kinds=None)
-    return replace(whole, train=train, fingerprint=f"{whole.fingerprint}, every {FEWER}th nodule")
-
-
-def lessons(place: Path) -> dict[str, BookModel]:
-    """The runs by name, in an order in which none needs a later one."""
-    store = place / "store"
-    classifier = replace(luna_classifier.MODEL, build=_classifier, data=partial(few_nodules, store))
-    balanced = replace(_SHORT, balance="nodules")
-    fine = replace(luna_malignancy.MODEL, data=partial(luna_sets.malignancy, store), fit=_FINE)
-    start = partial(_start_from, place / "runs" / "augmented" / "weights.safetensors")
-    return {
-        "unbalanced": replace(classifier, fit=_SHORT),
-        "balanced": replace(classifier, fit=balanced),
-        "augmented": replace(classifier, fit=replace(balanced, augment="affine")),
-        "segmentation": replace(
-            luna_unet.MODEL,
-            data=partial(luna_sets.segments, store),
-            # After 3,200 crops this net still flags everything: the loss weighs misses eight times.
-            fit=replace(_SHORT, epochs=20, epoch_samples=1200, augment="affine"),
-        ),
-        "head": replace(fine, build=partial(_fine, 1), prepare=start, fit=replace(_FINE, learning_rate=3e-3)),
-        "head-and-block": replace(fine, build=partial(_fine, 2), prepare=start),
-    }
-
-
-def _classifier() -> nn.Module:
-    # A layout that 3-D convolutions compute twice as fast in.
-    return LunaClassifier().to(memory_format=torch.channels_last_3d)
-
-
-def _fine(depth: int) -> nn.Module:
-    return FineTuned(depth).to(memory_format=torch.channels_last_3d)
-
-
-def _start_from(weights: Path, module: nn.Module, inputs: Tensor) -> None:
-    """All but the head from the augmented run; the inputs are not looked at."""
-    if not weights.is_file():
-        raise EdgekitError(f"{weights} is not there: fine-tuning begins with the run augmented. Train that first")
-    state = {key: value for key, value in read_tensors(weights).items() if "head_linear" not in key}
-    module.load_state_dict(state, strict=False)
-
-
-def prepare(place: Path, *, scans: int = SCANS) -> None:
-    """Synthetic scans and their store under `place`, where they are not there; raises as `luna_store.prepare`."""
-    if not (place / "scans" / luna_store.CANDIDATES).is_file():  # the lists are written last
-        luna_commands.synthesize(place / "scans", count=scans, slices=SLICES, others=OTHERS)
+def prepare(place: Path, size: Size, *, jobs: int = 1) -> None:
+    """The store under `place`, where it is not there; raises as `synthetic_store.make_store`."""
     try:
         luna_store.read_index(place / "store")
     except EdgekitError:
-        luna_commands.prepare(place / "scans", store=place / "store")
+        make_store(place / "store", size.scans, slices=SLICES, others=size.others, jobs=jobs, on_scan=_say_scan)
 
 
-def train(name: str, place: Path, *, on_epoch: Callable[[EpochRecord], None] | None = None) -> RunResult:
+def train(
+    model: BookModel, folder: Path, *, device: str = "cpu", on_epoch: Callable[[EpochRecord], None] | None = None
+) -> RunResult:
     """One run, from where it is; raises as `fit`."""
-    folder = place / "runs" / name
-    go_on = (folder / RESUME_FILE).is_file()
-    return fit(lessons(place)[name], folder, device="cpu", go_on=go_on, on_epoch=on_epoch)
+    return fit(model, folder, device=device, go_on=(folder / RESUME_FILE).is_file(), on_epoch=on_epoch)
 
 
-def measure(place: Path, records: Mapping[str, RunRecord]) -> dict[str, Any]:
-    """What the page says, from finished runs: curves, the gap between training and validation, and areas."""
-    found = lessons(place)
+def measure(
+    place: Path, found: Mapping[str, BookModel], records: Mapping[str, RunRecord], device: str = "cpu"
+) -> dict[str, Any]:
+    """What finished runs of one seed show: curves, the gap between training and validation, and areas."""
     index = luna_store.read_index(place / "store")
+    seed = found["head"].fit.seed
     with threads(1):
-        gaps = {name: _gap(found[name], place / "runs" / name) for name in ("balanced", "augmented")}
+        gaps = {name: _gap(found[name], run_folder(place, seed, name), device) for name in ("balanced", "augmented")}
         rows = luna_store.rows(place / "store", luna_store.VALIDATION, "label", index=index) > 0
         diameters = luna_store.rows(place / "store", luna_store.VALIDATION, "diameter_mm", index=index)[rows]
         margins = {"diameter": np.asarray(diameters, np.float64)}
         for name in ("head", "head-and-block"):
-            logits, truth = _logits(found[name], place / "runs" / name)
+            logits, truth = _logits(found[name], run_folder(place, seed, name), device)
             margins[name] = (logits[:, 1] - logits[:, 0]).double().numpy()
     return {
-        "what": "the lessons of chapters 11 to 14 on SYNTHETIC scans, which show no patient",
-        "scans": len(index.scans),
         "runs": {
             name: {
                 "parameters": record.parameters,
@@ -136,37 +78,35 @@ def measure(place: Path, records: Mapping[str, RunRecord]) -> dict[str, Any]:
                 "config": asdict(record.config),
                 "loss": [epoch.loss for epoch in record.curve],
                 "validation": [dict(epoch.validation) for epoch in record.curve],
+                "wall_s": round(record.wall_s, 1),
             }
             for name, record in records.items()
         },
         "gaps": gaps,
         "malignancy": _areas(margins, truth.numpy() == 1),
-        "machine": machine(),
-        "versions": provenance.versions(),
-        "commit": provenance.commit(),
     }
 
 
-def _logits(model: BookModel, folder: Path, *, training: bool = False) -> tuple[Tensor, Tensor]:
+def _logits(model: BookModel, folder: Path, device: str, *, training: bool = False) -> tuple[Tensor, Tensor]:
     """Of the validation split, or of the training split as it lies there; (N, 2) and targets (N,)."""
     data = model.data()
-    inputs, targets = on_device(model, data.train if training else data.validation, "cpu")
+    inputs, targets = on_device(model, data.train if training else data.validation, device)
     module = model.build()
     load_weights(module, folder / "weights.safetensors")
-    module.eval()
+    module.eval().to(device)
     with torch.no_grad():
-        return torch.cat([module(piece.float()) for piece in inputs.split(32)]), targets
+        return torch.cat([module(piece.float()).cpu() for piece in inputs.split(32)]), targets.cpu()
 
 
-def _gap(model: BookModel, folder: Path) -> dict[str, float]:
+def _gap(model: BookModel, folder: Path, device: str) -> dict[str, float]:
     """Mean cross entropy and recall on nodules it was trained on, without augmentation, and on those held out."""
     data = model.data()
     nodules = data.train.targets == 1
     seen = replace(
         data, train=replace(data.train, inputs=data.train.inputs[nodules], targets=data.train.targets[nodules])
     )
-    held_logits, held = _logits(model, folder)
-    seen_logits, truth = _logits(replace(model, data=lambda: seen), folder, training=True)
+    held_logits, held = _logits(model, folder, device)
+    seen_logits, truth = _logits(replace(model, data=lambda: seen), folder, device, training=True)
     sides = {"train": (seen_logits, truth), "validation": (held_logits[held == 1], held[held == 1])}
     found: dict[str, float] = {}
     for side, (logits, targets) in sides.items():
@@ -202,21 +142,40 @@ def _areas(margins: Mapping[str, np.ndarray], malignant: np.ndarray) -> dict[str
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m train.luna_lessons", description=__doc__)
-    parser.add_argument("--place", type=Path, default=Path("runs/luna-lessons"), help="scans, store and runs")
-    parser.add_argument("--only", choices=list(lessons(Path())), help="train this run alone, and write nothing")
-    parser.add_argument("--out", type=Path, default=Path("results/luna-synthetic-cpu.json"))
+    parser.add_argument("--device", choices=list(SIZES), default="cpu", help="on a GPU all is larger, of three seeds")
+    parser.add_argument("--place", type=Path, help="store and runs; by default runs/luna-lessons-DEVICE")
+    parser.add_argument("--seeds", type=int, nargs="+", help="instead of the device's own")
+    parser.add_argument("--jobs", type=int, default=1, help="processes that make scans")
+    parser.add_argument("--only", choices=RUNS, help="train this run alone, and write nothing")
+    parser.add_argument("--out", type=Path, help="by default results/luna-synthetic-DEVICE.json")
     parser.add_argument("--docs", type=Path, default=Path("docs"))
     asked = parser.parse_args()
+    size, device = SIZES[asked.device], asked.device
+    place = asked.place or Path(f"runs/luna-lessons-{device}")
+    out = asked.out or Path(f"results/luna-synthetic-{device}.json")
     try:
-        prepare(asked.place)
-        records = {}
-        for name in [asked.only] if asked.only else lessons(asked.place):
-            print(f"{name}:", file=sys.stderr)
-            records[name] = train(name, asked.place, on_epoch=_say).record
-        if not asked.only:
-            result = measure(asked.place, records)
-            write_bytes(asked.out, canonical_json(result))
-            for file in [asked.out, *luna_lessons_report.write(result, asked.docs)]:
+        prepare(place, size, jobs=asked.jobs)
+        by_seed, records = {}, {}
+        for seed in asked.seeds or size.seeds:
+            found = lessons(place, size, seed, device)
+            for name in [asked.only] if asked.only else RUNS:
+                print(f"seed {seed}, {name}:", file=sys.stderr)
+                folder = run_folder(place, seed, name)
+                records[name] = train(found[name], folder, device=device, on_epoch=_say).record
+            if not asked.only:
+                by_seed[str(seed)] = measure(place, found, records, device)
+        if by_seed:
+            result = {
+                "what": "the lessons of chapters 11 to 14 on SYNTHETIC scans, which show no patient",
+                "scans": size.scans,
+                "seeds": by_seed,
+                "device": records[RUNS[0]].device,
+                "machine": machine(),
+                "versions": provenance.versions(),
+                "commit": provenance.commit(),
+            }
+            write_bytes(out, canonical_json(result))
+            for file in [out, *luna_lessons_report.write(result, asked.docs, source=out)]:
                 print(f"wrote {file}")
     except EdgekitError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -229,7 +188,14 @@ def main() -> int:
 
 def _say(epoch: EpochRecord) -> None:
     figures = ", ".join(f"{name} {value:.3f}" for name, value in epoch.validation.items())
-    print(f"  epoch {epoch.epoch}: loss {epoch.loss:.4f}, {figures}", file=sys.stderr, flush=True)
+    print(
+        f"  epoch {epoch.epoch}: loss {epoch.loss:.4f}, {figures}, {epoch.seconds:.1f} s", file=sys.stderr, flush=True
+    )
+
+
+def _say_scan(entry: ScanEntry, scans: int) -> None:
+    if int(entry.uid.rsplit(".", 1)[1]) % 20 == 0:
+        print(f"{entry.uid} of {scans}: {entry.crops} crops", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

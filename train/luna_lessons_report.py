@@ -13,89 +13,132 @@ from train.reproduction_plots import BOOK, LOOK, TRAIN, VALIDATION, svg
 
 PAGE, CURVES = "LUNA_LESSONS.md", "images/luna-lessons.svg"
 _COLORS = {"unbalanced": BOOK, "balanced": TRAIN, "augmented": VALIDATION, "segmentation": VALIDATION}
+_FIGURES = {"f1": "F1", "dice": "Dice"}
 _NAMES = {"diameter": "diameter alone", "head": "head fine-tuned", "head-and-block": "head and last block fine-tuned"}
 
 
-def write(result: dict[str, Any], docs: Path) -> list[Path]:
-    """Writes page and curves into `docs` and returns their paths."""
-    files = {docs / PAGE: page(result).encode(), docs / CURVES: curves(result)}
+def write(result: dict[str, Any], docs: Path, *, source: Path) -> list[Path]:
+    """Writes page and curves into `docs` and returns their paths; `source` is the file that the results are in."""
+    files = {docs / PAGE: page(result, source).encode(), docs / CURVES: curves(result)}
     for path, content in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(path, content)
     return list(files)
 
 
-def page(result: dict[str, Any]) -> str:
-    """Markdown; each verdict follows from the figures beside it."""
-    runs, gaps, malignancy = result["runs"], result["gaps"], result["malignancy"]
-    last = {name: run["validation"][-1] for name, run in runs.items()}
-    plain, turned = gaps["balanced"], gaps["augmented"]
-    gap = {name: sides["validation_loss"] - sides["train_loss"] for name, sides in gaps.items()}
-    scores = malignancy["scores"]
-    crops = runs["balanced"]["config"]["epoch_samples"] * runs["balanced"]["config"]["epochs"]
+def page(result: dict[str, Any], source: Path) -> str:
+    """Markdown; each verdict follows from the figures beside it, and holds where it does with every seed."""
+    seeds = list(result["seeds"].values())
+    first = seeds[0]
+    runs, malignancy = first["runs"], first["malignancy"]
+    config = runs["balanced"]["config"]
+    count = f"{len(seeds)} seeds" if len(seeds) > 1 else "one seed"
+    on = "" if source.stem.endswith("cpu") else " --device cuda"
     lines = [
         "# What chapters 11 to 14 teach, on synthetic scans",
         "",
         f"Measured on {result['scans']} **SYNTHETIC** scans, which were computed and show no patient: that the code",
         "learns what it should is shown here, and nothing about patients. Written from",
-        "`results/luna-synthetic-cpu.json`, like it by one command, which goes on where it was interrupted:",
+        f"`results/{source.name}`, like it by one command, which goes on where it was interrupted:",
         "",
         "```sh",
-        "python -m train.luna_lessons",
+        f"python -m train.luna_lessons{on}",
         "```",
         "",
-        "Small for a CPU: one seed, Adam, and a few thousand crops, where the book has SGD and millions. All figures",
-        "are those of the last epoch on validation scans, none picked by looking at them.",
+        f"With {count}, Adam, and some thousand crops, where the book has SGD and millions, on {result['device']}.",
+        "All figures are those of the last epoch on validation scans, none picked by looking at them; where there are",
+        "several, they are those of the seeds, in order, and a lesson is shown where it is with each.",
         "",
         "| chapter | lesson | measured | shown |",
         "| --- | --- | --- | --- |",
-        "| 11 | trained on candidates as they come, a net calls nothing a nodule | "
-        f"recall {last['unbalanced']['recall']:.3f}, "
-        f"accuracy {last['unbalanced']['accuracy']:.3f} | {_shown(last['unbalanced']['recall'] == 0)} |",
-        f"| 12 | balanced, it finds nodules | recall {last['balanced']['recall']:.3f}, precision "
-        f"{last['balanced']['precision']:.3f}, F1 {last['balanced']['f1']:.3f} | "
-        f"{_shown(last['balanced']['recall'] > 0)} |",
-        f"| 12 | augmentation lowers overfitting | loss on nodules, held out less trained on: {gap['balanced']:.3f} "
-        f"without, {gap['augmented']:.3f} with | {_shown(gap['augmented'] < gap['balanced'])} |",
-        f"| 13 | the U-Net finds nodule pixels | recall {last['segmentation']['recall']:.3f}, precision "
-        f"{last['segmentation']['precision']:.3f}, Dice {last['segmentation']['dice']:.3f} | "
-        f"{_shown(last['segmentation']['recall'] > 0.9 and last['segmentation']['dice'] > 0.5)} |",
-    ]
-    for name in ("head", "head-and-block"):
-        lines.append(
-            f"| 14 | {_NAMES[name]}: better than the diameter | AUC {scores[name]['auc']:.3f} against "
-            f"{scores['diameter']['auc']:.3f} | "
-            f"{_lead(scores[name]['lead_interval'], scores[name], scores['diameter'])} |"
-        )
-    lines += [
+        *_rows(seeds),
         "",
         f"- The first three runs see the same {runs['balanced']['train_samples']:,} candidates, of which "
-        f"{plain['train_nodules']} are nodules, and draw {crops:,} crops.",
-        f"  {plain['validation_nodules']} nodules are held out.",
-        f"- Loss and recall on nodules: without augmentation {plain['train_loss']:.3f} and {plain['train_recall']:.3f} "
-        f"on those trained on, {plain['validation_loss']:.3f} and {plain['validation_recall']:.3f} on those held out; "
-        f"with it {turned['train_loss']:.3f} and {turned['train_recall']:.3f}, {turned['validation_loss']:.3f} and "
-        f"{turned['validation_recall']:.3f}.",
+        f"{first['gaps']['balanced']['train_nodules']:,} are nodules, and draw "
+        f"{config['epoch_samples'] * config['epochs']:,} crops.",
+        f"  {first['gaps']['balanced']['validation_nodules']} nodules are held out.",
+        f"- Recall on nodules trained on and on those held out: without augmentation {_sides(seeds, 'balanced')}; with",
+        f"  it {_sides(seeds, 'augmented')}.",
         "- The U-Net is validated on crops of 96 x 96 around nodules, as it is trained. It counts as shown where",
         "  recall is above 0.9 and Dice above 0.5: a net that flags every pixel has recall 1.",
-        f"- Fine-tuning begins with the run augmented. Malignant nodules are larger and have a ragged surface; "
-        f"{malignancy['malignant']} malignant and {malignancy['benign']} benign ones are held out.",
+        "- Fine-tuning begins with the run augmented. Malignant nodules have a ragged surface and are mottled inside;",
+        f"  they are only somewhat larger. {malignancy['malignant']} malignant and {malignancy['benign']} benign ones "
+        "are held out.",
         "",
-        "| score | AUC | 95 % interval | lead on the diameter, 95 % interval |",
-        "| --- | ---: | ---: | ---: |",
+        "| seed | score | AUC | 95 % interval | lead on the diameter, 95 % interval |",
+        "| ---: | --- | ---: | ---: | ---: |",
     ]
-    for name, found in scores.items():
-        low, high = found["interval"]
-        lead = "" if name == "diameter" else "{:+.3f} – {:+.3f}".format(*found["lead_interval"])
-        lines.append(f"| {_NAMES[name]} | {found['auc']:.3f} | {low:.3f} – {high:.3f} | {lead} |")
+    for seed, shown in result["seeds"].items():
+        for name, found in shown["malignancy"]["scores"].items():
+            low, high = found["interval"]
+            lead = "" if name == "diameter" else "{:+.3f} – {:+.3f}".format(*found["lead_interval"])
+            lines.append(f"| {seed} | {_NAMES[name]} | {found['auc']:.3f} | {low:.3f} – {high:.3f} | {lead} |")
     lines += ["", "Intervals: nodules drawn again 2,000 times, the same ones for both scores.", ""]
-    lines += ["![Validation recall, precision and area over the epochs](" + CURVES + ")", ""]
+    lines += [f"![Validation recall, precision and area over the epochs, first seed]({CURVES})", ""]
     return "\n".join(lines)
 
 
+def _rows(seeds: list[dict[str, Any]]) -> list[str]:
+    def last(run: str, figure: str) -> list[float]:
+        return [seed["runs"][run]["validation"][-1][figure] for seed in seeds]
+
+    def figures(run: str, *names: str) -> str:
+        return ", ".join(f"{_FIGURES.get(name, name)} {_each(last(run, name))}" for name in names)
+
+    plain, turned = (_gaps(seeds, name) for name in ("balanced", "augmented"))
+    lowered = all(with_it < without for with_it, without in zip(turned, plain, strict=True))
+    segmented = zip(last("segmentation", "recall"), last("segmentation", "dice"), strict=True)
+    rows = [
+        (
+            "11",
+            "trained on candidates as they come, a net calls nothing a nodule",
+            figures("unbalanced", "recall", "accuracy"),
+            _shown(not any(last("unbalanced", "recall"))),
+        ),
+        (
+            "12",
+            "balanced, it finds nodules",
+            figures("balanced", "recall", "precision", "f1"),
+            _shown(all(last("balanced", "recall"))),
+        ),
+        (
+            "12",
+            "augmentation lowers overfitting",
+            f"loss on nodules, held out less trained on: {_each(plain)} without, {_each(turned)} with",
+            _shown(lowered),
+        ),
+        (
+            "13",
+            "the U-Net finds nodule pixels",
+            figures("segmentation", "recall", "precision", "dice"),
+            _shown(all(recall > 0.9 and dice > 0.5 for recall, dice in segmented)),
+        ),
+    ]
+    for name in ("head", "head-and-block"):
+        scores = [seed["malignancy"]["scores"] for seed in seeds]
+        measured = f"AUC {_each([one[name]['auc'] for one in scores])} against {scores[0]['diameter']['auc']:.3f}"
+        rows.append(("14", f"{_NAMES[name]}: better than the diameter", measured, _lead(scores, name)))
+    return [f"| {' | '.join(row)} |" for row in rows]
+
+
+def _gaps(seeds: list[dict[str, Any]], name: str) -> list[float]:
+    return [seed["gaps"][name]["validation_loss"] - seed["gaps"][name]["train_loss"] for seed in seeds]
+
+
+def _sides(seeds: list[dict[str, Any]], name: str) -> str:
+    return " and ".join(
+        _each([seed["gaps"][name][f"{side}_recall"] for seed in seeds]) for side in ("train", "validation")
+    )
+
+
+def _each(values: list[float]) -> str:
+    return " / ".join(f"{value:.3f}" for value in values)
+
+
 def curves(result: dict[str, Any]) -> bytes:
-    """Recall over the epochs of the classifiers, recall and precision of the U-Net, areas of the fine-tuned nets."""
-    runs = result["runs"]
+    """Of the first seed, over the epochs: recall of the classifiers, recall and precision of the U-Net, areas."""
+    first = next(iter(result["seeds"].values()))
+    runs = first["runs"]
     with mpl.rc_context(LOOK):
         drawn = Figure(figsize=(8.4, 2.8), layout="constrained")
         left, middle, right = drawn.subplots(1, 3)
@@ -107,7 +150,7 @@ def curves(result: dict[str, Any]) -> bytes:
         middle.set_title("nodule pixels found", fontsize=9)
         for name, color in (("head", TRAIN), ("head-and-block", VALIDATION)):
             right.plot(*_curve(runs[name], "auc"), color=color, marker=".", label=_NAMES[name])
-        area = result["malignancy"]["scores"]["diameter"]["auc"]
+        area = first["malignancy"]["scores"]["diameter"]["auc"]
         right.axhline(area, color=BOOK, linestyle="--", linewidth=1, label=_NAMES["diameter"])
         right.set_title("malignant or not: AUC", fontsize=9)
         for axes in (left, middle):
@@ -127,9 +170,9 @@ def _shown(holds: bool) -> str:
     return "yes" if holds else "**no**"
 
 
-def _lead(interval: list[float], found: dict[str, Any], diameter: dict[str, Any]) -> str:
-    if interval[0] > 0:
+def _lead(scores: list[dict[str, Any]], name: str) -> str:
+    if all(one[name]["lead_interval"][0] > 0 for one in scores):
         return "yes"
-    if found["auc"] > diameter["auc"]:
+    if all(one[name]["auc"] > one["diameter"]["auc"] for one in scores):
         return "higher, within the noise of so few nodules"
     return "**no**"

@@ -1,13 +1,18 @@
 """The lessons on synthetic scans: what each run sees, areas with intervals, and a page whose verdicts can be no."""
 
+import re
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from small_luna import make_store
 
 from edge_runtime.errors import EdgekitError
-from train import luna_lessons, luna_lessons_report
+from train import luna_lessons, luna_lessons_report, luna_lessons_runs
 from train.data import luna_sets
+from train.luna_lessons_runs import RUNS, SIZES, lessons
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +23,7 @@ def place(tmp_path_factory):
 
 
 def test_every_eighth_nodule_stays_and_no_other_candidate_goes(place):
-    whole, few = luna_sets.nodules(place / "store"), luna_lessons.few_nodules(place / "store")
+    whole, few = luna_sets.nodules(place / "store"), luna_lessons_runs.few_nodules(place / "store", 8)
     nodules = int((whole.train.targets == 1).sum())
     assert int((few.train.targets == 1).sum()) == -(-nodules // 8)
     assert int((few.train.targets == 0).sum()) == int((whole.train.targets == 0).sum())
@@ -27,15 +32,17 @@ def test_every_eighth_nodule_stays_and_no_other_candidate_goes(place):
 
 
 def test_the_runs_differ_in_what_their_lesson_is_about(place):
-    fits = {name: model.fit for name, model in luna_lessons.lessons(place).items()}
+    fits = {name: model.fit for name, model in lessons(place, SIZES["cpu"], 5).items()}
     assert [fits[name].balance for name in ("unbalanced", "balanced", "augmented")] == ["none", "nodules", "nodules"]
     assert [fits[name].augment for name in ("unbalanced", "balanced", "augmented")] == ["none", "none", "affine"]
+    assert tuple(fits) == RUNS
+    assert {fit.seed for fit in fits.values()} == {5}
     assert {fit.best_by for fit in fits.values()} == {""}  # every figure is the last epoch's
 
 
 def test_fine_tuning_without_the_run_it_begins_with_says_so(place):
     with pytest.raises(EdgekitError, match="fine-tuning begins with the run augmented"):
-        luna_lessons.lessons(place)["head"].prepare(torch.nn.Identity(), torch.zeros(0))
+        lessons(place, SIZES["cpu"], 5)["head"].prepare(torch.nn.Identity(), torch.zeros(0))
 
 
 def test_areas_lead_on_the_diameter():
@@ -64,8 +71,7 @@ def result(*, recall, dice, gap, lead):
         "validation_recall": 0.5,
     }
     score = {"auc": 0.9, "interval": [0.8, 1.0], "lead_interval": [lead, 0.3]}
-    return {
-        "scans": 3,
+    found = {
         "runs": {
             "unbalanced": run(detections | {"recall": 0.0}),
             "balanced": run(detections),
@@ -84,17 +90,21 @@ def result(*, recall, dice, gap, lead):
             "scores": {"diameter": score | {"auc": 0.7}, "head": score, "head-and-block": score | {"auc": 0.6}},
         },
     }
+    return {"scans": 3, "device": "a CPU", "seeds": {"123": found}}
+
+
+SOURCE = Path("results/luna-synthetic-cpu.json")
 
 
 def verdicts(found):
-    rows = [line for line in luna_lessons_report.page(found).splitlines() if line.startswith("| 1")]
+    rows = [line for line in luna_lessons_report.page(found, SOURCE).splitlines() if re.match(r"\| 1[1-4] ", line)]
     return [row.split("|")[4].strip() for row in rows]
 
 
 def test_what_was_shown_is_said(tmp_path):
     good = result(recall=0.8, dice=0.7, gap=-0.2, lead=0.01)
     assert verdicts(good) == ["yes"] * 6
-    files = luna_lessons_report.write(good, tmp_path)
+    files = luna_lessons_report.write(good, tmp_path, source=SOURCE)
     assert [file.name for file in files] == ["LUNA_LESSONS.md", "luna-lessons.svg"]
     assert "SYNTHETIC" in files[0].read_text()
     assert files[1].read_bytes() == luna_lessons_report.curves(good)
@@ -111,3 +121,24 @@ def test_what_was_not_shown_is_said_too():
         "higher, within the noise of so few nodules",
         "**no**",
     ]
+
+
+def test_a_lesson_is_shown_where_it_is_with_every_seed():
+    good, bad = result(recall=0.8, dice=0.7, gap=-0.2, lead=0.01), result(recall=0.0, dice=0.7, gap=-0.2, lead=-0.1)
+    both = good | {"seeds": {"1": good["seeds"]["123"], "2": bad["seeds"]["123"]}}
+    assert verdicts(both)[:4] == ["yes", "**no**", "yes", "yes"]
+    assert "recall 0.800 / 0.000" in luna_lessons_report.page(both, SOURCE)
+
+
+def test_a_run_is_measured(place):
+    """All six runs, tiny: what is measured of them is what the page needs."""
+    size = replace(SIZES["cpu"], batch_size=4, fewer=1, found=(1, 8), segmented=(1, 4), fine_tuned=(1, 4))
+    found = lessons(place, size, 7)
+    records = {}
+    for name in RUNS:
+        folder = luna_lessons_runs.run_folder(place, 7, name)
+        records[name] = luna_lessons.train(found[name], folder).record
+    measured = luna_lessons.measure(place, found, records)
+    assert set(measured["malignancy"]["scores"]) == {"diameter", "head", "head-and-block"}
+    outcome = {"scans": 3, "device": "a CPU", "seeds": {"7": measured}}
+    assert len(verdicts(outcome)) == 6

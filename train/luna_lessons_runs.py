@@ -1,0 +1,137 @@
+"""The runs of `luna_lessons.py`: what each trains on and how, small for a CPU and larger for a GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from edge_runtime.errors import EdgekitError
+from train.book_model import BookModel, FitConfig
+from train.checkpoint import read_tensors
+from train.data import luna_sets
+from train.dataset import Dataset
+from train.models import luna_classifier, luna_malignancy, luna_unet
+from train.models.luna_classifier import LunaClassifier
+from train.models.luna_malignancy import FineTuned
+
+RUNS = ("unbalanced", "balanced", "augmented", "segmentation", "head", "head-and-block")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """How much is made and trained on: `scans`, each with `others` places that are no nodule.
+
+    Of the nodules to train on every `fewer`th stays in chapters 11 and 12. Epochs and the crops of each: of the first
+    three runs, of the U-Net, of fine-tuning.
+    """
+
+    scans: int
+    others: int
+    fewer: int
+    seeds: tuple[int, ...]
+    batch_size: int
+    found: tuple[int, int]
+    segmented: tuple[int, int]
+    fine_tuned: tuple[int, int]
+
+
+SIZES = {
+    # One candidate of 90 or so is a nodule; on the GPU one of 400, as in LUNA16.
+    "cpu": Size(
+        scans=100,
+        others=40,
+        fewer=8,
+        seeds=(123,),
+        batch_size=16,
+        found=(6, 480),
+        segmented=(20, 1200),  # after 3,200 crops this net still flags everything: the loss weighs misses eight times
+        fine_tuned=(5, 480),
+    ),
+    "cuda": Size(
+        scans=400,
+        others=80,
+        fewer=16,
+        seeds=(123, 124, 125),
+        batch_size=32,
+        found=(10, 2400),
+        segmented=(20, 4800),
+        fine_tuned=(10, 4800),
+    ),
+}
+
+
+def few_nodules(store: Path, fewer: int) -> Dataset:
+    """`luna_sets.nodules` with every `fewer`th of the nodules to train on; validation has all of its own."""
+    whole = luna_sets.nodules(store)
+    nodules = np.flatnonzero(whole.train.targets == 1)
+    rows = np.sort(np.concatenate([np.flatnonzero(whole.train.targets == 0), nodules[::fewer]]))
+    train = replace(whole.train, inputs=whole.train.inputs[rows], targets=whole.train.targets[rows], kinds=None)
+    return replace(whole, train=train, fingerprint=f"{whole.fingerprint}, every {fewer}th nodule")
+
+
+def lessons(place: Path, size: Size, seed: int, device: str = "cpu") -> dict[str, BookModel]:
+    """The runs by name, in an order in which none needs a later one."""
+    store = place / "store"
+    # Adam and few crops, to see within minutes what the book's SGD shows in days.
+    short = FitConfig(
+        epochs=size.found[0],
+        epoch_samples=size.found[1],
+        batch_size=size.batch_size,
+        learning_rate=1e-3,
+        optimizer="adam",
+        cpu_threads=1,
+        seed=seed,
+    )
+    build = partial(_built, LunaClassifier, device)
+    classifier = replace(luna_classifier.MODEL, build=build, data=partial(few_nodules, store, size.fewer))
+    balanced = replace(short, balance="nodules")
+    fine = replace(
+        short,
+        epochs=size.fine_tuned[0],
+        epoch_samples=size.fine_tuned[1],
+        batch_size=24,
+        balance="malignancy",
+        augment="affine",
+    )
+    malignancy = replace(luna_malignancy.MODEL, data=partial(luna_sets.malignancy, store), fit=fine)
+    start = partial(_start_from, run_folder(place, seed, "augmented") / "weights.safetensors")
+    return {
+        "unbalanced": replace(classifier, fit=short),
+        "balanced": replace(classifier, fit=balanced),
+        "augmented": replace(classifier, fit=replace(balanced, augment="affine")),
+        "segmentation": replace(
+            luna_unet.MODEL,
+            data=partial(luna_sets.segments, store),
+            fit=replace(short, epochs=size.segmented[0], epoch_samples=size.segmented[1], augment="affine"),
+        ),
+        "head": replace(
+            malignancy,
+            build=partial(_built, partial(FineTuned, 1), device),
+            prepare=start,
+            fit=replace(fine, learning_rate=3e-3),
+        ),
+        "head-and-block": replace(malignancy, build=partial(_built, partial(FineTuned, 2), device), prepare=start),
+    }
+
+
+def run_folder(place: Path, seed: int, name: str) -> Path:
+    return place / "runs" / f"seed-{seed}" / name
+
+
+def _built(build: Callable[[], nn.Module], device: str) -> nn.Module:
+    # A layout that 3-D convolutions compute twice as fast in, on a CPU.
+    return build().to(memory_format=torch.channels_last_3d) if device == "cpu" else build()
+
+
+def _start_from(weights: Path, module: nn.Module, inputs: Tensor) -> None:
+    """All but the head from the augmented run; the inputs are not looked at."""
+    if not weights.is_file():
+        raise EdgekitError(f"{weights} is not there: fine-tuning begins with the run augmented. Train that first")
+    state = {key: value for key, value in read_tensors(weights).items() if "head_linear" not in key}
+    module.load_state_dict(state, strict=False)
