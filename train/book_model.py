@@ -48,7 +48,8 @@ class FitConfig:
     how fast a run is, and of what it learns the last bits: they are no part of `what_is_learned`.
 
     The last four are for crops of CTs (`crop_batches.py`): how many samples make an epoch, 0 for each once; in what
-    pattern of kinds; turned, scaled, moved and noised each on its own, or with the slips of the book's code. `best_by`
+    pattern of kinds; turned, scaled, moved and noised each on its own ("rigid": not scaled, where size says something),
+    or with the slips of the book's code. `best_by`
     keeps the weights of the epoch that is best by this figure, instead of the last one's; recall alone is best where
     everything is called positive, so no model of ours is kept by it.
     """
@@ -76,7 +77,7 @@ class FitConfig:
     cuda_graph: bool = True
     epoch_samples: int = 0
     balance: Literal["none", "nodules", "malignancy"] = "none"
-    augment: Literal["none", "affine", "book"] = "none"
+    augment: Literal["none", "affine", "rigid", "book"] = "none"
     best_by: Literal["", "f1", "recall", "auc"] = ""
 
     def learns_like(self, other: FitConfig) -> bool:

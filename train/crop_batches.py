@@ -98,7 +98,7 @@ class CropBatches:
     @property
     def _noisy(self) -> bool:
         """The book's `augment3d` of chapter 14 leaves noise out; its U-Net of chapter 13 has it."""
-        return self._config.augment == "affine" or self._axes == 2
+        return self._config.augment in ("affine", "rigid") or self._axes == 2
 
     def _sent(self, array: np.ndarray) -> Tensor:
         tensor = torch.from_numpy(np.ascontiguousarray(array))
@@ -126,6 +126,8 @@ class CropBatches:
     def _draw_maps(self, generator: torch.Generator) -> Tensor:
         """(L, axes, axes + 1) float32: where each voxel of a sample comes from, in grid units of -1 to 1.
 
+        "rigid" leaves the scale out: a nodule stays as large as it is.
+
         "book" repeats what chapters 13 and 14 do: one map for a whole batch, no offset (both write it where it is not
         read), and for 3-D crops no scale.
         """
@@ -137,7 +139,7 @@ class CropBatches:
             return limit * (2 * torch.rand(count, axes, generator=generator) - 1)
 
         sides = 1 - 2.0 * torch.randint(0, 2, (count, axes), generator=generator)
-        if not book or axes == 2:
+        if self._config.augment == "affine" or (book and axes == 2):
             sides = sides * (1 + spread(SCALE))
         turn = 2 * math.pi * torch.rand(count, generator=generator)
         rotation = torch.eye(axes).repeat(count, 1, 1)  # of columns and rows, the grid's first two axes

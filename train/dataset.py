@@ -17,7 +17,8 @@ class Split:
     """`inputs`: (N, ...), for pictures (N, H, W, C) uint8 raw pixels.
 
     `targets`: (N,) int64 class indices; for a regression (N, F) float32, as the model answers, with their unit; for
-    masks (N, 1, H, W) float32, 0 or 1. `kinds`: (N,) int64, what balancing tells apart where targets do not.
+    masks (N, 1, H, W) float32, 0 or 1; to train on, classes may be probabilities (N, C) float32. `kinds`: (N,) int64,
+    what balancing tells apart where targets do not.
     """
 
     inputs: np.ndarray

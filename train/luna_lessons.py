@@ -1,6 +1,6 @@
 """`python -m train.luna_lessons`: what chapters 11 to 14 teach, shown on SYNTHETIC scans, on a CPU or larger on a GPU.
 
-Makes scans and cuts them, trains six short runs a seed, and writes results, curves and a page. Whatever is finished
+Makes scans and cuts them, trains seven short runs a seed, and writes results, curves and a page. Whatever is finished
 already is not done again, and an interrupted run goes on from its last epoch, so the same command goes on after Ctrl-C.
 Nothing here holds for patients. `luna_lessons_report.py` writes.
 """
@@ -66,8 +66,9 @@ def measure(
         rows = luna_store.rows(place / "store", luna_store.VALIDATION, "label", index=index) > 0
         diameters = luna_store.rows(place / "store", luna_store.VALIDATION, "diameter_mm", index=index)[rows]
         margins = {"diameter": np.asarray(diameters, np.float64)}
-        for name in ("head", "head-and-block"):
-            logits, truth = _logits(found[name], run_folder(place, seed, name), device)
+        for name in ("all-nodules", "head", "head-and-block"):
+            model = replace(found[name], data=found["head"].data)
+            logits, truth = _logits(model, run_folder(place, seed, name), device)
             margins[name] = (logits[:, 1] - logits[:, 0]).double().numpy()
     return {
         "runs": {

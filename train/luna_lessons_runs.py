@@ -20,7 +20,7 @@ from train.models import luna_classifier, luna_malignancy, luna_unet
 from train.models.luna_classifier import LunaClassifier
 from train.models.luna_malignancy import FineTuned
 
-RUNS = ("unbalanced", "balanced", "augmented", "segmentation", "head", "head-and-block")
+RUNS = ("unbalanced", "balanced", "augmented", "segmentation", "all-nodules", "head", "head-and-block")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class Size:
     """How much is made and trained on: `scans`, each with `others` places that are no nodule.
 
     Of the nodules to train on every `fewer`th stays in chapters 11 and 12. Epochs and the crops of each: of the first
-    three runs, of the U-Net, of fine-tuning.
+    three runs, of the U-Net, of the classifier of chapter 14, which has all nodules, and of its fine-tuning.
     """
 
     scans: int
@@ -38,6 +38,7 @@ class Size:
     batch_size: int
     found: tuple[int, int]
     segmented: tuple[int, int]
+    all_nodules: tuple[int, int]
     fine_tuned: tuple[int, int]
 
 
@@ -51,6 +52,7 @@ SIZES = {
         batch_size=16,
         found=(6, 480),
         segmented=(20, 1200),  # after 3,200 crops this net still flags everything: the loss weighs misses eight times
+        all_nodules=(6, 480),
         fine_tuned=(5, 480),
     ),
     "cuda": Size(
@@ -61,6 +63,7 @@ SIZES = {
         batch_size=32,
         found=(10, 2400),
         segmented=(20, 4800),
+        all_nodules=(10, 4800),
         fine_tuned=(10, 4800),
     ),
 }
@@ -100,7 +103,7 @@ def lessons(place: Path, size: Size, seed: int, device: str = "cpu") -> dict[str
         augment="affine",
     )
     malignancy = replace(luna_malignancy.MODEL, data=partial(luna_sets.malignancy, store), fit=fine)
-    start = partial(_start_from, run_folder(place, seed, "augmented") / "weights.safetensors")
+    start = partial(_start_from, run_folder(place, seed, "all-nodules") / "weights.safetensors")
     return {
         "unbalanced": replace(classifier, fit=short),
         "balanced": replace(classifier, fit=balanced),
@@ -109,6 +112,11 @@ def lessons(place: Path, size: Size, seed: int, device: str = "cpu") -> dict[str
             luna_unet.MODEL,
             data=partial(luna_sets.segments, store),
             fit=replace(short, epochs=size.segmented[0], epoch_samples=size.segmented[1], augment="affine"),
+        ),
+        "all-nodules": replace(
+            classifier,
+            data=partial(luna_sets.nodules, store),
+            fit=replace(balanced, augment="affine", epochs=size.all_nodules[0], epoch_samples=size.all_nodules[1]),
         ),
         "head": replace(
             malignancy,
@@ -130,8 +138,8 @@ def _built(build: Callable[[], nn.Module], device: str) -> nn.Module:
 
 
 def _start_from(weights: Path, module: nn.Module, inputs: Tensor) -> None:
-    """All but the head from the augmented run; the inputs are not looked at."""
+    """All but the head from the run all-nodules; the inputs are not looked at."""
     if not weights.is_file():
-        raise EdgekitError(f"{weights} is not there: fine-tuning begins with the run augmented. Train that first")
+        raise EdgekitError(f"{weights} is not there: fine-tuning begins with the run all-nodules. Train that first")
     state = {key: value for key, value in read_tensors(weights).items() if "head_linear" not in key}
     module.load_state_dict(state, strict=False)

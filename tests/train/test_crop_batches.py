@@ -76,6 +76,14 @@ def test_each_sample_has_a_map_of_its_own_with_offset_and_scale():
     assert torch.equal(found[:, 2, :2], torch.zeros(8, 2))  # slices stay slices: turned in rows and columns alone
 
 
+def test_a_rigid_map_turns_mirrors_and_moves_and_leaves_the_size():
+    for axes in (2, 3):
+        found = maps("rigid", axes=axes)
+        assert torch.allclose(torch.linalg.svdvals(found[:, :, :axes]), torch.ones(len(found), axes), atol=1e-5)
+        assert float(found[:, :, axes].std()) > 0.01
+        assert len({round(float(one), 4) for one in found[:, 0, 0]}) > len(found) // 2
+
+
 def test_the_books_map_is_a_batchs_without_offset_or_scale():
     found = maps("book")
     assert (found.shape, len(torch.unique(found, dim=0))) == ((8, 3, 4), 2)

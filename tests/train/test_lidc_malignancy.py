@@ -8,11 +8,11 @@ import torch
 
 from edge_runtime.detection_metrics import auc
 from edge_runtime.errors import MissingData
-from train import lidc_measure
+from train import lidc_measure, lidc_search
 from train.data.lidc_malignancy import FILE, SIDE, disc, malignancy, read_nodules, resampled
-from train.epoch import on_device
 from train.fit import fit
-from train.models.lidc_malignancy import MODEL
+from train.models.lidc_malignancy import MODEL, SETTINGS, SliceNet, measurements, model_of
+from train.views import EightViews
 
 
 def write_nodules(root, count=40):
@@ -82,9 +82,12 @@ def test_the_net_learns_what_is_larger(file, tmp_path):
     config = replace(MODEL.fit, epochs=6, batch_size=8)
     record = fit(MODEL, tmp_path / "run", config=config, device="cpu").record
     assert record.curve[-1].validation["auc"] > 0.9
-    found = lidc_measure.margins({123: tmp_path / "run" / "weights.safetensors"})["seed 123"]
-    _, targets = on_device(MODEL, MODEL.data().validation, "cpu")
-    assert auc(found, targets) == pytest.approx(record.curve[-1].validation["auc"])
+    weights = tmp_path / "run" / "weights.safetensors"
+    data = MODEL.data().validation
+    found = lidc_search.margins(MODEL, [weights], data, "cpu")
+    assert auc(found, data.targets) > 0.9
+    twice = lidc_search.margins(MODEL, [weights, weights], data, "cpu")
+    assert twice == pytest.approx(found, abs=1e-5)
 
 
 def test_intervals_of_the_lead_draw_the_same_series_for_both():
@@ -124,3 +127,72 @@ def test_the_model_has_as_many_parameters_as_it_says():
     module = MODEL.build()
     assert sum(p.numel() for p in module.parameters()) == 23_630
     assert module.eval()(torch.zeros(1, 2, SIDE, SIDE)).shape == (1, 2)
+
+
+def test_chances_to_learn_from_follow_the_rating(file):
+    found, data = read_nodules(), malignancy("linear")
+    expected = (found.rating[~found.validation] - 1) / 4
+    assert data.train.targets[:, 1] == pytest.approx(expected)
+    assert data.train.targets.sum(axis=1) == pytest.approx(np.ones(len(expected)))
+    assert data.validation.targets.tolist() == (found.rating[found.validation] >= 4).astype(int).tolist()
+
+
+@pytest.fixture
+def fresh_search(file):
+    lidc_search._read.cache_clear()
+    yield
+    lidc_search._read.cache_clear()
+
+
+def test_folds_are_of_training_series_and_never_share_one(fresh_search):
+    found = read_nodules()
+    seen = ~found.validation
+    number = lidc_search.folds(found.series[seen])
+    for uid in set(found.series[seen]):
+        assert len(set(number[found.series[seen] == uid])) == 1
+    sizes = [len(lidc_search.inner(fold, "hard").validation) for fold in range(lidc_search.FOLDS)]
+    assert sizes == np.bincount(number).tolist()
+    assert {len(lidc_search.inner(fold, "soft").train) + sizes[fold] for fold in range(5)} == {int(seen.sum())}
+
+
+def test_the_search_judges_every_nodule_to_train_on_and_measure_takes_its_best(fresh_search, tmp_path, monkeypatch):
+    monkeypatch.setattr(lidc_search, "FOLDS", 2)
+    monkeypatch.setattr(lidc_search, "SEEDS", (1,))
+    monkeypatch.setattr(lidc_measure, "RESAMPLES", 20)
+    name = "soft, rigid, measured"
+    result = lidc_search.search(tmp_path / "search", [name], "cpu", epochs=1)
+    assert result["best"] == name
+    assert set(result["areas"]) == {"diameter", name}
+    assert 0 <= result["areas"][name]["auc"] <= 1
+    monkeypatch.setitem(SETTINGS, name, replace(SETTINGS[name], epochs=1))
+    found = {1: lidc_measure.train(tmp_path / "runs", "cpu", name, 1)}
+    measured = lidc_measure.measure(found, read_nodules(), result)
+    assert list(measured["all"]["scores"]) == ["diameter", "seed 1", "all seeds together"]
+    assert f"| **{name}** |" in lidc_measure.page(measured)
+
+
+def test_every_setting_makes_a_net_that_answers():
+    forms = {(setting.width, setting.measured) for setting in SETTINGS.values()}
+    assert forms == {(32, False), (32, True), (64, True)}
+    for setting in SETTINGS.values():
+        module = model_of(setting).build().eval()
+        assert module(torch.zeros(2, 2, SIDE, SIDE)).shape == (2, 2)
+        torch.jit.script(module)
+
+
+def test_what_is_measured_of_a_ball_of_water_in_air():
+    slices = torch.from_numpy(np.stack([np.where(disc(np.array([14.0]))[0] > 0, 0, -1000), disc(np.array([14.0]))[0]]))
+    area, mean, spread, ring, solid, solid_around, chalk = measurements(slices[None].float())[0].tolist()
+    assert np.exp(area) * 0.49 == pytest.approx(np.pi * 49, rel=0.05)
+    assert (mean, ring) == (pytest.approx(0, abs=0.1), pytest.approx(-1, abs=0.1))
+    assert spread < 0.3
+    assert solid > 0.9 > 0.1 > solid_around
+    assert chalk < 0.05
+
+
+def test_measured_nets_know_the_same_of_a_turned_slice():
+    torch.manual_seed(0)
+    x = torch.cat([torch.randn(1, 1, SIDE, SIDE) * 300, torch.from_numpy(disc(np.array([20.0])))[None]], dim=1)
+    assert torch.allclose(measurements(x), measurements(torch.rot90(x, 1, (2, 3)).flip(3)), atol=1e-4)
+    together = EightViews(SliceNet(measured=True), SliceNet(measured=True)).eval()
+    assert torch.allclose(together(x), together(torch.rot90(x, 3, (2, 3))), atol=1e-4)

@@ -41,7 +41,7 @@ def test_the_runs_differ_in_what_their_lesson_is_about(place):
 
 
 def test_fine_tuning_without_the_run_it_begins_with_says_so(place):
-    with pytest.raises(EdgekitError, match="fine-tuning begins with the run augmented"):
+    with pytest.raises(EdgekitError, match="fine-tuning begins with the run all-nodules"):
         lessons(place, SIZES["cpu"], 5)["head"].prepare(torch.nn.Identity(), torch.zeros(0))
 
 
@@ -76,6 +76,7 @@ def result(*, recall, dice, gap, lead):
             "unbalanced": run(detections | {"recall": 0.0}),
             "balanced": run(detections),
             "augmented": run(detections),
+            "all-nodules": run(detections),
             "segmentation": run({"dice": dice, "precision": 0.5, "recall": 0.95, "f1": dice}),
             "head": run({"accuracy": 0.9, "auc": 0.9}),
             "head-and-block": run({"accuracy": 0.9, "auc": 0.9}),
@@ -131,14 +132,16 @@ def test_a_lesson_is_shown_where_it_is_with_every_seed():
 
 
 def test_a_run_is_measured(place):
-    """All six runs, tiny: what is measured of them is what the page needs."""
-    size = replace(SIZES["cpu"], batch_size=4, fewer=1, found=(1, 8), segmented=(1, 4), fine_tuned=(1, 4))
+    """All seven runs, tiny: what is measured of them is what the page needs."""
+    size = replace(
+        SIZES["cpu"], batch_size=4, fewer=1, found=(1, 8), segmented=(1, 4), all_nodules=(1, 4), fine_tuned=(1, 4)
+    )
     found = lessons(place, size, 7)
     records = {}
     for name in RUNS:
         folder = luna_lessons_runs.run_folder(place, 7, name)
         records[name] = luna_lessons.train(found[name], folder).record
     measured = luna_lessons.measure(place, found, records)
-    assert set(measured["malignancy"]["scores"]) == {"diameter", "head", "head-and-block"}
+    assert set(measured["malignancy"]["scores"]) == {"diameter", "all-nodules", "head", "head-and-block"}
     outcome = {"scans": 3, "device": "a CPU", "seeds": {"7": measured}}
     assert len(verdicts(outcome)) == 6

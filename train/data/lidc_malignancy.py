@@ -22,6 +22,13 @@ MALIGNANT = 4  # of 1 to 5, from here on, as chapter 14 counts ratings; 3 is "in
 UNDECIDED = 3
 VALIDATION_SHARE = 0.3
 _CALIBRATION = 128
+# By name: how likely a nodule of each rating from 1 to 5 is called malignant, as a training target. A hard target keeps
+# from a net what it could learn from: that a 1 is more surely benign than a 3.
+SOFTNESS: dict[str, tuple[float, ...]] = {
+    "hard": (0.0, 0.0, 0.0, 1.0, 1.0),
+    "soft": (0.02, 0.08, 0.25, 0.85, 0.98),
+    "linear": (0.0, 0.25, 0.5, 0.75, 1.0),
+}
 _FIELDS = ("raw", "rescale_intercept", "series_uid", "malignancy", "pixel_spacing_mm", "equiv_diameter_mm")
 
 
@@ -68,28 +75,40 @@ def read_nodules() -> Nodules:
     )
 
 
-def malignancy() -> Dataset:
+def malignancy(softness: str = "hard") -> Dataset:
     """Inputs (N, 2, 64, 64) float32 at 0.7 mm a pixel, whatever the scanner's was; targets 1 for a rating above 3.
 
     The first channel is the slice in HU, the second marks the nodule (`disc`), as a segmentation before it does: a
     slice alone does not say what in it belongs to the nodule. Calibration rows are training rows, 128 of them.
 
+    Args:
+        softness: of `SOFTNESS`; other than "hard", training targets are probabilities (N, 2) float32.
+
     Raises:
         MissingData: as `read_nodules`.
     """
     found = read_nodules()
-    inputs = np.stack([resampled(found.hu, found.spacing_mm), disc(found.diameter_mm)], axis=1)
+    return split_at(found, inputs_of(found), found.validation, softness)
+
+
+def inputs_of(found: Nodules) -> np.ndarray:
+    """Slices and discs, (N, 2, 64, 64) float32."""
+    return np.stack([resampled(found.hu, found.spacing_mm), disc(found.diameter_mm)], axis=1)
+
+
+def split_at(
+    found: Nodules, inputs: np.ndarray, held: np.ndarray, softness: str, train: np.ndarray | None = None
+) -> Dataset:
+    """What is `held`, (N,) bool, judges; the others train, or those of `train`, (N,) bool."""
     targets = (found.rating >= MALIGNANT).astype(np.int64)
-    train = np.flatnonzero(~found.validation)
-    calibration = train[np.linspace(0, len(train) - 1, _CALIBRATION).round().astype(int)]
-
-    def split(rows: np.ndarray) -> Split:
-        return Split(inputs=inputs[rows], targets=targets[rows])
-
+    seen = np.flatnonzero(~held if train is None else train)
+    chances = np.array(SOFTNESS[softness], np.float32)[found.rating[seen] - 1]
+    learned = targets[seen] if softness == "hard" else np.stack([1 - chances, chances], axis=1)
+    calibration = seen[np.linspace(0, len(seen) - 1, _CALIBRATION).round().astype(int)]
     return Dataset(
-        train=split(train),
-        calibration=split(calibration),
-        validation=split(np.flatnonzero(found.validation)),
+        train=Split(inputs=inputs[seen], targets=learned),
+        calibration=Split(inputs=inputs[calibration], targets=targets[calibration]),
+        validation=Split(inputs=inputs[held], targets=targets[held]),
         origin=f"{len(targets):,} nodules of LIDC-IDRI (TCIA, CC BY 3.0) in their largest slice, split by series",
     )
 

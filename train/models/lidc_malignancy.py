@@ -2,6 +2,11 @@
 
 # No `from __future__ import annotations` here: torch.jit.script cannot read a module's attribute types from strings.
 
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Literal
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -12,36 +17,111 @@ from train.data.ct import AIR_HU, CLIP_HU
 from train.models.luna_malignancy import LABELS
 from train.nodule_figures import Ranking
 
+MEASURED = 7
+
 
 class SliceNet(nn.Module):
-    """(N, 2, 64, 64) from -1000 to 1000 to logits (N, 2): benign, malignant; 23,630 parameters.
+    """(N, 2, 64, 64) from -1000 to 1000 to logits (N, 2): benign, malignant; 23,630 parameters as it is by default.
 
     The channels are the slice in Hounsfield units and the disc of the nodule's area. The size of a nodule says much, so
     every pixel is 0.7 mm and all places are kept to the end, where dropout is.
+
+    Args:
+        width: the last two convolutions' channels; the first has a quarter, the second half of them.
+        measured: `measurements` go to the last layers too.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, width: int = 32, dropout: float = 0.3, measured: bool = False) -> None:
         super().__init__()
+        numbers = MEASURED if measured else 0
+        self.measured = measured
         self.input_batchnorm = nn.BatchNorm2d(2)
-        self.conv1 = nn.Conv2d(2, 8, kernel_size=3, padding=1)
-        self.norm1 = nn.BatchNorm2d(8)
-        self.conv2 = nn.Conv2d(8, 16, kernel_size=3, padding=1)
-        self.norm2 = nn.BatchNorm2d(16)
-        self.conv3 = nn.Conv2d(16, 32, kernel_size=3, padding=1)
-        self.norm3 = nn.BatchNorm2d(32)
-        self.conv4 = nn.Conv2d(32, 32, kernel_size=3, padding=1)
-        self.norm4 = nn.BatchNorm2d(32)
-        self.fc1 = nn.Linear(32 * 4 * 4, 16)
-        self.dropout = nn.Dropout(0.3)
-        self.fc2 = nn.Linear(16, 2)
+        self.conv1 = nn.Conv2d(2, width // 4, kernel_size=3, padding=1)
+        self.norm1 = nn.BatchNorm2d(width // 4)
+        self.conv2 = nn.Conv2d(width // 4, width // 2, kernel_size=3, padding=1)
+        self.norm2 = nn.BatchNorm2d(width // 2)
+        self.conv3 = nn.Conv2d(width // 2, width, kernel_size=3, padding=1)
+        self.norm3 = nn.BatchNorm2d(width)
+        self.conv4 = nn.Conv2d(width, width, kernel_size=3, padding=1)
+        self.norm4 = nn.BatchNorm2d(width)
+        self.measured_norm = nn.BatchNorm1d(numbers) if measured else nn.Identity()
+        self.fc1 = nn.Linear(width * 4 * 4 + numbers, 16)
+        self.dropout = nn.Dropout(dropout)
+        self.fc2 = nn.Linear(16 + numbers, 2)
 
     def forward(self, x: Tensor) -> Tensor:
+        numbers = self.measured_norm(measurements(x)) if self.measured else x  # (N, 7)
         x = self.input_batchnorm(x)
         x = F.max_pool2d(F.relu(self.norm1(self.conv1(x))), 2)  # (N, 8, 32, 32)
         x = F.max_pool2d(F.relu(self.norm2(self.conv2(x))), 2)  # (N, 16, 16, 16)
         x = F.max_pool2d(F.relu(self.norm3(self.conv3(x))), 2)  # (N, 32, 8, 8)
         x = F.max_pool2d(F.relu(self.norm4(self.conv4(x))), 2)  # (N, 32, 4, 4)
-        return self.fc2(self.dropout(F.relu(self.fc1(x.flatten(1)))))
+        x = x.flatten(1)
+        x = self.dropout(F.relu(self.fc1(torch.cat([x, numbers], 1) if self.measured else x)))
+        return self.fc2(torch.cat([x, numbers], 1) if self.measured else x)
+
+
+def measurements(x: Tensor) -> Tensor:
+    """Of slice and disc, (N, 2, H, W), what a radiologist would measure: (N, 7).
+
+    Logarithm of the disc's area in pixels; mean and deviation of the density in it, in kHU; mean density in a ring of
+    four pixels around it; how much of disc and ring is solid, above -300 HU; how much of the disc is above 200 HU,
+    which chalk is.
+    """
+    density, inside = x[:, 0:1] / 1000, x[:, 1:2] / 2000 + 0.5
+    ring = F.max_pool2d(inside, 9, stride=1, padding=4) - inside
+    area, around = inside.sum((1, 2, 3)).clamp(min=1), ring.sum((1, 2, 3)).clamp(min=1)
+    solid, chalk = torch.sigmoid((density + 0.3) * 20), torch.sigmoid((density - 0.2) * 20)
+    mean = (inside * density).sum((1, 2, 3)) / area
+    square = (inside * density * density).sum((1, 2, 3)) / area
+    numbers = [
+        area.log(),
+        mean,
+        (square - mean * mean).clamp(min=1e-6).sqrt(),
+        (ring * density).sum((1, 2, 3)) / around,
+        (inside * solid).sum((1, 2, 3)) / area,
+        (ring * solid).sum((1, 2, 3)) / around,
+        (inside * chalk).sum((1, 2, 3)) / area,
+    ]
+    return torch.stack(numbers, dim=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What `lidc_search.py` compares: the net's form, the targets' softness, and how it is trained."""
+
+    softness: str = "hard"
+    augment: Literal["affine", "rigid"] = "affine"
+    measured: bool = False
+    width: int = 32
+    dropout: float = 0.3
+    weight_decay: float = 1e-4
+    epochs: int = 20
+
+
+SETTINGS: dict[str, Setting] = {
+    f"{softness}, {augment}{', measured' if measured else ''}": Setting(
+        softness=softness, augment=augment, measured=measured
+    )
+    for softness in lidc_malignancy.SOFTNESS
+    for augment in ("affine", "rigid")
+    for measured in (False, True)
+} | {
+    "soft, rigid, measured, 40 epochs": Setting(softness="soft", augment="rigid", measured=True, epochs=40),
+    "soft, rigid, measured, width 64": Setting(softness="soft", augment="rigid", measured=True, width=64),
+    "soft, rigid, measured, dropout 0.6": Setting(softness="soft", augment="rigid", measured=True, dropout=0.6),
+    "soft, rigid, measured, decay 3e-3": Setting(softness="soft", augment="rigid", measured=True, weight_decay=3e-3),
+}
+
+
+def model_of(setting: Setting) -> BookModel:
+    """The model with other settings than its own."""
+    return replace(
+        MODEL,
+        build=partial(SliceNet, setting.width, setting.dropout, setting.measured),
+        data=partial(lidc_malignancy.malignancy, setting.softness),
+        fit=replace(MODEL.fit, augment=setting.augment, weight_decay=setting.weight_decay, epochs=setting.epochs),
+    )
 
 
 MODEL = BookModel(
