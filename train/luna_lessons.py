@@ -163,10 +163,10 @@ def main() -> int:
                 print(f"seed {seed}, {name}:", file=sys.stderr)
                 folder = run_folder(place, seed, name)
                 records[name] = train(found[name], folder, device=device, on_epoch=_say).record
-            if not asked.only:
-                by_seed[str(seed)] = measure(place, found, records, device)
-        if by_seed:
-            result = {
+            if asked.only:
+                continue
+            by_seed[str(seed)] = measure(place, found, records, device)
+            result = {  # after each seed: what is there is whole, should the time for the next one not suffice
                 "what": "the lessons of chapters 11 to 14 on SYNTHETIC scans, which show no patient",
                 "scans": size.scans,
                 "seeds": by_seed,
@@ -177,7 +177,7 @@ def main() -> int:
             }
             write_bytes(out, canonical_json(result))
             for file in [out, *luna_lessons_report.write(result, asked.docs, source=out)]:
-                print(f"wrote {file}")
+                print(f"wrote {file}", flush=True)
     except EdgekitError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_status

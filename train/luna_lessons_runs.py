@@ -61,10 +61,10 @@ SIZES = {
         fewer=16,
         seeds=(123, 124, 125),
         batch_size=32,
-        found=(10, 2400),
-        segmented=(20, 4800),
-        all_nodules=(10, 4800),
-        fine_tuned=(10, 4800),
+        found=(8, 1600),
+        segmented=(20, 3200),
+        all_nodules=(8, 2400),
+        fine_tuned=(8, 3200),
     ),
 }
 
