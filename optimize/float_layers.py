@@ -2,7 +2,8 @@
 
 1. Each layer is quantized alone; how far the answers move from float's (SQNR, on calibration samples) is its damage.
 2. The worst layers are put back to float, none at first, then one, two, four, ...; the task metric on validation
-   samples, and the SQNR that the recipe is held to, say when it is enough, and a bisection finds the fewest.
+   samples, and the SQNR and agreement that the recipe is held to, say when it is enough, and a bisection finds the
+   fewest. Where true answers are not known, the last two decide alone.
 
 Every measurement is kept on disk as it is made, so an interrupted search goes on where it was. Quantizes nothing.
 """
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from edge_runtime.decode import DecodeError, canonical_json, parse_json
-from edge_runtime.errors import UsageError, VerificationError
+from edge_runtime.errors import VerificationError
 from edge_runtime.files import write_bytes
 from edge_runtime.golden import Arrays
 from edge_runtime.metrics import sqnr_db
@@ -44,10 +45,10 @@ class Damage:
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """The task metric with the `put_back` worst layers in float, and whether that is enough, and the SQNR as well."""
+    """What was found with the `put_back` worst layers in float, in words, and whether that is enough."""
 
     put_back: int
-    value: float
+    found: str
     within: bool
 
 
@@ -65,17 +66,16 @@ class Search:
         max_drop: float,
         kept: Path,
         sqnr_floor_db: float = -np.inf,
+        agreement_floor: float = 0.0,
         say: OnTrial = lambda line: None,
     ):
-        self._sqnr_floor_db = sqnr_floor_db
+        self._sqnr_floor_db, self._agreement_floor = sqnr_floor_db, agreement_floor
         self._model, self._max_drop, self._kept, self._say = model, max_drop, kept, say
-        if model.targets is None:
-            raise UsageError(
-                f"{model.name}: to choose layers by accuracy takes samples with true answers. Give --validation"
-            )
-        rows = np.unique(np.linspace(0, len(model.targets) - 1, JUDGED_ON).round().astype(np.int64))
+        count = len(next(iter(model.validation.values())))
+        rows = np.unique(np.linspace(0, count - 1, JUDGED_ON).round().astype(np.int64))
         self._judged = {name: values[rows] for name, values in model.validation.items()}
-        self._targets = model.targets[rows]
+        self._targets = None if model.targets is None else model.targets[rows]
+        self._samples = len(rows)
         self._float_answers = {name: values[rows] for name, values in reference.validation.items()}
         self._ranked_on = {name: values[:RANKED_ON] for name, values in model.calibration.items()}
 
@@ -95,21 +95,21 @@ class Search:
         low, high = -1, 0  # `low` are too few
         while not enough(high):
             if high == len(damages):
+                missed = f"the budget of {self._max_drop:.1%} is" if self._targets is not None else "the floors are"
                 raise VerificationError(
-                    f"{self._model.name}: with all {high} layers back in float the budget of {self._max_drop:.1%} is "
-                    "still missed, so the loss comes from what is quantized between them. Deliver the fp32 bundle"
+                    f"{self._model.name}: with all {high} layers back in float {missed} still missed, so the loss "
+                    "comes from what is quantized between them. Deliver the fp32 bundle"
                 )
             low, high = high, min(max(1, 2 * high), len(damages))
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (low, middle) if enough(middle) else (middle, high)
         chosen = tuple(damage.layer for damage in damages[:high])
-        name = task(self._model.task).metric().name
-        tried = (f"{k} back: {value_text(name, trials[k].value)}" for k in sorted(trials))
+        tried = (f"{k} back: {trials[k].found}" for k in sorted(trials))
         notes = {
             "float_layers": ", ".join(chosen) or "none",
             "layers_sqnr_db": ", ".join(f"{damage.layer} {damage.sqnr_db:.1f}" for damage in damages),
-            "layers_tried": f"{'; '.join(tried)} (on {len(self._targets):,} validation samples)",
+            "layers_tried": f"{'; '.join(tried)} (on {self._samples:,} validation samples)",
         }
         return LayerChoice(float_layers=frozenset(chosen), notes=notes)
 
@@ -134,24 +134,39 @@ class Search:
         float_layers = frozenset(damage.layer for damage in damages[:put_back])
         answers = functools.cache(lambda: quantizer.quantized(float_layers)(self._judged))
         key = "back " + ", ".join(sorted(float_layers))
-        value = self._remember(key, lambda: self._metric(answers()))
-        limit, within = budget(self._model.task, self._metric(self._float_answers), self._max_drop)
-        name = task(self._model.task).metric().name
-        said, asked = f"{metric_name(name)} {value_text(name, value)}", value_text(name, limit)
-        enough = within(value)
-        if enough and np.isfinite(self._sqnr_floor_db):  # or a stage would refuse what this search found good enough
+        said, asked, enough = [], [], True
+        if self._targets is not None:
+            value = self._remember(key, lambda: self._metric(answers(), self._targets))
+            limit, within = budget(self._model.task, self._metric(self._float_answers, self._targets), self._max_drop)
+            name, enough = task(self._model.task).metric().name, within(value)
+            said.append(f"{metric_name(name)} {value_text(name, value)}")
+            asked.append(value_text(name, limit))
+        # Else a stage would refuse what this search found good enough.
+        if enough and np.isfinite(self._sqnr_floor_db):
             noise = self._remember(f"SQNR {key}", lambda: sqnr_db(joined(self._float_answers), joined(answers())))
             enough = noise >= self._sqnr_floor_db
-            said, asked = f"{said}, SQNR {noise:.1f} dB", f"{asked}, {self._sqnr_floor_db:g} dB"
+            said.append(f"SQNR {noise:.1f} dB")
+            asked.append(f"{self._sqnr_floor_db:g} dB")
+        if enough and self._agreement_floor:
+            agreement = self._remember(f"agreement {key}", lambda: self._agreement(answers()))
+            enough = agreement >= self._agreement_floor
+            said.append(f"agreement {agreement:.1%}")
+            asked.append(f"{self._agreement_floor:.0%}")
+        found = ", ".join(said)
         self._say(
-            f"{put_back} of {len(damages)} layers back in float: {said}, "
-            f"{'enough' if enough else 'not enough'}: {asked} is asked for"
+            f"{put_back} of {len(damages)} layers back in float: {found}, "
+            f"{'enough' if enough else 'not enough'}: {', '.join(asked)} is asked for"
         )
-        return Trial(put_back=put_back, value=value, within=enough)
+        return Trial(put_back=put_back, found=found, within=enough)
 
-    def _metric(self, answers: Arrays) -> float:
+    def _agreement(self, answers: Arrays) -> float:
+        first = self._model.outputs[0].name
+        return task(self._model.task).agreement(self._float_answers[first], answers[first])
+
+    def _metric(self, answers: Arrays, targets: np.ndarray | None) -> float:
+        assert targets is not None
         metric = task(self._model.task).metric()
-        metric.update(answers[self._model.outputs[0].name], self._targets)
+        metric.update(answers[self._model.outputs[0].name], targets)
         return metric.value
 
     def _remember(self, key: str, measure: Callable[[], float]) -> float:

@@ -122,13 +122,7 @@ def deliver_own(
     for text in own.says:
         say(f"  [dim]{escape(text)}[/dim]")
     left = [(e, r) for e, r in pairs if own.calibrated or not r.needs_calibration]
-    chosen_without_truth = ("w8a8_tuned", "w8a8_qat")
-    left = [(e, r) for e, r in left if own.model.targets is not None or not r.after or r.name in chosen_without_truth]
     skipped = list(dict.fromkeys(r.name for e, r in pairs if (e, r) not in left and not r.after))
-    if not left and not skipped:
-        raise UsageError(
-            f"{pairs[0][1].name} chooses layers by accuracy, which needs samples with true answers: give --validation"
-        )
     if not left:
         raise UsageError(
             f"{', '.join(dict.fromkeys(r.name for _, r in pairs))} cannot be made without samples. Give --calibration "

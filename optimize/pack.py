@@ -79,7 +79,13 @@ def pack_bundle(
     elif recipe.after:
         kept = measured_layers(causes(model, reference, exporter, recipe, tools=tools, settings=()))
         search = Search(
-            model, reference, max_drop=max_drop, kept=kept, sqnr_floor_db=recipe.sqnr_floor_db, say=on_trial
+            model,
+            reference,
+            max_drop=max_drop,
+            kept=kept,
+            sqnr_floor_db=recipe.sqnr_floor_db,
+            agreement_floor=recipe.agreement_floor,
+            say=on_trial,
         )
         recipe = replace(recipe, choose_layers=search.choose)
     with _staging(out, name) as folder:

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,17 @@ from train import provenance
 from .exporters import EXPORTERS
 from .survey_measure import COMPARED, MODES, keep_latency, kept_latency, measure_all
 from .survey_models import Surveyed, is_backbone, known_models, prepare
-from .survey_rows import RECIPE_NAMES, Combination, bundle_folder, failed_row, keep_row, kept_row, make_row, warm
+from .survey_rows import (
+    RECIPE_NAMES,
+    RESCUES,
+    Combination,
+    bundle_folder,
+    failed_row,
+    keep_row,
+    kept_row,
+    make_row,
+    warm,
+)
 from .verify import FloatReference
 
 BACKBONE_RECIPES = ("fp32", "w8a8_static")
@@ -94,6 +105,19 @@ def survey(
             f"{row['outcome']}{size}")  # fmt: skip
 
 
+def rescues(wanted: Sequence[Combination], place: Path, recipe: str) -> list[Combination]:
+    """`recipe`, one of `RESCUES`, for those of `wanted` in 8 bits whose rows so far were made and all missed."""
+    before = ("w8a8_static", *RESCUES[: RESCUES.index(recipe)])
+    found = []
+    for one in wanted:
+        rows = [kept_row(replace(one, recipe=name), place) for name in before]
+        missed = all(row is not None and row["outcome"] == "inaccurate" for row in rows)
+        rescue = replace(one, recipe=recipe)
+        if one.recipe == "w8a8_static" and missed and rescue.offered:
+            found.append(rescue)
+    return found
+
+
 def _to_do(one: Combination, place: Path, *, retry: bool, remake: bool) -> bool:
     row = kept_row(one, place)
     if row is None or (retry and row["outcome"] in ("failed", "crashed", "timeout")):
@@ -130,7 +154,8 @@ def _ready(name: str, place: Path) -> tuple[Surveyed | None, FloatReference | No
 def collected(place: Path) -> dict[str, Any]:
     """All rows and latencies under `place`, in the order of the registry, as results/survey.json holds them."""
     planned = combinations(known_models())
-    rows = [kept_row(one, place) for one in planned]
+    saving = [replace(one, recipe=recipe) for one in planned if one.recipe == "w8a8_static" for recipe in RESCUES]
+    rows = [kept_row(one, place) for one in (*planned, *saving)]
     backbones = sum(is_backbone(one.model) for one in planned)
     return {
         "planned": {"models": len(planned) - backbones, "backbones": backbones},
@@ -167,6 +192,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--quality-only", action="store_true", help="make and prove, time nothing (the default)")
     timed = "conv = float against int8 of convolutional models above 10 MFLOP, all = every bundle"
+    what.add_argument("--rescue", action="store_true", help=f"where w8a8_static missed, make {', then '.join(RESCUES)}")
     what.add_argument("--measure", choices=MODES, nargs="?", const="conv", help=f"time what was made: {timed}")
     parser.add_argument("--remake", action="store_true", help="make again what was made elsewhere: no bundle is here")
     parser.add_argument("--retry", action="store_true", help="make or measure again what failed or was not valid")
@@ -183,6 +209,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             try:
                 if options.measure:
                     measure_all(wanted, options.place, mode=options.measure, retry=options.retry, say=say)
+                elif options.rescue:
+                    for recipe in RESCUES:
+                        survey(rescues(wanted, options.place, recipe), options.place, timeout_s=options.timeout)
                 else:
                     survey(wanted, options.place, timeout_s=options.timeout, retry=options.retry, remake=options.remake)
             finally:

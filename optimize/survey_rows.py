@@ -34,6 +34,7 @@ from .survey_models import Surveyed, safe_name
 from .verify import FloatReference
 
 RECIPE_NAMES = ("fp32", "w8_dynamic", "w8a8_static")
+RESCUES = ("w8a8_tuned", "mixed")  # one after the other, where w8a8_static was made and missed a floor or the budget
 _OUTCOMES = {"verified": "verified", "stages_verified": "verified", "not_run": "not_run"}
 _TO_WARM = ("onnx", "torch_export", "executorch_xnnpack")
 _TO_STOP_S = 10.0  # what a process gets to clean up in before it is killed

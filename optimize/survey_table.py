@@ -11,7 +11,10 @@ from edge_runtime.decode import decode
 from edge_runtime.manifest import Metric
 from edge_runtime.table import bytes_text, metric_name, ms_text, value_text
 
+from .survey_rows import RESCUES
+
 Row = dict[str, Any]
+Way = tuple[str, str]  # exporter and recipe
 _NOT_MEASURED = "No times yet. On a quiet machine: `python -m optimize.survey --measure`."
 _RECIPES = ("fp32", "w8_dynamic", "w8a8_static")
 
@@ -41,8 +44,8 @@ def survey_models_table(path: Path) -> str:
         notes = _Notes()
         lines += [f"### `{exporter}`", "", _head(["model", "float", *recipes])]
         for model in dict.fromkeys(row["model"] for row in mine):
-            of_model = {row["recipe"]: row for row in mine if row["model"] == model}
-            cells = [_cell(of_model.get(recipe), latency, notes) for recipe in recipes]
+            of_model = _by_way(row for row in mine if row["model"] == model)
+            cells = _cells(of_model, [(exporter, recipe) for recipe in recipes], latency, notes)
             lines.append(_line([model, _float_value(of_model.values()), *cells]))
         lines += ["", *notes.lines(), ""]
     return "\n".join([*lines, *_weights(rows)]) + "\n"
@@ -52,13 +55,14 @@ def survey_backbones_table(path: Path) -> str:
     """One row a backbone: what became of it both ways, in float and in 8 bits; then the reason of each failure."""
     found = json.loads(path.read_text())
     rows = [row for row in found["rows"] if _backbone(row)]
-    ways = list(dict.fromkeys((row["exporter"], row["recipe"]) for row in rows))
+    ways = list(dict.fromkeys((row["exporter"], row["recipe"]) for row in rows if row["recipe"] in _RECIPES))
     notes, lines = _Notes(), [*_so_far(rows, found["planned"]["backbones"]), *_shares(rows), ""]
     lines.append(_head(["backbone", "MFLOP", *(f"{exporter} {recipe}" for exporter, recipe in ways)]))
     for model in dict.fromkeys(row["model"] for row in rows):
-        of_model = {(row["exporter"], row["recipe"]): row for row in rows if row["model"] == model}
+        of_model = _by_way(row for row in rows if row["model"] == model)
         mflop = next((f"{row['mflop']:,.0f}" for row in of_model.values() if "mflop" in row), "")
-        lines.append(_line([model, mflop, *(_cell(of_model.get(way), {}, notes) for way in ways)]))
+        cells = _cells(of_model, ways, {}, notes)
+        lines.append(_line([model, mflop, *cells]))
     outside = [
         f"- {row['model']}: {row['outside_delegate']}"
         for row in rows
@@ -102,6 +106,7 @@ def survey_int8_table(path: Path) -> str:
 
 def _so_far(rows: Sequence[Row], planned: int) -> list[str]:
     """What the reader should know of a survey that is not finished; nothing of one that is."""
+    rows = [row for row in rows if row["recipe"] in _RECIPES]
     if len(rows) >= planned:
         return []
     rest = "`python -m optimize.survey` makes the others"
@@ -143,6 +148,22 @@ def _cell(row: Row | None, latency: dict[str, Any], notes: _Notes) -> str:
         where = f"missed at {', '.join(row['missed'])}" if row["missed"] else "missed the accuracy budget"
         parts.append(f"**{where}**")
     return ", ".join(parts)
+
+
+def _by_way(rows: Iterable[Row]) -> dict[Way, Row]:
+    return {(row["exporter"], row["recipe"]): row for row in rows}
+
+
+def _cells(of_model: dict[Way, Row], ways: Sequence[Way], latency: dict[str, Any], notes: _Notes) -> list[str]:
+    """A cell for each way; behind a missed w8a8_static the recipes that were tried after it."""
+    cells = []
+    for exporter, recipe in ways:
+        parts = [_cell(of_model.get((exporter, recipe)), latency, notes)]
+        for rescue in RESCUES if recipe == "w8a8_static" else ():
+            if (row := of_model.get((exporter, rescue))) is not None:
+                parts.append(f"`{rescue}`: {_cell(row, latency, notes)}")
+        cells.append("; ".join(parts))
+    return cells
 
 
 def _outside(row: Row) -> str:

@@ -41,6 +41,18 @@ def test_int8_ruins_it_and_two_layers_in_float_save_it(model, exporter, tmp_path
     assert set(manifest.provenance["float_layers"].split(", ")) == {"model.1", "model.3"}
 
 
+def test_without_true_answers_the_floors_choose(model, tmp_path):
+    bare = replace(model, targets=None)
+    folder = pack_bundle(bare, EXPORTERS["onnx"], RECIPES["mixed"], tmp_path, reference=FloatReference.of(bare))
+    with Bundle.open(folder) as bundle:
+        manifest = bundle.manifest
+    assert manifest.status == "stages_verified"
+    assert set(manifest.provenance["float_layers"].split(", ")) == {"model.1", "model.3"}
+    tried = manifest.provenance["layers_tried"]
+    assert tried.startswith("0 back: SQNR ")
+    assert "agreement 100.0% (on" in tried
+
+
 class Counted:
     """Layers of which `guilty` ones take the answers' top away; counts how often it was asked to quantize."""
 
@@ -91,6 +103,12 @@ def test_layers_are_put_back_until_the_answers_are_near_enough_too(model, tmp_pa
     ).choose(Noisy(model, guilty="bd"))
     assert len(found.float_layers) == len(found.float_layers & {"b", "d"}) == put_back
     assert any(f"{floor_db + 0.1:g} dB is asked for" in line for line in lines)
+
+
+def test_layers_are_put_back_until_the_top_answers_agree_as_a_stage_asks(model, tmp_path):
+    bare = replace(model, targets=None)
+    found = Search(bare, FloatReference.of(bare), max_drop=0.01, kept=tmp_path / "kept.json", agreement_floor=0.9)
+    assert found.choose(Counted(model, guilty="bd")).float_layers == {"b", "d"}
 
 
 def test_a_search_goes_on_with_what_was_measured(model, tmp_path):

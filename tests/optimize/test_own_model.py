@@ -234,11 +234,3 @@ def test_a_full_disk_is_said_and_leaves_nothing_half_written(tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_recipe_that_chooses_layers_needs_true_answers(tmp_path):
-    model = own(Net(), labels=LABELS).model
-    with pytest.raises(UsageError, match="takes samples with true answers. Give --validation"):
-        pack(model, tmp_path, recipe=RECIPES["mixed"])
-    with pytest.raises(UsageError, match="mixed chooses layers by accuracy"):
-        deliver_own(own(Net(), labels=LABELS), [(ONNX, RECIPES["mixed"])], Options(), say=print, quiet=True)

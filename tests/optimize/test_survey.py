@@ -16,10 +16,10 @@ from edge_runtime.operators import Operator
 from edge_runtime.profile import Profile
 from optimize import survey_rows
 from optimize.deploy import DeployModel
-from optimize.survey import _alone, combinations, main, survey
-from optimize.survey_measure import plain_kind, why_slower
+from optimize.survey import _alone, _to_do, combinations, main, rescues, survey, take_over
+from optimize.survey_measure import kept_latency, measure_all, plain_kind, why_slower
 from optimize.survey_models import BACKBONES, Surveyed, prepare, settle
-from optimize.survey_rows import Combination, failed_row, keep_row, kept_row, make_row
+from optimize.survey_rows import Combination, failed_row, keep_row, kept_row, make_row, warm
 from optimize.survey_table import survey_backbones_table, survey_int8_table, survey_models_table
 from optimize.verify import FloatReference
 
@@ -91,6 +91,62 @@ def test_two_surveys_do_not_share_a_place(tmp_path, capsys):
     assert not (tmp_path / "o").exists()
 
 
+def test_rows_of_another_machine_are_taken_over_and_their_bundles_made_again_when_asked(tmp_path, capsys):
+    here, there = combinations(["birds_cnn"], ["onnx"], ["fp32", "w8a8_static"])
+    mine = {**vars(here), "outcome": "verified", "reason": "", "bundle": "birds_cnn-onnx-fp32", "bytes": 1}
+    keep_row(here, tmp_path, mine)
+    others = [{**mine, "bytes": 2}, {**mine, "recipe": "w8a8_static", "bundle": "birds_cnn-onnx-w8a8_static"}]
+    found = {"rows": others, "latency": {"birds_cnn": {"error": "too busy"}}}
+    assert take_over(found, tmp_path) == 1
+    assert [kept_row(one, tmp_path) for one in (here, there)] == [mine, others[1]]
+    assert kept_latency(tmp_path) == {"birds_cnn": {"error": "too busy"}}
+    assert take_over(found, tmp_path) == 0
+    (tmp_path / "bundles" / "birds_cnn" / "birds_cnn-onnx-fp32").mkdir(parents=True)
+    assert [_to_do(one, tmp_path, retry=False, remake=True) for one in (here, there)] == [False, True]
+    big = {"convolutional": True, "mflop": 50.0}
+    keep_row(there, tmp_path, {**others[1], **big})
+    measure_all([there], tmp_path, mode="conv", retry=False, say=lambda line: print(line))
+    assert "1 bundles are not in" in capsys.readouterr().out
+
+
+def test_what_int8_missed_is_tried_in_other_ways_one_after_the_other(tmp_path):
+    float32, int8 = combinations(["birds_cnn"], ["executorch_xnnpack"], ["fp32", "w8a8_static"])
+    (portable,) = combinations(["birds_cnn"], ["executorch_portable"], ["w8a8_static"])
+    for one in (float32, int8, portable):
+        keep_row(one, tmp_path, {**vars(one), "outcome": "inaccurate"})
+    wanted = [float32, int8, portable]
+    (tuned,) = rescues(wanted, tmp_path, "w8a8_tuned")
+    assert tuned == replace(int8, recipe="w8a8_tuned")
+    assert rescues(wanted, tmp_path, "mixed") == []
+    keep_row(tuned, tmp_path, {**vars(tuned), "outcome": "inaccurate"})
+    assert rescues(wanted, tmp_path, "mixed") == [replace(int8, recipe="mixed")]
+    keep_row(tuned, tmp_path, {**vars(tuned), "outcome": "verified"})
+    assert rescues(wanted, tmp_path, "mixed") == []
+
+
+def test_libraries_are_set_up_once_and_a_failure_of_it_is_of_no_account(tiny, monkeypatch):
+    made = []
+
+    def export(model, recipe, path):
+        made.append((recipe.name, path.suffix))
+        raise RuntimeError("no")
+        yield
+
+    monkeypatch.setitem(survey_rows.EXPORTERS, "onnx", replace(survey_rows.EXPORTERS["onnx"], export=export))
+    warm(tiny[0].model, {"onnx", "aot"})
+    assert made == [("fp32", ".onnx"), ("w8a8_static", ".onnx")]
+
+
+def test_a_file_that_no_engine_here_runs_is_not_called_inaccurate(tiny, tmp_path):
+    row = make_row(replace(ONE, exporter="executorch_vulkan", recipe="fp32"), *tiny, tmp_path, timeout_s=300)
+    assert row["outcome"] == "not_run", row
+    path = tmp_path / "survey.json"
+    path.write_text(json.dumps({"rows": [row], "latency": {}, "planned": {"models": 1, "backbones": 0}}))
+    said = survey_models_table(path)
+    assert "`executorch_vulkan` fp32: 1 of 1 lowered; no engine here runs the file" in said
+    assert "missed" not in said
+
+
 def test_half_a_row_is_none(tmp_path):
     keep_row(ONE, tmp_path, {"outcome": "verified"})
     ONE.file(tmp_path).write_text('{"outcome": "ver')
@@ -154,12 +210,16 @@ def test_tables_say_what_was_found(tmp_path):
     side = {"p50_ms": 1.5, "runs": 45, "disturbed": []}
     int8 = {"onnx": {"ratio": 0.5, "low": 0.4, "high": 0.6, "why": "Where int8 takes longer than float: Mul."}}
     latency = {"birds_cnn": {"bundles": {"onnx-fp32": side, "onnx-w8a8_static": side}, "int8": int8}}
+    missed = rows[1] | {"outcome": "inaccurate", "missed": ["quantize", "reload"]}
+    tuned = rows[1] | {"recipe": "w8a8_tuned", "agreement": 0.75}
+    rows = [rows[0], missed, tuned, *rows[2:]]
     path = tmp_path / "survey.json"
     planned = {"models": 2, "backbones": 4}
     path.write_text(json.dumps({"rows": rows, "latency": latency, "planned": planned}))
     assert "Not finished" not in survey_models_table(path)
     assert "Not finished: 3 of 4 combinations" in survey_backbones_table(path)
     assert "agrees 50%, 2 MB, 41 dB, 1.5 ms" in survey_models_table(path)
+    assert "**missed at quantize, reload**; `w8a8_tuned`: agrees 75%, 2 MB, 41 dB |" in survey_models_table(path)
     backbones = survey_backbones_table(path)
     assert "crashed [1]" in backbones
     assert "1. timm:levit_128s: its process ended with signal SIGSEGV" in backbones
