@@ -24,6 +24,7 @@ _STDLIB = sysconfig.get_path("stdlib")
 # Libraries between the user's code and ours; any other installed package may be the user's own.
 _LIBRARIES = (
     *("torch", "torchvision", "timm", "torchao", "executorch", "onnx", "onnxscript", "onnx_ir", "onnxruntime"),
+    "coremltools",
     *("numpy", "huggingface_hub", "safetensors", "lightning", "typer", "click", "_pytest", "pluggy"),
 )
 

@@ -54,6 +54,19 @@ def _core_ml(model: DeployModel) -> Any:
     return CoreMLPartitioner(compile_specs=specs, skip_ops_for_coreml_delegation=list(_ON_PIXELS) if raw else [])
 
 
+def write_strides(module: torch.fx.GraphModule) -> int:
+    """Gives pools without a stride, whose stride is their size, that very stride; returns how many.
+
+    coremltools (9.0) asks for the argument: "max_pool2d got 2 input(s), expected minimum 3 inputs".
+    """
+    pools = (torch.ops.aten.max_pool2d.default, torch.ops.aten.avg_pool2d.default)
+    bare = [node for node in module.graph.nodes if node.target in pools and len(node.args) == 2]
+    for node in bare:
+        node.args = (*node.args, node.args[1])
+    module.recompile()
+    return len(bare)
+
+
 def delegates_in(program: bytes) -> dict[str, int]:
     """Delegates by name that the bytes of a `.pte` call, and how often; read with executorch's own deserializer."""
     from executorch.exir._serialize._program import deserialize_pte_binary
@@ -73,6 +86,8 @@ def _exporter(name: str, delegate: str, summary: str, partitioner: Callable[[Dep
 
         program = torch.export.export(model.module, model.example, dynamic_shapes=model.dynamic_shapes, strict=False)
         captured = program.module()
+        if write_strides(captured):
+            program = torch.export.export(captured, model.example, dynamic_shapes=model.dynamic_shapes, strict=False)
         before = logging.root.level
         logging.root.setLevel(logging.ERROR)  # the Vulkan partitioner lists every operator on the root logger
         try:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from quarters import quarters_model
 from torch import nn
 
@@ -48,6 +49,18 @@ def test_a_net_is_lowered_to_the_delegate_and_never_called_verified(exporter, mo
     assert 6 <= delegated <= total <= delegated + 6
     # The weights went into the delegate's part, and not into the program's own constants.
     assert len(program) > 4 * sum(p.numel() for p in model.module.parameters())
+
+
+def test_core_ml_takes_a_pool_whose_stride_is_its_size_without_saying_so(tmp_path):
+    pytest.importorskip("coremltools")
+
+    class Pooled(nn.Module):
+        def forward(self, x):
+            return F.max_pool2d(x, 2).flatten(1)
+
+    model = quarters_model(Pooled(), name="pooled", samples=64)
+    folder = pack_bundle(model, CORE_ML, FP32, tmp_path, reference=FloatReference.of(model))
+    assert set(delegates_in((folder / "model.pte").read_bytes())) == {"CoreMLBackend"}
 
 
 def test_what_no_operator_of_goes_to_the_delegate_is_not_packed(model, tmp_path):
