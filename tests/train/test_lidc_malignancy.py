@@ -1,6 +1,8 @@
 """Real nodules in 2-D: how they are read, split and brought to one scale; the net learns; areas and their intervals."""
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from edge_runtime.errors import MissingData
 from train import lidc_measure, lidc_search
 from train.data.lidc_malignancy import FILE, SIDE, disc, malignancy, read_nodules, resampled
 from train.fit import fit
-from train.models.lidc_malignancy import MODEL, SETTINGS, SliceNet, measurements, model_of
+from train.models.lidc_malignancy import CHOSEN, MODEL, SETTINGS, SliceNet, measurements, model_of
 from train.views import EightViews
 
 
@@ -123,10 +125,18 @@ def test_the_real_nodules(data_root):
     assert -1100 < np.median(found.hu[:, 0, 0]) < 100
 
 
-def test_the_model_has_as_many_parameters_as_it_says():
-    module = MODEL.build()
-    assert sum(p.numel() for p in module.parameters()) == 23_630
-    assert module.eval()(torch.zeros(1, 2, SIDE, SIDE)).shape == (1, 2)
+def test_the_net_has_as_many_parameters_as_it_says():
+    counts = [sum(p.numel() for p in SliceNet(measured=measured).parameters()) for measured in (False, True)]
+    assert counts == [23_630, 23_630 + 7 * 16 + 7 * 2 + 14]
+    assert MODEL.build().eval()(torch.zeros(1, 2, SIDE, SIDE)).shape == (1, 2)
+
+
+def test_the_model_is_the_best_that_the_search_found():
+    if not (results := Path(__file__).resolve().parents[2] / lidc_search.RESULTS).is_file():
+        pytest.skip("the search has no results here")
+    found = json.loads(results.read_bytes())
+    assert found["best"] == CHOSEN
+    assert found["settings"][CHOSEN] == asdict(SETTINGS[CHOSEN])
 
 
 def test_chances_to_learn_from_follow_the_rating(file):
