@@ -17,7 +17,7 @@ from edge_runtime.errors import ExportError
 from edge_runtime.golden import Arrays
 from optimize.deploy import DeployModel, run_module, run_session
 from optimize.recipes import Recipe
-from optimize.rewrites import FOR_XNNPACK, Rewrite, rewrite
+from optimize.rewrites import FOR_PT2E, FOR_XNNPACK, Rewrite, rewrite
 
 from .exporter import Exporter, Stage
 from .layerwise import TorchLayers, calibration_batches
@@ -33,8 +33,8 @@ def export(
 
 
 def export_portable(model: DeployModel, recipe: Recipe, path: Path) -> Iterator[Stage]:
-    """capture -> quantize (PT2E) -> lower, with nothing delegated."""
-    return _export(model, recipe, path, (), delegate=False)
+    """capture -> rewrite (what PT2E would get wrong) -> quantize (PT2E) -> lower, with nothing delegated."""
+    return _export(model, recipe, path, () if recipe.pt2e is None else FOR_PT2E, delegate=False)
 
 
 def _export(

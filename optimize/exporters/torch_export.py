@@ -20,6 +20,7 @@ from edge_runtime.files import write_atomically
 from edge_runtime.golden import Arrays
 from optimize.deploy import DeployModel, run_module, run_session
 from optimize.recipes import Recipe
+from optimize.rewrites import FOR_PT2E, rewrite
 
 from .exporter import Exporter, Stage
 from .layerwise import TorchLayers, calibration_batches
@@ -29,7 +30,7 @@ _TRACES = ("stack_trace", "from_node")  # lines and folders of the machine that 
 
 
 def export(model: DeployModel, recipe: Recipe, path: Path) -> Iterator[Stage]:
-    """capture -> quantize (PT2E) -> lower (serialize)."""
+    """capture -> rewrite (what PT2E would get wrong) -> quantize (PT2E) -> lower (serialize)."""
     for name in _LOGGERS:
         logging.getLogger(name).setLevel(logging.ERROR)
     program = torch.export.export(model.module, model.example, dynamic_shapes=model.dynamic_shapes, strict=False)
@@ -37,6 +38,8 @@ def export(model: DeployModel, recipe: Recipe, path: Path) -> Iterator[Stage]:
     yield Stage(kind="capture", run=lambda arrays: run_module(model, captured, arrays))
 
     if recipe.pt2e is not None:
+        if applied := rewrite(captured, FOR_PT2E):
+            yield Stage(kind="rewrite", run=lambda arrays: run_module(model, captured, arrays), notes=applied.notes)
         choice = recipe.choose_layers(TorchLayers(model, recipe, captured, lambda: calibration_batches(model)))
         quantized = recipe.pt2e(captured, calibration_batches(model), choice.float_layers)
         yield Stage(kind="quantize", run=lambda arrays: run_module(model, quantized, arrays), notes=choice.notes)

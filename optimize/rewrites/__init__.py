@@ -13,7 +13,9 @@ from .volumes import VOLUMES
 
 # What XNNPACK's partitioner (executorch 1.5.1) leaves outside, or gets wrong. `UNSHARE` last: others make weights.
 FOR_XNNPACK: tuple[Rewrite, ...] = (COPIES, VOLUMES, NORMS, PADDING, RESAMPLING, RECURRENT, UNSHARE)
+# What PT2E's quantizer (torchao 0.18.0) gets wrong, whatever its program is lowered to.
+FOR_PT2E: tuple[Rewrite, ...] = (UNSHARE,)
 # Where activations are to be 8 bits wide: onnxruntime's Conv3d is slower so than in float, and is best left otherwise.
 FOR_ONNX_INT8: tuple[Rewrite, ...] = (VOLUMES,)
 
-__all__ = ["FOR_ONNX_INT8", "FOR_XNNPACK", "UNSHARE", "VOLUMES", "Applied", "Rewrite", "rewrite"]
+__all__ = ["FOR_ONNX_INT8", "FOR_PT2E", "FOR_XNNPACK", "UNSHARE", "VOLUMES", "Applied", "Rewrite", "rewrite"]

@@ -13,6 +13,7 @@ from optimize.exporters import EXPORTERS
 from optimize.own_inputs import Shape
 from optimize.own_model import own_model
 from optimize.own_samples import Wishes
+from optimize.own_table import own_models_table
 from optimize.pack import pack_bundle
 from optimize.picture_samples import read_labels
 from optimize.recipes import RECIPES
@@ -41,6 +42,29 @@ def test_all_10000_pictures_gave_the_published_accuracy_and_int8_kept_it(name, p
     assert (found["float"]["value"], found["float"]["samples"]) == (published, 10_000)
     assert [row["status"] for row in int8] == ["verified"] * 2
     assert all(row["metric"]["value"] >= published - 0.005 for row in int8)
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2_tf2", "squeezenet1_0"])
+@pytest.mark.parametrize("exporter", ["onnx", "executorch_xnnpack"])
+def test_int8_of_published_imagenet_weights_is_verified_in_both_formats(name, exporter):
+    bundles = MEASURED[name]["bundles"]
+    eight_bits = [bundles.get(f"{exporter}-{recipe}", {}) for recipe in ("w8a8_static", "w8a8_tuned", "mixed")]
+    metrics = [row["metric"] for row in eight_bits if row.get("status") == "verified"]
+    assert metrics
+    assert all(metric["value"] >= 0.99 * metric["float_value"] for metric in metrics)
+
+
+def test_the_table_says_what_was_chosen(tmp_path):
+    found = json.loads((ROOT / "results" / "own-models.json").read_text())
+    row = found["resnet20"]["bundles"]["onnx-w8a8_static"]
+    tuned = {"notes": {"calibration": "mse", "calibration_tried": "minmax 19.0 dB, mse 21.0 dB"}}
+    mixed = {"notes": {"float_layers": "conv1", "layers_tried": "0 back: 90.00%; 1 back: 91.70%"}}
+    found["resnet20"]["bundles"] |= {"onnx-w8a8_tuned": row | tuned, "onnx-mixed": row | mixed}
+    path = tmp_path / "own.json"
+    path.write_text(json.dumps(found))
+    said = own_models_table(path)
+    assert "- resnet20, onnx-w8a8_tuned: calibrated by mse; tried: minmax 19.0 dB, mse 21.0 dB." in said
+    assert "- resnet20, onnx-mixed: left in float: conv1; tried: 0 back: 90.00%; 1 back: 91.70%." in said
 
 
 def test_resnet20_on_200_pictures(data_root, tmp_path):

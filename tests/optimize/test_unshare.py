@@ -58,6 +58,15 @@ def test_the_xnnpack_program_of_a_shared_convolution_is_right(model, recipe, flo
     assert found["lower"] > floor
 
 
+@pytest.mark.parametrize("exporter", ["torch_export", "executorch_portable"])
+def test_int8_of_a_shared_convolution_is_right_without_xnnpack_too(model, exporter, tmp_path):
+    wanted = run_module(model, model.module, model.validation)["y"]
+    stages = EXPORTERS[exporter].export(model, RECIPES["w8a8_static"], tmp_path / "model")
+    found = {stage.kind: sqnr_db(wanted, stage.run(model.validation)["y"]) for stage in stages}
+    assert found["rewrite"] == 200
+    assert found["quantize"] > 20
+
+
 @pytest.mark.parametrize(("norms", "copies"), [(True, 1), (False, 0)])
 def test_only_what_batch_norm_would_be_folded_into_is_copied(norms, copies):
     module, sample = Repeated(norms=norms).eval(), (torch.randn(1, 4, 6, 6),)
