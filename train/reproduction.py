@@ -197,13 +197,21 @@ def _diameter() -> dict[str, Any]:
 
 
 def _why_not(model: BookModel, place: Path) -> str:
+    """The reason in words; of runs that are not finished how far they have come, beside the book's loss there."""
     if noted := left_out.noted(model, place):
         return noted.reason
+    reached = []
     for folder in sorted(place.glob(f"seed-*/{model.name}")):
         try:
             state = resume.read_state(folder)
         except EdgekitError:  # damaged: nothing to go on from
             continue
-        if state:
-            return f"not finished: at epoch {state.epoch} of {state.identity.get('epochs')}"
-    return "not trained yet on this device"
+        if not state:
+            continue
+        last = state.curve[-1]
+        figures = [f"loss {last.loss:.4f}", *(f"{name} {value:.4f}" for name, value in last.validation.items())]
+        if state.epoch in model.target.curve:
+            figures[0] += f", the book's {model.target.curve[state.epoch]:.4f}"
+        seed, epochs = state.identity.get("seed"), state.identity.get("epochs")
+        reached.append(f"seed {seed} at epoch {state.epoch} of {epochs} ({'; '.join(figures)})")
+    return f"not finished: {', '.join(reached)}" if reached else "not trained yet on this device"

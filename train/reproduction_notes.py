@@ -35,6 +35,8 @@ How to read the tables:
   that of the last epoch: no epoch was picked by looking at the validation data.
 - **interval** runs from the lowest to the highest end of the runs' 95 % intervals, which say what a validation set
   of that size can tell apart.
+- **time for one** is the median over a model's runs. Where several ran at once on a device, as those on a GPU did,
+  one alone is faster; how fast, is in [TRAINING.md](TRAINING.md).
 - **target there** is the book's figure on the training data, where it gives one.
 - **target** is the book's figure, or, where the book has none, the one named below the table. It was measured once,
   with one seed.

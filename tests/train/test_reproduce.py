@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from conftest import ENVIRONMENT, ROOT
 
-from edge_runtime.errors import EdgekitError, UsageError
+from edge_runtime.errors import EdgekitError, Interrupted, UsageError
 from edge_runtime.files import sha256_file
 from train import left_out, reproduction, reproduction_lines, reproduction_report
 from train.checkpoint import read_run
@@ -157,6 +157,21 @@ def test_a_model_that_is_left_out_is_in_the_report_with_its_time(tmp_path):
     assert re.match(
         r"left out as too long for this device: 3 runs of 30 epochs would take about \d+ (s|min) ", entry["reason"]
     )
+
+
+def test_an_unfinished_run_is_in_the_report_with_how_far_it_came(tmp_path):
+    with pytest.raises(Interrupted):
+        fit(DIGITS, tmp_path / "seed-123" / DIGITS.name, device="cpu", on_epoch=stop_after_one)
+    (entry,) = (
+        e for e in reproduction.chapter_results(1, tmp_path, device="cpu")["not_run"] if e["model"] == "digits_cnn"
+    )
+    assert re.fullmatch(
+        r"not finished: seed 123 at epoch 1 of 30 \(loss \d\.\d{4}; accuracy 0\.\d{4}\)", entry["reason"]
+    )
+
+
+def stop_after_one(record):
+    raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize(
