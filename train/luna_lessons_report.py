@@ -9,6 +9,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from edge_runtime.files import write_bytes
+from train.luna_lessons_runs import SIZES
 from train.reproduction_plots import BOOK, LOOK, TRAIN, VALIDATION, svg
 
 PAGE, CURVES = "LUNA_LESSONS.md", "images/luna-lessons.svg"
@@ -38,7 +39,10 @@ def page(result: dict[str, Any], source: Path) -> str:
     runs, malignancy = first["runs"], first["malignancy"]
     config = runs["balanced"]["config"]
     count = f"{len(seeds)} seeds" if len(seeds) > 1 else "one seed"
-    on = "" if source.stem.endswith("cpu") else " --device cuda"
+    device = "cpu" if source.stem.endswith("cpu") else "cuda"
+    on = "" if device == "cpu" else f" --device {device}"
+    if tuple(map(int, result["seeds"])) != SIZES[device].seeds:
+        on += " --seeds " + " ".join(result["seeds"])
     lines = [
         "# What chapters 11 to 14 teach, on synthetic scans",
         "",
@@ -77,7 +81,8 @@ def page(result: dict[str, Any], source: Path) -> str:
         "| ---: | --- | ---: | ---: | ---: |",
     ]
     for seed, shown in result["seeds"].items():
-        for name, found in shown["malignancy"]["scores"].items():
+        scores = shown["malignancy"]["scores"]
+        for name, found in ((name, scores[name]) for name in _NAMES if name in scores):
             low, high = found["interval"]
             lead = "" if name == "diameter" else "{:+.3f} – {:+.3f}".format(*found["lead_interval"])
             lines.append(f"| {seed} | {_NAMES[name]} | {found['auc']:.3f} | {low:.3f} – {high:.3f} | {lead} |")

@@ -1,5 +1,6 @@
 """The lessons on synthetic scans: what each run sees, areas with intervals, and a page whose verdicts can be no."""
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -94,7 +95,7 @@ def result(*, recall, dice, gap, lead):
     return {"scans": 3, "device": "a CPU", "seeds": {"123": found}}
 
 
-SOURCE = Path("results/luna-synthetic-cpu.json")
+SOURCE = Path("luna-synthetic-cpu.json")
 
 
 def verdicts(found):
@@ -128,7 +129,17 @@ def test_a_lesson_is_shown_where_it_is_with_every_seed():
     good, bad = result(recall=0.8, dice=0.7, gap=-0.2, lead=0.01), result(recall=0.0, dice=0.7, gap=-0.2, lead=-0.1)
     both = good | {"seeds": {"1": good["seeds"]["123"], "2": bad["seeds"]["123"]}}
     assert verdicts(both)[:4] == ["yes", "**no**", "yes", "yes"]
-    assert "recall 0.800 / 0.000" in luna_lessons_report.page(both, SOURCE)
+    page = luna_lessons_report.page(both, SOURCE)
+    assert "recall 0.800 / 0.000" in page
+    assert "python -m train.luna_lessons --seeds 1 2\n" in page
+
+
+def test_the_page_is_that_of_the_results():
+    root = Path(__file__).resolve().parents[2]
+    source = root / "results/luna-synthetic-cuda.json"
+    found = json.loads(source.read_bytes())
+    assert (root / "docs" / luna_lessons_report.PAGE).read_text() == luna_lessons_report.page(found, source)
+    assert verdicts(found) == ["yes"] * 6
 
 
 def test_a_run_is_measured(place):
