@@ -123,6 +123,11 @@ def save(
             raw |= {f"{result.name}/answers/{key}": np.asarray(value) for key, value in vars(said).items()}
     with write_atomically(path.with_suffix(".npz")) as part, part.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **raw)
+    save_rows(measured, path)
+
+
+def save_rows(measured: Measurement, path: Path) -> None:
+    """Writes `path` (.json) alone: what was measured stays beside it as it is."""
     write_bytes(path, canonical_json(to_plain(measured)))
 
 

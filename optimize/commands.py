@@ -33,10 +33,17 @@ def optimize_model(name: str, *, weights: Path | None, runs: Path, options: Opti
     if not path.is_file():
         raise MissingData(f"no weights at {path}. Train them: edgekit train {name}, or give --weights FILE")
     model = deploy_book_model(book, path).with_max_batch(options.max_batch)
+    results = runs / name / "results.json"
     delivered = deliver(
-        model, pairs, options, lambda samples: eager_candidate(model, path, samples), say=sayer(as_json), quiet=as_json
+        model,
+        pairs,
+        options,
+        lambda samples: eager_candidate(model, path, samples),
+        say=sayer(as_json),
+        quiet=as_json,
+        earlier=results,
     )
-    return finish(delivered, runs / name / "results.json", options, as_json=as_json)
+    return finish(delivered, results, options, as_json=as_json)
 
 
 def sayer(as_json: bool) -> Callable[[str], None]:
@@ -47,7 +54,10 @@ def sayer(as_json: bool) -> Callable[[str], None]:
 def finish(delivered: Delivered, results_path: Path, options: Options, *, as_json: bool) -> bool:
     """Writes results.json and report.html, prints the table and the verdict; returns whether nothing failed."""
     measured = delivered.measured
-    measurement.save(measured, delivered.results, results_path, answers=delivered.answers)
+    if delivered.measured_before:  # the raw samples beside it stay
+        measurement.save_rows(measured, results_path)
+    else:
+        measurement.save(measured, delivered.results, results_path, answers=delivered.answers)
     report = write_report(measured, results_path.with_name("report.html"))
     if as_json:
         print_json(to_plain(measured))

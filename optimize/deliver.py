@@ -35,6 +35,7 @@ from edge_runtime.terminal import progress, stage_line
 
 from .deploy import DeployModel
 from .exporters import EXPORTERS, Exporter
+from .measured_before import measured_before
 from .pack import bundle_name, pack_bundle, run_again, tools_of
 from .recipes import RECIPES, Recipe
 from .search_order import most_promising_first
@@ -77,6 +78,7 @@ class Delivered:
     measured: Measurement
     results: tuple[BenchmarkResult, ...]
     answers: dict[str, Answers]  # to the validation split, by the name of the row
+    measured_before: bool = False  # nothing had changed: `measured` is an earlier run's, and `results` is empty
 
 
 def deliver(
@@ -87,10 +89,12 @@ def deliver(
     *,
     say: Callable[[str], None],
     quiet: bool,
+    earlier: Path | None = None,
 ) -> Delivered:
     """Packs and verifies `model` every way of `pairs`, then measures all of it against the `eager` candidate.
 
     Args:
+        earlier: the results.json of an earlier run; what it measured and nothing has changed is not measured again.
         eager: makes the float model a candidate that runs the samples (N, …) it is given; None where it cannot run
             in a process of its own, and the first bundle is then what the others are measured against.
         quiet: no bar of progress.
@@ -114,21 +118,39 @@ def deliver(
             answers[name] = found
 
     tried = pairs if options.time_budget_s is None else most_promising_first(pairs, options.objective)
-    packed, failed = _pack_all(model, reference, tried, options, say, keep)
+    packed, failed, unchanged = _pack_all(model, reference, tried, options, say, keep)
     # Without an eager model the first bundle is the measure of the others: that is not to depend on a budget.
     places = {bundle_name(model, *pair): place for place, pair in enumerate(pairs)}
     packed.sort(key=lambda folder: places[folder.name])
     runs = [folder for folder in packed if EXPORTERS[_manifest(folder).exporter].runs_here]
     failed += [_not_run(_manifest(folder)) for folder in packed if folder not in runs]
     baseline = eager(reference.golden_inputs)
-    if baseline is not None and metric is not None:
-        keep(baseline.name, reference.validation)
     if baseline is None and not runs:
         reasons = " ".join(row.error for row in failed)
         raise ExportError(f"no bundle of {model.name} could be made that runs here. {reasons}")
-    measured, results = _measure(model, baseline, reference, runs, failed, options, quiet=quiet)
+    before, results = None, list[BenchmarkResult]()
+    if earlier and not options.again and set(packed) == unchanged:
+        before = measured_before(earlier, baseline.name if baseline else "", runs, _settings(options))
+    if before is not None:
+        say(f"  [green]✓[/green] nothing changed since it was measured, {before.measured_at}; --again measures anew")
+        rows = (*(row for row in before.rows if not row.error), *failed)
+        measured = replace(before, rows=rows)
+    else:
+        if metric is not None:
+            if baseline is not None:
+                keep(baseline.name, reference.validation)
+            for folder in runs:
+                if folder in unchanged:
+                    keep(folder.name, run_again(model, folder))
+        measured, results = _measure(model, baseline, reference, runs, failed, options, quiet=quiet)
+    measured = replace(measured, max_drop=options.max_drop, bundles=str(options.out), objective=options.objective)
     return Delivered(
-        packed=tuple(packed), failed=tuple(failed), measured=measured, results=tuple(results), answers=answers
+        packed=tuple(packed),
+        failed=tuple(failed),
+        measured=measured,
+        results=tuple(results),
+        answers=answers,
+        measured_before=before is not None,
     )
 
 
@@ -139,9 +161,13 @@ def _pack_all(
     options: Options,
     say: Callable[[str], None],
     keep: Callable[[str, Arrays], None],
-) -> tuple[list[Path], list[Row]]:
-    """Bundles that were delivered, and a row with the reason for each that was not; one failure stops no other."""
+) -> tuple[list[Path], list[Row], set[Path]]:
+    """Bundles that were delivered, and a row with the reason for each that was not; one failure stops no other.
+
+    Last the bundles among them that were there before, and of which nothing has changed.
+    """
     packed: list[Path] = []
+    unchanged: set[Path] = set()
     failed: list[Row] = []
     missed: set[tuple[str, str]] = set()  # exporter and recipe of what was made, and found too inaccurate
     began = time.monotonic()
@@ -161,8 +187,7 @@ def _pack_all(
             say(f"[bold]{label}[/bold]  [dim]{exporter.summary}; {recipe.summary}[/dim]")
             if made_from and unchanged_bundle(options.out / label, made_from):
                 say("  [green]✓[/green] unchanged since it was packed")
-                if reference.metric is not None and exporter.runs_here:
-                    keep(label, run_again(model, options.out / label))
+                unchanged.add(options.out / label)
                 packed.append(options.out / label)
                 continue
             if made_from and (reason := failed_before(made_from)):
@@ -200,7 +225,7 @@ def _pack_all(
         if "delegated_operators" in notes:
             outside = notes["outside_delegate"]
             say(f"    [dim]{notes['delegated_operators']} operators delegated, outside: {outside}[/dim]")
-    return packed, failed
+    return packed, failed, unchanged
 
 
 def _causes(model: DeployModel, reference: FloatReference, exporter: Exporter, recipe: Recipe, options: Options) -> str:
@@ -257,7 +282,7 @@ def _measure(
 ) -> tuple[Measurement, list[BenchmarkResult]]:
     candidates = [*([eager] if eager else []), *(bundle_candidate(p, allow=RUNS_CODE) for p in packed)]
     with progress("Measuring, interleaved", quiet=quiet) as on_progress:
-        results = measure(candidates, QUICK if options.quick else WHILE_MAKING, on_progress=on_progress)
+        results = measure(candidates, _settings(options), on_progress=on_progress)
     manifests = [_manifest(folder) for folder in packed]
     subjects = [Subject(status="float", recipe="fp32", exporter=eager.name, metric=reference.metric)] if eager else []
     measured = measurement.measurement(
@@ -269,8 +294,11 @@ def _measure(
         stages={manifest.name: manifest.stages for manifest in manifests},
         notes={manifest.name: manifest.provenance for manifest in manifests},
     )
-    measured = replace(measured, max_drop=options.max_drop, bundles=str(options.out), objective=options.objective)
     return measured, results
+
+
+def _settings(options: Options) -> Settings:
+    return QUICK if options.quick else WHILE_MAKING
 
 
 def _manifest(folder: Path) -> Manifest:

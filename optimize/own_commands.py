@@ -102,8 +102,9 @@ def optimize_own(
     source = open_source(what, weights=weights, random_weights=random_weights, classes=classes)
     own = own_model(source, wishes)
     say = sayer(as_json)
-    delivered = deliver_own(own, pairs, options, say=say, quiet=as_json)
-    return finish(delivered, runs / own.model.name / "results.json", options, as_json=as_json)
+    results = runs / own.model.name / "results.json"
+    delivered = deliver_own(own, pairs, options, say=say, quiet=as_json, earlier=results)
+    return finish(delivered, results, options, as_json=as_json)
 
 
 def deliver_own(
@@ -113,8 +114,11 @@ def deliver_own(
     *,
     say: Callable[[str], None],
     quiet: bool,
+    earlier: Path | None = None,
 ) -> Delivered:
     """`deliver` for a user's own model, after saying what is known of it and what cannot be proven.
+
+    `earlier`: see `deliver`.
 
     Raises:
         UsageError: only recipes were asked for that need samples which are not there.
@@ -132,4 +136,4 @@ def deliver_own(
         say(f"  [yellow]{', '.join(skipped)} left out: there are no samples to calibrate on (--calibration)[/yellow]")
     model = own.model.with_max_batch(options.max_batch)
     with eager_of(replace(own, model=model)) as eager:
-        return deliver(model, left, options, eager, say=say, quiet=quiet)
+        return deliver(model, left, options, eager, say=say, quiet=quiet, earlier=earlier)

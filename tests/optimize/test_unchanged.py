@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 from drowned import drowned_model
 
-from optimize.commands import Options, deliver, seconds_of
+from edge_runtime import measurement
+from edge_runtime.benchmark import QUICK, Settings
+from optimize.commands import Options, deliver, finish, seconds_of
 from optimize.exporters import EXPORTERS
+from optimize.measured_before import measured_before
 from optimize.recipes import RECIPES
 from optimize.unchanged import causes
 from optimize.verify import FloatReference
@@ -48,10 +51,11 @@ def test_code_that_changed_shows_in_the_float_answers(model):
     assert _causes(other) != _causes(model)
 
 
-def _deliver(model, out, pairs=PAIRS, **settings):
+def _deliver(model, out, pairs=PAIRS, earlier=None, **settings):
     lines: list[str] = []
     options = Options(out=out, quick=True, **settings)
-    return deliver(model, pairs, options, lambda samples: None, say=lines.append, quiet=True), "\n".join(lines)
+    found = deliver(model, pairs, options, lambda samples: None, say=lines.append, quiet=True, earlier=earlier)
+    return found, "\n".join(lines)
 
 
 def test_a_second_run_makes_nothing_and_finds_the_same(model, tmp_path, monkeypatch):
@@ -66,6 +70,33 @@ def test_a_second_run_makes_nothing_and_finds_the_same(model, tmp_path, monkeypa
     assert second.measured.rows[0].metric == first.measured.rows[0].metric
     _, said = _deliver(model, tmp_path / "bundles", pairs=PAIRS[:1], again=True)
     assert "unchanged" not in said
+
+
+def test_what_nothing_has_changed_is_not_measured_again(model, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    out, results = tmp_path / "bundles", tmp_path / "run" / "results.json"
+    results.parent.mkdir()
+    first, _ = _deliver(model, out, pairs=PAIRS[:1], earlier=results)
+    finish(first, results, Options(out=out), as_json=True)
+    raw = results.with_suffix(".npz").read_bytes()
+
+    second, said = _deliver(model, out, pairs=PAIRS[:1], earlier=results, objective="size")
+    assert "nothing changed since it was measured" in said
+    assert (second.measured_before, second.results) == (True, ())
+    assert second.measured.rows == first.measured.rows
+    finish(second, results, Options(out=out), as_json=True)
+    assert results.with_suffix(".npz").read_bytes() == raw
+    assert measurement.load(results).objective == "size"
+
+    for changed in ({"again": True}, {"pairs": [(EXPORTERS["torchscript_traced"], RECIPES["fp32"])]}):
+        found, _ = _deliver(model, out, **{"pairs": PAIRS[:1], "earlier": results} | changed)
+        assert not found.measured_before
+        assert found.results
+    # Packed anew since: the same name, and perhaps another file.
+    assert measured_before(results, "", first.packed, QUICK) is None
+    results.touch()
+    assert measured_before(results, "", first.packed, QUICK) is not None
+    assert measured_before(results, "", first.packed, Settings()) is None
 
 
 def test_what_the_time_budget_leaves_out_is_a_row_and_no_failure(model, tmp_path):
