@@ -139,6 +139,8 @@ def _child(
     pipe: Connection, combination: Combination, surveyed: Surveyed, reference: FloatReference, folder: Path
 ) -> None:
     os.setsid()  # so that whatever it starts can be ended with it
+    # What a shell starts in the background ignores SIGINT, and only who is interrupted ends the worker it has started.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
         try:
             row = _packed(combination, surveyed, reference, folder)

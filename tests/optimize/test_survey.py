@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 from dataclasses import replace
 
 import numpy as np
@@ -70,6 +71,26 @@ def test_a_crash_costs_one_row(tiny, tmp_path, monkeypatch, body, outcome, says)
     row = make_row(ONE, *tiny, tmp_path, timeout_s=2)
     assert row["outcome"] == outcome
     assert says in row["reason"]
+
+
+def test_a_timeout_ends_what_the_row_has_started_though_the_survey_ignores_interrupts(tiny, tmp_path, monkeypatch):
+    def body(*_):
+        worker = subprocess.Popen(["sleep", "60"], start_new_session=True)
+        (tmp_path / "pid").write_text(str(worker.pid))
+        try:
+            worker.wait()
+        finally:
+            worker.kill()
+            worker.wait()
+
+    monkeypatch.setattr(survey_rows, "_packed", body)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert make_row(ONE, *tiny, tmp_path, timeout_s=2)["outcome"] == "timeout"
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
 
 
 def test_finished_rows_are_not_made_again_and_failed_ones_when_asked(tmp_path, capsys):
