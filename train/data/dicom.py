@@ -71,7 +71,7 @@ def read_series(folder: Path) -> Volume:
     normal = np.cross(across, down)
     places = np.array([np.dot(slice_.ImagePositionPatient, normal) for _, slice_ in slices])
     order = np.argsort(places)
-    spacing = _slice_spacing(folder, places[order], first)
+    spacing = _slice_spacing([slices[i][0] for i in order], places[order], first)
     hu = np.stack([_hounsfield(*slices[i]) for i in order])
     between_rows, between_columns = map(float, first.PixelSpacing)
     x, y, z = map(float, slices[order[0]][1].ImagePositionPatient)
@@ -111,18 +111,18 @@ def _read(folder: Path) -> list[tuple[Path, Any]]:
     return found
 
 
-def _slice_spacing(folder: Path, places: np.ndarray, first: Any) -> float:
+def _slice_spacing(paths: Sequence[Path], places: np.ndarray, first: Any) -> float:
     """Millimetres between neighbours of the sorted `places` (D,); of a single slice its thickness, else 1."""
     if len(places) == 1:
         return float(first.get("SliceThickness") or 1.0)
     gaps = np.diff(places)
     spacing = float(np.median(gaps))
-    for place, gap in zip(places, gaps, strict=False):
+    for i, (place, gap) in enumerate(zip(places, gaps, strict=False)):
         if abs(gap - spacing) > max(_UNEVEN * spacing, 1e-3) or gap <= 0:
             what = "two slices lie at one place" if gap < 1e-3 else "a slice is missing or off its place"
             raise InputError(
-                f"{folder}: {what}: {gap:.3f} mm after the one at {place:.3f} mm, where others are {spacing:.3f} mm "
-                "apart. Fetch the whole series again, and only that"
+                f"{paths[i].parent}: {what}: {paths[i + 1].name} lies {gap:.3f} mm after {paths[i].name} at "
+                f"{place:.3f} mm, where others are {spacing:.3f} mm apart. Fetch the whole series again, and only that"
             )
     return spacing
 
