@@ -226,7 +226,8 @@ def _figure(finding: Finding) -> str:
     x, y, z = finding.center_mm
     place = f"at ({x:.1f}, {y:.1f}, {z:.1f}) mm in the patient, {finding.voxels:,} voxels"
     return (
-        f'<figure id="finding-{finding.number}"><figcaption><b>{finding.number}</b> {place}</figcaption>'
+        f'<figure id="finding-{finding.number}"><figcaption><b>{finding.number}</b><b>{chances(finding)}</b>'
+        f"<b>{finding.diameter_mm:.1f} mm</b><span>{where(finding)}</span> <span>{place}</span></figcaption>"
         f'<img src="{picture_name(finding)}" loading="lazy" alt="Its slice, and its surroundings enlarged: {what}">'
         "</figure>"
     )
@@ -270,7 +271,7 @@ a { color: var(--link); }
 .over, .lead, figcaption, footer, dt { color: var(--muted); font-size: 13px; overflow-wrap: anywhere; }
 .lead { margin-top: 16px; }
 .warning { border-left: 3px solid var(--bad); color: var(--bad); padding: 2px 0 2px 14px; margin: 16px 0; }
-.numbers { display: grid; grid-template-columns: repeat(auto-fit, minmax(180px, 1fr)); gap: 16px; margin: 24px 0; }
+.numbers { display: grid; grid-template-columns: repeat(auto-fit, minmax(140px, 1fr)); gap: 16px; margin: 24px 0; }
 .numbers div, .scroll, figure { background: var(--card); border: 1px solid var(--line); border-radius: 12px; }
 .numbers div { padding: 14px 20px; }
 .numbers b { display: block; font-size: 28px; line-height: 1.2; font-weight: 680; }
@@ -281,9 +282,12 @@ th, td { padding: 7px 14px; text-align: right; border-top: 1px solid var(--line)
 thead th { border-top: 0; color: var(--muted); font-weight: 500; position: sticky; top: 0; background: var(--card); }
 figure { margin-top: 20px; overflow: hidden; }
 figcaption { padding: 10px 16px; }
-figcaption b { color: var(--ink); margin-right: 8px; }
+figcaption b { color: var(--ink); margin-right: 12px; white-space: nowrap; }
+figcaption span { display: inline-block; margin-right: 12px; }
 img { display: block; width: 100%; height: auto; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 6px 20px; }
 dd { overflow-wrap: anywhere; }
 footer { margin-top: 40px; }
+@media (max-width: 560px) { main { padding: 24px 16px 48px; } .numbers { gap: 10px; }
+  .numbers div { padding: 10px 14px; } .numbers b { font-size: 20px; } }
 """
