@@ -13,11 +13,13 @@ import torch
 from safetensors.torch import load_file
 from small_luna import CONFIG, ONE_EPOCH, make_store, steady, train
 
-from edge_runtime.errors import Interrupted, MissingData, UsageError
+from edge_runtime.errors import InputError, Interrupted, MissingData, UsageError
 from edge_runtime.files import sha256_file
 from train.checkpoint import read_run
 from train.commands import summary, train_model
 from train.data import luna_sets
+from train.data.luna_store import prepare
+from train.data.synthetic_ct import write_scans
 from train.early_stopping import is_best
 from train.epoch import LOSSES
 from train.fit import fit
@@ -43,6 +45,16 @@ def test_the_sets_of_a_store(store):
     assert segments.train.targets.shape[1:] == (1, 96, 96)
     assert "SYNTHETIC" in nodules.origin
     assert nodules.sha256() == segments.sha256() == nodules.fingerprint
+
+
+def test_malignancy_asks_for_both_kinds_before_it_trains(tmp_path):
+    write_scans(tmp_path / "scans", 2, seed=1, slices=48, side=112, others=2)
+    prepare(tmp_path / "scans", tmp_path / "store")
+    luna_sets.nodules(tmp_path / "store")
+    with pytest.raises(
+        InputError, match=r"the (train|validation) split of .* has no (benign|malignant) nodules\. Prepare"
+    ):
+        luna_sets.malignancy(tmp_path / "store")
 
 
 def test_a_run_reports_precision_recall_and_f1_and_ends_with_its_best_epoch(store, tmp_path):

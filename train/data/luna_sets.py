@@ -66,6 +66,9 @@ def _crops(store: Path | None, *, malignancy: bool) -> Dataset:
     for part in (TRAIN, VALIDATION):
         kinds = rows(place, part, "label", index=index).astype(np.int64)
         _need(int((kinds > 0).sum()), f"{place} has no nodules to {part}")
+        if malignancy:  # its figure is the area under a ROC curve, which takes both
+            for kind, name in ((1, "benign"), (2, "malignant")):
+                _need(int((kinds == kind).sum()), f"the {part} split of {place} has no {name} nodules")
         targets = (kinds > malignancy).astype(np.int64)
         found[part] = Split(inputs=rows(place, part, "crop", index=index)[:, np.newaxis], targets=targets, kinds=kinds)
     train, validation = found[TRAIN], found[VALIDATION]
