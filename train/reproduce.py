@@ -82,8 +82,9 @@ def reproduce(asked: Request, *, report_only: bool = False) -> bool:
     files += reproduction_report.write(asked.out, asked.docs)
     for file in files:
         print(f"wrote {file}")
-    for title, reason in failed.items():
-        print(f"error: {title} failed: {reason}", file=sys.stderr)
+    for reason in dict.fromkeys(failed.values()):  # of several trainings often the same: missing data
+        titles = ", ".join(title for title, why in failed.items() if why == reason)
+        print(f"error: {titles} failed: {reason}", file=sys.stderr)
     return not failed
 
 

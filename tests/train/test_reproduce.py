@@ -269,3 +269,12 @@ def test_what_was_measured_earlier_stays_where_there_are_no_runs_of_it(tmp_path)
     assert json.loads(written[0].read_bytes())["models"] == before
     assert len(before[0]["ours"]["runs"]) == 2
     assert reproduction.write_results([1], tmp_path / "nothing", tmp_path, device="cpu", epochs=2) == []
+
+
+def test_what_several_trainings_lack_is_said_once(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("EDGEKIT_DATA", str(tmp_path / "empty"))
+    asked = replace(request(tmp_path), models=("luna_classifier", "luna_malignancy"))
+    assert not reproduce(asked)
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("error:"))
+    assert line.startswith("error: luna_classifier seed 123, luna_classifier seed 124, luna_malignancy seed 123, ")
+    assert "there are no prepared scans in" in line
