@@ -26,6 +26,13 @@ def test_tiles_are_seven_slices_around_the_calibrated_ones_cut_to_what_the_net_t
     assert tiles[0, :, 0, 0].tolist() == [200, 300, 400, 500, 600, 700, 800]
 
 
+def test_crops_of_the_calibrated_slices_lie_anywhere_in_them():
+    crops = luna_samples.calibration_crops(volume(60))
+    assert (crops.shape, crops.dtype) == ((36, 1, 32, 48, 48), np.float32)  # six around 5, 15, 25, 35, 45 and 55
+    # A crop begins half its depth before its slice, but not before the scan, and ends with it at the latest.
+    assert crops[:, 0, 0, 0, 0].tolist() == [0.0] * 12 + [900.0] * 6 + [1900.0] * 6 + [2800.0] * 12
+
+
 def test_no_held_out_slice_sees_a_slice_that_calibrated_nets():
     assert all(abs(held - middle) > 3 for held in luna_samples.HELD_OUT for middle in luna_samples.CALIBRATED)
 
@@ -45,10 +52,33 @@ def test_real_samples_step_in_for_a_store(tmp_path, data_root, monkeypatch):
         assert "calibrated besides on slices of one CT of CPTAC" in model.origin
 
 
+def test_the_classifier_calibrates_on_the_whole_scan_too(data_root):
+    if not ((data_root / "luna" / "lidc_3d_hu_100px").is_dir() and luna_samples.dicom_folder().is_dir()):
+        pytest.skip(f"the real crops or the whole CT are not in {data_root}")
+    found, held = luna_samples.crops(), lidc.crops()
+    assert len(found.calibration) == len(held.calibration) + 60
+    assert np.array_equal(found.validation.inputs, held.validation.inputs)
+    assert "calibrated besides on slices of one CT of CPTAC" in found.origin
+
+
 def test_malignancy_is_judged_on_nodules_alone(data_root):
     if not (data_root / "luna" / "lidc_3d_hu_100px").is_dir():
         pytest.skip(f"the real crops are not in {data_root}")
     assert luna_samples.malignancy().validation.targets.tolist() == [1, 0, 0, 1, 0, 0, 1]
+
+
+def test_what_the_real_crops_show_is_known(data_root):
+    if not (data_root / "luna" / "lidc_3d_hu_100px").is_dir():
+        pytest.skip(f"the real crops are not in {data_root}")
+    shown = lidc.shown()
+    assert [(len(split), set(split.targets.tolist())) for split in shown.values()] == [
+        (3, {1}),
+        (2, {0}),
+        (8, {1}),
+        (32, {0}),
+    ]
+    nodule = lidc.nodule_hu(lidc.CALIBRATION[0])
+    assert shown["LIDC nodules, in the middle of the crop"].inputs[0, 0, 16, 24, 24] == nodule[30, 50, 50]
 
 
 def test_without_either_the_way_to_a_store_is_said(tmp_path, monkeypatch):

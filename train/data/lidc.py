@@ -52,6 +52,24 @@ def crops() -> Dataset:
     )
 
 
+def shown() -> dict[str, Split]:
+    """By what they show, the crops of all eight nodules, four candidates and the book's example, as `crops` has them.
+
+    Those of the nodules in `CALIBRATION` set the ranges of int8, too, where `crops` calibrates.
+
+    Raises:
+        MissingData: the files are not there.
+    """
+    around = _joined([_candidates(name) for name in (*CALIBRATION, *VALIDATION)])
+    candidates = _book_candidates()
+    return {
+        "LUNA16 candidates that are nodules": _of_class(candidates, 1),
+        "LUNA16 candidates that are none": _of_class(candidates, 0),
+        "LIDC nodules, in the middle of the crop": _of_class(around, 1),
+        "lung in the corners around them": _of_class(around, 0),
+    }
+
+
 def slices() -> Dataset:
     """Inputs (N, 7, 96, 96) float32 HU, a slice between its neighbours; targets (N, 1, 96, 96) float32 masks, 0 or 1.
 
@@ -122,6 +140,11 @@ def _masked(name: str) -> Split:
         inputs=np.stack([around[i - 3 : i + 4] for i in chosen]).astype(np.float32),
         targets=np.stack([mask[i : i + 1] for i in chosen]).astype(np.float32),
     )
+
+
+def _of_class(split: Split, target: int) -> Split:
+    chosen = split.targets == target
+    return Split(inputs=split.inputs[chosen], targets=split.targets[chosen])
 
 
 def _joined(splits: list[Split]) -> Split:

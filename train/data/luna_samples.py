@@ -13,7 +13,7 @@ import numpy as np
 
 from edge_runtime.errors import MissingData
 from train.data import data_root, lidc
-from train.data.ct import AIR_HU, CLIP_HU, read_scan
+from train.data.ct import AIR_HU, CLIP_HU, crop, read_scan
 from train.data.dicom import Volume
 from train.data.scan_rows import CONTEXT
 from train.dataset import Dataset, Split
@@ -22,13 +22,31 @@ DICOM = "book/p1ch4/volumetric-dicom/2-LUNG 3.0  B70f-04083"
 DICOM_ORIGIN = "one CT of CPTAC patient C3N-00247 (TCIA, CC BY 3.0)"
 CALIBRATED = range(5, 99, 10)  # slices of it whose tiles calibrate
 HELD_OUT = range(10, 99, 10)  # slices that share none of the seven that a net sees with those
+_BESIDES = f"calibrated besides on slices of {DICOM_ORIGIN}"
 _TILES = 6  # of each slice
 _MULTIPLE = 4  # a tile begins where the pooling of a whole slice would have it begin
 
 
 def crops() -> Dataset:
-    """Of `luna_classifier`: `lidc.crops`, cut to -1000..1000 HU by the model itself. Raises MissingData."""
-    return lidc.crops()
+    """Of `luna_classifier`: `lidc.crops`, cut to -1000..1000 HU by the model itself; where the whole CT is there,
+    crops of it calibrate too, whose targets nobody knows or reads.
+
+    On a whole scan most groups of flagged voxels are vessels, walls and noise, of which the crops around nodules show
+    few.
+
+    Raises:
+        MissingData: the files of the crops are not there.
+    """
+    data = lidc.crops()
+    try:
+        around = calibration_crops(read_dicom())
+    except MissingData:
+        return data
+    calibration = Split(
+        inputs=np.concatenate([data.calibration.inputs, around]),
+        targets=np.concatenate([data.calibration.targets, np.zeros(len(around), np.int64)]),
+    )
+    return replace(data, calibration=calibration, origin=f"{data.origin}; {_BESIDES}")
 
 
 def malignancy() -> Dataset:
@@ -60,9 +78,7 @@ def slices() -> Dataset:
         inputs=np.concatenate([data.calibration.inputs, tiles]),
         targets=np.concatenate([data.calibration.targets, np.zeros((len(tiles), 1, *tiles.shape[2:]), np.float32)]),
     )
-    return replace(
-        data, calibration=calibration, origin=f"{data.origin}; calibrated besides on slices of {DICOM_ORIGIN}"
-    )
+    return replace(data, calibration=calibration, origin=f"{data.origin}; {_BESIDES}")
 
 
 def dicom_folder() -> Path:
@@ -90,6 +106,18 @@ def calibration_tiles(volume: Volume) -> np.ndarray:
                 volume.hu[middle - CONTEXT : middle + CONTEXT + 1, row : row + height, column : column + width]
             )
     return np.clip(np.stack(tiles), AIR_HU, CLIP_HU).astype(np.float32)
+
+
+def calibration_crops(volume: Volume) -> np.ndarray:
+    """(N, 1, 32, 48, 48) float32 HU: six crops around each slice of `CALIBRATED`, at fixed places all over it."""
+    draw = np.random.default_rng(1)
+    places = [
+        (middle, *(int(draw.integers(0, side)) for side in volume.hu.shape[1:]))
+        for middle in CALIBRATED
+        if middle < len(volume.hu)
+        for _ in range(_TILES)
+    ]
+    return np.stack([crop(volume.hu, place, lidc.CANDIDATE)[np.newaxis] for place in places]).astype(np.float32)
 
 
 def _rated(split: Split, *, nodules_only: bool = False) -> Split:
