@@ -18,12 +18,15 @@ from train import reproduction_report
 from train.speed_tables import benchmark_table, speedrun_table
 
 from .calibration_table import calibration_table
+from .luna_table import luna_bundles_table, luna_crops_table, luna_pixels_table, nodules_table
 from .own_table import own_models_table
 from .rewrite_table import rewrites_table
 from .survey_table import survey_backbones_table, survey_int8_table, survey_models_table
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = ("README.md", "docs/OPTIMIZATION.md", "docs/OWN_MODEL.md", "docs/REWRITES.md", "docs/TRAINING.md")
+DOCUMENTS = (
+    "README.md", "docs/NODULES.md", "docs/OPTIMIZATION.md", "docs/OWN_MODEL.md", "docs/REWRITES.md", "docs/TRAINING.md",
+)  # fmt: skip
 _BLOCK = re.compile(r"<!-- (\w+): (\S+) -->\n(.*?)<!-- end -->", re.DOTALL)
 
 
@@ -66,6 +69,10 @@ RENDERERS: dict[str, Callable[[Path], str]] = {
     "own_models": own_models_table,
     "rewrites": rewrites_table,
     "calibration": calibrations,
+    "luna_bundles": luna_bundles_table,
+    "luna_pixels": luna_pixels_table,
+    "luna_crops": luna_crops_table,
+    "nodules": nodules_table,
     "survey_models": survey_models_table,
     "survey_backbones": survey_backbones_table,
     "survey_int8": survey_int8_table,

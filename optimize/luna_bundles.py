@@ -13,30 +13,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
 from edge_runtime.benchmark import QUICK, bundle_candidate, machine, measure
 from edge_runtime.bundle import Bundle
-from edge_runtime.cpu import cores
 from edge_runtime.decode import canonical_json, parse_json
-from edge_runtime.engines import load
 from edge_runtime.errors import EdgekitError, MissingData, VerificationError
 from edge_runtime.files import write_bytes
 from edge_runtime.manifest import Manifest
 from edge_runtime.terminal import stage_line
 from train import provenance
-from train.data import luna_samples
 from train.data.book import book_file
-from train.data.ct import AIR_HU, CLIP_HU
-from train.data.scan_rows import CONTEXT
 from train.models.luna_malignancy import PUBLISHED as CLASSIFIER
-from train.nodule_bundles import BundleNet, Tiled
-from train.nodules import PUBLISHED_SEGMENTER, THRESHOLD
+from train.nodules import PUBLISHED_SEGMENTER
 from train.registry import book_model
 
 from .deploy import DeployModel, deploy_book_model
 from .exporters import EXPORTERS, Exporter
+from .luna_judged import judged
 from .pack import bundle_name, pack_bundle, tools_of
 from .recipes import RECIPES
 from .unchanged import causes, unchanged_bundle
@@ -47,9 +39,10 @@ NOTES = {
     "luna_malignancy": "No malignancy net was published. These are the published nodule classifier's weights, which it "
     "is fine-tuned from: its form, size and faithfulness are real, its accuracy at malignancy means nothing."
 }
+STUDY = "w8a8"  # all layers in 8 bits, even where that misses its gate: how far off the U-Net then is
 FORMATS = ("onnx", "executorch_xnnpack")
-FORMS = {"fp32": ("fp32",), "int8": ("w8a8_static", "mixed")}  # the first recipe that holds its gate is taken
-SLICES = luna_samples.HELD_OUT[::3]  # whole slices of the CT, never calibrated on, that a U-Net is compared on
+# The first recipe that holds its gate is taken; of "w8a8", which is for study, whatever came out.
+FORMS = {"fp32": ("fp32",), "fp16": ("fp16",), "int8": ("w8a8_static", "mixed"), STUDY: ("w8a8_static",)}
 _MAX_DROP = 0.01
 
 
@@ -63,7 +56,7 @@ def sample_model(name: str) -> DeployModel:
 def pack(model: DeployModel, reference: FloatReference, exporter: Exporter, form: str, out: Path) -> dict[str, Any]:
     """Packs `model` in `form`, or keeps what is there; a row for the results, with the reasons of what failed."""
     row: dict[str, Any] = {"model": model.name, "exporter": exporter.name, "form": form, "failed": {}}
-    settings = (_MAX_DROP, False, model.noise)
+    settings = (_MAX_DROP, form == STUDY, model.noise)
     for recipe in (RECIPES[name] for name in FORMS[form]):
         made_from = causes(model, reference, exporter, recipe, tools=tools_of(exporter), settings=settings)
         folder = out / bundle_name(model, exporter, recipe)
@@ -72,6 +65,7 @@ def pack(model: DeployModel, reference: FloatReference, exporter: Exporter, form
             try:
                 folder = pack_bundle(
                     model, exporter, recipe, out, reference=reference, max_drop=_MAX_DROP, made_from=made_from,
+                    allow_unverified=form == STUDY,
                     on_stage=lambda result: _say(stage_line(result)), on_trial=_say,
                 )  # fmt: skip
             except VerificationError as error:
@@ -84,30 +78,6 @@ def pack(model: DeployModel, reference: FloatReference, exporter: Exporter, form
         with Bundle.open(folder) as bundle:
             return row | {"bundle": folder.name, **_facts(bundle.manifest)}
     return row
-
-
-def on_whole_slices(folder: Path, model: DeployModel) -> dict[str, Any]:
-    """How many pixels of held-out whole slices a U-Net's bundle flags otherwise than its float net; {} without a CT."""
-    try:
-        hu = luna_samples.read_dicom().hu
-    except MissingData:
-        return {}
-    flagged = differ = 0
-    with Bundle.open(folder) as bundle, torch.inference_mode():
-        height, width = bundle.manifest.inputs[0].shape[2:]
-        net = Tiled(BundleNet(load(bundle, num_threads=cores()), bundle.manifest), (height, width))
-        for middle in SLICES:
-            rows = np.clip(hu[middle - CONTEXT : middle + CONTEXT + 1], AIR_HU, CLIP_HU).astype(np.float32)
-            batch = torch.from_numpy(rows)[None]
-            wanted, found = model.module(batch) > THRESHOLD, net(batch) > THRESHOLD
-            flagged += int(wanted.sum())
-            differ += int((wanted ^ found).sum())
-    return {
-        "data": f"slices {', '.join(map(str, SLICES))} of {luna_samples.DICOM_ORIGIN}, none of them calibrated on",
-        "flagged_by_float": flagged,
-        "differ": differ,
-        "share": round(differ / max(1, flagged), 6),
-    }
 
 
 def _facts(manifest: Manifest) -> dict[str, Any]:
@@ -129,20 +99,25 @@ def _facts(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def run(out: Path, results: Path, *, only: tuple[str, ...] = ()) -> None:
-    """Makes or keeps every bundle under `out`/<format>-<form>, and writes `results` after each."""
+def run(out: Path, results: Path, *, only: tuple[str, ...] = (), forms: tuple[str, ...] = ()) -> None:
+    """Makes or keeps every bundle under `out`/<format>-<form>, and writes `results` after each.
+
+    `only`: these nets; `forms`: in these forms alone, the rows of others stay.
+    """
     written = parse_json(results.read_bytes()) if results.is_file() else {}
     rows = {(row["model"], row["exporter"], row["form"]): row for row in written.get("rows", [])}
     for name in only or tuple(WEIGHTS):
         model = sample_model(name)
         reference = FloatReference.of(model)
         for exporter in (EXPORTERS[key] for key in FORMATS):
-            for form in FORMS:
+            for form in forms or FORMS:
+                if form == STUDY and name != "luna_unet":
+                    continue
                 # A folder of `edgekit nodules --bundles` has one bundle of each net; the malignancy net means nothing.
                 place = out / (f"{exporter.name}-{form}" if name != "luna_malignancy" else "malignancy")
                 row = pack(model, reference, exporter, form, place)
-                if name == "luna_unet" and "bundle" in row:
-                    row["whole_slices"] = on_whole_slices(place / row["bundle"], model)
+                if "bundle" in row:
+                    row |= judged(place / row["bundle"], model)
                 rows[name, exporter.name, form] = row | {
                     "data": model.origin,
                     "weights_sha256": model.weights_sha256,
@@ -153,14 +128,23 @@ def run(out: Path, results: Path, *, only: tuple[str, ...] = ()) -> None:
                 write_bytes(results, canonical_json(written))
 
 
+def judge(out: Path, results: Path) -> None:
+    """Asks the bundles that `results` names about real data once more, and makes none."""
+    written, paths = _made(out, results)
+    for name in dict.fromkeys(row["model"] for row in written["rows"]):
+        model = sample_model(name)
+        for row in written["rows"]:
+            if row["model"] == name and "bundle" in row:
+                _say(row["bundle"])
+                row |= judged(paths[row["bundle"]], model)
+    write_bytes(results, canonical_json(written))
+
+
 def latency(out: Path, results: Path) -> None:
     """Measures every bundle that `results` names, interleaved, and adds `latency_ms` to its row."""
-    written = parse_json(results.read_bytes())
+    written, paths = _made(out, results)
     named = {row["bundle"]: row for row in written["rows"] if "bundle" in row}
-    paths = [path for path in sorted(out.glob("*/*")) if path.name in named]
-    if len(paths) < len(named):
-        raise MissingData(f"{out} has {len(paths)} of the {len(named)} bundles. Run: python -m optimize.luna_bundles")
-    for found in measure([bundle_candidate(path) for path in paths], QUICK):
+    for found in measure([bundle_candidate(path) for path in paths.values()], QUICK):
         named[found.name]["latency_ms"] = {
             "p50": found.percentile_ms(50),
             "p95": found.percentile_ms(95),
@@ -168,6 +152,16 @@ def latency(out: Path, results: Path) -> None:
         }
     written["machine"] = machine()
     write_bytes(results, canonical_json(written))
+
+
+def _made(out: Path, results: Path) -> tuple[Any, dict[str, Path]]:
+    """The results, and the bundles that they name; raises MissingData unless all are there."""
+    written = parse_json(results.read_bytes())
+    named = {row["bundle"] for row in written["rows"] if "bundle" in row}
+    paths = {path.name: path for path in sorted(out.glob("*/*")) if path.name in named}
+    if len(paths) < len(named):
+        raise MissingData(f"{out} has {len(paths)} of the {len(named)} bundles. Run: python -m optimize.luna_bundles")
+    return written, paths
 
 
 def _say(line: str) -> None:
@@ -179,13 +173,17 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("bundles/luna"), help="where the bundles go")
     parser.add_argument("--results", type=Path, default=Path("results/luna-bundles.json"))
     parser.add_argument("--model", action="append", choices=WEIGHTS, help="only this net; may be given again")
+    parser.add_argument("--form", action="append", choices=FORMS, help="only in this form; may be given again")
     parser.add_argument("--latency", action="store_true", help="measure what was made, on a machine that is quiet")
+    parser.add_argument("--judge", action="store_true", help="ask what was made about the real data once more")
     chosen = parser.parse_args()
     try:
-        if chosen.latency:
+        if chosen.judge:
+            judge(chosen.out, chosen.results)
+        elif chosen.latency:
             latency(chosen.out, chosen.results)
         else:
-            run(chosen.out, chosen.results, only=tuple(chosen.model or ()))
+            run(chosen.out, chosen.results, only=tuple(chosen.model or ()), forms=tuple(chosen.form or ()))
     except KeyboardInterrupt:
         _say("interrupted: what was finished is kept, and the same command goes on")
         return 130

@@ -25,7 +25,12 @@ from train.nodules import chosen_weights
 from train.nodules_commands import nodules
 
 FLOAT = "float"
-FORMS = ("onnx-int8", "executorch_xnnpack-int8", "onnx-fp32", "executorch_xnnpack-fp32")
+FORMS = tuple(f"{engine}-{form}" for form in ("int8", "fp32", "fp16") for engine in ("onnx", "executorch_xnnpack"))
+# The folder that a U-Net and a classifier are taken from, to tell what 8 bits do to each.
+COMBINED = {
+    "onnx-fp16_unet_int8_classifier": ("onnx-fp16", "onnx-int8"),
+    "executorch_xnnpack-fp32_unet_int8_classifier": ("executorch_xnnpack-fp32", "executorch_xnnpack-int8"),
+}
 
 
 def result(scan: Path, work: Path, form: str, bundles: Path | None) -> Written:
@@ -55,7 +60,10 @@ def measure(scan: Path, *, bundles: Path, work: Path, results: Path) -> None:
     Raises:
         MissingData: there are no bundles. EdgekitError: as `result`.
     """
-    forms = [form for form in FORMS if (bundles / form).is_dir()]
+    forms = {form: bundles / form for form in FORMS if _complete(bundles / form)}
+    for form, (of_unet, of_classifier) in COMBINED.items():
+        if of_unet in forms and of_classifier in forms:
+            forms[form] = _combined(work / "bundles" / form, forms[of_unet], forms[of_classifier])
     if not forms:
         raise MissingData(f"{bundles} has none of {', '.join(FORMS)}. Make them: python -m optimize.luna_bundles")
     reference = result(scan, work, FLOAT, None)
@@ -67,17 +75,34 @@ def measure(scan: Path, *, bundles: Path, work: Path, results: Path) -> None:
             "origin": luna_samples.DICOM_ORIGIN if scan == luna_samples.dicom_folder() else scan.name,
         },
         "note": "Flagged voxels compared with the float net's; slices "
-        f"{', '.join(map(str, luna_samples.CALIBRATED))} of this scan gave tiles that the U-Net was calibrated on.",
+        f"{', '.join(map(str, luna_samples.CALIBRATED))} of this scan gave tiles that the U-Net was calibrated on, "
+        "and crops around them the classifier.",
         "reference": _summary(reference),
         "forms": {},
     }
-    for form in forms:
-        found = result(scan, work, form, bundles / form)
+    for form, folder in forms.items():
+        found = result(scan, work, form, folder)
         compared = compare(found, reference)
         print(f"{form}: {compared.text}", flush=True)
         written["forms"][form] = _summary(found) | {"against_float": to_plain(compared)}
         written |= {"commit": provenance.commit(), "versions": provenance.versions()}
         write_bytes(results, canonical_json(written))
+
+
+def _complete(folder: Path) -> bool:
+    try:
+        return bool(chosen_bundles(folder))
+    except EdgekitError:  # not there, or a net could not be made in this form
+        return False
+
+
+def _combined(folder: Path, unet: Path, classifier: Path) -> Path:
+    """A folder with copies of the U-Net's bundle in `unet` and of the classifier's in `classifier`."""
+    shutil.rmtree(folder, ignore_errors=True)
+    for net, source in (("segmenter", unet), ("classifier", classifier)):
+        path = chosen_bundles(source)[net]
+        shutil.copytree(path, folder / path.name)
+    return folder
 
 
 def _sums(bundles: Path | None) -> dict[str, str]:
@@ -99,6 +124,7 @@ def _summary(found: Written) -> dict[str, Any]:
         "flagged_voxels": said["flagged_voxels"],
         "groups": said["groups"],
         "findings": len(found.answer["findings"]),
+        "seconds": said["seconds"],
         "highest": [
             {key: finding[key] for key in ("number", "nodule", "voxel", "center_mm", "diameter_mm")}
             for finding in found.answer["findings"][:10]

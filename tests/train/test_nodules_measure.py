@@ -23,10 +23,12 @@ def runs(monkeypatch, tmp_path):
         save_mask(out / "mask.npz", mask)
         weights = {"segmenter": {"file": "x", "sha256": sums[bundles.name if bundles else "float"]}}
         provenance = {"series_uid": "1.2", "groups": 1, "flagged_voxels": int(mask.sum()), "weights": weights}
+        provenance["seconds"] = {"segment": 1.5}
         (out / "nodules.json").write_text(json.dumps({"findings": [], "provenance": provenance}))
 
     sums = {form: f"sum of {form}" for form in ("float", *nodules_measure.FORMS)}
     monkeypatch.setattr(nodules_measure, "nodules", nodules)
+    monkeypatch.setattr(nodules_measure, "_complete", lambda folder: folder.is_dir())
     monkeypatch.setattr(
         nodules_measure, "_sums", lambda bundles: {"segmenter": sums[bundles.name if bundles else "float"]}
     )
@@ -55,3 +57,17 @@ def test_without_bundles_it_says_how_to_make_them(tmp_path):
         nodules_measure.measure(
             tmp_path, bundles=tmp_path / "none", work=tmp_path / "work", results=tmp_path / "found.json"
         )
+
+
+def test_two_forms_are_combined_to_tell_what_each_net_does(tmp_path, monkeypatch):
+    for folder in ("one/unet", "one/classifier", "two/unet", "two/classifier"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "model").write_text(folder)
+    nets = {"segmenter": "unet", "classifier": "classifier"}
+    monkeypatch.setattr(nodules_measure, "chosen_bundles", lambda root: {net: root / at for net, at in nets.items()})
+    for _ in range(2):  # what an earlier call left there is replaced
+        made = nodules_measure._combined(tmp_path / "both", tmp_path / "one", tmp_path / "two")
+    assert {path.name: (path / "model").read_text() for path in made.iterdir()} == {
+        "unet": "one/unet",
+        "classifier": "two/classifier",
+    }
