@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edge_runtime.benchmark import QUICK, bundle_candidate, machine, measure
+from edge_runtime.benchmark import bundle_candidate, machine, measure
 from edge_runtime.bundle import Bundle
 from edge_runtime.decode import canonical_json, parse_json
 from edge_runtime.errors import EdgekitError, MissingData, VerificationError
@@ -144,7 +144,7 @@ def latency(out: Path, results: Path) -> None:
     """Measures every bundle that `results` names, interleaved, and adds `latency_ms` to its row."""
     written, paths = _made(out, results)
     named = {row["bundle"]: row for row in written["rows"] if "bundle" in row}
-    for found in measure([bundle_candidate(path) for path in paths.values()], QUICK):
+    for found in measure([bundle_candidate(path) for path in paths.values()]):
         named[found.name]["latency_ms"] = {
             "p50": found.percentile_ms(50),
             "p95": found.percentile_ms(95),

@@ -34,6 +34,8 @@ def luna_bundles_table(path: Path) -> str:
         ]  # fmt: skip
         status = "" if row["status"] in ("verified", "stages_verified") else f", {row['status']}"
         times = [ms_text(latency["p50"]), ms_text(latency["p95"])] if latency else ["", ""]
+        if latency and latency["invalid_because"]:
+            times[1] += ", not valid"
         lines.append(
             _line(
                 row["model"],

@@ -47,7 +47,7 @@ def test_a_bundle_has_its_row_and_a_failure_its_reason(tmp_path):
 def test_times_that_are_not_valid_say_why(tmp_path):
     timed = ROW | {"latency_ms": {"p50": 2.0, "p95": 3.0, "invalid_because": ["it was busy"]}}
     found = luna_bundles_table(written(tmp_path, rows=[timed], machine={"cpu": "a processor", "cores": "2"}))
-    assert "| 2 ms | 3 ms |" in found
+    assert "| 2 ms | 3 ms, not valid |" in found
     assert "a processor (2 cores). Not valid: it was busy." in found
 
 
