@@ -52,6 +52,8 @@ _SHORT_TRAINING = {
     "thermometer_mlp_13": 5000,
     "thermometer_mlp_20": 5000,
     "birds_mlp": 3,
+    "birds_mlp_deep": 3,
+    "austen_text": 1,
 }
 # Scans of LUNA16 are 120 GB: where they are not, real crops and slices of LIDC nodules stand in for the samples.
 _STAND_INS = {
