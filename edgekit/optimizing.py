@@ -105,7 +105,8 @@ def optimize(
 
     A model of your own needs real samples: `--calibration`, and `--validation` for its accuracy. See docs/OWN_MODEL.md.
     """
-    from optimize.commands import Options, optimize_model, seconds_of
+    from optimize.commands import optimize_model, seconds_of
+    from optimize.options import Options
     from optimize.own_commands import optimize_own, wishes_of
     from optimize.sources import is_registered
 

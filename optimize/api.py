@@ -17,8 +17,8 @@ from edge_runtime.errors import InputError, UsageError
 from edge_runtime.measurement import Measurement
 from edge_runtime.rows import Row
 
-from .deliver import Options, combinations
 from .deploy import Predict
+from .options import Options, combinations
 from .own_commands import deliver_own
 from .own_inputs import PictureWishes, Shape
 from .own_model import own_model

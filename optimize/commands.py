@@ -16,13 +16,12 @@ from edge_runtime.errors import (
 from edge_runtime.terminal import err, out, print_measurement
 from train.registry import book_model
 
-from .deliver import NOT_TRIED, Delivered, Options, combinations, deliver
+from .deliver import NOT_TRIED, Delivered, deliver
 from .deploy import deploy_book_model
 from .eager import eager_candidate
+from .options import Options, combinations
 from .report import write_report
 from .verdict import won
-
-__all__ = ["Options", "combinations", "deliver", "finish", "optimize_model", "sayer", "seconds_of"]
 
 
 def optimize_model(name: str, *, weights: Path | None, runs: Path, options: Options, as_json: bool) -> bool:

@@ -23,9 +23,7 @@ from edge_runtime.errors import (
     EdgekitError,
     ExportError,
     Interrupted,
-    UsageError,
     VerificationError,
-    unknown,
 )
 from edge_runtime.golden import Arrays
 from edge_runtime.manifest import Manifest
@@ -36,37 +34,17 @@ from edge_runtime.terminal import progress, stage_line
 from .deploy import DeployModel
 from .exporters import EXPORTERS, Exporter
 from .measured_before import measured_before
+from .options import Options
 from .pack import bundle_name, pack_bundle, run_again, tools_of
 from .recipes import RECIPES, Recipe
 from .search_order import most_promising_first
 from .unchanged import causes, failed_before, keep_failure, unchanged_bundle
-from .verdict import OBJECTIVES
 from .verify import FloatReference
 
 # Importing torch takes seconds: once is enough here, and the rest is started less often than `edgekit benchmark` does.
 WHILE_MAKING = Settings(cold_starts=3, cold_start_budget_s=2.0)
 
 NOT_TRIED = "not tried"  # of a row: the time budget was spent before its turn
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """What `edgekit optimize` was asked for; empty `recipes` or `exporters` stand for all that may be needed.
-
-    `objective` is one of `verdict.OBJECTIVES`, or empty: what the best bundle is the best in. `again`: use nothing that
-    an earlier run made.
-    """
-
-    recipes: tuple[str, ...] = ()
-    exporters: tuple[str, ...] = ()
-    out: Path = Path("bundles")
-    max_drop: float = 0.01
-    max_batch: int = 1
-    allow_unverified: bool = False
-    quick: bool = False
-    objective: str = ""
-    time_budget_s: float | None = None
-    again: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -251,23 +229,6 @@ def _kept(packed: Sequence[Path]) -> str:
     if not packed:
         return "No bundle was finished, and nothing half-written is left"
     return f"Finished and kept, {len(packed)}: {', '.join(map(str, packed))}. Nothing half-written is left"
-
-
-def combinations(options: Options) -> list[tuple[Exporter, Recipe]]:
-    """Exporter × recipe pairs to try. Raises UsageError on unknown names and on a named pair that does not exist."""
-    for kind, names, known in (("recipe", options.recipes, RECIPES), ("exporter", options.exporters, EXPORTERS)):
-        for name in names:
-            if name not in known:
-                raise unknown(kind, name, known)
-    if options.objective not in OBJECTIVES:
-        raise unknown("objective", options.objective, [name for name in OBJECTIVES if name])
-    exporters = [EXPORTERS[name] for name in options.exporters or [n for n, e in EXPORTERS.items() if e.by_default]]
-    recipes = [RECIPES[name] for name in options.recipes or [n for n, r in RECIPES.items() if not r.on_request]]
-    pairs = [(e, r) for e in exporters for r in recipes if r.name in e.recipes]
-    if not pairs:
-        offers = "; ".join(f"{e.name} does {', '.join(e.recipes)}" for e in exporters)
-        raise UsageError(f"none of the exporters can do {', '.join(r.name for r in recipes)}: {offers}")
-    return pairs
 
 
 def _measure(

@@ -14,8 +14,9 @@ from rich.markup import escape
 from edge_runtime.errors import UsageError
 
 from .commands import finish, sayer
-from .deliver import Delivered, Options, combinations, deliver
+from .deliver import Delivered, deliver
 from .exporters import Exporter
+from .options import Options, combinations
 from .own_eager import eager_of
 from .own_inputs import PictureWishes, Shape
 from .own_model import OwnModel, own_model

@@ -8,7 +8,8 @@ from pathlib import Path
 from edge_runtime.terminal import out as console
 from train.commands import train_model
 
-from .commands import Options, optimize_model
+from .commands import optimize_model
+from .options import Options
 
 MODEL = "digits_cnn"
 # What most users want to see first; `edgekit optimize digits_cnn` does the rest.

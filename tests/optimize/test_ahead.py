@@ -13,9 +13,10 @@ from edge_runtime.bundle import Bundle
 from edge_runtime.errors import ExportError
 from edge_runtime.manifest import TensorSpec
 from edge_runtime.status import PROVEN, stamp_of
-from optimize.deliver import Options, combinations, deliver
+from optimize.deliver import deliver
 from optimize.exporters import EXPORTERS
 from optimize.exporters.ahead import delegates_in
+from optimize.options import Options, combinations
 from optimize.pack import pack_bundle
 from optimize.recipes import RECIPES
 from optimize.verify import FloatReference

@@ -15,9 +15,9 @@ from pair_model import answers, pair_arrays, pair_model, unproven_bundle
 from edge_runtime.bundle import Bundle
 from edge_runtime.engines import load
 from edge_runtime.errors import BundleError, EngineError, InputError, MissingDependency
-from optimize.commands import Options, combinations
 from optimize.exporters import EXPORTERS
 from optimize.exporters.aot import _check_compiler
+from optimize.options import Options, combinations
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,10 @@ from edge_runtime.engines import RUNS_CODE, load
 from edge_runtime.errors import VerificationError
 from edge_runtime.replay import replay
 from edge_runtime.trust import Trust
-from optimize.deliver import Options, combinations, deliver
+from optimize.deliver import deliver
 from optimize.deploy import deploy_book_model, input_spec
 from optimize.exporters import EXPORTERS
+from optimize.options import Options, combinations
 from optimize.pack import pack_bundle
 from optimize.recipes import RECIPES
 from optimize.verify import FloatReference

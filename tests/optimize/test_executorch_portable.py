@@ -5,8 +5,8 @@ from quarters import quarters_model
 from torch import nn
 
 from edge_runtime.bundle import Bundle
-from optimize.deliver import Options, combinations
 from optimize.exporters import EXPORTERS
+from optimize.options import Options, combinations
 from optimize.pack import pack_bundle
 from optimize.recipes import RECIPES
 from optimize.verify import FloatReference

@@ -14,8 +14,9 @@ from edge_runtime.bundle import Bundle
 from edge_runtime.engines import load
 from edge_runtime.errors import EdgekitError, ExportError, InputError, Interrupted, UsageError
 from optimize import PictureWishes
-from optimize.deliver import Options, combinations, deliver
+from optimize.deliver import deliver
 from optimize.exporters import EXPORTERS
+from optimize.options import Options, combinations
 from optimize.own_commands import deliver_own
 from optimize.own_inputs import Shape
 from optimize.own_model import own_model

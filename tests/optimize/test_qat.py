@@ -12,10 +12,11 @@ from torch import nn
 
 from edge_runtime.bundle import Bundle
 from edge_runtime.errors import ExportError
-from optimize.deliver import Options, combinations, deliver
+from optimize.deliver import deliver
 from optimize.deploy import DeployModel, TrainingData, run_module, training_data
 from optimize.exporters import EXPORTERS
 from optimize.exporters.layerwise import calibration_batches
+from optimize.options import Options, combinations
 from optimize.pack import pack_bundle
 from optimize.qat import SETTINGS, QuantizationAwareTraining, loss_of_answers
 from optimize.recipes import RECIPES

@@ -2,7 +2,7 @@
 
 import pytest
 
-from optimize.deliver import Options, combinations
+from optimize.options import Options, combinations
 from optimize.recipes import RECIPES
 from optimize.search_order import ORDERS, most_promising_first
 from optimize.verdict import OBJECTIVES

@@ -14,9 +14,9 @@ from torch import nn
 from edge_runtime.bundle import Bundle
 from edge_runtime.engines import RUNS_CODE, load
 from edge_runtime.errors import BundleError, EngineError, ExportError, InputError
-from optimize.deliver import Options, combinations
 from optimize.exporters import EXPORTERS
 from optimize.exporters.layerwise import calibration_batches
+from optimize.options import Options, combinations
 from optimize.pack import pack_bundle
 from optimize.recipes import RECIPES
 from optimize.recipes.layers import torch_layers

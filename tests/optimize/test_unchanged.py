@@ -8,9 +8,10 @@ from drowned import drowned_model
 
 from edge_runtime import measurement
 from edge_runtime.benchmark import QUICK, Settings
-from optimize.commands import Options, deliver, finish, seconds_of
+from optimize.commands import deliver, finish, seconds_of
 from optimize.exporters import EXPORTERS
 from optimize.measured_before import measured_before
+from optimize.options import Options
 from optimize.recipes import RECIPES
 from optimize.unchanged import causes
 from optimize.verify import FloatReference

@@ -9,8 +9,8 @@ from torch import nn
 
 from edge_runtime.bundle import Bundle
 from edge_runtime.errors import ExportError
-from optimize.deliver import Options, combinations
 from optimize.exporters import EXPORTERS
+from optimize.options import Options, combinations
 from optimize.pack import pack_bundle
 from optimize.recipes import RECIPES
 from optimize.verify import FloatReference
