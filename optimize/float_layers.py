@@ -2,8 +2,8 @@
 
 1. Each layer is quantized alone; how far the answers move from float's (SQNR, on calibration samples) is its damage.
 2. The worst layers are put back to float, none at first, then one, two, four, ...; the task metric on validation
-   samples, and the SQNR and agreement that the recipe is held to, say when it is enough, and a bisection finds the
-   fewest. Where true answers are not known, the last two decide alone.
+   samples, and on golden ones the SQNR and agreement that the recipe is held to, say when it is enough, and a bisection
+   finds the fewest. Where true answers are not known, the last two decide alone.
 
 Every measurement is kept on disk as it is made, so an interrupted search goes on where it was. Quantizes nothing.
 """
@@ -73,10 +73,13 @@ class Search:
         self._model, self._max_drop, self._kept, self._say = model, max_drop, kept, say
         count = len(next(iter(model.validation.values())))
         rows = np.unique(np.linspace(0, count - 1, JUDGED_ON).round().astype(np.int64))
-        self._judged = {name: values[rows] for name, values in model.validation.items()}
+        # The metric is of `rows`; the floors are judged on the golden samples behind them, as the stages will be.
+        golden = reference.golden_inputs
+        self._judged = {name: np.concatenate([x[rows], golden[name]]) for name, x in model.validation.items()}
         self._targets = None if model.targets is None else model.targets[rows]
         self._samples = len(rows)
-        self._float_answers = {name: values[rows] for name, values in reference.validation.items()}
+        self._float_answers = {name: x[rows] for name, x in reference.validation.items()}
+        self._golden_answers = reference.golden_outputs
         self._ranked_on = {name: values[:RANKED_ON] for name, values in model.calibration.items()}
 
     def choose(self, quantizer: LayerQuantizer) -> LayerChoice:
@@ -133,22 +136,29 @@ class Search:
     def _try(self, quantizer: LayerQuantizer, damages: list[Damage], put_back: int) -> Trial:
         float_layers = frozenset(damage.layer for damage in damages[:put_back])
         answers = functools.cache(lambda: quantizer.quantized(float_layers)(self._judged))
+
+        def behind() -> Arrays:
+            return {name: values[self._samples :] for name, values in answers().items()}
+
+        def in_front() -> Arrays:
+            return {name: values[: self._samples] for name, values in answers().items()}
+
         key = "back " + ", ".join(sorted(float_layers))
         said, asked, enough = [], [], True
         if self._targets is not None:
-            value = self._remember(key, lambda: self._metric(answers(), self._targets))
+            value = self._remember(key, lambda: self._metric(in_front(), self._targets))
             limit, within = budget(self._model.task, self._metric(self._float_answers, self._targets), self._max_drop)
             name, enough = task(self._model.task).metric().name, within(value)
             said.append(f"{metric_name(name)} {value_text(name, value)}")
             asked.append(value_text(name, limit))
         # Else a stage would refuse what this search found good enough.
         if enough and np.isfinite(self._sqnr_floor_db):
-            noise = self._remember(f"SQNR {key}", lambda: sqnr_db(joined(self._float_answers), joined(answers())))
+            noise = self._remember(f"golden SQNR {key}", lambda: sqnr_db(joined(self._golden_answers), joined(behind())))
             enough = noise >= self._sqnr_floor_db
             said.append(f"SQNR {noise:.1f} dB")
             asked.append(f"{self._sqnr_floor_db:g} dB")
         if enough and self._agreement_floor:
-            agreement = self._remember(f"agreement {key}", lambda: self._agreement(answers()))
+            agreement = self._remember(f"golden agreement {key}", lambda: self._agreement(behind()))
             enough = agreement >= self._agreement_floor
             said.append(f"agreement {agreement:.1%}")
             asked.append(f"{self._agreement_floor:.0%}")
@@ -161,7 +171,7 @@ class Search:
 
     def _agreement(self, answers: Arrays) -> float:
         first = self._model.outputs[0].name
-        return task(self._model.task).agreement(self._float_answers[first], answers[first])
+        return task(self._model.task).agreement(self._golden_answers[first], answers[first])
 
     def _metric(self, answers: Arrays, targets: np.ndarray | None) -> float:
         assert targets is not None

@@ -111,6 +111,29 @@ def test_layers_are_put_back_until_the_top_answers_agree_as_a_stage_asks(model, 
     assert found.choose(Counted(model, guilty="bd")).float_layers == {"b", "d"}
 
 
+def test_the_floors_are_judged_on_the_golden_samples_as_the_stages_are(model, tmp_path):
+    class WrongOnGolden(Counted):
+        def quantized(self, float_layers):
+            wrong = self._guilty - float_layers
+
+            def run(arrays):
+                found = self._right.module(torch.from_numpy(arrays["image"])).numpy()
+                if wrong:
+                    found[-4:] = np.roll(found[-4:], 1, axis=1)  # of all validation samples too few to miss anything
+                return {"probabilities": found}
+
+            return run
+
+    bare, reference = replace(model, targets=None), FloatReference.of(model)
+    few = replace(
+        reference,
+        golden_inputs={"image": reference.golden_inputs["image"][:5]},
+        golden_outputs={"probabilities": reference.golden_outputs["probabilities"][:5]},
+    )
+    found = Search(bare, few, max_drop=0.01, kept=tmp_path / "kept.json", agreement_floor=0.9)
+    assert found.choose(WrongOnGolden(model, guilty="b")).float_layers >= {"b"}
+
+
 def test_a_search_goes_on_with_what_was_measured(model, tmp_path):
     first, second = Counted(model, guilty="c"), Counted(model, guilty="c")
     one = Search(model, FloatReference.of(model), max_drop=0.01, kept=tmp_path / "kept.json").choose(first)
