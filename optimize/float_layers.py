@@ -153,7 +153,9 @@ class Search:
             asked.append(value_text(name, limit))
         # Else a stage would refuse what this search found good enough.
         if enough and np.isfinite(self._sqnr_floor_db):
-            noise = self._remember(f"golden SQNR {key}", lambda: sqnr_db(joined(self._golden_answers), joined(behind())))
+            noise = self._remember(
+                f"golden SQNR {key}", lambda: sqnr_db(joined(self._golden_answers), joined(behind()))
+            )
             enough = noise >= self._sqnr_floor_db
             said.append(f"SQNR {noise:.1f} dB")
             asked.append(f"{self._sqnr_floor_db:g} dB")

@@ -26,6 +26,11 @@ from .exporter import Exporter, Stage
 
 _LOGGERS = ("torch.utils._pytree", "torch.utils.flop_counter", "executorch", "torchao", "coremltools")
 _ON_PIXELS = ("aten.permute_copy.default", "aten._to_copy.default", "dim_order_ops._to_dim_order_copy.default")
+_aten = torch.ops.aten
+_POOLS = {
+    *(_aten.max_pool1d.default, _aten.max_pool2d.default, _aten.max_pool3d.default),
+    *(_aten.avg_pool1d.default, _aten.avg_pool2d.default, _aten.avg_pool3d.default),
+}
 DELEGATES = "delegates"  # key of the notes: which delegates the program names, and how often
 
 
@@ -59,8 +64,7 @@ def write_strides(module: torch.fx.GraphModule) -> int:
 
     coremltools (9.0) asks for the argument: "max_pool2d got 2 input(s), expected minimum 3 inputs".
     """
-    pools = (torch.ops.aten.max_pool2d.default, torch.ops.aten.avg_pool2d.default)
-    bare = [node for node in module.graph.nodes if node.target in pools and len(node.args) == 2]
+    bare = [node for node in module.graph.nodes if node.target in _POOLS and len(node.args) == 2]
     for node in bare:
         node.args = (*node.args, node.args[1])
     module.recompile()

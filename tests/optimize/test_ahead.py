@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -52,12 +53,13 @@ def test_a_net_is_lowered_to_the_delegate_and_never_called_verified(exporter, mo
     assert len(program) > 4 * sum(p.numel() for p in model.module.parameters())
 
 
-def test_core_ml_takes_a_pool_whose_stride_is_its_size_without_saying_so(tmp_path):
+@pytest.mark.parametrize("pool", [partial(F.max_pool2d, kernel_size=2), lambda x: F.max_pool3d(x[None], (1, 2, 2))[0]])
+def test_core_ml_takes_a_pool_whose_stride_is_its_size_without_saying_so(pool, tmp_path):
     pytest.importorskip("coremltools")
 
     class Pooled(nn.Module):
         def forward(self, x):
-            return F.max_pool2d(x, 2).flatten(1)
+            return pool(x).flatten(1)
 
     model = quarters_model(Pooled(), name="pooled", samples=64)
     folder = pack_bundle(model, CORE_ML, FP32, tmp_path, reference=FloatReference.of(model))
