@@ -235,6 +235,8 @@ def settle(module: nn.Module, pictures: torch.Tensor) -> None:
         module(batch)
     module.eval()
     layers = [part for part in module.modules() if isinstance(part, nn.Linear) and part.bias is not None]
+    if layers and not layers[-1].weight.any():  # timm begins some heads at zero: all answers would be one and the same
+        nn.init.trunc_normal_(layers[-1].weight, std=0.02, generator=torch.Generator().manual_seed(0))
     answers = _first_tensor(torch.cat([_first_tensor(module(batch)) for batch in pictures.split(16)]))
     if layers and layers[-1].out_features == answers.shape[-1]:
         with torch.no_grad():

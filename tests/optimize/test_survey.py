@@ -201,6 +201,14 @@ def test_settled_weights_have_no_favourite_class():
     assert float(normed.std()) == pytest.approx(1, abs=0.05)
 
 
+def test_a_head_that_begins_at_zero_is_drawn():
+    net = nn.Sequential(nn.Flatten(), nn.Linear(12, 5))
+    nn.init.zeros_(net[1].weight)
+    settle(net, torch.rand(16, 3, 2, 2))
+    with torch.inference_mode():
+        assert net(torch.rand(8, 3, 2, 2)).std(0).min() > 0
+
+
 def _profile(*operators):
     found = tuple(Operator(name=kind, kind=kind, ns=(ns,) * 10) for kind, ns in operators)
     return Profile(name="p", status="verified", engine="e", num_threads=1, model_bytes=1, plain_ns=(1,),
