@@ -39,6 +39,17 @@ PAGE, CURVES = "LIDC_MALIGNANCY.md", "images/lidc-malignancy-roc.svg"
 Scores = Mapping[str, np.ndarray]
 
 
+def read_search(path: Path) -> dict[str, Any]:
+    """What `lidc_search.py` wrote; raises MissingData where that is not there, or the search not at its end."""
+    try:
+        searched = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise MissingData(f"{path} is not there. Run: python -m train.lidc_search") from None
+    if searched["best"] is None:
+        raise MissingData(f"the search in {path} is not at its end. Go on with the command that began it")
+    return searched
+
+
 def train(runs: Path, device: str, name: str, seed: int) -> RunResult:
     """One run with the settings of that name, from where it is; raises as `fit`."""
     model = model_of(SETTINGS[name])
@@ -97,7 +108,8 @@ def measure(
         "what": "malignant or not: a 2-D net on real nodules of LIDC-IDRI against their diameter, split by series",
         "data_sha256": record.data_sha256,
         "setting": searched["best"],
-        "search": {name: row["auc"] for name, row in searched["areas"].items()},
+        "search": {name: {"auc": row["auc"], "folds": row["folds"]} for name, row in searched["areas"].items()},
+        "search_seeds": searched["seeds"],
         "folds": searched["folds"],
         "device": record.device,
         "train_samples": record.train_samples,
@@ -148,21 +160,16 @@ def page(result: dict[str, Any]) -> str:
         "",
         verdict,
         "",
-        "```sh",
-        "python -m train.lidc_search --device cuda --jobs 8",
-        "python -m train.lidc_measure --device cuda",
-        "```",
+        *_commands(result),
         "",
-        f"The first compares settings by {result['folds']}-fold cross-validation by series among the training nodules;",
-        "the second trains with the best on all of them, and judges on the validation nodules. Nets answer for a slice",
-        "in eight orientations, averaged.",
+        f"The first compares {len(result['search']) - 1} settings by {result['folds']}-fold cross-validation by series",
+        f"among the training nodules, with {_count(len(result['search_seeds']), 'seed')} each; the second trains with",
+        "the best on all of them, and judges on the validation nodules. Nets answer for a slice in eight orientations,",
+        "averaged.",
         "",
-        "| setting | mean AUC of the folds |",
-        "| --- | ---: |",
-        *(
-            f"| {'**' + name + '**' if name == result['setting'] else name} | {area:.4f} |"
-            for name, area in sorted(result["search"].items(), key=lambda row: -row[1])
-        ),
+        "| setting | mean AUC of the folds | folds in which it is above the diameter's |",
+        "| --- | ---: | ---: |",
+        *_settings(result),
         "",
         "Targets are hard (malignant or not) or chances by the rating (soft, linear); crops are scaled at random",
         "(affine) or keep their size (rigid); `measured` nets are told area, densities and the like besides.",
@@ -194,6 +201,35 @@ def page(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _commands(result: dict[str, Any]) -> list[str]:
+    """Those that come to these results."""
+    names = [name for name in result["search"] if name != DIAMETER]
+    search = [] if set(names) == set(SETTINGS) else ["--only", *(f'"{name}"' for name in names)]
+    search += ["--seeds", *map(str, result["search_seeds"])]
+    seeds = [*result["loss"]]
+    cuda = "" if result["device"].startswith("cpu") else " --device cuda"
+    return [
+        "```sh",
+        f"python -m train.lidc_search{cuda} {' '.join(search)}",
+        f"python -m train.lidc_measure{cuda} --seeds {' '.join(seeds)}",
+        "```",
+    ]
+
+
+def _settings(result: dict[str, Any]) -> list[str]:
+    diameter = result["search"][DIAMETER]["folds"]
+    lines = []
+    for name, row in sorted(result["search"].items(), key=lambda item: -item[1]["auc"]):
+        above = sum(mine > its for mine, its in zip(row["folds"], diameter, strict=True))
+        shown = f"**{name}**" if name == result["setting"] else name
+        lines.append(f"| {shown} | {row['auc']:.4f} | {'' if name == DIAMETER else f'{above} of {len(diameter)}'} |")
+    return lines
+
+
+def _count(number: int, word: str) -> str:
+    return f"one {word}" if number == 1 else f"{number} {word}s"
+
+
 def curves(result: dict[str, Any]) -> bytes:
     """ROC curves of the nets together and of the diameter, and the nets' area over the epochs, as SVG."""
     with mpl.rc_context(LOOK):
@@ -221,18 +257,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m train.lidc_measure", description=__doc__)
     parser.add_argument("--runs", type=Path, default=Path("runs/lidc-malignancy"))
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
     parser.add_argument("--search", type=Path, default=RESULTS, help="what lidc_search wrote")
     parser.add_argument("--out", type=Path, help="by default results/lidc-malignancy-DEVICE.json")
     parser.add_argument("--docs", type=Path, default=Path("docs"))
     asked = parser.parse_args()
     out = asked.out or Path(f"results/lidc-malignancy-{asked.device}.json")
     try:
-        if not asked.search.is_file():
-            raise MissingData(f"{asked.search} is not there. Run: python -m train.lidc_search")
-        searched = json.loads(asked.search.read_bytes())
+        searched = read_search(asked.search)
         nodules = read_nodules()
         found = {}
-        for seed in SEEDS:
+        for seed in asked.seeds:
             print(f"seed {seed}, {searched['best']}:", file=sys.stderr)
             found[seed] = train(asked.runs, asked.device, searched["best"], seed)
         result = measure(found, nodules, searched, asked.device)

@@ -1,13 +1,15 @@
 """`python -m train.lidc_search`: the best settings of `lidc_malignancy`, by cross-validation in its training series.
 
 The validation nodules are not looked at: each setting is trained on four fifths of the training series and judged on
-the rest, five times, with several seeds. `lidc_measure.py` then trains with the best. Nets are small, so that several
-processes share a GPU; what is trained already is not trained again.
+the rest, five times, with each seed. `lidc_measure.py` then trains with the best. Nets are small, so that several
+processes share a GPU. Each finished training is kept in the results at once: the same command goes on, and further
+settings can be compared with those before.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -22,11 +24,12 @@ from edge_runtime.benchmark import machine
 from edge_runtime.decode import canonical_json
 from edge_runtime.detection_metrics import auc
 from edge_runtime.errors import EdgekitError
-from edge_runtime.files import write_bytes
+from edge_runtime.files import sha256_file, write_bytes
 from train import provenance
 from train.book_model import BookModel
 from train.checkpoint import load_weights
-from train.data.lidc_malignancy import MALIGNANT, UNDECIDED, Nodules, inputs_of, read_nodules, split_at
+from train.data import data_root
+from train.data.lidc_malignancy import FILE, MALIGNANT, UNDECIDED, Nodules, inputs_of, read_nodules, split_at
 from train.dataset import Dataset, Split
 from train.device import threads
 from train.epoch import on_device
@@ -37,6 +40,7 @@ from train.scan_tasks import Lost, run_scans
 from train.views import EightViews
 
 FOLDS, SEEDS = 5, (1, 2)
+DIGITS = 4  # that are kept of a margin
 RESULTS = Path("results/lidc-malignancy-search.json")
 Job = tuple[str, int, int]  # setting, fold, seed
 
@@ -89,34 +93,95 @@ def margins(model: BookModel, weights: Sequence[Path], split: Split, device: str
     return logits[:, 1] - logits[:, 0]
 
 
-def search(runs: Path, names: Sequence[str], device: str, *, jobs: int = 1, epochs: int = 0) -> dict[str, Any]:
-    """Trains and judges all; `epochs` instead of the settings' own, to try it out. Raises as `fit`."""
-    todo = [(name, fold, seed) for name in names for fold in range(FOLDS) for seed in SEEDS]
-    found: dict[Job, np.ndarray] = {}
-    for job, scores in run_scans(partial(trained, runs, device, epochs), todo, processes=jobs):
+def search(
+    runs: Path,
+    names: Sequence[str],
+    device: str,
+    *,
+    seeds: Sequence[int] = SEEDS,
+    jobs: int = 1,
+    epochs: int = 0,
+    out: Path | None = None,
+) -> dict[str, Any]:
+    """Trains and judges all.
+
+    Args:
+        epochs: instead of the settings' own, to try it out; takes no `out`.
+        out: the results, written after each training; those in it are not trained again, if settings and nodules are
+            the same.
+
+    Raises:
+        EdgekitError: `out` cannot be read or written; and as `fit`.
+    """
+    found = kept(out) if out else {}
+    todo = [(name, fold, seed) for name in names for fold in range(FOLDS) for seed in seeds]
+    left = [job for job in todo if job not in found]
+    for count, (job, scores) in enumerate(run_scans(partial(trained, runs, device, epochs), left, processes=jobs), 1):
         assert not isinstance(scores, Lost)  # only Ray loses workers
-        found[job] = scores
-        print(f"{len(found)}/{len(todo)} {job[0]}, fold {job[1]}, seed {job[2]}", file=sys.stderr, flush=True)
+        found[job] = scores.round(DIGITS)
+        done = len(todo) - len(left) + count
+        print(f"{done}/{len(todo)} {job[0]}, fold {job[1]}, seed {job[2]}", file=sys.stderr, flush=True)
+        if out:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            write_bytes(out, canonical_json(_result(found, names, seeds, device)))
+    return _result(found, names, seeds, device)
+
+
+def kept(out: Path) -> dict[Job, np.ndarray]:
+    """The trainings in `out` that are still of the same settings and nodules; none where it is not there."""
+    try:
+        before = json.loads(out.read_bytes())
+        if (before["data_sha256"], before["folds"]) != (_data_sha256(), FOLDS):
+            return {}
+        same = {name for name, setting in before["settings"].items() if _plain(name) == setting}
+        return {
+            (row["setting"], row["fold"], row["seed"]): np.array(row["margins"], np.float64)
+            for row in before["trainings"]
+            if row["setting"] in same
+        }
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise EdgekitError(f"{out} holds no results of this search ({error}). Move it away, or give --out") from None
+
+
+def _result(found: Mapping[Job, np.ndarray], names: Sequence[str], seeds: Sequence[int], device: str) -> dict[str, Any]:
+    """What is found so far; the best is None until all of `names` are whole. Settings from before count too."""
     nodules, _ = _read()
     seen = ~nodules.validation
     number, rating, diameter = folds(nodules.series[seen]), nodules.rating[seen], nodules.diameter_mm[seen]
     rows = {"diameter": _areas([diameter[number == fold] for fold in range(FOLDS)], rating, number)}
-    for name in names:
-        together = [np.mean([found[name, fold, seed] for seed in SEEDS], axis=0) for fold in range(FOLDS)]
+    whole = [name for name in SETTINGS if all((name, fold, seed) in found for fold in range(FOLDS) for seed in seeds)]
+    for name in whole:
+        together = [np.mean([found[name, fold, seed] for seed in seeds], axis=0) for fold in range(FOLDS)]
         rows[name] = _areas(together, rating, number)
     return {
         "what": "settings of lidc_malignancy, by cross-validation by series within its training nodules",
         "folds": FOLDS,
-        "seeds": list(SEEDS),
-        "settings": {name: asdict(SETTINGS[name]) for name in names},
+        "seeds": list(seeds),
+        "settings": {name: _plain(name) for name in SETTINGS if any(job[0] == name for job in found)},
         "areas": rows,
-        "best": max(names, key=lambda name: rows[name]["auc"]),
+        "best": max(whole, key=lambda name: rows[name]["auc"]) if set(names) <= set(whole) else None,
+        "trainings": [
+            {"setting": name, "fold": fold, "seed": seed, "margins": found[name, fold, seed].tolist()}
+            for name, fold, seed in sorted(found)
+        ],
         "nodules": int(seen.sum()),
+        "data_sha256": _data_sha256(),
         "device": provenance.device_name(torch.device(device)),
         "machine": machine(),
         "versions": provenance.versions(),
         "commit": provenance.commit(),
     }
+
+
+def _plain(name: str) -> dict[str, Any] | None:
+    return asdict(SETTINGS[name]) if name in SETTINGS else None
+
+
+@lru_cache(maxsize=1)
+def _data_sha256() -> str:
+    return sha256_file(data_root() / FILE)
 
 
 def _areas(scores: Sequence[np.ndarray], rating: np.ndarray, number: np.ndarray) -> dict[str, Any]:
@@ -142,17 +207,21 @@ def main() -> int:
     parser.add_argument("--runs", type=Path, default=Path("runs/lidc-search"))
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--jobs", type=int, default=1, help="processes that train at the same time")
-    parser.add_argument("--only", nargs="+", choices=list(SETTINGS), help="these settings, and write nothing")
+    parser.add_argument("--only", nargs="+", choices=list(SETTINGS), help="train these settings alone")
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
     parser.add_argument("--epochs", type=int, default=0, help="instead of the settings' own; writes nothing")
     parser.add_argument("--out", type=Path, default=RESULTS)
     asked = parser.parse_args()
     try:
         names = asked.only or list(SETTINGS)
-        result = search(asked.runs, names, asked.device, jobs=asked.jobs, epochs=asked.epochs)
+        out = None if asked.epochs else asked.out
+        result = search(
+            asked.runs, names, asked.device, seeds=asked.seeds, jobs=asked.jobs, epochs=asked.epochs, out=out
+        )
         print("\n".join(table(result)))
-        if not (asked.only or asked.epochs):
-            write_bytes(asked.out, canonical_json(result))
-            print(f"wrote {asked.out}")
+        if out:
+            write_bytes(out, canonical_json(result))
+            print(f"wrote {out}")
     except EdgekitError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_status

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from edge_runtime.detection_metrics import auc
-from edge_runtime.errors import MissingData
+from edge_runtime.errors import EdgekitError, MissingData
 from train import lidc_measure, lidc_search
 from train.data.lidc_malignancy import FILE, SIDE, disc, malignancy, read_nodules, resampled
 from train.fit import fit
@@ -132,8 +132,7 @@ def test_the_net_has_as_many_parameters_as_it_says():
 
 
 def test_the_model_is_the_best_that_the_search_found():
-    if not (results := Path(__file__).resolve().parents[2] / lidc_search.RESULTS).is_file():
-        pytest.skip("the search has no results here")
+    results = Path(__file__).resolve().parents[2] / lidc_search.RESULTS
     found = json.loads(results.read_bytes())
     assert found["best"] == CHOSEN
     assert found["settings"][CHOSEN] == asdict(SETTINGS[CHOSEN])
@@ -149,9 +148,11 @@ def test_chances_to_learn_from_follow_the_rating(file):
 
 @pytest.fixture
 def fresh_search(file):
-    lidc_search._read.cache_clear()
+    for cached in (lidc_search._read, lidc_search._data_sha256):
+        cached.cache_clear()
     yield
-    lidc_search._read.cache_clear()
+    for cached in (lidc_search._read, lidc_search._data_sha256):
+        cached.cache_clear()
 
 
 def test_folds_are_of_training_series_and_never_share_one(fresh_search):
@@ -167,10 +168,9 @@ def test_folds_are_of_training_series_and_never_share_one(fresh_search):
 
 def test_the_search_judges_every_nodule_to_train_on_and_measure_takes_its_best(fresh_search, tmp_path, monkeypatch):
     monkeypatch.setattr(lidc_search, "FOLDS", 2)
-    monkeypatch.setattr(lidc_search, "SEEDS", (1,))
     monkeypatch.setattr(lidc_measure, "RESAMPLES", 20)
     name = "soft, rigid, measured"
-    result = lidc_search.search(tmp_path / "search", [name], "cpu", epochs=1)
+    result = lidc_search.search(tmp_path / "search", [name], "cpu", seeds=[1], epochs=1)
     assert result["best"] == name
     assert set(result["areas"]) == {"diameter", name}
     assert 0 <= result["areas"][name]["auc"] <= 1
@@ -178,7 +178,44 @@ def test_the_search_judges_every_nodule_to_train_on_and_measure_takes_its_best(f
     found = {1: lidc_measure.train(tmp_path / "runs", "cpu", name, 1)}
     measured = lidc_measure.measure(found, read_nodules(), result)
     assert list(measured["all"]["scores"]) == ["diameter", "seed 1", "all seeds together"]
-    assert f"| **{name}** |" in lidc_measure.page(measured)
+    page = lidc_measure.page(measured)
+    assert f"| **{name}** |" in page
+    assert f'python -m train.lidc_search --only "{name}" --seeds 1\n' in page
+    assert "python -m train.lidc_measure --seeds 1\n" in page
+
+
+def test_an_interrupted_search_goes_on_and_trains_anew_what_is_other_than_before(fresh_search, tmp_path, monkeypatch):
+    monkeypatch.setattr(lidc_search, "FOLDS", 2)
+    names = ["hard, rigid", "soft, rigid"]
+    jobs = [(name, fold, 1) for name in names for fold in range(2)]
+    ran, out = [], tmp_path / "results" / "search.json"
+
+    def interrupted_at(count):
+        def trained(runs, device, epochs, job):
+            if len(ran) == count:
+                raise KeyboardInterrupt
+            ran.append(job)
+            held = lidc_search.inner(job[1], "hard").validation
+            return held.targets * (1.0 if job[0] == names[1] else -1.0)
+
+        monkeypatch.setattr(lidc_search, "trained", trained)
+        return lidc_search.search(tmp_path, names, "cpu", seeds=[1], out=out)
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted_at(3)
+    assert ran == jobs[:3]
+    with pytest.raises(MissingData, match="not at its end"):
+        lidc_measure.read_search(out)
+    result = interrupted_at(9)
+    assert ran == jobs
+    assert (result["best"], result["areas"][names[1]]["auc"]) == (names[1], 1)
+    assert lidc_measure.read_search(out) == json.loads(json.dumps(result))
+    monkeypatch.setitem(SETTINGS, names[1], replace(SETTINGS[names[1]], epochs=3))
+    assert interrupted_at(9)["best"] == names[1]
+    assert ran == [*jobs, *jobs[2:]]
+    out.write_text("[]")
+    with pytest.raises(EdgekitError, match="holds no results of this search"):
+        interrupted_at(9)
 
 
 def test_every_setting_makes_a_net_that_answers():
@@ -206,3 +243,13 @@ def test_measured_nets_know_the_same_of_a_turned_slice():
     assert torch.allclose(measurements(x), measurements(torch.rot90(x, 1, (2, 3)).flip(3)), atol=1e-4)
     together = EightViews(SliceNet(measured=True), SliceNet(measured=True)).eval()
     assert torch.allclose(together(x), together(torch.rot90(x, 3, (2, 3))), atol=1e-4)
+
+
+def test_the_page_is_that_of_the_results():
+    root = Path(__file__).resolve().parents[2]
+    found = json.loads((root / "results/lidc-malignancy-cpu.json").read_bytes())
+    assert (root / "docs" / lidc_measure.PAGE).read_text() == lidc_measure.page(found)
+    searched = lidc_measure.read_search(root / lidc_search.RESULTS)
+    assert found["search"] == {
+        name: {key: row[key] for key in ("auc", "folds")} for name, row in searched["areas"].items()
+    }

@@ -69,7 +69,9 @@ def measurements(x: Tensor) -> Tensor:
     which chalk is.
     """
     density, inside = x[:, 0:1] / 1000, x[:, 1:2] / 2000 + 0.5
-    ring = F.max_pool2d(inside, 9, stride=1, padding=4) - inside
+    # First along one side, then along the other: the same as nine by nine at once, several times as fast.
+    tall = F.max_pool2d(inside, (9, 1), stride=1, padding=(4, 0))
+    ring = F.max_pool2d(tall, (1, 9), stride=1, padding=(0, 4)) - inside
     area, around = inside.sum((1, 2, 3)).clamp(min=1), ring.sum((1, 2, 3)).clamp(min=1)
     solid, chalk = torch.sigmoid((density + 0.3) * 20), torch.sigmoid((density - 0.2) * 20)
     mean = (inside * density).sum((1, 2, 3)) / area
@@ -111,6 +113,10 @@ SETTINGS: dict[str, Setting] = {
     "soft, rigid, measured, width 64": Setting(softness="soft", augment="rigid", measured=True, width=64),
     "soft, rigid, measured, dropout 0.6": Setting(softness="soft", augment="rigid", measured=True, dropout=0.6),
     "soft, rigid, measured, decay 3e-3": Setting(softness="soft", augment="rigid", measured=True, weight_decay=3e-3),
+    "soft, rigid, measured, 8 epochs": Setting(softness="soft", augment="rigid", measured=True, epochs=8),
+    "soft, rigid, measured, 4 epochs": Setting(softness="soft", augment="rigid", measured=True, epochs=4),
+    "linear, rigid, measured, 8 epochs": Setting(softness="linear", augment="rigid", measured=True, epochs=8),
+    "soft, affine, measured, 8 epochs": Setting(softness="soft", augment="affine", measured=True, epochs=8),
 }
 
 
