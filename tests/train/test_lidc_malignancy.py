@@ -10,6 +10,10 @@ import torch
 
 from edge_runtime.detection_metrics import auc
 from edge_runtime.errors import EdgekitError, MissingData
+from edge_runtime.metrics import sqnr_db
+from optimize.deploy import deploy_book_model, run_module
+from optimize.exporters import EXPORTERS
+from optimize.recipes import RECIPES
 from train import lidc_measure, lidc_search
 from train.data.lidc_malignancy import FILE, SIDE, disc, malignancy, read_nodules, resampled
 from train.fit import fit
@@ -90,6 +94,21 @@ def test_the_net_learns_what_is_larger(file, tmp_path):
     assert auc(found, data.targets) > 0.9
     twice = lidc_search.margins(MODEL, [weights, weights], data, "cpu")
     assert twice == pytest.approx(found, abs=1e-5)
+
+
+def test_a_measured_net_in_int8_is_lowered_and_answers_alike(file, tmp_path):
+    """XNNPACK has no program of a quantized tensor that it pools and that an operator outside of it sums."""
+    pytest.importorskip("executorch")
+    measured = model_of(SETTINGS["soft, rigid, measured"])
+    weights = fit(
+        measured, tmp_path / "run", config=replace(measured.fit, epochs=2, batch_size=8), device="cpu"
+    ).weights
+    model = deploy_book_model(measured, weights)
+    model = replace(model, calibration={name: rows[:16] for name, rows in model.calibration.items()})
+    wanted = run_module(model, model.module, model.validation)["probabilities"]
+    stages = EXPORTERS["executorch_xnnpack"].export(model, RECIPES["w8a8_static"], tmp_path / "model.pte")
+    found = {stage.kind: sqnr_db(wanted, stage.run(model.validation)["probabilities"]) for stage in stages}
+    assert found["lower"] > 20
 
 
 def test_intervals_of_the_lead_draw_the_same_series_for_both():
