@@ -123,8 +123,8 @@ SETTINGS: dict[str, Setting] = {
 }
 
 
-# The best of results/lidc-malignancy-search.json, where that is there.
-CHOSEN = "soft, rigid, measured, 8 epochs"
+# The best of results/lidc-malignancy-search.json.
+CHOSEN = "soft, rigid, measured"
 
 
 def model_of(setting: Setting) -> BookModel:
