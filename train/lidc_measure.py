@@ -139,17 +139,6 @@ def measure(
 def page(result: dict[str, Any]) -> str:
     """Markdown, from the results alone."""
     every = result["all"]
-    low, high = every["scores"][TOGETHER]["lead_interval"]
-    area, diameter = (every["scores"][name]["auc"] for name in (TOGETHER, DIAMETER))
-    if low > 0:
-        verdict = "The net is better than the diameter, beyond what other series would change."
-    elif high < 0:
-        verdict = "**The diameter alone is better than the net, beyond what other series would change.**"
-    else:
-        word = "above" if area > diameter else "below"
-        verdict = (
-            f"**Not decided: the nets' area is {word} the diameter's, but the interval of the difference holds 0.**"
-        )
     lines = [
         "# Malignant or not: real nodules, a net against the diameter",
         "",
@@ -158,14 +147,17 @@ def page(result: dict[str, Any]) -> str:
         f"Trained on {result['train_samples']:,} nodules, judged on {every['nodules']:,} of "
         f"{every['series']:,} other series, of which {every['malignant']} are malignant.",
         "",
-        verdict,
+        f"All ratings: {_verdict(every)}",
+        "",
+        f"Without rating 3, which leaves open what a nodule is: {_verdict(result['without_undecided'])}",
         "",
         *_commands(result),
         "",
-        f"The first compares {len(result['search']) - 1} settings by {result['folds']}-fold cross-validation by series",
-        f"among the training nodules, with {_count(len(result['search_seeds']), 'seed')} each; the second trains with",
-        "the best on all of them, and judges on the validation nodules. Nets answer for a slice in eight orientations,",
-        "averaged.",
+        f"The first compares {len(result['search']) - 1} settings by {result['folds']}-fold cross-validation by series "
+        f"among the training",
+        f"nodules, with {_count(len(result['search_seeds']), 'seed')} each; the second trains with the best on all of "
+        f"them, and judges on the validation",
+        "nodules. Nets answer for a slice in eight orientations, averaged.",
         "",
         "| setting | mean AUC of the folds | folds in which it is above the diameter's |",
         "| --- | ---: | ---: |",
@@ -186,7 +178,8 @@ def page(result: dict[str, Any]) -> str:
             "| score | AUC | 95 % interval | less the diameter's, 95 % interval |",
             "| --- | ---: | ---: | ---: |",
         ]
-        for name, found in part["scores"].items():
+        for name in (DIAMETER, *(f"seed {seed}" for seed in result["loss"]), TOGETHER):
+            found = part["scores"][name]
             ends = "{:.3f} – {:.3f}".format(*found["interval"])
             lead = "" if name == DIAMETER else "{:+.3f} – {:+.3f}".format(*found["lead_interval"])
             lines.append(f"| {name} | {found['auc']:.3f} | {ends} | {lead} |")
@@ -201,17 +194,27 @@ def page(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _verdict(part: dict[str, Any]) -> str:
+    low, high = part["scores"][TOGETHER]["lead_interval"]
+    area, diameter = (part["scores"][name]["auc"] for name in (TOGETHER, DIAMETER))
+    if low > 0:
+        return "the nets are better than the diameter, beyond what other series would change."
+    if high < 0:
+        return "**the diameter alone is better than the nets, beyond what other series would change.**"
+    word = "above" if area > diameter else "below"
+    return f"**not decided: the nets' area is {word} the diameter's, but the interval of the difference holds 0.**"
+
+
 def _commands(result: dict[str, Any]) -> list[str]:
     """Those that come to these results."""
     names = [name for name in result["search"] if name != DIAMETER]
     search = [] if set(names) == set(SETTINGS) else ["--only", *(f'"{name}"' for name in names)]
     search += ["--seeds", *map(str, result["search_seeds"])]
-    seeds = [*result["loss"]]
     cuda = "" if result["device"].startswith("cpu") else " --device cuda"
     return [
         "```sh",
         f"python -m train.lidc_search{cuda} {' '.join(search)}",
-        f"python -m train.lidc_measure{cuda} --seeds {' '.join(seeds)}",
+        f"python -m train.lidc_measure{cuda} --seeds {' '.join(result['loss'])}",
         "```",
     ]
 
