@@ -220,8 +220,7 @@ def _commands(result: dict[str, Any]) -> list[str]:
 
 
 def _settings(result: dict[str, Any]) -> list[str]:
-    diameter = result["search"][DIAMETER]["folds"]
-    lines = []
+    diameter, lines = result["search"][DIAMETER]["folds"], []
     for name, row in sorted(result["search"].items(), key=lambda item: -item[1]["auc"]):
         above = sum(mine > its for mine, its in zip(row["folds"], diameter, strict=True))
         shown = f"**{name}**" if name == result["setting"] else name
