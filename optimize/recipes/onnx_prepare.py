@@ -28,7 +28,12 @@ def prepared(source: Path, float_layers: FloatLayers = frozenset()) -> Iterator[
     """
     with tempfile.TemporaryDirectory(prefix="edgekit-onnx-") as folder:
         ready = Path(folder) / "prepared.onnx"
-        quant_pre_process(source, ready)
+        try:
+            quant_pre_process(source, ready)
+        except Exception:
+            # onnxruntime's symbolic shapes end at operators that it has none for: a ReduceL2 before an Expand, which is
+            # what F.normalize becomes. The exporter has written the shapes into the file, and onnx infers the rest.
+            quant_pre_process(source, ready, skip_symbolic_shape=True)
         graph = onnx.load(ready, load_external_data=False).graph
         kept = {node.name for node in graph.node if onnx_layer(node) in float_layers}
         kept |= set(normalization(graph))

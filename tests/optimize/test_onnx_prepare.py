@@ -1,10 +1,15 @@
 """Which nodes the ONNX quantizers leave alone."""
 
+import onnx
+import pytest
 import torch
+import torch.nn.functional as F
 from onnx import TensorProto, helper
+from onnxruntime.quantization.shape_inference import quant_pre_process
+from torch import nn
 
 from optimize.recipes.layers import joins_float, onnx_tail
-from optimize.recipes.onnx_prepare import normalization, passed_on
+from optimize.recipes.onnx_prepare import normalization, passed_on, prepared
 
 
 def _graph():
@@ -76,3 +81,28 @@ def test_a_joint_in_a_captured_program_with_a_float_branch():
     joints = [node for node in program.graph.nodes if node.target == torch.ops.aten.cat.default]
     assert [joins_float(node, ()) for node in joints] == [False, True]
     assert [joins_float(node, {"right"}) for node in joints] == [True, True]
+
+
+class Cosine(nn.Module):
+    """Answers by the angle between features and classes, as nets for faces do."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Linear(8, 16)
+        self.classes = nn.Linear(16, 4, bias=False)
+
+    def forward(self, x):
+        return self.classes(F.normalize(torch.relu(self.body(x)), dim=-1))
+
+
+def test_a_net_that_normalizes_its_features_is_quantized(tmp_path):
+    """Its Expand has an input that onnxruntime's symbolic shapes do not know."""
+    torch.manual_seed(0)
+    path = tmp_path / "cosine.onnx"
+    torch.onnx.export(Cosine().eval(), (torch.randn(2, 8),), dynamo=True, verbose=False).save(path)
+    assert "Expand" in {node.op_type for node in onnx.load(path).graph.node}
+    with pytest.raises(TypeError):
+        quant_pre_process(path, tmp_path / "symbolic.onnx")
+    with prepared(path) as (ready, left_alone):
+        assert {"Gemm", "Expand"} <= {node.op_type for node in onnx.load(ready).graph.node}
+    assert left_alone == []
