@@ -19,6 +19,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from edge_runtime.bundle import Bundle
 from edge_runtime.decode import canonical_json, to_plain
 from edge_runtime.errors import EdgekitError, shown
@@ -138,6 +140,7 @@ def make_row(
 def _child(
     pipe: Connection, combination: Combination, surveyed: Surveyed, reference: FloatReference, folder: Path
 ) -> None:
+    torch.set_num_threads(1)  # those of the parent are not here, and waiting for them would never end
     os.setsid()  # so that whatever it starts can be ended with it
     # What a shell starts in the background ignores SIGINT, and only who is interrupted ends the worker it has started.
     signal.signal(signal.SIGINT, signal.default_int_handler)
