@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from edge_runtime.errors import EdgekitError
 from train.checkpoint import EpochRecord, unwritable
+from train.event_pictures import Kept, add_masks, add_two_classes, grey
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -45,15 +46,36 @@ class EventLog:
         self._folder, self._done, self._epochs = folder / FOLDER, tuple(done), epochs
         self._writer: SummaryWriter | None = None
 
-    def write(self, record: EpochRecord, *, rate: float, net: nn.Module, inputs: Tensor) -> None:
-        """Logs one epoch. `rate`: its last learning rate; `inputs`: some of the batches as the model was fed them."""
+    def shows(self, epoch: int) -> bool:
+        """Whether pictures and weights are logged after `epoch`."""
+        return epoch in (1, self._epochs) or epoch % max(1, self._epochs // 10) == 0
+
+    def write(
+        self,
+        record: EpochRecord,
+        *,
+        rate: float,
+        net: nn.Module,
+        inputs: Tensor,
+        kept: Kept | None = None,
+        validation: Tensor | None = None,
+    ) -> None:
+        """Logs one epoch.
+
+        Args:
+            rate: its last learning rate.
+            inputs: some of the batches as the model was fed them.
+            kept: the validation pass, and `validation` the inputs it was of, where they are to be shown.
+        """
         try:
             writer = self._writer = self._writer or self._open()
             _scalars(writer, record)
             writer.add_scalar("learning_rate", rate, record.epoch)
-            if record.epoch in (1, self._epochs) or record.epoch % max(1, self._epochs // 10) == 0:
+            if self.shows(record.epoch):
                 _weights(writer, net, record.epoch)
                 _pictures(writer, inputs, record.epoch)
+                if kept is not None and validation is not None:
+                    _validation(writer, kept, validation, record.epoch)
             writer.flush()
         except OSError as error:
             raise unwritable(self._folder, error) from None
@@ -91,9 +113,23 @@ def _weights(writer: SummaryWriter, net: nn.Module, epoch: int) -> None:
             writer.add_histogram(f"weights/{name}", parameter.detach().float().cpu(), epoch)
 
 
+def _validation(writer: SummaryWriter, kept: Kept, inputs: Tensor, epoch: int) -> None:
+    outputs = kept.outputs
+    if outputs.ndim == 2 and outputs.shape[1] == 2 and kept.targets.ndim == 1:
+        add_two_classes(writer, kept, epoch)
+    elif outputs.ndim == 4 and outputs.shape == kept.targets.shape:
+        add_masks(writer, kept, inputs, epoch)
+
+
 def _pictures(writer: SummaryWriter, inputs: Tensor, epoch: int) -> None:
-    """A grid of training pictures, stretched to the range of their own values, for they are normalised."""
-    if inputs.ndim != 4 or inputs.shape[1] not in (1, 3):
+    """A grid of training pictures, stretched to the range of their own values, for they are normalised.
+
+    Of crops and of slices with their neighbours the middle slice.
+    """
+    if inputs.ndim not in (4, 5):
+        return
+    if inputs.ndim == 5 or inputs.shape[1] not in (1, 3):
+        writer.add_images("inputs/train", grey(inputs[:_PICTURES]), epoch)
         return
     some = inputs[:_PICTURES].detach().float().cpu()  # (P, C, H, W)
     low, high = some.amin(), some.amax()

@@ -31,6 +31,7 @@ from train.device import check_settings, launched_fabric, records_steps, set_up,
 from train.early_stopping import is_best, stop_reason
 from train.epoch import evaluate, loss_of, on_device
 from train.event_log import EventLog
+from train.event_pictures import Kept
 from train.lookahead import Lookahead
 from train.trainer import Trainer
 
@@ -142,7 +143,8 @@ def fit(
                     f"({config.learning_rate:g}). What was kept is epoch {epoch - 1}"
                 )
             figures = model.figures() if model.figures else None
-            metric = evaluate(module, *validation, model.task, figures)
+            shown = Kept(figures) if log and log.shows(epoch) else None
+            metric = evaluate(module, *validation, model.task, shown or figures)
             validation_values = {metric.name: metric.value, **(figures.values() if figures else {})}
             if config.best_by and fabric.is_global_zero and is_best(validation_values, curve, config.best_by):
                 checkpoint.save_weights(net, folder / checkpoint.BEST_FILE)
@@ -153,7 +155,8 @@ def fit(
             seconds = time.perf_counter() - began
             curve.append(EpochRecord(epoch=epoch, loss=loss, validation=validation_values, seconds=seconds))
             if log:
-                log.write(curve[-1], rate=trainer.rate, net=net, inputs=batches.some())
+                some = batches.some()
+                log.write(curve[-1], rate=trainer.rate, net=net, inputs=some, kept=shown, validation=validation[0])
             last = epoch == config.epochs or stop_reason(curve, config.patience, model.task) is not None
             due = last or seconds >= SHORT_EPOCH_S or time.perf_counter() - written >= 1
             if fabric.is_global_zero and due:

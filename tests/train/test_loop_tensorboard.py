@@ -1,11 +1,20 @@
 """The TensorBoard log, read back by TensorBoard itself: every step once, whatever interrupted the run."""
 
+import io
 import shutil
 from dataclasses import replace
+from functools import partial
 
+import numpy as np
 import pytest
+from PIL import Image
 from small_digits import CONFIG, train, train_until
+from small_luna import ONE_EPOCH, make_store, tiny
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from train.data import luna_sets
+from train.fit import fit
+from train.models import luna_classifier, luna_unet
 
 
 def read(folder) -> EventAccumulator:
@@ -38,6 +47,24 @@ def test_pictures_and_weights_are_there(logged):
     assert [event.step for event in log.Histograms("weights/fc2.bias")] == [1, 2, 3]
     picture = log.Images("inputs/train")[0]
     assert (picture.width, picture.height) == (8 * 8, 2 * 8)  # 16 digits
+
+
+def test_nodules_have_slices_a_roc_curve_and_histograms_and_masks_lie_over_theirs(tmp_path):
+    store = make_store(tmp_path)
+    classifier = replace(luna_classifier.MODEL, build=tiny, data=partial(luna_sets.nodules, store))
+    fit(classifier, tmp_path / "c", config=ONE_EPOCH, device="cpu", tensorboard=True)
+    log = read(tmp_path / "c")
+    assert {"inputs/train", "roc/validation"} <= set(log.Tags()["images"])
+    assert {"probability/class 0", "probability/class 1"} <= set(log.Tags()["histograms"])
+    truth = classifier.data().validation.targets
+    assert log.Histograms("probability/class 1")[0].histogram_value.num == truth.sum()
+
+    segmenter = replace(luna_unet.MODEL, data=partial(luna_sets.segments, store))
+    config = replace(luna_unet.MODEL.fit, epochs=1, batch_size=4, epoch_samples=8, cpu_threads=1)
+    fit(segmenter, tmp_path / "s", config=config, device="cpu", tensorboard=True)
+    picture = read(tmp_path / "s").Images("masks/validation")[0]
+    pixels = np.asarray(Image.open(io.BytesIO(picture.encoded_image_string)))
+    assert (pixels[..., 1] > pixels[..., 2]).any()  # true pixels are greener than the grey below them
 
 
 def test_a_resumed_run_goes_on_with_no_step_twice_even_after_a_kill(tmp_path):
