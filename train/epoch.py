@@ -6,7 +6,7 @@ Nothing here knows files, progress or how many epochs there are. A new loss or o
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -103,6 +103,14 @@ def make_optimizer(module: nn.Module, config: FitConfig, *, recorded: bool = Fal
         groups[1]["lr"] = config.learning_rate * config.norm_bias_rate
         groups[1]["weight_decay"] = config.weight_decay / config.norm_bias_rate
     return OPTIMIZERS[config.optimizer](groups, config, recorded)
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, kept: Mapping[str, Any]) -> None:
+    """Gives `optimizer` the moments and steps of `kept`, a state dict of the same settings, maybe of another device.
+
+    How steps are computed (fused, learning rate as a tensor) is this device's matter, so the groups stay as they are.
+    """
+    optimizer.load_state_dict({"state": kept["state"], "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 _EVALUATION_BATCH = 1000

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
@@ -29,14 +29,11 @@ from train.crop_batches import CropBatches
 from train.dataset import Dataset
 from train.device import check_settings, launched_fabric, records_steps, set_up, threads
 from train.early_stopping import is_best, stop_reason
-from train.epoch import evaluate, loss_of, on_device
+from train.epoch import evaluate, loss_of, on_device, restore_optimizer
 from train.event_log import EventLog
 from train.event_pictures import Kept
 from train.lookahead import Lookahead
 from train.trainer import Trainer
-
-if TYPE_CHECKING:
-    from lightning.fabric import Fabric
 
 # Writing the resume state would take longer than such an epoch; a thermometer has 5,000 of 1 ms each.
 SHORT_EPOCH_S = 0.02
@@ -125,9 +122,12 @@ def fit(
         recorded = records_steps(fabric, config, on_device=batches.on_device)
         module, optimizer = set_up(fabric, net, config, recorded=recorded)
         curve: list[EpochRecord] = []
+        device_name = provenance.device_name(fabric.device)
+        devices: dict[str, int] = {}
         if state:
             curve.extend(state.curve)
-            optimizer.load_state_dict(state.optimizer)
+            devices.update(state.devices)
+            restore_optimizer(optimizer, state.optimizer)
         lookahead = lookahead_of(net, batches, config, state)
         log = EventLog(folder, curve, epochs=config.epochs) if tensorboard and fabric.is_global_zero else None
         loss_function = loss_of(model.task, config)
@@ -154,6 +154,7 @@ def fit(
                 ).value
             seconds = time.perf_counter() - began
             curve.append(EpochRecord(epoch=epoch, loss=loss, validation=validation_values, seconds=seconds))
+            devices[device_name] = devices.get(device_name, 0) + 1
             if log:
                 some = batches.some()
                 log.write(curve[-1], rate=trainer.rate, net=net, inputs=some, kept=shown, validation=validation[0])
@@ -167,6 +168,7 @@ def fit(
                     model=dict(net.state_dict()),
                     optimizer=optimizer.state_dict(),
                     slow=lookahead.state() if lookahead else {},
+                    devices=devices,
                 )
                 resume.write_state(folder, kept)
                 written = time.perf_counter()
@@ -182,7 +184,7 @@ def fit(
         if fabric.is_global_zero:
             checkpoint.save_weights(net, folder / checkpoint.WEIGHTS_FILE)
         fabric.barrier()
-        record = _record(model, folder, config, identity, dataset, metric, curve, net, fabric)
+        record = _record(model, folder, config, identity, dataset, metric, curve, net, devices)
         if fabric.is_global_zero:
             checkpoint.write_run(folder, record)
     stopped = stop_reason(curve, config.patience, model.task)
@@ -217,7 +219,7 @@ def _record(
     metric: TaskMetric,
     curve: list[EpochRecord],
     net: nn.Module,
-    fabric: Fabric,
+    devices: Mapping[str, int],
 ) -> RunRecord:
     weights = folder / checkpoint.WEIGHTS_FILE
     return RunRecord(
@@ -237,7 +239,7 @@ def _record(
         wall_s=sum(epoch.seconds for epoch in curve),
         data=dataset.origin,
         data_sha256=identity["data"],
-        device=provenance.device_name(fabric.device),
+        device=provenance.devices(devices),
         machine=machine(),
         versions=provenance.versions(),
         commit=provenance.commit(),

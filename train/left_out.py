@@ -10,6 +10,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from edge_runtime.decode import DecodeError, canonical_json, decode, parse_json, to_plain
 from edge_runtime.errors import EdgekitError
 from train.book_model import BookModel
@@ -67,13 +69,19 @@ def epoch_seconds(model: BookModel, device: str) -> float:
         model, Split(inputs=dataset.train.inputs[some], targets=dataset.train.targets[some]), device
     )
     net = model.build().to(device)
+    if fit.channels_last:
+        net = net.to(memory_format=torch.channels_last)
+        inputs = inputs.to(memory_format=torch.channels_last) if inputs.ndim == 4 else inputs
     optimizer, loss_function = make_optimizer(net, fit), loss_of(model.task, fit)
+    half = torch.autocast(device, torch.bfloat16, enabled=fit.precision == "bf16-mixed")
     began = 0.0
     with threads(fit.cpu_threads):
         for batch in range(_TIMED_BATCHES + 1):
             if batch == 1:  # the first is slower: memory, kernels chosen
                 began = time.perf_counter()
-            loss = loss_function(net(inputs), targets)
+            with half:
+                outputs = net(inputs)
+            loss = loss_function(outputs.float(), targets)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -29,7 +29,7 @@ _FORMAT_VERSION = 1
 class ResumeState:
     """A run after its last finished epoch. `identity`: the settings and data that the weights follow from.
 
-    `slow` are lookahead's weights, empty without it.
+    `slow` are lookahead's weights, empty without it; `devices` say on which device how many epochs were trained.
     """
 
     run_id: str
@@ -38,6 +38,7 @@ class ResumeState:
     model: dict[str, Tensor]
     optimizer: dict[str, Any]
     slow: dict[str, Tensor] = field(default_factory=dict)
+    devices: dict[str, int] = field(default_factory=dict)
 
     @property
     def epoch(self) -> int:
@@ -54,6 +55,7 @@ def write_state(folder: Path, state: ResumeState) -> None:
         "model": state.model,
         "optimizer": state.optimizer,
         "slow": state.slow,
+        "devices": state.devices,
     }
     try:
         with write_atomically(folder / RESUME_FILE) as part:
@@ -81,6 +83,7 @@ def read_state(folder: Path) -> ResumeState | None:
             model=content["model"],
             optimizer=content["optimizer"],
             slow=content.get("slow", {}),
+            devices=content.get("devices", {}),
         )
     except (KeyError, TypeError, DecodeError):
         raise EdgekitError(f"{path} is no resume state of edgekit. Remove it and train without --resume") from None

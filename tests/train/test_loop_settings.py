@@ -49,6 +49,28 @@ def test_a_resumed_run_ends_bit_for_bit_like_an_uninterrupted_one(tmp_path, sett
     assert sha256_file(resumed.weights) == sha256_file(whole.weights)
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_a_run_that_began_on_a_gpu_can_be_finished_on_a_cpu(tmp_path, optimizer):
+    config = replace(CONFIG, optimizer=optimizer)
+    whole = train(tmp_path / "whole", config=config)
+    train_until(2, tmp_path / "part", config=config)
+    path = tmp_path / "part" / "resume.pt"
+    state = torch.load(path, weights_only=True)
+    for group in state["optimizer"]["param_groups"]:  # as a replayed CUDA graph needs them
+        group |= {"lr": torch.tensor(group["lr"]), "fused": True} | (
+            {"capturable": True} if optimizer == "adam" else {}
+        )
+    torch.save(state | {"devices": {"cuda: NVIDIA H100": 2}}, path)
+
+    resumed = train(tmp_path / "part", config=config, go_on=True)
+    assert sha256_file(resumed.weights) == sha256_file(whole.weights)
+    here = "cpu, 1 thread"
+    assert (whole.record.device, resumed.record.device) == (
+        here,
+        f"2 epochs on cuda: NVIDIA H100, then 1 epoch on {here}",
+    )
+
+
 def test_everything_together_learns(tmp_path):
     found = train(tmp_path, config=replace(CONFIG, epochs=15, **EVERYTHING | {"flip": "never"})).record
     assert found.value > 0.85
