@@ -32,9 +32,8 @@ class FitConfig:
     `l2_penalty` times the sum of squares of all parameters, biases too, is added to the loss (chapter 8); for plain SGD
     a `weight_decay` of twice that gives the same steps, but leaves the penalty out of the loss that is reported.
 
-    `cpu_threads` is among the settings because sums, and so the weights, depend on it in their last bits; None takes
-    all cores. A small net is best off with one: threads that wait for each other cost 20 times that on a busy machine.
-    So does `channels_last`, the layout of pictures in memory that convolutions compute fastest in.
+    `cpu_threads` None takes all cores. A small net is best off with one: threads that wait for each other cost 20 times
+    that on a busy machine. `channels_last` is the layout of pictures in memory that convolutions compute fastest in.
 
     `schedule` scales the learning rate over the whole run, `patience` ends it early: after so many epochs in a row
     without a better validation metric than before; the weights kept are always those of the last epoch. `flip` mirrors
@@ -44,8 +43,9 @@ class FitConfig:
 
     `precision` is what the model is trained in where the user names none. `compiled` hands each step to torch.compile;
     `cuda_graph` records steps once and replays them, which frees a small net on a GPU from waiting for Python. It says
-    nothing where that cannot be done: on a CPU, with several processes, for crops that are read from disk. Both change
-    how fast a run is, and of what it learns the last bits: they are no part of `what_is_learned`.
+    nothing where that cannot be done: on a CPU, with several processes, for crops that are read from disk. These two
+    and `cpu_threads` change how fast a run is, and of what it learns the last bits: they are no part of
+    `what_is_learned`, and a run can go on with others.
 
     The last four are for crops of CTs (`crop_batches.py`): how many samples make an epoch, 0 for each once; in what
     pattern of kinds; turned, scaled, moved and noised each on its own ("rigid": not scaled, where size says something),
@@ -85,7 +85,7 @@ class FitConfig:
         return what_is_learned(asdict(self)) == what_is_learned(asdict(other))
 
 
-SPEED_ALONE = ("compiled", "cuda_graph")
+SPEED_ALONE = ("compiled", "cuda_graph", "cpu_threads")
 
 
 def what_is_learned(settings: Mapping[str, Any]) -> dict[str, Any]:

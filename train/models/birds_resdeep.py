@@ -89,7 +89,7 @@ def independent(blocks: int = BLOCKS) -> NetResDeep:
     return NetResDeep(nn.Sequential(*(ResBlock(32) for _ in range(blocks))))
 
 
-_FIT = replace(FIT, learning_rate=3e-3)
+_FIT = replace(FIT, learning_rate=3e-3, cpu_threads=None)  # large enough for every core
 _TRAINING_MODE = (
     "The book also measured its accuracy in training mode, each batch normalized by its own statistics; ours is "
     "measured in evaluation mode, picture by picture, as the net is deployed."
