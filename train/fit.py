@@ -1,7 +1,8 @@
 """The one training run, on Lightning Fabric: any `BookModel`, any device, several processes where torchrun starts them.
 
 A whole split lives on the device as one tensor, normalised once; batches are gathered there by index. A resumed run
-repeats an uninterrupted one, on the CPU bit for bit. Nothing here prints or knows a command; `commands.py` does.
+repeats an uninterrupted one, on the CPU with as many threads bit for bit. Nothing here prints or knows a command;
+`commands.py` does.
 """
 
 from __future__ import annotations
