@@ -15,7 +15,7 @@ import numpy as np
 
 from edge_runtime.errors import EngineError
 from edge_runtime.golden import Arrays
-from edge_runtime.stats import percentile_ms
+from edge_runtime.measuring.stats import percentile_ms
 from edge_runtime.worker_process import Worker
 
 ANSWER_TIMEOUT_S = 120.0

@@ -17,16 +17,16 @@ from pathlib import Path
 
 import numpy as np
 
-from . import cpu
-from .answers import Answers, answers_of
-from .benchmark_result import QUICK, BenchmarkResult, Settings
 from .bundle import Bundle
-from .energy import POWERCAP, EnergyMeter
 from .errors import InputError
 from .golden import Arrays
-from .machine_state import MachineState, Reading, read, state
 from .manifest import BatchRange
-from .validity import MAX_SPREAD
+from .measuring import cpu
+from .measuring.answers import Answers, answers_of
+from .measuring.benchmark_result import QUICK, BenchmarkResult, Settings
+from .measuring.energy import POWERCAP, EnergyMeter
+from .measuring.machine_state import MachineState, Reading, read, state
+from .measuring.validity import MAX_SPREAD
 from .worker_process import Worker
 
 __all__ = ["MAX_SPREAD", "QUICK", "BenchmarkResult", "Candidate", "Settings", "bundle_candidate", "machine", "measure"]

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from . import cpu
 from .engines import ENGINES
 from .errors import EdgekitError, InputError
+from .measuring import cpu
 from .replay import replay
 
 MODELS = Path(__file__).with_name("doctor_models")

@@ -32,7 +32,7 @@ from . import engines, versions
 from .bundle import Bundle
 from .engines import Engine
 from .errors import EdgekitError, InputError
-from .memory import peak_rss_bytes, rss_bytes
+from .measuring.memory import peak_rss_bytes, rss_bytes
 
 Arrays = dict[str, np.ndarray]
 
@@ -81,11 +81,11 @@ class _Handler:
             case "memory":
                 return {"peak_rss_bytes": peak_rss_bytes(), "rss_bytes": rss_bytes()}, {}
             case "loadgen":
-                from . import loadgen_worker  # needs a package that few devices have
+                from .measuring import loadgen_worker  # needs a package that few devices have
 
                 return loadgen_worker.run(self.engine, self._samples, request["settings"])
             case "profile":
-                from . import profile_worker
+                from .profiling import worker as profile_worker
 
                 return profile_worker.run(self.engine, self._samples, request["settings"]), {}
             case other:

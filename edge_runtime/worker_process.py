@@ -102,11 +102,11 @@ class Worker:
         return self._ask({"do": "memory"})[0]
 
     def loadgen(self, settings: dict[str, Any]) -> tuple[dict[str, Any], Arrays]:
-        """Runs LoadGen on the rows of `set_samples`; see `loadgen_worker`."""
+        """Runs LoadGen on the rows of `set_samples`; see `measuring.loadgen_worker`."""
         return self._ask({"do": "loadgen", "settings": settings})
 
     def profile(self, settings: dict[str, Any]) -> dict[str, Any]:
-        """Time by operator on the rows of `set_samples`; see `profile_worker`."""
+        """Time by operator on the rows of `set_samples`; see `profiling.worker`."""
         return self._ask({"do": "profile", "settings": settings})[0]
 
     def close(self) -> None:

@@ -14,8 +14,8 @@ import torch
 from torch import nn
 
 from edge_runtime.errors import InputError, UsageError
-from edge_runtime.measurement import Measurement
-from edge_runtime.rows import Row
+from edge_runtime.measuring.measurement import Measurement
+from edge_runtime.measuring.rows import Row
 
 from .deploy import Predict
 from .options import Options, combinations

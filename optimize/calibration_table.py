@@ -7,7 +7,7 @@ from pathlib import Path
 
 from edge_runtime.decode import decode
 from edge_runtime.manifest import Metric
-from edge_runtime.table import bytes_text, metric_text, value_text
+from edge_runtime.measuring.table import bytes_text, metric_text, value_text
 
 
 def calibration_table(path: Path) -> str:

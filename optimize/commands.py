@@ -6,14 +6,14 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from edge_runtime import measurement
-from edge_runtime.commands import print_json
+from edge_runtime.commands.bundles import print_json
+from edge_runtime.commands.terminal import err, out, print_measurement
 from edge_runtime.decode import to_plain
 from edge_runtime.errors import (
     MissingData,
     UsageError,
 )
-from edge_runtime.terminal import err, out, print_measurement
+from edge_runtime.measuring import measurement
 from train.registry import book_model
 
 from .deliver import NOT_TRIED, Delivered, deliver

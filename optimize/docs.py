@@ -11,9 +11,9 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from edge_runtime import measurement
 from edge_runtime.files import write_bytes
-from edge_runtime.table import footnotes, markdown
+from edge_runtime.measuring import measurement
+from edge_runtime.measuring.table import footnotes, markdown
 from train import reproduction_report
 from train.speed_tables import benchmark_table, speedrun_table
 

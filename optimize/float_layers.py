@@ -23,8 +23,8 @@ from edge_runtime.decode import DecodeError, canonical_json, parse_json
 from edge_runtime.errors import VerificationError
 from edge_runtime.files import write_bytes
 from edge_runtime.golden import Arrays
+from edge_runtime.measuring.table import metric_name, value_text
 from edge_runtime.metrics import sqnr_db
-from edge_runtime.table import metric_name, value_text
 from edge_runtime.tasks import task
 
 from .deploy import DeployModel, run_module

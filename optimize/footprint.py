@@ -25,10 +25,10 @@ from pathlib import Path
 
 from edge_runtime.benchmark import machine
 from edge_runtime.bundle import Bundle
+from edge_runtime.commands.terminal import out
 from edge_runtime.decode import canonical_json, to_plain
 from edge_runtime.errors import EngineError, UsageError
 from edge_runtime.files import write_bytes
-from edge_runtime.terminal import out
 from train.provenance import commit
 
 PACKAGES = ("edgekit", "numpy", "onnxruntime", "executorch", "torch")
@@ -48,7 +48,7 @@ print((middle - start) * 1e3, (end - middle) * 1e3)
 _PREDICT = """
 import json, sys
 from edge_runtime import Bundle, load_engine
-from edge_runtime.memory import peak_rss_bytes
+from edge_runtime.measuring.memory import peak_rss_bytes
 with Bundle.open(sys.argv[1]) as bundle:
     allow = [name for name in ("torchscript",) if bundle.manifest.artifact.format == name]
     sample = bundle.golden().sample(0)

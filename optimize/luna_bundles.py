@@ -15,11 +15,11 @@ from typing import Any
 
 from edge_runtime.benchmark import bundle_candidate, machine, measure
 from edge_runtime.bundle import Bundle
+from edge_runtime.commands.terminal import stage_line
 from edge_runtime.decode import canonical_json, parse_json
 from edge_runtime.errors import EdgekitError, MissingData, VerificationError
 from edge_runtime.files import write_bytes
 from edge_runtime.manifest import Manifest
-from edge_runtime.terminal import stage_line
 from train import provenance
 from train.data.book import book_file
 from train.models.luna_malignancy import PUBLISHED as CLASSIFIER

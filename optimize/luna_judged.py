@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 from edge_runtime.bundle import Bundle
-from edge_runtime.cpu import cores
 from edge_runtime.engines import load
 from edge_runtime.errors import MissingData
+from edge_runtime.measuring.cpu import cores
 from train.data import lidc, luna_samples
 from train.data.ct import AIR_HU, CLIP_HU
 from train.data.scan_rows import CONTEXT

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from edge_runtime.table import bytes_text, ms_text, value_text
+from edge_runtime.measuring.table import bytes_text, ms_text, value_text
 
 _NOT_MEASURED = "Not measured yet: `{}`.\n"
 _ENGINES = {"onnx": "onnxruntime", "executorch_xnnpack": "ExecuTorch"}

@@ -9,9 +9,9 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from edge_runtime.commands import print_json
+from edge_runtime.commands.bundles import print_json
+from edge_runtime.commands.terminal import err, out
 from edge_runtime.decode import to_plain
-from edge_runtime.terminal import err, out
 
 from .own_inputs import Shape
 from .preflight import preflight

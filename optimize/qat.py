@@ -17,8 +17,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from edge_runtime.commands.terminal import progress
 from edge_runtime.errors import ExportError
-from edge_runtime.terminal import progress
 from train.batches import Batches
 from train.book_model import FitConfig
 from train.device import threads

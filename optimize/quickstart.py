@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from edge_runtime.terminal import out as console
+from edge_runtime.commands.terminal import out as console
 from train.commands import train_model
 
 from .commands import optimize_model

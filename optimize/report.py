@@ -9,12 +9,12 @@ from html import escape
 from pathlib import Path
 from string import Template
 
-from edge_runtime import measurement
+from edge_runtime.commands.terminal import out as console
 from edge_runtime.files import write_bytes
 from edge_runtime.manifest import Metric
-from edge_runtime.measurement import Measurement
-from edge_runtime.table import Row, bytes_text, footnotes, ms_text, quality_name, value_text
-from edge_runtime.terminal import out as console
+from edge_runtime.measuring import measurement
+from edge_runtime.measuring.measurement import Measurement
+from edge_runtime.measuring.table import Row, bytes_text, footnotes, ms_text, quality_name, value_text
 
 from . import report_parts as parts
 from . import report_plots as plots

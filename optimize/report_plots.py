@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from matplotlib.transforms import IdentityTransform, blended_transform_factory
 
+from edge_runtime.measuring.table import Row, bytes_text, metric_name, ms_text, value_text
 from edge_runtime.metrics import NOT_FINITE
-from edge_runtime.table import Row, bytes_text, metric_name, ms_text, value_text
 from edge_runtime.tasks import metric_named
 
 from .report_labels import place_labels

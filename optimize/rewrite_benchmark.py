@@ -21,7 +21,7 @@ from edge_runtime.decode import canonical_json
 from edge_runtime.errors import EdgekitError, unknown
 from edge_runtime.files import write_bytes
 from edge_runtime.manifest import Manifest
-from edge_runtime.stats import paired_ratio
+from edge_runtime.measuring.stats import paired_ratio
 from train import provenance
 
 from .deploy import DeployModel

@@ -17,8 +17,8 @@ from edge_runtime.decode import canonical_json
 from edge_runtime.engines import RUNS_CODE
 from edge_runtime.errors import EdgekitError, Interrupted
 from edge_runtime.files import write_bytes
-from edge_runtime.profile import Profile, profile_bundle, typical_ns
-from edge_runtime.stats import paired_ratio
+from edge_runtime.measuring.stats import paired_ratio
+from edge_runtime.profiling.profile import Profile, profile_bundle, typical_ns
 
 from .exporters import EXPORTERS
 from .survey_models import known_models, safe_name

@@ -9,7 +9,7 @@ from typing import Any
 
 from edge_runtime.decode import decode
 from edge_runtime.manifest import Metric
-from edge_runtime.table import bytes_text, metric_name, ms_text, value_text
+from edge_runtime.measuring.table import bytes_text, metric_name, ms_text, value_text
 
 from .survey_rows import RESCUES
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from edge_runtime.measurement import Measurement
+from edge_runtime.measuring.measurement import Measurement
+from edge_runtime.measuring.table import Row, bytes_text, ms_text, quality_name, ratio_text, share_kept
 from edge_runtime.status import PROVEN
-from edge_runtime.table import Row, bytes_text, ms_text, quality_name, ratio_text, share_kept
 
 FLOAT_RECIPES = ("", "fp32", "fp16")
 # What a bundle can be the best in: the least of this. Without an objective: smaller and faster together.

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from edge_runtime.bundle import Bundle, find_bundles
-from edge_runtime.measurement import load, load_raw
+from edge_runtime.measuring.measurement import load, load_raw
 
 SEVEN = {
     "torchscript_traced-fp32",

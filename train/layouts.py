@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from edge_runtime.stats import median_ratio
+from edge_runtime.measuring.stats import median_ratio
 from train.book_model import BookModel
 from train.dataset import Split
 from train.epoch import on_device

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from edge_runtime.bundle import Bundle, find_bundles
-from edge_runtime.cpu import cores
 from edge_runtime.engines import load
 from edge_runtime.engines.engine import Engine
 from edge_runtime.errors import EdgekitError, InputError, UsageError
 from edge_runtime.manifest import Manifest
+from edge_runtime.measuring.cpu import cores
 from train.data.scan_rows import SEGMENT
 from train.models.luna_classifier import CROP
 from train.nodules import Nets

@@ -14,10 +14,10 @@ from pathlib import Path
 import torch
 
 from edge_runtime.bundle import Bundle
+from edge_runtime.commands.terminal import progress
 from edge_runtime.decode import canonical_json, to_plain
 from edge_runtime.errors import Interrupted, UsageError
 from edge_runtime.files import sha256_file
-from edge_runtime.terminal import progress
 from train import nodules_report as report
 from train.data.ct import read_scan
 from train.nodule_bundles import chosen_bundles, load_bundle_nets

@@ -17,8 +17,8 @@ import numpy as np
 
 from ..errors import EngineError
 from ..manifest import Manifest
-from ..operators import Operator
-from ..xnnpack_graph import GraphNode, multiplying_nodes
+from ..profiling.operators import Operator
+from ..profiling.xnnpack_graph import GraphNode, multiplying_nodes
 from .executorch_build import SOURCE
 from .executorch_native import NativeSession, _library
 

@@ -19,7 +19,7 @@ import onnxruntime
 
 from ..errors import EngineError
 from ..manifest import Manifest
-from ..operators import Operator, elements, tensor_bytes
+from ..profiling.operators import Operator, elements, tensor_bytes
 
 _SUFFIX = "_kernel_time"
 _EVERYTHING = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL

@@ -15,7 +15,7 @@ from torch.profiler import ProfilerActivity, profile, record_function
 
 from ..errors import EngineError
 from ..manifest import Manifest
-from ..operators import Operator, elements, tensor_bytes
+from ..profiling.operators import Operator, elements, tensor_bytes
 from .torch_arrays import tensors_of
 from .torchscript import open_session
 

@@ -8,8 +8,9 @@ import pytest
 from conftest import ROOT
 from tiny_bundle import make_bundle, quarter_weights
 
-from edge_runtime import cpu, doctor
+from edge_runtime import doctor
 from edge_runtime.bundle import Bundle
+from edge_runtime.measuring import cpu
 
 
 def test_onnx_runs_its_int8_model():

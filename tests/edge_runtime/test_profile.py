@@ -16,11 +16,11 @@ import edgekit as command
 from edge_runtime.bundle import Bundle
 from edge_runtime.errors import EngineError, UsageError
 from edge_runtime.manifest import TensorSpec
-from edge_runtime.operators import Operator, tensor_bytes
-from edge_runtime.profile import profile_bundle, typical_ns
-from edge_runtime.profile_worker import MIN_RUNS
-from edge_runtime.profile_worker import run as run_profile
-from edge_runtime.xnnpack_graph import multiplying_nodes
+from edge_runtime.profiling.operators import Operator, tensor_bytes
+from edge_runtime.profiling.profile import profile_bundle, typical_ns
+from edge_runtime.profiling.worker import MIN_RUNS
+from edge_runtime.profiling.worker import run as run_profile
+from edge_runtime.profiling.xnnpack_graph import multiplying_nodes
 
 SHORT = 0.1  # seconds; ten runs are made however long they take
 

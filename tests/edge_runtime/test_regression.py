@@ -8,9 +8,9 @@ import pytest
 
 from edge_runtime.errors import BundleError, EngineError, InputError
 from edge_runtime.manifest import Metric
+from edge_runtime.measuring.table import Row, columns, metric_text, share_kept, value_text
 from edge_runtime.metrics import NOT_FINITE, TaskMetric
 from edge_runtime.regression import MeanAbsoluteError, estimate, near_agreement, t95
-from edge_runtime.table import Row, columns, metric_text, share_kept, value_text
 from edge_runtime.tasks import task
 
 METRIC = Metric(

@@ -5,11 +5,11 @@ import pytest
 from tiny_bundle import SIDE, change_manifest, make_bundle, onnx_model, quarter_weights
 
 from edge_runtime.benchmark import bundle_candidate
-from edge_runtime.benchmark_commands import Printing, benchmark
+from edge_runtime.commands.benchmark import Printing, benchmark
 from edge_runtime.errors import UsageError
 from edge_runtime.manifest import BatchRange, TensorSpec
-from edge_runtime.measurement import load, load_raw
-from edge_runtime.scaling import Sweep, counts, doublings, expand
+from edge_runtime.measuring.measurement import load, load_raw
+from edge_runtime.measuring.scaling import Sweep, counts, doublings, expand
 
 
 @pytest.fixture(scope="module")

@@ -5,13 +5,13 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from edge_runtime import terminal
-from edge_runtime.benchmark_result import Settings
+from edge_runtime.commands import terminal
 from edge_runtime.manifest import Metric
-from edge_runtime.measurement import Measurement
-from edge_runtime.rows import Pair, Row
-from edge_runtime.stats import Ratio
-from edge_runtime.table import (
+from edge_runtime.measuring.benchmark_result import Settings
+from edge_runtime.measuring.measurement import Measurement
+from edge_runtime.measuring.rows import Pair, Row
+from edge_runtime.measuring.stats import Ratio
+from edge_runtime.measuring.table import (
     MORE,
     NARROW,
     WIDE,

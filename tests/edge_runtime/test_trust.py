@@ -7,8 +7,9 @@ import onnx
 import pytest
 from tiny_bundle import change_manifest, make_bundle, onnx_model, quarter_weights
 
-from edge_runtime import commands, engines
+from edge_runtime import engines
 from edge_runtime.bundle import Bundle
+from edge_runtime.commands import bundles
 from edge_runtime.engines import RUNS_CODE
 from edge_runtime.errors import BundleError, UsageError
 from edge_runtime.files import sha256_file
@@ -111,15 +112,15 @@ def test_a_task_that_nobody_here_knows_is_refused_with_the_known_ones(bundle):
 def test_a_terminal_obeys_nothing_that_a_bundle_says(bundle, capsys):
     evil = "\x1b]0;title\x07\x1b[2J\x9b31m[bold]"
     change_manifest(bundle, model=evil, labels=(evil, "b", "c", "d"), provenance={evil: evil}, tools={evil: evil})
-    commands.inspect(bundle, as_json=False)
-    commands.verify([bundle], as_json=False)
+    bundles.inspect(bundle, as_json=False)
+    bundles.verify([bundle], as_json=False)
     printed = "".join(capsys.readouterr())
     assert printed.count("\\x1b]0;title\\x07\\x1b[2J\\x9b31m[bold]") >= 5
     assert [c for c in printed if not c.isprintable() and c != "\n"] == []
 
 
 def test_a_zip_is_not_packed_into_a_temporary_folder(bundle):
-    packed = commands.pack(bundle, None)
+    packed = bundles.pack(bundle, None)
     assert packed == bundle.with_name("x.zip")
     with pytest.raises(UsageError, match=r"x\.zip is a \.zip already. Name another file with --out"):
-        commands.pack(packed, None)
+        bundles.pack(packed, None)

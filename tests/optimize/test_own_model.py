@@ -9,8 +9,8 @@ import torch
 from own_net import LABELS, Branching, Named, Net, NotANumber, TwoInTwoOut, pixels, probabilities
 from torch import nn
 
-from edge_runtime import commands as device
 from edge_runtime.bundle import Bundle
+from edge_runtime.commands import bundles as device
 from edge_runtime.engines import load
 from edge_runtime.errors import EdgekitError, ExportError, InputError, Interrupted, UsageError
 from optimize import PictureWishes

@@ -11,8 +11,8 @@ from edge_runtime.benchmark import Settings
 from edge_runtime.decode import canonical_json, to_plain
 from edge_runtime.errors import UsageError
 from edge_runtime.manifest import Metric, StageResult
-from edge_runtime.measurement import Measurement
-from edge_runtime.table import WIDE, Row
+from edge_runtime.measuring.measurement import Measurement
+from edge_runtime.measuring.table import WIDE, Row
 from optimize.report import render, report_command, write_report
 from optimize.report_parts import GLOSSARY
 from optimize.verdict import best_row, pareto, slower_than_float, won

@@ -13,8 +13,8 @@ from torch import nn
 
 from edge_runtime.errors import UsageError
 from edge_runtime.manifest import TensorSpec
-from edge_runtime.operators import Operator
-from edge_runtime.profile import Profile
+from edge_runtime.profiling.operators import Operator
+from edge_runtime.profiling.profile import Profile
 from optimize import survey_rows
 from optimize.deploy import DeployModel
 from optimize.survey import _alone, _to_do, combinations, main, rescues, survey, take_over

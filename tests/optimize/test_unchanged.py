@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from drowned import drowned_model
 
-from edge_runtime import measurement
 from edge_runtime.benchmark import QUICK, Settings
+from edge_runtime.measuring import measurement
 from optimize.commands import deliver, finish, seconds_of
 from optimize.exporters import EXPORTERS
 from optimize.measured_before import measured_before

@@ -8,18 +8,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from . import versions
-from .bundle import Bundle, find_bundles
-from .decode import to_plain
-from .errors import EdgekitError, InputError, UsageError
-from .manifest import Manifest, TensorSpec
-from .regression import Estimate
-from .replay import ReplayResult, check_task, replay
-from .status import PROVEN, stamp_of, why_of
-from .table import bytes_text, metric_name, metric_text, value_text
-from .tasks import TASKS, Answer, task
+from .. import versions
+from ..bundle import Bundle, find_bundles
+from ..decode import to_plain
+from ..errors import EdgekitError, InputError, UsageError
+from ..manifest import Manifest, TensorSpec
+from ..measuring.table import bytes_text, metric_name, metric_text, value_text
+from ..regression import Estimate
+from ..replay import ReplayResult, check_task, replay
+from ..status import PROVEN, stamp_of, why_of
+from ..tasks import TASKS, Answer, task
+from ..trust import NO_CODE, Trust
 from .terminal import err, escape, out
-from .trust import NO_CODE, Trust
 
 
 def inspect(path: Path, *, as_json: bool) -> None:
@@ -79,7 +79,7 @@ def verify(paths: Sequence[Path], *, as_json: bool, trust: Trust = NO_CODE) -> b
 
 def sign(path: Path, key: Path) -> None:
     """Signs a sound bundle with a private key."""
-    from . import signature
+    from .. import signature
 
     with Bundle.open(path) as bundle:
         warn_unverified(bundle.manifest)
@@ -104,7 +104,7 @@ def predict(
     path: Path, images: Sequence[Path], *, top: int, invert: bool, as_json: bool, trust: Trust = NO_CODE
 ) -> bool:
     """Answers for pictures, one line each. A picture that cannot be read is named; returns whether all were read."""
-    from .preprocess import load_image  # Pillow is loaded by the one verb that reads pictures
+    from ..preprocess import load_image  # Pillow is loaded by the one verb that reads pictures
 
     with trust.open(path) as bundle, trust.worker(bundle) as worker:
         manifest = bundle.manifest

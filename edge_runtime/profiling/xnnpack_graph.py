@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import EngineError
+from ..errors import EngineError
 from .operators import elements, tensor_bytes
 
 _MAGIC, _HEADER_BYTES, _IDENTIFIER = b"XH00", 30, b"XN01"

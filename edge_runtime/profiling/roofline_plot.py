@@ -9,9 +9,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..svg import CARD, GRID, INK, MUTED, SERIES, Box, element, free_place, overlap, rough_width, text_element
 from .machine_peaks import Peak, Peaks
 from .roofline import Point
-from .svg import CARD, GRID, INK, MUTED, SERIES, Box, element, free_place, overlap, rough_width, text_element
 
 WIDTH = 880
 _LEFT, _RIGHT, _BOTTOM = 72, 24, 76

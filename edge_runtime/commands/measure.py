@@ -7,21 +7,21 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from .benchmark import machine
-from .commands import _expand, print_json, warn_unverified
-from .decode import canonical_json, to_plain
-from .errors import UsageError
-from .files import write_bytes
-from .loadgen import MLPERF_DURATION_S, SCENARIOS, LoadgenResult, LoadgenSettings, require, run_scenarios
-from .machine_peaks import machine_peaks
-from .profile import profile_bundle
-from .profile_text import ProfileReport, print_peaks, print_profile
-from .roofline_plot import roofline_svg
-from .scaling import Sweep
-from .status import stamp_of
-from .table import ms_text
+from ..benchmark import machine
+from ..decode import canonical_json, to_plain
+from ..errors import UsageError
+from ..files import write_bytes
+from ..measuring.loadgen import MLPERF_DURATION_S, SCENARIOS, LoadgenResult, LoadgenSettings, require, run_scenarios
+from ..measuring.scaling import Sweep
+from ..measuring.table import ms_text
+from ..profiling.machine_peaks import machine_peaks
+from ..profiling.profile import profile_bundle
+from ..profiling.roofline_plot import roofline_svg
+from ..profiling.text import ProfileReport, print_peaks, print_profile
+from ..status import stamp_of
+from ..trust import NO_CODE, Trust
+from .bundles import _expand, print_json, warn_unverified
 from .terminal import err, escape, out, progress
-from .trust import NO_CODE, Trust
 
 ONE_OF_EACH = Sweep()
 PROFILE_S, QUICK_PROFILE_S = 3.0, 0.5  # for each bundle

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from .manifest import Metric
-from .metrics import NOT_FINITE
+from ..manifest import Metric
+from ..metrics import NOT_FINITE
+from ..status import why_of
+from ..tasks import metric_named
 from .rows import Pair, Row, Subject, row
 from .stats import Ratio
-from .status import why_of
-from .tasks import metric_named
 from .validity import MIN_SAMPLES_P99
 
 __all__ = ["MORE", "NARROW", "WIDE", "Row", "Subject", "columns", "footnotes", "markdown", "row"]

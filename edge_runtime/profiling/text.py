@@ -10,14 +10,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ..commands.terminal import TABLE_WIDTH, out
+from ..measuring.table import bytes_text, ms_text
+from ..status import stamp_of
 from .machine_peaks import Peaks, peaks_file
 from .operators import Operator
 from .profile import DISTORTED, Profile, typical_ns
 from .roofline import SHORTEST_NS, Point, points, whole
 from .roofline_plot import rate_text
-from .status import stamp_of
-from .table import bytes_text, ms_text
-from .terminal import TABLE_WIDTH, out
 
 MOST_ROWS = 12
 _COLUMNS = ("operator", "kind", "time", "share", "MMAC", "reaches", "op/byte", "of its roof", "bound by", "runs in")

@@ -10,17 +10,17 @@ from pathlib import Path
 
 from rich.markup import escape
 
-from . import measurement
-from .benchmark import QUICK, BenchmarkResult, Settings, bundle_candidate, measure
-from .commands import _expand, print_json, warn_unverified
-from .comparison import Comparison, Flips, compare
-from .decode import to_plain
-from .judgement import Limits, Run
-from .manifest import Manifest
-from .rows import ScalingPoint, Subject
-from .scaling import Sweep, expand, split
+from ..benchmark import QUICK, BenchmarkResult, Settings, bundle_candidate, measure
+from ..decode import to_plain
+from ..manifest import Manifest
+from ..measuring import measurement
+from ..measuring.comparison import Comparison, Flips, compare
+from ..measuring.judgement import Limits, Run
+from ..measuring.rows import ScalingPoint, Subject
+from ..measuring.scaling import Sweep, expand, split
+from ..trust import NO_CODE, Trust
+from .bundles import _expand, print_json, warn_unverified
 from .terminal import err, out, print_measurement, progress
-from .trust import NO_CODE, Trust
 
 SHOWN_FLIPS = 5
 ONE_EACH = Sweep()

@@ -8,10 +8,10 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from .commands import print_json
-from .decode import to_plain
-from .doctor import Diagnosis, EngineReport, diagnose
-from .table import bytes_text
+from ..decode import to_plain
+from ..doctor import Diagnosis, EngineReport, diagnose
+from ..measuring.table import bytes_text
+from .bundles import print_json
 from .terminal import err, out
 
 _STYLES = {"works": "green", "broken": "bold red", "not installed": "dim", "not tried": "yellow"}
@@ -45,7 +45,7 @@ def doctor(*, deep: bool, build: bool, as_json: bool) -> bool:
 
 
 def _build() -> None:
-    from .engines.executorch_build import build
+    from ..engines.executorch_build import build
 
     start = time.monotonic()
     path = build()

@@ -12,15 +12,15 @@ from functools import cached_property
 
 import numpy as np
 
+from ..errors import UsageError
+from ..manifest import Metric
+from ..regression import t95
+from ..tasks import metric_named
 from .answers import Answers
-from .errors import UsageError
-from .manifest import Metric
 from .measurement import Measurement, Raw
-from .regression import t95
 from .rows import Row
 from .stats import Ratio, ratio_of_ratios, unpaired_ratio
 from .table import bytes_text, faster_text, ms_text, value_text
-from .tasks import metric_named
 
 ENOUGH_COLD_STARTS = 3  # of each side; three that are all slower than three others happen once in twenty
 MEMORY_SLACK_BYTES = 2_000_000  # between two runs of the same file

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .regression import t95
+from ..regression import t95
 
 RESAMPLES = 2000
 # Of the rounds at each end, left out of a mean: one disturbed round says nothing about the model.

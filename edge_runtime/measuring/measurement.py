@@ -15,13 +15,13 @@ from pathlib import Path
 
 import numpy as np
 
+from ..benchmark import BenchmarkResult, Settings, machine
+from ..decode import DecodeError, canonical_json, decode, parse_json, to_plain
+from ..errors import UsageError
+from ..files import write_atomically, write_bytes
+from ..manifest import StageResult
 from .answers import Answers
-from .benchmark import BenchmarkResult, Settings, machine
-from .decode import DecodeError, canonical_json, decode, parse_json, to_plain
-from .errors import UsageError
-from .files import write_atomically, write_bytes
 from .machine_state import MachineState
-from .manifest import StageResult
 from .rows import Pair, Row, ScalingPoint, Subject, pairs, row
 from .stats import medians_ms
 from .table import metric_name

@@ -1,6 +1,6 @@
 """What this machine can do at best: multiplications and bytes in a second. Measured in a child process, kept for a day.
 
-    python -m edge_runtime.machine_peaks THREADS      measures, prints JSON
+    python -m edge_runtime.profiling.machine_peaks THREADS      measures, prints JSON
 
 Products of large matrices give the arithmetic, copies of arrays that fit into a cache, or into none, the bandwidth. The
 best of many short runs counts: a roof is what is possible, and other programs can only lower what is seen of it.
@@ -23,12 +23,12 @@ from pathlib import Path
 
 import numpy as np
 
-from .benchmark import machine
-from .decode import DecodeError, canonical_json, decode, parse_json, to_plain
-from .errors import EngineError
-from .files import user_cache, write_bytes
+from ..benchmark import machine
+from ..decode import DecodeError, canonical_json, decode, parse_json, to_plain
+from ..errors import EngineError
+from ..files import user_cache, write_bytes
+from ..worker_process import _environment
 from .tiny_onnx import Tensor, one_node_model
-from .worker_process import _environment
 
 MAX_AGE_S = 24 * 3600
 _SIDE = 512  # of the matrices: short enough to end before another program takes the core
@@ -91,7 +91,7 @@ def machine_peaks(num_threads: int = 1, *, again: bool = False) -> Peaks:
     kept = _kept(path)
     if kept is not None and not again:
         return kept
-    command = [sys.executable, "-P", "-m", "edge_runtime.machine_peaks", str(num_threads)]
+    command = [sys.executable, "-P", "-m", "edge_runtime.profiling.machine_peaks", str(num_threads)]
     environment = _environment(num_threads) | {"OPENBLAS_NUM_THREADS": str(num_threads)}
     try:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=_TIMEOUT_S)

@@ -9,9 +9,9 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from .benchmark import Candidate
+from ..benchmark import Candidate
+from ..errors import UsageError
 from .benchmark_result import BenchmarkResult
-from .errors import UsageError
 from .rows import ScalingPoint, scaling_point
 
 

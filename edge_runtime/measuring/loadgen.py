@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from .bundle import Bundle
-from .errors import EngineError, MissingDependency, UsageError, VerificationError, unknown
-from .replay import judge
+from ..bundle import Bundle
+from ..errors import EngineError, MissingDependency, UsageError, VerificationError, unknown
+from ..replay import judge
+from ..worker_process import Arrays, Worker
 from .table import ms_text
-from .worker_process import Arrays, Worker
 
 MLPERF_DURATION_S = 600  # what a submission has to run at least
 

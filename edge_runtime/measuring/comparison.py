@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..errors import UsageError
+from ..status import PROVEN
 from . import judgement
 from .answers import Answers, flipped, said, truth_of
-from .errors import UsageError
 from .judgement import Change, LatencyJudge, Limits, Run
 from .measurement import Measurement
-from .status import PROVEN
 
 
 @dataclass(frozen=True, kw_only=True)

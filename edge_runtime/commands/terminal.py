@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from .benchmark import Progress as OnProgress
-from .manifest import StageResult
-from .measurement import Measurement
-from .table import (
+from ..benchmark import Progress as OnProgress
+from ..manifest import StageResult
+from ..measuring.measurement import Measurement
+from ..measuring.table import (
     MORE,
     NARROW,
     Row,
@@ -26,7 +26,7 @@ from .table import (
     ratio_interval,
     shared_reasons,
 )
-from .validity import unchecked
+from ..measuring.validity import unchecked
 
 TABLE_WIDTH = 164  # a pipe or file has no width of its own; folding a table there helps nobody
 ONE_LINE_WIDTH = 118  # below it, intervals go under their numbers

@@ -15,8 +15,8 @@ from typing import Any
 import mlperf_loadgen
 import numpy as np
 
-from .engines import Engine
-from .errors import EngineError, UsageError
+from ..engines import Engine
+from ..errors import EngineError, UsageError
 from .loadgen import DETAIL, read_log
 
 Arrays = dict[str, np.ndarray]

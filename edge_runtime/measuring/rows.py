@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+from ..manifest import Manifest, Metric
 from .benchmark_result import BenchmarkResult
-from .manifest import Manifest, Metric
 from .stats import Ratio, paired_ratio
 
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .errors import InputError
-from .golden import Arrays
-from .metrics import Accuracy, TaskMetric, top_agreement
-from .regression import AGREEMENT_TOLERANCE, MeanOfSamples
-from .tasks import task
+from ..errors import InputError
+from ..golden import Arrays
+from ..metrics import Accuracy, TaskMetric, top_agreement
+from ..regression import AGREEMENT_TOLERANCE, MeanOfSamples
+from ..tasks import task
 
 MAX_NUMBERS = 1_000_000  # of a task that answers numbers; pictures as answers are not kept
 

@@ -10,9 +10,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from .bundle import Bundle
-from .engines import Engine
-from .errors import unknown
+from ..bundle import Bundle
+from ..engines import Engine
+from ..errors import unknown
 from .operators import Operator
 
 Arrays = dict[str, np.ndarray]
