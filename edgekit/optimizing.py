@@ -107,8 +107,8 @@ def optimize(
     """
     from optimize.commands import optimize_model, seconds_of
     from optimize.options import Options
-    from optimize.own_commands import optimize_own, wishes_of
-    from optimize.sources import is_registered
+    from optimize.own.commands import optimize_own, wishes_of
+    from optimize.own.sources import is_registered
 
     options = Options(
         recipes=tuple(recipe or ()),
@@ -162,6 +162,6 @@ def report(
     out: Annotated[Path | None, typer.Option(help="Default: report.html beside the results.")] = None,
 ) -> None:
     """Turn a measurement into one HTML file with plots that opens anywhere, offline."""
-    from optimize.report import report_command
+    from optimize.report.page import report_command
 
     report_command(results, out)

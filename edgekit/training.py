@@ -81,8 +81,8 @@ def reproduce(
     report_only: Annotated[bool, typer.Option("--report-only", help="Train nothing: report on finished runs.")] = False,
 ) -> None:
     """Train the book's models and write a report: its figures beside ours. Ctrl-C keeps all; the same again goes on."""
-    from train.reproduce import Request
-    from train.reproduce import reproduce as run
+    from train.reproduction.reproduce import Request
+    from train.reproduction.reproduce import reproduce as run
 
     asked = Request(
         chapters=chapters,

@@ -14,7 +14,7 @@ from own_models import MODELS
 
 from edge_runtime.files import write_bytes
 from optimize.calibration_measure import measure_ways
-from optimize.own_model import own_model
+from optimize.own.model import own_model
 
 OUT = Path(__file__).resolve().parent.parent / "results" / "calibration.json"
 MEASURED = ("mobilenet_v2_tf2", "squeezenet1_0")

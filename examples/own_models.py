@@ -27,14 +27,14 @@ from edge_runtime.decode import canonical_json, to_plain
 from edge_runtime.errors import EdgekitError
 from edge_runtime.files import write_bytes
 from optimize.exporters import EXPORTERS
-from optimize.own_inputs import PictureWishes, Shape
-from optimize.own_model import own_model
-from optimize.own_samples import Wishes
+from optimize.own.array_samples import Samples
+from optimize.own.given import Wishes
+from optimize.own.inputs import PictureWishes, Shape
+from optimize.own.model import own_model
+from optimize.own.picture_samples import read_labels
+from optimize.own.sources import Source, open_source
 from optimize.pack import pack_bundle
-from optimize.picture_samples import read_labels
 from optimize.recipes import RECIPES
-from optimize.samples import Samples
-from optimize.sources import Source, open_source
 from optimize.verify import FloatReference
 from train.data import data_root, ranked
 from train.data.cifar import TEN_LABELS, ten_classes

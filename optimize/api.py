@@ -19,13 +19,13 @@ from edge_runtime.measuring.rows import Row
 
 from .deploy import Predict
 from .options import Options, combinations
-from .own_commands import deliver_own
-from .own_inputs import PictureWishes, Shape
-from .own_model import own_model
-from .own_module import argument_names
-from .own_samples import Wishes
-from .samples import TARGETS, Samples, check_rows
-from .sources import Source, open_source, plain_name
+from .own.array_samples import TARGETS, Samples, check_rows
+from .own.commands import deliver_own
+from .own.given import Wishes
+from .own.inputs import PictureWishes, Shape
+from .own.model import own_model
+from .own.module import argument_names
+from .own.sources import Source, open_source, plain_name
 
 Array = np.ndarray | torch.Tensor
 Given = Array | Sequence[Array] | Mapping[str, Array] | str | Path

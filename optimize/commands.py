@@ -20,8 +20,8 @@ from .deliver import NOT_TRIED, Delivered, deliver
 from .deploy import deploy_book_model
 from .eager import eager_candidate
 from .options import Options, combinations
-from .report import write_report
-from .verdict import won
+from .report.page import write_report
+from .report.verdict import won
 
 
 def optimize_model(name: str, *, weights: Path | None, runs: Path, options: Options, as_json: bool) -> bool:

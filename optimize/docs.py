@@ -1,7 +1,7 @@
 """Writes the tables of the documentation from `results/`: no table is typed by hand. `python -m optimize.docs`.
 
 A table stands between `<!-- table: results/x.json -->` and `<!-- end -->`; what is between them is replaced.
-`docs/REPRODUCTION.md` is written whole, by `train/reproduction_report.py`.
+`docs/REPRODUCTION.md` is written whole, by `train/reproduction/report.py`.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from pathlib import Path
 from edge_runtime.files import write_bytes
 from edge_runtime.measuring import measurement
 from edge_runtime.measuring.table import footnotes, markdown
-from train import reproduction_report
+from train.reproduction import report as reproduction_report
 from train.speed_tables import benchmark_table, speedrun_table
 
 from .calibration_table import calibration_table
-from .luna_table import luna_bundles_table, luna_crops_table, luna_pixels_table, nodules_table
-from .own_table import own_models_table
+from .lung.table import luna_bundles_table, luna_crops_table, luna_pixels_table, nodules_table
+from .own.table import own_models_table
 from .rewrite_table import rewrites_table
-from .survey_table import survey_backbones_table, survey_int8_table, survey_models_table
+from .survey.tables import survey_backbones_table, survey_int8_table, survey_models_table
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = (

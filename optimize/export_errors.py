@@ -22,8 +22,8 @@ from edge_runtime.golden import Arrays
 
 from .deploy import DeployModel, Predict
 from .exporters import Exporter, Stage
+from .own.user_code import user_line
 from .recipes import Recipe
-from .user_code import user_line
 
 # torch.utils.flop_counter regrets that triton is not installed; the others say what the error says again.
 _LOGGERS = ("torch.utils.flop_counter", "torch.fx.experimental.symbolic_shapes", "torch.export._trace")

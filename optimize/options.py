@@ -9,7 +9,7 @@ from edge_runtime.errors import UsageError, unknown
 
 from .exporters import EXPORTERS, Exporter
 from .recipes import RECIPES, Recipe
-from .verdict import OBJECTIVES
+from .report.verdict import OBJECTIVES
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,10 +24,10 @@ from edge_runtime.worker_process import Worker
 
 from .calibration import Tuning
 from .deploy import DeployModel
-from .evaluation import run_in_pieces
 from .export_errors import exported
 from .exporters import Exporter
 from .float_layers import OnTrial, Search
+from .own.evaluation import run_in_pieces
 from .qat import QuantizationAwareTraining
 from .recipes import Recipe
 from .unchanged import MADE_FROM, causes, measured_layers

@@ -22,6 +22,7 @@ from edge_runtime.errors import EdgekitError, unknown
 from edge_runtime.files import write_bytes
 from edge_runtime.manifest import Manifest
 from edge_runtime.measuring.stats import paired_ratio
+from edge_runtime.program import program
 from train import provenance
 
 from .deploy import DeployModel
@@ -121,35 +122,31 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def main() -> int:
-    """Writes the comparison to --out; returns the exit status."""
+@program(interrupted="interrupted; the models measured so far are in --out")
+def main() -> None:
+    """Writes the comparison to --out."""
     parser = argparse.ArgumentParser(prog="python -m optimize.rewrite_benchmark", description=__doc__.split("\n")[0])
     parser.add_argument("models", nargs="*", help=f"of {', '.join(MODELS)} (default: all)")
     parser.add_argument("--quick", action="store_true", help="few short rounds: shows that it works, valid to nobody")
     parser.add_argument("--out", type=Path, default=Path("results/rewrites.json"))
     options = parser.parse_args()
     settings = QUICK if options.quick else Settings()
-    try:
-        for name in options.models:
-            if name not in MODELS:
-                raise unknown("model", name, MODELS)
-        found: dict[str, Any] = {}
-        for name in options.models or MODELS:
-            with tempfile.TemporaryDirectory(prefix="edgekit-rewrites-") as folder:
-                found[name] = benchmark_model(MODELS[name](), settings, Path(folder))
-            measured = {
-                "models": found,
-                "settings": {"rounds": settings.rounds, "round_ms": settings.round_ms, "threads": settings.num_threads},
-                "machine": machine(),
-                "versions": provenance.versions(),
-                "commit": provenance.commit(),
-            }
-            write_bytes(options.out, canonical_json(measured))  # after each: a long run that is stopped keeps the rest
-    except EdgekitError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_status
+    for name in options.models:
+        if name not in MODELS:
+            raise unknown("model", name, MODELS)
+    found: dict[str, Any] = {}
+    for name in options.models or MODELS:
+        with tempfile.TemporaryDirectory(prefix="edgekit-rewrites-") as folder:
+            found[name] = benchmark_model(MODELS[name](), settings, Path(folder))
+        measured = {
+            "models": found,
+            "settings": {"rounds": settings.rounds, "round_ms": settings.round_ms, "threads": settings.num_threads},
+            "machine": machine(),
+            "versions": provenance.versions(),
+            "commit": provenance.commit(),
+        }
+        write_bytes(options.out, canonical_json(measured))  # after each: a long run that is stopped keeps the rest
     print(f"wrote {options.out}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -19,8 +19,8 @@ from edge_runtime.metrics import max_abs, relative_error, sqnr_db
 from edge_runtime.tasks import task
 
 from .deploy import DeployModel, Predict, run_module
-from .evaluation import check_finite, evaluated
 from .exporters import Stage
+from .own.evaluation import check_finite, evaluated
 from .recipes import RECIPES, Recipe
 
 # What capturing or rewriting a graph may change: the order of float additions, nothing more (relative to the range).

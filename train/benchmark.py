@@ -25,7 +25,8 @@ from torch.utils.data import DataLoader
 
 from edge_runtime.benchmark import machine
 from edge_runtime.decode import canonical_json
-from edge_runtime.errors import EdgekitError, UsageError
+from edge_runtime.errors import UsageError
+from edge_runtime.program import program
 from train import provenance
 from train.batches import Batches
 from train.book_model import BookModel
@@ -225,8 +226,9 @@ def benchmark(
     }
 
 
-def main() -> int:
-    """Writes the comparison to --out and prints a line a candidate; returns the exit status."""
+@program()
+def main() -> None:
+    """Writes the comparison to --out and prints a line a candidate."""
     parser = argparse.ArgumentParser(prog="python -m train.benchmark", description="Our training loop and a plain one.")
     parser.add_argument("--model", default="birds_cnn", help="a classifier of train/registry.py (default: birds_cnn)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
@@ -235,20 +237,16 @@ def main() -> int:
     parser.add_argument("--one-thread", action="store_true", help="on the CPU: leave out what runs on all cores")
     parser.add_argument("--out", type=Path, help="default: results/train-benchmark-DEVICE.json")
     options = parser.parse_args()
-    try:
-        model = book_model(options.model)
-        found = benchmark(
-            model,
-            device=options.device,
-            rounds=options.rounds,
-            samples=options.samples,
-            one_thread=options.one_thread and options.device == "cpu",
-        )
-        out = options.out or Path("results") / f"train-benchmark-{options.device}.json"
-        write_file(out, canonical_json(found))
-    except EdgekitError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_status
+    model = book_model(options.model)
+    found = benchmark(
+        model,
+        device=options.device,
+        rounds=options.rounds,
+        samples=options.samples,
+        one_thread=options.one_thread and options.device == "cpu",
+    )
+    out = options.out or Path("results") / f"train-benchmark-{options.device}.json"
+    write_file(out, canonical_json(found))
     for entry in found["candidates"]:
         wall, cpu = entry["speedup"], entry["cpu_time_speedup"]
         print(
@@ -256,7 +254,6 @@ def main() -> int:
             f"({wall['low']:.2f} to {wall['high']:.2f}), processor time {cpu['ratio']:.2f} x"
         )
     print(f"wrote {out}")
-    return 0
 
 
 if __name__ == "__main__":

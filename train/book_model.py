@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from edge_runtime.manifest import ImagePreprocessing, TensorSpec
 from train.dataset import Dataset
-from train.nodule_figures import Figures
+from train.nodules.figures import Figures
 from train.preprocess import Clip, FeatureNormalize, PixelNormalize
 
 

@@ -16,8 +16,9 @@ import torch
 
 from edge_runtime.benchmark import machine
 from edge_runtime.decode import canonical_json, to_plain
-from edge_runtime.errors import EdgekitError, UsageError
+from edge_runtime.errors import UsageError
 from edge_runtime.files import sha256_file
+from edge_runtime.program import program
 from train import provenance
 from train.book_model import BookModel, what_is_learned
 from train.checkpoint import WEIGHTS_FILE, RunRecord, load_weights, read_run, write_file
@@ -115,23 +116,19 @@ def _measured(model: BookModel, data: Dataset, weights: Path, *, device: str = "
     }
 
 
-def main() -> int:
-    """Writes the comparison to --out; returns the exit status."""
+@program()
+def main() -> None:
+    """Writes the comparison to --out."""
     parser = argparse.ArgumentParser(prog="python -m train.compare", description="The book's figures beside ours.")
     parser.add_argument("model", help="a model of train/registry.py")
     parser.add_argument("runs", type=Path, nargs="+", help="folders of finished runs, one for each seed")
     parser.add_argument("--published", type=Path, help="the book's own weights for this model")
     parser.add_argument("--out", type=Path, help="default: results/MODEL.json")
     options = parser.parse_args()
-    try:
-        found = compare(book_model(options.model), options.runs, published=options.published)
-        out = options.out or Path("results") / f"{options.model}.json"
-        write_file(out, canonical_json(found))
-    except EdgekitError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_status
+    found = compare(book_model(options.model), options.runs, published=options.published)
+    out = options.out or Path("results") / f"{options.model}.json"
+    write_file(out, canonical_json(found))
     print(f"wrote {out}")
-    return 0
 
 
 if __name__ == "__main__":

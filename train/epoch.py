@@ -20,7 +20,7 @@ from edge_runtime.metrics import TaskMetric
 from edge_runtime.tasks import task
 from train.book_model import BookModel, FitConfig, input_module
 from train.dataset import Split
-from train.nodule_figures import Figures
+from train.nodules.figures import Figures
 
 MISS_WEIGHT = 8  # the book's: of the loss on nodule pixels alone
 

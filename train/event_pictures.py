@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from edge_runtime.detection_metrics import roc
-from train.nodule_figures import Figures
+from train.nodules.figures import Figures
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter

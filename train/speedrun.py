@@ -22,7 +22,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from edge_runtime.benchmark import machine
 from edge_runtime.decode import canonical_json
-from edge_runtime.errors import EdgekitError, UsageError
+from edge_runtime.errors import UsageError
+from edge_runtime.program import program
 from train import provenance
 from train.batches import Batches
 from train.book_model import BookModel, FitConfig
@@ -195,8 +196,9 @@ def _say(epochs: int, one: dict[str, Any]) -> None:
     )
 
 
-def main() -> int:
-    """Writes the measurement to --out and prints a line for each number of epochs; returns the exit status."""
+@program()
+def main() -> None:
+    """Writes the measurement to --out and prints a line for each number of epochs."""
     model = book_model("cifar10_fast")
     parser = argparse.ArgumentParser(prog="python -m train.speedrun", description="Time to 94 % on CIFAR-10.")
     parser.add_argument("--device", default="cuda", help="cuda or cpu (default: cuda)")
@@ -205,15 +207,11 @@ def main() -> int:
     parser.add_argument("--samples", type=int, help="train and validate on the first so many only: a trial")
     parser.add_argument("--out", type=Path, help="default: results/cifar10-fast-DEVICE.json")
     options = parser.parse_args()
-    try:
-        if min(options.epochs) < 1:
-            raise UsageError(f"--epochs {min(options.epochs)}: a run has at least 1 epoch")
-        found = measure(model, device=options.device, runs=options.runs, epochs=options.epochs, samples=options.samples)
-        out = options.out or Path("results") / f"cifar10-fast-{options.device}.json"
-        write_file(out, canonical_json(found))
-    except EdgekitError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_status
+    if min(options.epochs) < 1:
+        raise UsageError(f"--epochs {min(options.epochs)}: a run has at least 1 epoch")
+    found = measure(model, device=options.device, runs=options.runs, epochs=options.epochs, samples=options.samples)
+    out = options.out or Path("results") / f"cifar10-fast-{options.device}.json"
+    write_file(out, canonical_json(found))
     for entry in found["settings"]:
         print(
             f"{entry['epochs']} epochs: {entry['train_s']['mean']:.2f} s, accuracy {entry['accuracy']['mean']:.4f}, "
@@ -221,7 +219,6 @@ def main() -> int:
             f"{len(entry['runs'])} runs reached {AIM})"
         )
     print(f"wrote {out}")
-    return 0
 
 
 if __name__ == "__main__":

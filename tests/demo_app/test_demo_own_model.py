@@ -12,13 +12,13 @@ from torch import nn
 from demo_app import cached
 from optimize import PictureWishes
 from optimize.exporters import EXPORTERS
-from optimize.own_inputs import Shape
-from optimize.own_model import own_model
-from optimize.own_samples import Wishes
+from optimize.own.array_samples import Samples
+from optimize.own.given import Wishes
+from optimize.own.inputs import Shape
+from optimize.own.model import own_model
+from optimize.own.sources import Source
 from optimize.pack import pack_bundle
 from optimize.recipes import RECIPES
-from optimize.samples import Samples
-from optimize.sources import Source
 from optimize.verify import FloatReference
 
 

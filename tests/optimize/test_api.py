@@ -7,7 +7,7 @@ from own_net import LABELS, Branching, Net, pixels
 
 from edge_runtime.errors import EdgekitError, UsageError
 from optimize import PictureWishes, optimize
-from optimize.own_commands import wishes_of
+from optimize.own.commands import wishes_of
 
 
 @pytest.fixture(scope="module", autouse=True)

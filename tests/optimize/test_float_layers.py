@@ -14,7 +14,7 @@ from optimize.exporters import EXPORTERS
 from optimize.float_layers import Search
 from optimize.pack import pack_bundle
 from optimize.recipes import RECIPES
-from optimize.report_layers import layers
+from optimize.report.layers import layers
 from optimize.verify import FloatReference
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from optimize import luna_judged
-from optimize.luna_table import luna_bundles_table, luna_crops_table, luna_pixels_table, nodules_table
+from optimize.lung import judged as luna_judged
+from optimize.lung.table import luna_bundles_table, luna_crops_table, luna_pixels_table, nodules_table
 from train.data import lidc
 from train.data.dicom import Volume
 from train.dataset import Split

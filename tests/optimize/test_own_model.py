@@ -17,14 +17,14 @@ from optimize import PictureWishes
 from optimize.deliver import deliver
 from optimize.exporters import EXPORTERS
 from optimize.options import Options, combinations
-from optimize.own_commands import deliver_own
-from optimize.own_inputs import Shape
-from optimize.own_model import own_model
-from optimize.own_samples import Wishes
+from optimize.own.array_samples import Samples
+from optimize.own.commands import deliver_own
+from optimize.own.given import Wishes
+from optimize.own.inputs import Shape
+from optimize.own.model import own_model
+from optimize.own.sources import Source
 from optimize.pack import pack_bundle
 from optimize.recipes import RECIPES
-from optimize.samples import Samples
-from optimize.sources import Source
 from optimize.verify import FloatReference
 
 ONNX, FP32, W8A8 = EXPORTERS["onnx"], RECIPES["fp32"], RECIPES["w8a8_static"]

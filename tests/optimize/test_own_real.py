@@ -10,15 +10,15 @@ from conftest import ROOT
 from edge_runtime.bundle import Bundle
 from optimize import PictureWishes
 from optimize.exporters import EXPORTERS
-from optimize.own_inputs import Shape
-from optimize.own_model import own_model
-from optimize.own_samples import Wishes
-from optimize.own_table import own_models_table
+from optimize.own.array_samples import Samples
+from optimize.own.given import Wishes
+from optimize.own.inputs import Shape
+from optimize.own.model import own_model
+from optimize.own.picture_samples import read_labels
+from optimize.own.sources import open_source
+from optimize.own.table import own_models_table
 from optimize.pack import pack_bundle
-from optimize.picture_samples import read_labels
 from optimize.recipes import RECIPES
-from optimize.samples import Samples
-from optimize.sources import open_source
 from optimize.verify import FloatReference
 from train.data.cifar import TEN_LABELS, ten_classes
 

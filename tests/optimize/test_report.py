@@ -13,9 +13,9 @@ from edge_runtime.errors import UsageError
 from edge_runtime.manifest import Metric, StageResult
 from edge_runtime.measuring.measurement import Measurement
 from edge_runtime.measuring.table import WIDE, Row
-from optimize.report import render, report_command, write_report
-from optimize.report_parts import GLOSSARY
-from optimize.verdict import best_row, pareto, slower_than_float, won
+from optimize.report.page import render, report_command, write_report
+from optimize.report.parts import GLOSSARY
+from optimize.report.verdict import best_row, pareto, slower_than_float, won
 
 PASSED = StageResult(
     stage="quantize", compared_with="capture", max_abs=0.01, relative=0.01, sqnr_db=41.5, agreement=0.99,

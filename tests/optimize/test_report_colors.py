@@ -12,9 +12,9 @@ import optimize
 from edge_runtime.svg import SERIES
 from optimize.exporters import EXPORTERS
 from optimize.recipes import RECIPES
-from optimize.report import render
-from optimize.report_plots import Legend
-from optimize.report_svg import MARKERS, marker_polygon
+from optimize.report.page import render
+from optimize.report.plots import Legend
+from optimize.report.svg import MARKERS, marker_polygon
 
 # Linear RGB as it is seen without green or red cones: Machado, Oliveira & Fernandes (2009), severity 1.0.
 SEEN = {
@@ -35,7 +35,7 @@ def lab(color: str, seen: str) -> np.ndarray:
 
 
 def of_the_page() -> dict[str, list[str]]:
-    text = (Path(optimize.__file__).parent / "report_template.html").read_text("utf-8")
+    text = (Path(optimize.__file__).parent / "report" / "template.html").read_text("utf-8")
     found = re.findall(r"--series\d+: (#\w{6})", text)
     return {"light": found[: len(SERIES)], "dark": found[len(SERIES) :], "plots": list(SERIES)}
 

@@ -7,10 +7,16 @@ from PIL import Image
 from edge_runtime.errors import InputError, MissingData, UsageError
 from edge_runtime.manifest import ImagePreprocessing, TensorSpec
 from edge_runtime.preprocess import load_image
-from optimize.own_inputs import PictureWishes, Shape, array_inputs, picture_inputs
-from optimize.picture_samples import calibration_pictures, class_folders, holds_pictures, labelled_pictures, read_labels
-from optimize.samples import Samples, fewer, noise, read_arrays, without
-from optimize.sources import Taken
+from optimize.own.array_samples import Samples, fewer, noise, read_arrays, without
+from optimize.own.inputs import PictureWishes, Shape, array_inputs, picture_inputs
+from optimize.own.picture_samples import (
+    calibration_pictures,
+    class_folders,
+    holds_pictures,
+    labelled_pictures,
+    read_labels,
+)
+from optimize.own.sources import Taken
 from train.data.hdf5 import save_split
 from train.dataset import Split
 

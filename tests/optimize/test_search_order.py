@@ -4,8 +4,8 @@ import pytest
 
 from optimize.options import Options, combinations
 from optimize.recipes import RECIPES
+from optimize.report.verdict import OBJECTIVES
 from optimize.search_order import ORDERS, most_promising_first
-from optimize.verdict import OBJECTIVES
 
 PAIRS = combinations(Options())
 

@@ -9,9 +9,9 @@ from safetensors.torch import save_file
 from torchvision.models import get_model_weights
 
 from edge_runtime.errors import EdgekitError, InputError, MissingData, UsageError
-from optimize.own_weights import check_weights, load_own_weights, weights_sha256
-from optimize.sources import is_registered, open_source
-from optimize.user_code import import_file
+from optimize.own.sources import is_registered, open_source
+from optimize.own.user_code import import_file
+from optimize.own.weights import check_weights, load_own_weights, weights_sha256
 
 FILE = Path(__file__).with_name("own_net.py")
 

@@ -15,13 +15,13 @@ from edge_runtime.errors import UsageError
 from edge_runtime.manifest import TensorSpec
 from edge_runtime.profiling.operators import Operator
 from edge_runtime.profiling.profile import Profile
-from optimize import survey_rows
 from optimize.deploy import DeployModel
-from optimize.survey import _alone, _to_do, combinations, main, rescues, survey, take_over
-from optimize.survey_measure import kept_latency, measure_all, plain_kind, why_slower
-from optimize.survey_models import BACKBONES, Surveyed, prepare, settle
-from optimize.survey_rows import Combination, failed_row, keep_row, kept_row, make_row, warm
-from optimize.survey_table import survey_backbones_table, survey_int8_table, survey_models_table
+from optimize.survey import rows as survey_rows
+from optimize.survey.measure import kept_latency, measure_all, plain_kind, why_slower
+from optimize.survey.models import BACKBONES, Surveyed, prepare, settle
+from optimize.survey.rows import Combination, failed_row, keep_row, kept_row, make_row, warm
+from optimize.survey.run import _alone, _to_do, combinations, main, rescues, survey, take_over
+from optimize.survey.tables import survey_backbones_table, survey_int8_table, survey_models_table
 from optimize.verify import FloatReference
 
 ONE = Combination(model="tiny", exporter="onnx", recipe="w8a8_static")

@@ -10,7 +10,7 @@ from train.data.digits import digits
 from train.epoch import on_device
 from train.fit import fit
 from train.models import digits_cnn, digits_features
-from train.representation import compare, figure
+from train.reproduction.representation import compare, figure
 
 
 def drawn(*rows: str) -> np.ndarray:

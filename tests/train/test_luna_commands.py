@@ -7,7 +7,7 @@ import pytest
 
 from edge_runtime.errors import EdgekitError, MissingData
 from train.data import lidc, luna_sets
-from train.luna_commands import prepare, samples, synthesize
+from train.nodules.luna_commands import prepare, samples, synthesize
 
 
 def test_from_nothing_to_a_store(tmp_path, capsys):

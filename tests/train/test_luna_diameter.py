@@ -3,8 +3,9 @@
 import pytest
 
 from edge_runtime.errors import MissingData
-from train import reproduction, reproduction_report
-from train.luna_diameter import baseline, lines, series_list
+from train.nodules.luna_diameter import baseline, lines, series_list
+from train.reproduction import report as reproduction_report
+from train.reproduction import results as reproduction
 
 
 @pytest.fixture(scope="module")

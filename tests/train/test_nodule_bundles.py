@@ -18,7 +18,7 @@ from edge_runtime.manifest import FORMAT_VERSION, Artifact, Golden, Manifest, Te
 from edgekit import app
 from train.checkpoint import save_weights
 from train.models.luna_unet import LunaUNet
-from train.nodule_bundles import Tiled, chosen_bundles, load_bundle_nets
+from train.nodules.bundles import Tiled, chosen_bundles, load_bundle_nets
 
 TILE = (1, 7, 96, 96)
 CROP = (1, 1, 32, 48, 48)

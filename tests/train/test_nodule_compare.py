@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 from edge_runtime.errors import InputError, MissingData, UsageError
 from edgekit import app
 from train.checkpoint import save_weights
-from train.nodule_compare import Written, compare, read_written
-from train.nodules_report import save_mask
+from train.nodules.compare import Written, compare, read_written
+from train.nodules.report import save_mask
 
 
 def finding(x, nodule):

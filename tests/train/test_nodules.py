@@ -12,8 +12,17 @@ from torch import nn
 from edge_runtime.errors import EdgekitError
 from train.data import lidc
 from train.data.ct import crop
-from train.nodules import Finding, analyse, ball_diameter_mm, chosen_weights, classify, grouped, load_nets, segment
-from train.nodules_report import picture
+from train.nodules.analysis import (
+    Finding,
+    analyse,
+    ball_diameter_mm,
+    chosen_weights,
+    classify,
+    grouped,
+    load_nets,
+    segment,
+)
+from train.nodules.report import picture
 
 
 def test_blobs_are_groups_and_a_single_voxel_is_none():

@@ -17,8 +17,8 @@ from edge_runtime.files import sha256_file
 from edgekit import app
 from train.checkpoint import save_weights
 from train.data.synthetic_ct import SPACING_MM, make_scan
-from train.nodules import Nets, analyse, chosen_weights
-from train.nodules_commands import nodules
+from train.nodules.analysis import Nets, analyse, chosen_weights
+from train.nodules.commands import nodules
 
 
 @pytest.fixture(scope="module")

@@ -10,13 +10,13 @@ from typer.testing import CliRunner
 
 from edge_runtime.errors import EdgekitError, Interrupted, MissingData, UsageError
 from edgekit import app
-from train import nodules_evaluate
 from train.checkpoint import save_weights
 from train.data.luna import MALIGNANCY, Annotation, read_annotations
 from train.data.synthetic_ct import write_scans
-from train.nodules_evaluate import BENIGN, FILTERED, MALIGNANT, Detection, NetFiles, confusion, evaluate
-from train.nodules_evaluate_commands import nodules_evaluate as command
-from train.nodules_evaluate_commands import table_text
+from train.nodules import evaluate as nodules_evaluate
+from train.nodules.evaluate import BENIGN, FILTERED, MALIGNANT, Detection, NetFiles, confusion, evaluate
+from train.nodules.evaluate_commands import nodules_evaluate as command
+from train.nodules.evaluate_commands import table_text
 
 HEAD = (
     "seriesuid,coordX,coordY,coordZ,diameter_mm,mal_bool,mal_details,bboxLowX,bboxLowY,bboxLowZ,bboxHighX,bboxHighY,"

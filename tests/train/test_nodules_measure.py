@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from edge_runtime.errors import MissingData
-from train import nodules_measure
-from train.nodules_report import save_mask
+from train.nodules import measure as nodules_measure
+from train.nodules.report import save_mask
 
 
 @pytest.fixture

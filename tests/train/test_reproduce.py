@@ -16,14 +16,17 @@ from conftest import ENVIRONMENT, ROOT
 
 from edge_runtime.errors import EdgekitError, Interrupted, UsageError
 from edge_runtime.files import sha256_file
-from train import left_out, reproduction, reproduction_lines, reproduction_report
 from train.checkpoint import read_run
 from train.fit import fit
 from train.registry import book_model
-from train.reproduce import Request, choose, plan, reproduce
-from train.reproduction_lines import Line
-from train.training_board import Board, duration
-from train.trainings import Step, train_all
+from train.reproduction import left_out
+from train.reproduction import lines as reproduction_lines
+from train.reproduction import report as reproduction_report
+from train.reproduction import results as reproduction
+from train.reproduction.lines import Line
+from train.reproduction.reproduce import Request, choose, plan, reproduce
+from train.reproduction.training_board import Board, duration
+from train.reproduction.trainings import Step, train_all
 
 DIGITS = book_model("digits_cnn")
 

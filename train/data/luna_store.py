@@ -24,7 +24,7 @@ from train.data.luna import CANDIDATES, MALIGNANCY, Candidate, read_annotations,
 from train.data.luna import with_malignancy as listed
 from train.data.scan_rows import ARRAYS, Cut, ScanEntry, cut_volume, nothing
 from train.data.synthetic_ct import MARK, MARK_FILE
-from train.scan_tasks import Lost, run_scans
+from train.nodules.scan_tasks import Lost, run_scans
 
 INDEX = "index.json"
 FORMAT_VERSION = 1

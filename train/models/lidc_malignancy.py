@@ -15,7 +15,7 @@ from train.book_model import BookModel, FitConfig, Target
 from train.data import lidc_malignancy
 from train.data.ct import AIR_HU, CLIP_HU
 from train.models.luna_malignancy import LABELS
-from train.nodule_figures import Ranking
+from train.nodules.figures import Ranking
 
 MEASURED = 7
 
@@ -93,7 +93,7 @@ def measurements(x: Tensor) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """What `lidc_search.py` compares: the net's form, the targets' softness, and how it is trained."""
+    """What `nodules/lidc_search.py` compares: the net's form, the targets' softness, and how it is trained."""
 
     softness: str = "hard"
     augment: Literal["affine", "rigid"] = "affine"

@@ -14,7 +14,7 @@ from edge_runtime.manifest import TensorSpec
 from train.book_model import BookModel, FitConfig, Target
 from train.data import luna_samples, luna_sets
 from train.data.ct import AIR_HU, CLIP_HU
-from train.nodule_figures import Detections
+from train.nodules.figures import Detections
 
 CROP = (32, 48, 48)  # slices, rows, columns
 LABELS = ("no nodule", "nodule")

@@ -13,7 +13,7 @@ from train.data import luna_samples, luna_sets
 from train.data.book import book_file
 from train.models import luna_classifier
 from train.models.luna_classifier import LunaClassifier
-from train.nodule_figures import Ranking
+from train.nodules.figures import Ranking
 
 PUBLISHED = "part2/models/cls_2020-02-06_14.16.55_final-nodule-nonnodule.best.state"
 LABELS = ("benign", "malignant")

@@ -11,7 +11,7 @@ from train.data import luna_samples, luna_sets
 from train.data.ct import AIR_HU, CLIP_HU
 from train.data.scan_rows import SEGMENT
 from train.models.luna_classifier import init_weights
-from train.nodule_figures import Pixels
+from train.nodules.figures import Pixels
 
 LABELS = ("share of the pixels in a nodule",)
 

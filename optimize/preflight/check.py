@@ -1,0 +1,141 @@
+"""`edgekit doctor MODEL`: before any training, what each engine does with every operator of a model.
+
+Nothing here is a list of what should work: the model is captured, lowered and run with its weights as they are drawn.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from edge_runtime.errors import ExportError
+from edge_runtime.golden import Arrays
+from edge_runtime.manifest import TensorSpec
+from train.book_model import input_module
+from train.registry import book_model
+
+from ..deploy import HEADS, Deployable, DeployModel, input_spec
+from ..export_errors import exported
+from ..exporters import EXPORTERS
+from ..own.array_samples import noise
+from ..own.given import Wishes
+from ..own.inputs import Shape
+from ..own.model import own_model
+from ..own.sources import is_registered, open_source
+from ..recipes import RECIPES
+from .on_executorch import examine as examine_executorch
+from .on_onnx import examine as examine_onnx
+from .places import EngineFindings
+
+ENGINES = ("onnx", "executorch_xnnpack", "executorch_portable", "torchscript_traced", "torchscript_scripted")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preflight:
+    """What was found of one model; `notes` is what the user should hear of how it was taken."""
+
+    model: str
+    engines: tuple[EngineFindings, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def runs_everywhere(self) -> bool:
+        """Whether every engine runs it; of TorchScript's two ways one is enough."""
+        by_name = {one.engine: one.runs for one in self.engines}
+        scripts = [runs for name, runs in by_name.items() if name.startswith("torchscript")]
+        return any(scripts) and all(runs for name, runs in by_name.items() if not name.startswith("torchscript"))
+
+
+def preflight(
+    what: str, *, shapes: Sequence[Shape] = (), on_step: Callable[[str], None] = lambda text: None
+) -> Preflight:
+    """Takes a model like `edgekit optimize` does, with weights as they are drawn, through every engine.
+
+    Args:
+        shapes: what the model takes, where its source does not say so.
+        on_step: called with the name of each engine before it is tried.
+    Raises:
+        UsageError: `what` is no model, or its own code failed; names the line.
+    """
+    model, notes = random_model(what, shapes)
+    on_step("capture")
+    program, error = None, ""
+    try:
+        _run(model, "onnx", capture_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # recurrent layers set attributes while they run; nothing follows from it
+            program = torch.export.export(model.module, model.example, strict=False)
+    except ExportError as failure:
+        error = str(failure).replace(f"onnx could not export {model.name} as fp32: it", "torch.export", 1)
+    engines: list[EngineFindings] = []
+    if program is None:
+        engines += [EngineFindings(engine=name, runs=False, error=error) for name in ENGINES[:3]]
+    else:
+        on_step("onnx")
+        engines.append(examine_onnx(model, program))
+        on_step("executorch")
+        engines += examine_executorch(model, program)
+    for name in ENGINES[3:]:
+        on_step(name)
+        engines.append(_torchscript(model, name))
+    return Preflight(model=model.name, engines=tuple(engines), notes=notes)
+
+
+def random_model(what: str, shapes: Sequence[Shape] = ()) -> tuple[DeployModel, tuple[str, ...]]:
+    """`what` behind raw input as it would be deployed, on one random sample, and what to say about it."""
+    torch.manual_seed(0)
+    if not is_registered(what):
+        source = open_source(what, random_weights=True)
+        own = own_model(source, Wishes(shapes=tuple(shapes), most=1, random=True))
+        one = {name: rows[:1] for name, rows in own.model.calibration.items()}
+        notes = (own.says[0],) if own.says else ()
+        return _with(own.model, one), notes
+    book = book_model(what)
+    output, head = HEADS[book.task]
+    module = Deployable(input_module(book), book.build(), head).eval().requires_grad_(False)
+    taken = input_spec(book)
+    sample = noise((taken,), 1).arrays
+    with torch.inference_mode():
+        given = module(torch.from_numpy(sample[taken.name]))
+    return DeployModel(
+        name=book.name,
+        task=book.task,
+        module=module,
+        inputs=(taken,),
+        outputs=(TensorSpec(name=output, dtype="float32", shape=tuple(given.shape)),),
+        preprocessing=book.preprocessing,
+        labels=book.labels,
+        calibration=sample,
+        validation=sample,
+        targets=None,
+        weights_sha256="",
+        origin="random noise",
+        noise=True,
+    ), ()
+
+
+def _with(model: DeployModel, sample: Arrays) -> DeployModel:
+    return replace(model, calibration=sample, validation=sample, targets=None)
+
+
+def _torchscript(model: DeployModel, name: str) -> EngineFindings:
+    try:
+        _run(model, name)
+    except ExportError as failure:
+        return EngineFindings(engine=name, runs=False, error=str(failure))
+    return EngineFindings(engine=name, runs=True)
+
+
+def _run(model: DeployModel, name: str, *, capture_only: bool = False) -> None:
+    """Carries out an exporter's stages on one sample. Raises ExportError, which names the operator and the line."""
+    exporter = EXPORTERS[name]
+    with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
+        for stage in exported(model, exporter, RECIPES["fp32"], Path(folder) / f"model{exporter.suffix}"):
+            stage.run(model.calibration)
+            if capture_only:
+                return

@@ -1,0 +1,207 @@
+"""`REPRODUCTION.md` and its figures, from `results/reproduction-*.json` alone: the book's figures beside ours.
+
+The words are in `notes.py`, the figures in `plots.py`. Nothing here trains or evaluates.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from edge_runtime.decode import DecodeError, parse_json
+from edge_runtime.errors import EdgekitError
+from train.checkpoint import write_file
+from train.reproduction import plots as reproduction_plots
+from train.reproduction.notes import DIFFERENCES, OPENING, TITLES
+from train.reproduction.results import FORMAT_VERSION
+from train.reproduction.training_board import duration
+
+DOCUMENT, IMAGES = "REPRODUCTION.md", "images"
+Results = dict[str, Any]
+
+
+def write(results: Path, docs: Path) -> list[Path]:
+    """Writes the page and its figures into `docs`; returns the files, none where there are no results yet.
+
+    Raises:
+        EdgekitError: a results file is damaged or of another version, or `docs` cannot be written.
+    """
+    pages = render(load(results))
+    for name, content in pages.items():
+        write_file(docs / name, content)
+    return [docs / name for name in pages]
+
+
+def load(results: Path) -> list[Results]:
+    """Every `reproduction-*.json` in the folder, by chapter, what is beyond the book (0) last; the CPU's first."""
+    found = []
+    for path in results.glob("reproduction-*.json"):
+        try:
+            content = parse_json(path.read_bytes())
+            if content["format_version"] != FORMAT_VERSION:
+                raise EdgekitError(f"{path} has another format. Write it again: edgekit reproduce --report-only")
+        except (OSError, DecodeError, KeyError, TypeError) as error:
+            raise EdgekitError(f"{path} is no result of `edgekit reproduce`: {error}. Remove it") from None
+        found.append(content)
+    return sorted(found, key=lambda r: (r["chapter"] or 99, r["device"] != "cpu", r["device"]))
+
+
+def render(results: Sequence[Results]) -> dict[str, bytes]:
+    """The page and its figures as {path below `docs`: content}, the same bytes for the same results; {} for none."""
+    if not results:
+        return {}
+    figures: dict[str, bytes] = {}
+    parts = [OPENING]
+    for chapter in dict.fromkeys(found["chapter"] for found in results):
+        parts.append(f"## {TITLES[chapter]}\n")
+        for found in (one for one in results if one["chapter"] == chapter):
+            drawn = reproduction_plots.figures(found)
+            figures |= {f"{IMAGES}/{name}.svg": content for name, (_, content) in drawn.items()}
+            parts += [_section(found), *(f"![{alt}]({IMAGES}/{name}.svg)\n" for name, (alt, _) in drawn.items())]
+    page = "\n".join([*parts, DIFFERENCES])
+    return {DOCUMENT: page.encode(), **figures}
+
+
+def _section(found: Results) -> str:
+    """One chapter on one device: where it was measured, the table, its notes."""
+    parts = []
+    if found["models"]:
+        table = _table(HEAD, [_row(entry) for entry in found["models"]])
+        parts += [_caption(found), table, _bullets(map(_note, found["models"]))]
+    if found["not_run"]:
+        parts += [
+            "Not measured:\n",
+            _bullets(f"`{one['model']}` ({one['summary']}): {one['reason']}." for one in found["not_run"]),
+        ]
+    if both := found["representation"]:
+        parts.append(_representation(both))
+    if found["lines"]:
+        parts.append(_lines(found["lines"]))
+    if curve := found.get("roc"):
+        parts.append(
+            f"Areas by trapezoids through the book's 100 thresholds: {curve['area']:.5f}; exact, as the chance that a "
+            f"malignant nodule is larger than a benign one: {curve['exact_area']:.5f}.\n"
+        )
+    return "\n".join(parts)
+
+
+HEAD = (
+    "model",
+    "parameters",
+    "target",
+    "ours",
+    "difference",
+    "interval",
+    "on training data",
+    "target there",
+    "runs",
+    "epochs",
+    "time for one",
+)
+
+
+def _row(entry: Results) -> list[str]:
+    runs = entry["ours"]["runs"]
+    train, book = statistics.mean(run["train"] for run in runs), entry["book"]
+    difference = entry["difference"]
+    low, high = _interval(entry)
+    return [
+        f"`{entry['model']}`",
+        f"{entry['parameters']:,}",
+        figure(entry, book["value"]) if difference is not None else "",
+        figure(entry, entry["ours"]["mean"]) + spread(entry),
+        "" if difference is None else figure(entry, difference, signed=True),
+        f"{figure(entry, low)} – {figure(entry, high)}",
+        figure(entry, train),
+        "" if book["train_value"] is None else figure(entry, book["train_value"]),
+        str(len(runs)),
+        str(entry["config"]["epochs"]),
+        duration(statistics.median(run["wall_s"] for run in runs)),
+    ]
+
+
+def figure(entry: Results, value: float, *, signed: bool = False) -> str:
+    """A figure of the entry's metric: a share in percent, anything else with four digits; `signed` a difference."""
+    if signed:
+        return f"{100 * value:+.1f} points" if entry["is_share"] else f"{value:+.3g}"
+    return f"{100 * value:.1f} %" if entry["is_share"] else f"{value:.4g}"
+
+
+def spread(entry: Results) -> str:
+    """ " ± 0.4", the runs' standard deviation in the unit of `figure`; "" of a single run."""
+    found = entry["ours"]["spread"]
+    if found is None:
+        return ""
+    return f" ± {100 * found:.1f}" if entry["is_share"] else f" ± {found:.2g}"
+
+
+def _note(entry: Results) -> str:
+    """Where the target comes from, what was done otherwise, and what the difference means."""
+    book, (low, high) = entry["book"], _interval(entry)
+    words = [f"`{entry['model']}`: {entry['summary']}. Target: {book['source'].rstrip('.')}."]
+    if entry["shortened_from"]:
+        words.append(f"**Shortened**: {entry['config']['epochs']} epochs instead of {entry['shortened_from']}.")
+    if entry["difference"] is not None and not low <= book["value"] <= high:
+        better = (entry["difference"] > 0) == entry["higher_is_better"]
+        words.append(f"The target lies outside our interval: ours is {'better' if better else 'worse'}.")
+    if entry["difference"] is None:
+        words.append(f"Ours is the {entry['measured'].replace('_', ' ')}, which the source does not give.")
+    return " ".join([*words, *([book["differs"]] if book["differs"] else [])])
+
+
+def _interval(entry: Results) -> tuple[float, float]:
+    """From the lowest to the highest end of the runs' intervals."""
+    lows, highs = zip(*(run["interval"] for run in entry["ours"]["runs"]), strict=True)
+    return min(lows), max(highs)
+
+
+def _representation(both: Results) -> str:
+    by_hand, learned = both["hand_made"], both["learned"]
+    return (
+        f"Both models end in one linear layer and see the same {both['samples']} validation digits (seed "
+        f"{learned['seed']}). On {by_hand['features']} features made by hand {by_hand['accuracy']:.1%} are right, on "
+        f"{learned['features']} learned ones {learned['accuracy']:.1%}: {both['only_learned']} digits only the learned "
+        f"features tell apart, {both['only_hand_made']} only the hand-made ones, {both['neither']} neither.\n"
+    )
+
+
+def _lines(lines: Sequence[Results]) -> str:
+    """Every printed figure of a deterministic run beside ours; a run is named on its first line."""
+    rows, run = [], ""
+    for line in lines:
+        same, digits = line["agreed"]
+        named, run = ("" if line["run"] == run else line["run"]), line["run"]
+        rows.append(
+            [named, line["what"], line["book"], line["ours"], "all" if same == digits else f"{same} of {digits}"]
+        )
+    exact = sum(line["agreed"][0] == line["agreed"][1] for line in lines)
+    return "\n".join(
+        [
+            f"Nothing is random in these runs of the chapter, so they are compared digit by digit: {exact} of the "
+            f"{len(lines)} figures that the book prints agree in every digit.\n",
+            _table(("run", "figure", "the book", "ours", "digits that agree"), rows),
+        ]
+    )
+
+
+def _caption(found: Results) -> str:
+    runs = [run for entry in found["models"] for run in entry["ours"]["runs"]]
+    machines = dict.fromkeys(f"{run['device']}, {run['machine']['cpu']}" for run in runs)
+    torch = dict.fromkeys(run["versions"]["torch"] for run in runs)
+    seeds = sorted({run["seed"] for run in runs})
+    metrics = dict.fromkeys(entry["measured"].replace("_", " ") for entry in found["models"])
+    return (
+        f"On {'; '.join(machines)}; PyTorch {', '.join(torch)}; seeds {', '.join(map(str, seeds))}. "
+        f"Measured on the validation data: {', '.join(metrics)}.\n"
+    )
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [f"| {' | '.join(head)} |", "| --- |" + " ---: |" * (len(head) - 1)]
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)]) + "\n"
+
+
+def _bullets(lines: Iterable[str]) -> str:
+    return "".join(f"- {line}\n" for line in lines)

@@ -1,0 +1,220 @@
+"""The results of a reproduction, `reproduction-<chapter>-<device>.json`: made from finished runs, typed by nobody.
+
+Each file holds all that the report needs, so that the report can be made where no run is. Nothing here trains.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from edge_runtime.decode import DecodeError, canonical_json, parse_json, to_plain
+from edge_runtime.errors import EdgekitError, MissingData
+from edge_runtime.tasks import task
+from train import resume
+from train.book_model import BookModel, what_is_learned
+from train.checkpoint import RunRecord, read_run, write_file
+from train.compare import compare
+from train.nodules import luna_diameter
+from train.registry import BOOK_MODELS
+from train.reproduction import left_out, representation
+from train.reproduction import lines as reproduction_lines
+
+FORMAT_VERSION = 1
+# Accuracy on (training, validation) pictures as drawn in the book's figure 8.13: the heights of its bars, measured in
+# the picture of the published notebook to about 0.0015. The text has the same figures with two digits.
+FIGURE_8_13 = {
+    "birds_cnn": (0.932, 0.891),
+    "birds_cnn_width": (0.964, 0.898),
+    "birds_cnn_l2": (0.902, 0.873),
+    "birds_cnn_dropout": (0.895, 0.880),
+    "birds_cnn_batchnorm": (0.997, 0.892),
+    "birds_cnn_depth": (0.954, 0.898),
+    "birds_cnn_res": (0.968, 0.9005),
+    "birds_cnn_resdeep": (0.974, 0.8645),
+}
+
+
+def write_results(
+    chapters: Sequence[int], place: Path, out: Path, *, device: str, epochs: int | None = None
+) -> list[Path]:
+    """Writes a file for each chapter that has a finished run in `place`, which holds `seed-*/MODEL`; returns them.
+
+    What such a file says of a model with the same settings stays, where `place` has no run of it, or fewer.
+
+    Args:
+        epochs: the runs to report on are those with so many, instead of each model's own number.
+
+    Raises:
+        EdgekitError: a file could not be written, or a model's data are missing.
+    """
+    written = []
+    for chapter in chapters:
+        path = out / f"reproduction-{chapter}-{device}.json"
+        found = chapter_results(chapter, place, device=device, epochs=epochs, earlier=_entries(path))
+        if found["models"] or found["lines"]:
+            written.append(path)
+            write_file(path, canonical_json(found))
+    return written
+
+
+def chapter_results(
+    chapter: int, place: Path, *, device: str, epochs: int | None = None, earlier: Mapping[str, dict[str, Any]] = {}
+) -> dict[str, Any]:
+    """One chapter as plain data: its measured models, and those that were not run with the reason.
+
+    `earlier`: what was said of its models before, by name; see `write_results`.
+    """
+    models, not_run = [], []
+    everything: dict[str, dict[Path, RunRecord]] = {}
+    for model in BOOK_MODELS.values():
+        if model.chapter != chapter:
+            continue
+        runs = everything[model.name] = finished_runs(model, place, epochs=epochs or model.fit.epochs)
+        kept = earlier.get(model.name)
+        if kept and _of_these_settings(kept, model, epochs) and len(kept["ours"]["runs"]) > len(runs):
+            print(f"keeping {model.name}, {len(kept['ours']['runs'])} runs measured earlier", file=sys.stderr)
+            models.append(kept)
+        elif runs:
+            print(f"measuring {model.name}, {len(runs)} runs", file=sys.stderr, flush=True)
+            models.append(_entry(model, runs, epochs=epochs or model.fit.epochs))
+        else:
+            not_run.append({"model": model.name, "summary": model.summary, "reason": _why_not(model, place)})
+    return {
+        "format_version": FORMAT_VERSION,
+        "chapter": chapter,
+        "device": device,
+        "models": models,
+        "not_run": not_run,
+        "representation": _representation(everything) if chapter == 1 else None,
+        "lines": _lines() if chapter == 5 else [],
+        **(_diameter() if chapter == 14 else {}),
+    }
+
+
+def _entries(path: Path) -> dict[str, dict[str, Any]]:
+    """The models of a results file by name; none where there is no such file, or one that cannot be read."""
+    try:
+        found = parse_json(path.read_bytes())
+        return {entry["model"]: entry for entry in found["models"]} if found["format_version"] == FORMAT_VERSION else {}
+    except (OSError, DecodeError, KeyError, TypeError):
+        return {}
+
+
+def _of_these_settings(entry: Mapping[str, Any], model: BookModel, epochs: int | None) -> bool:
+    fit = to_plain(replace(model.fit, epochs=epochs or model.fit.epochs, seed=0))
+    return what_is_learned(entry["config"] | {"seed": 0}) == what_is_learned(fit)
+
+
+def finished_runs(model: BookModel, place: Path, *, epochs: int) -> dict[Path, RunRecord]:
+    """The finished runs of `model` with its own settings (seed aside) and `epochs`, by folder, in order of seed."""
+    found: dict[Path, RunRecord] = {}
+    for folder in place.glob(f"seed-*/{model.name}"):
+        try:
+            record = read_run(folder)
+        except EdgekitError:  # not finished
+            continue
+        if record.config.learns_like(replace(model.fit, seed=record.config.seed, epochs=epochs)):
+            found[folder] = record
+        else:
+            print(f"note: {folder} was trained with other settings and is left out", file=sys.stderr)
+    return dict(sorted(found.items(), key=lambda item: item[1].config.seed))
+
+
+def _entry(model: BookModel, runs: dict[Path, RunRecord], *, epochs: int) -> dict[str, Any]:
+    """The comparison (see `compare`) with what the report says besides."""
+    target = replace(model.target, curve={e: loss for e, loss in model.target.curve.items() if e <= epochs})
+    shortened = replace(model, fit=replace(model.fit, epochs=epochs), target=target)
+    found: dict[str, Any] = compare(shortened, list(runs))
+    drawn = _drawn_epochs(min(len(record.curve) for record in runs.values()))
+    for run, record in zip(found["ours"]["runs"], runs.values(), strict=True):
+        run["losses"] = [float(f"{record.curve[epoch - 1].loss:.4g}") for epoch in drawn]
+    metric = task(model.task).metric()
+    same = metric.name == model.target.metric
+    return found | {
+        "summary": model.summary,
+        "parameters": next(iter(runs.values())).parameters,
+        "measured": metric.name,
+        "is_share": metric.is_share,
+        "higher_is_better": metric.higher_is_better,
+        "difference": found["ours"]["mean"] - model.target.value if same else None,
+        "loss_epochs": drawn,
+        "book": {
+            "value": model.target.value,
+            "train_value": model.target.train_value,
+            "source": model.target.source,
+            "differs": model.target.differs,
+            "figure_8_13": FIGURE_8_13.get(model.name),
+        },
+        "shortened_from": model.fit.epochs if epochs != model.fit.epochs else None,
+    }
+
+
+def _drawn_epochs(epochs: int) -> list[int]:
+    """Every epoch of a short run; about 100 of a long one, closer together where the loss falls fastest."""
+    if epochs <= 120:
+        return list(range(1, epochs + 1))
+    return sorted({round(epochs ** (i / 99)) for i in range(100)})
+
+
+def _representation(runs: dict[str, dict[Path, RunRecord]]) -> dict[str, Any] | None:
+    """Chapter 1's comparison, on the runs of the lowest seed that both models have."""
+    by_hand, learned = (
+        {record.config.seed: folder for folder, record in runs.get(name, {}).items()}
+        for name in ("digits_features", "digits_cnn")
+    )
+    both = sorted(by_hand.keys() & learned.keys())
+    return to_plain(representation.compare(by_hand[both[0]], learned[both[0]])) if both else None
+
+
+def _lines() -> list[dict[str, Any]]:
+    return _plain(reproduction_lines.chapter_5())
+
+
+def _plain(lines: Sequence[reproduction_lines.Line]) -> list[dict[str, Any]]:
+    return [to_plain(line) | {"agreed": list(line.agreed)} for line in lines]
+
+
+def _diameter() -> dict[str, Any]:
+    """Chapter 14's baseline: its lines and its curve; neither where the lists that it reads are not there."""
+    try:
+        found = luna_diameter.baseline()
+    except MissingData as error:
+        print(f"note: the diameter baseline of chapter 14 is left out: {error}", file=sys.stderr)
+        return {}
+    curve = found.curve
+    return {
+        "lines": _plain(luna_diameter.lines(found)),
+        "roc": {
+            "thresholds_mm": [round(float(value), 4) for value in curve.thresholds],
+            "false_positive_rate": [round(float(value), 6) for value in curve.false_positive_rate],
+            "true_positive_rate": [round(float(value), 6) for value in curve.true_positive_rate],
+            "area": curve.area,
+            "exact_area": found.exact_area,
+            "book_points": [[float(rate) for rate in rates] for rates in luna_diameter.BOOK_POINTS.values()],
+        },
+    }
+
+
+def _why_not(model: BookModel, place: Path) -> str:
+    """The reason in words; of runs that are not finished how far they have come, beside the book's loss there."""
+    if noted := left_out.noted(model, place):
+        return noted.reason
+    reached = []
+    for folder in sorted(place.glob(f"seed-*/{model.name}")):
+        try:
+            state = resume.read_state(folder)
+        except EdgekitError:  # damaged: nothing to go on from
+            continue
+        if not state:
+            continue
+        last = state.curve[-1]
+        figures = [f"loss {last.loss:.4f}", *(f"{name} {value:.4f}" for name, value in last.validation.items())]
+        if state.epoch in model.target.curve:
+            figures[0] += f", the book's {model.target.curve[state.epoch]:.4f}"
+        seed, epochs = state.identity.get("seed"), state.identity.get("epochs")
+        reached.append(f"seed {seed} at epoch {state.epoch} of {epochs} ({'; '.join(figures)})")
+    return f"not finished: {', '.join(reached)}" if reached else "not trained yet on this device"

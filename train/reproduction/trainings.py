@@ -1,0 +1,179 @@
+"""Several trainings, each in a child process `python -m train …`, a few at a time.
+
+Small nets are fastest on one thread, so two of them fill two cores. One that fails does not stop the others; Ctrl-C is
+handed to every child, which keeps its last epoch. This module knows no results and prints nothing.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_runtime.errors import EdgekitError, UsageError
+from train import checkpoint, resume
+from train.book_model import BookModel
+from train.checkpoint import RunRecord
+
+ROOT = Path(__file__).resolve().parents[2]
+_EPOCH_LINE = re.compile(r"epoch (\d+)/\d+, (.+)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """One run to be made: `model.fit` holds its very settings, seed included; it lies in `runs`/`model.name`."""
+
+    model: BookModel
+    runs: Path
+
+    @property
+    def folder(self) -> Path:
+        return self.runs / self.model.name
+
+    @property
+    def title(self) -> str:
+        return f"{self.model.name} seed {self.model.fit.seed}"
+
+    def command(self, device: str) -> list[str]:
+        """The child process. It goes on where an earlier one stopped; the child refuses what is another run's."""
+        fit = self.model.fit
+        settings = ["--runs", str(self.runs), "--epochs", str(fit.epochs), "--seed", str(fit.seed), "--device", device]
+        go_on = ["--resume"] if (self.folder / resume.RESUME_FILE).is_file() else []
+        return [sys.executable, "-m", "train", self.model.name, *settings, *go_on]
+
+    def finished(self) -> RunRecord | None:
+        """The record of this run where it was made already, with these settings; None where there is work left."""
+        try:
+            record = checkpoint.read_run(self.folder)
+        except EdgekitError:  # none, or a damaged one, which the child reports
+            return None
+        return record if record.config.learns_like(self.model.fit) else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """How far a training has come: `figures` of its last epoch in words, `epoch_s` the seconds an epoch takes."""
+
+    training: Training
+    epoch: int
+    figures: str
+    epoch_s: float | None  # None until two epochs were heard of
+
+
+def train_all(
+    trainings: Sequence[Training], *, device: str, jobs: int = 1, on_step: Callable[[Step], None] | None = None
+) -> dict[str, str]:
+    """Makes every run, `jobs` at a time in the given order, and returns what failed: {title: reason}.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C or SIGTERM, after every child has kept its last epoch and ended.
+        UsageError: another process trains into one of these folders.
+    """
+    failed: dict[str, str] = {}
+    children: set[subprocess.Popen[str]] = set()
+    guard, stopping = threading.Lock(), threading.Event()
+
+    def train(training: Training) -> None:
+        with guard:
+            if stopping.is_set():
+                return
+            child = subprocess.Popen(
+                training.command(device),
+                env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+                # Its own session: a terminal would send Ctrl-C to the children as well, and they are sent it below.
+                start_new_session=True,
+                pass_fds=locks,
+            )
+            children.add(child)
+        errors = _follow(training, child, on_step)
+        with guard:
+            children.discard(child)
+            if child.returncode and not stopping.is_set():
+                failed[training.title] = errors
+
+    with _locked(trainings) as locks, _signals(), ThreadPoolExecutor(max_workers=jobs) as pool:
+        try:
+            wait([pool.submit(train, training) for training in trainings])
+        except KeyboardInterrupt:
+            with guard:
+                stopping.set()
+                for child in children:
+                    child.send_signal(signal.SIGINT)
+            raise  # leaving the pool waits for the children
+    return failed
+
+
+def _follow(training: Training, child: subprocess.Popen[str], on_step: Callable[[Step], None] | None) -> str:
+    """Reads what the child says until it ends; returns the error it ended with, or its last line."""
+    said, began, first, epoch = [""], 0.0, 0, 0
+    assert child.stderr is not None
+    for line in child.stderr:
+        said.append(line.rstrip())
+        if found := _EPOCH_LINE.search(line):
+            epoch, now = int(found[1]), time.perf_counter()
+            if not first:  # what came before it was loading, and perhaps epochs of another day
+                began, first = now, epoch
+            epoch_s = (now - began) / (epoch - first) if epoch > first else None
+            if on_step:
+                on_step(Step(training=training, epoch=epoch, figures=found[2].strip(), epoch_s=epoch_s))
+    if child.wait() == 0 and on_step and epoch < training.model.fit.epochs:  # it ended early, or was at its end already
+        on_step(Step(training=training, epoch=training.model.fit.epochs, figures="ended", epoch_s=None))
+    error = next((i for i in range(len(said) - 1, 0, -1) if said[i].startswith("error: ")), len(said) - 1)
+    return "\n".join(said[error:]).removeprefix("error: ") or f"the process ended with status {child.returncode}"
+
+
+@contextmanager
+def _locked(trainings: Sequence[Training]) -> Iterator[tuple[int, ...]]:
+    """Keeps a second process from training into the same folders. Children inherit the locks: one that outlives this
+    process still trains."""
+    held: list[int] = []
+    try:
+        for runs in dict.fromkeys(training.runs for training in trainings):
+            try:
+                runs.mkdir(parents=True, exist_ok=True)
+                held.append(os.open(runs / ".lock", os.O_RDWR | os.O_CREAT, 0o644))
+            except OSError as error:
+                raise checkpoint.unwritable(runs, error) from None
+            try:
+                fcntl.flock(held[-1], fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise UsageError(
+                    f"another process is training into {runs}. Wait for it, stop it, or give another --runs"
+                ) from None
+        yield tuple(held)
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
+
+
+@contextmanager
+def _signals() -> Iterator[None]:
+    """SIGTERM stops like Ctrl-C. A signal that is ignored stays so here (nohup), but reaches the children as usual."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def stay(*_: object) -> None:
+        """Not SIG_IGN, which children would inherit: they are to be stopped by this process, with SIGINT."""
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number, handler in before.items():
+        signal.signal(number, stay if handler is signal.SIG_IGN else stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
