@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +40,20 @@ class EpochRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TrainedOn:
+    """How many epochs of a run a device trained."""
+
+    device: str
+    epochs: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunRecord:
     """`run.json`: how a finished run came about. `value` is the metric on all of validation after the last epoch,
     or of the best one where the settings have `best_by`.
 
     `low` and `high` are its 95 % interval, `wall_s` is the training time of all epochs, interrupted ones left out.
+    `device` trained the last epoch; `trained_on` has all devices in order, where the run was resumed on another.
     """
 
     format_version: int
@@ -69,6 +78,7 @@ class RunRecord:
     commit: str | None
     weights_file: str
     weights_sha256: str
+    trained_on: tuple[TrainedOn, ...] = field(default=(), metadata={"left_out": True})
 
 
 def save_weights(module: nn.Module, path: Path) -> None:

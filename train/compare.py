@@ -83,6 +83,7 @@ def _run(model: BookModel, data: Dataset, folder: Path, record: RunRecord) -> di
         **_measured(model, data, folder / WEIGHTS_FILE, device=_where_trained(record)),
         "wall_s": round(record.wall_s, 1),
         "device": record.device,
+        **({"trained_on": to_plain(record.trained_on)} if record.trained_on else {}),
         "precision": record.precision,
         "machine": record.machine,
         "versions": record.versions,

@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -25,7 +25,7 @@ from edge_runtime.metrics import TaskMetric
 from train import checkpoint, provenance, resume
 from train.batches import Batches, BatchSource
 from train.book_model import BookModel, FitConfig, input_module
-from train.checkpoint import EpochRecord, RunRecord
+from train.checkpoint import EpochRecord, RunRecord, TrainedOn
 from train.crop_batches import CropBatches
 from train.dataset import Dataset
 from train.device import check_settings, launched_fabric, records_steps, set_up, threads
@@ -35,6 +35,9 @@ from train.event_log import EventLog
 from train.event_pictures import Kept
 from train.lookahead import Lookahead
 from train.trainer import Trainer
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
 
 # Writing the resume state would take longer than such an epoch; a thermometer has 5,000 of 1 ms each.
 SHORT_EPOCH_S = 0.02
@@ -185,7 +188,7 @@ def fit(
         if fabric.is_global_zero:
             checkpoint.save_weights(net, folder / checkpoint.WEIGHTS_FILE)
         fabric.barrier()
-        record = _record(model, folder, config, identity, dataset, metric, curve, net, devices)
+        record = _record(model, folder, config, identity, dataset, metric, curve, net, fabric, devices)
         if fabric.is_global_zero:
             checkpoint.write_run(folder, record)
     stopped = stop_reason(curve, config.patience, model.task)
@@ -220,6 +223,7 @@ def _record(
     metric: TaskMetric,
     curve: list[EpochRecord],
     net: nn.Module,
+    fabric: Fabric,
     devices: Mapping[str, int],
 ) -> RunRecord:
     weights = folder / checkpoint.WEIGHTS_FILE
@@ -240,10 +244,11 @@ def _record(
         wall_s=sum(epoch.seconds for epoch in curve),
         data=dataset.origin,
         data_sha256=identity["data"],
-        device=provenance.devices(devices),
+        device=provenance.device_name(fabric.device),
         machine=machine(),
         versions=provenance.versions(),
         commit=provenance.commit(),
         weights_file=weights.name,
         weights_sha256=sha256_file(weights),
+        trained_on=tuple(TrainedOn(device=d, epochs=n) for d, n in devices.items()) if len(devices) > 1 else (),
     )

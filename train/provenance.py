@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import platform
 import subprocess
-from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -31,13 +30,6 @@ def device_name(device: torch.device) -> str:
         return f"cuda: {torch.cuda.get_device_name(device)}"
     threads = torch.get_num_threads()
     return f"cpu, {threads} thread{'s' * (threads != 1)}" if device.type == "cpu" else device.type
-
-
-def devices(epochs: Mapping[str, int]) -> str:
-    """The devices of a run, with the epochs that each trained where there were several, in order: "cpu, 1 thread"."""
-    if len(epochs) == 1:
-        return next(iter(epochs))
-    return ", then ".join(f"{count} epoch{'s' * (count != 1)} on {name}" for name, count in epochs.items())
 
 
 @functools.cache

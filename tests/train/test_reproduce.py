@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import ENVIRONMENT, ROOT
 
 from edge_runtime.errors import EdgekitError, Interrupted, UsageError
@@ -160,6 +161,18 @@ def test_a_model_that_is_left_out_is_in_the_report_with_its_time(tmp_path):
     assert re.match(
         r"left out as too long for this device: 3 runs of 30 epochs would take about \d+ (s|min) ", entry["reason"]
     )
+
+
+def test_a_run_that_went_on_on_another_device_is_told_with_its_parts(tmp_path):
+    folder, config = tmp_path / "seed-123" / DIGITS.name, replace(DIGITS.fit, epochs=2)
+    with pytest.raises(Interrupted):
+        fit(DIGITS, folder, config=config, device="cpu", on_epoch=stop_after_one)
+    state = torch.load(folder / "resume.pt", weights_only=True)
+    torch.save(state | {"devices": {"cuda: NVIDIA H100": 1}}, folder / "resume.pt")
+    fit(DIGITS, folder, config=config, device="cpu", go_on=True)
+    page = reproduction_report.render([reproduction.chapter_results(1, tmp_path, device="cpu", epochs=2)])
+    said = "Seed 123 was trained for 1 epoch on cuda: NVIDIA H100, then 1 epoch on cpu, 1 thread."
+    assert said in page[reproduction_report.DOCUMENT].decode()
 
 
 def test_an_unfinished_run_is_in_the_report_with_how_far_it_came(tmp_path):

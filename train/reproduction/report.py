@@ -146,9 +146,16 @@ def _note(entry: Results) -> str:
     if entry["difference"] is not None and not low <= book["value"] <= high:
         better = (entry["difference"] > 0) == entry["higher_is_better"]
         words.append(f"The target lies outside our interval: ours is {'better' if better else 'worse'}.")
+    words += [_resumed(run) for run in entry["ours"]["runs"] if "trained_on" in run]
     if entry["difference"] is None:
         words.append(f"Ours is the {entry['measured'].replace('_', ' ')}, which the source does not give.")
     return " ".join([*words, *([book["differs"]] if book["differs"] else [])])
+
+
+def _resumed(run: Results) -> str:
+    """On what each part of a run was trained that went on on another device."""
+    parts = (f"{n} epoch{'s' * (n != 1)} on {part['device']}" for part in run["trained_on"] for n in [part["epochs"]])
+    return f"Seed {run['seed']} was trained for {', then '.join(parts)}."
 
 
 def _interval(entry: Results) -> tuple[float, float]:
