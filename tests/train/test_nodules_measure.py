@@ -53,7 +53,7 @@ def test_a_second_call_runs_only_what_changed(runs, tmp_path):
 
 
 def test_without_bundles_it_says_how_to_make_them(tmp_path):
-    with pytest.raises(MissingData, match=r"python -m optimize\.luna_bundles"):
+    with pytest.raises(MissingData, match=r"python -m optimize\.lung\.bundles"):
         nodules_measure.measure(
             tmp_path, bundles=tmp_path / "none", work=tmp_path / "work", results=tmp_path / "found.json"
         )
