@@ -31,8 +31,8 @@ from train.checkpoint import write_file
 from train.dataset import Split
 from train.device import check_settings, launched_fabric, records_steps, set_up
 from train.epoch import evaluate, loss_of, on_device
-from train.fit import lookahead_of
 from train.registry import book_model
+from train.run import lookahead_of
 from train.trainer import Trainer
 
 if TYPE_CHECKING:

@@ -41,7 +41,7 @@ def train_until(epoch, folder, **options):
             raise KeyboardInterrupt
 
     try:
-        with patch("train.fit.SHORT_EPOCH_S", 0):  # so that every epoch is kept, on a fast machine too
+        with patch("train.run.SHORT_EPOCH_S", 0):  # so that every epoch is kept, on a fast machine too
             train(folder, on_epoch=on_epoch, **options)
     except Interrupted:
         return

@@ -1,0 +1,220 @@
+"""A training run in memory: set up from scratch or from where it stopped, trained an epoch at a time, kept, finished.
+
+Steps are made by `trainer.py`, files written by `resume.py` and `checkpoint.py`; how long it goes on is up to `fit.py`.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from edge_runtime.benchmark import machine
+from edge_runtime.errors import EdgekitError
+from edge_runtime.files import sha256_file
+from edge_runtime.metrics import TaskMetric
+from train import checkpoint, provenance, resume
+from train.batches import Batches, BatchSource
+from train.book_model import BookModel, FitConfig, input_module
+from train.checkpoint import EpochRecord, RunRecord, TrainedOn
+from train.crop_batches import CropBatches
+from train.dataset import Dataset
+from train.device import records_steps, set_up
+from train.early_stopping import is_best, stop_reason
+from train.epoch import evaluate, loss_of, on_device, restore_optimizer
+from train.event_log import EventLog
+from train.event_pictures import Kept
+from train.lookahead import Lookahead
+from train.trainer import Trainer
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
+
+# Writing the resume state would take longer than such an epoch; a thermometer has 5,000 of 1 ms each.
+SHORT_EPOCH_S = 0.02
+
+
+class Run:
+    """One run: its net, batches and optimizer on the device of `fabric`, and the curve of the epochs so far.
+
+    Args:
+        folder: where the run is kept.
+        dataset: what `model.data` gave; `identity` holds its hash.
+        run_id: tells this run from another one in the same folder.
+        identity: the settings and data that the weights follow from, as the resume state keeps them.
+        state: to go on from; None for a fresh run.
+    """
+
+    def __init__(
+        self,
+        model: BookModel,
+        folder: Path,
+        config: FitConfig,
+        dataset: Dataset,
+        fabric: Fabric,
+        *,
+        run_id: str,
+        identity: Mapping[str, Any],
+        state: resume.ResumeState | None = None,
+    ) -> None:
+        self._model, self._folder, self._config, self._dataset, self._fabric = model, folder, config, dataset, fabric
+        self._run_id, self._identity = run_id, dict(identity)
+        torch.manual_seed(config.seed)
+        self._net = model.build()
+        self._validation = on_device(model, dataset.validation, fabric.device)
+        self._batches = self._batches_of(dataset, prepared=state is not None)
+        if config.channels_last:
+            self._net = self._net.to(memory_format=torch.channels_last)
+        if state:
+            self._net.load_state_dict(state.model)
+        recorded = records_steps(fabric, config, on_device=self._batches.on_device)
+        self._module, self._optimizer = set_up(fabric, self._net, config, recorded=recorded)
+        self.curve: list[EpochRecord] = []
+        self._devices: dict[str, int] = {}
+        if state:
+            self.curve.extend(state.curve)
+            self._devices.update(state.devices)
+            restore_optimizer(self._optimizer, state.optimizer)
+        self._lookahead = lookahead_of(self._net, self._batches, config, state)
+        self._trainer = Trainer(
+            fabric,
+            self._module,
+            self._optimizer,
+            loss_of(model.task, config),
+            self._batches,
+            config,
+            self._lookahead,
+            recorded=recorded,
+        )
+        self._kept_at = time.perf_counter()
+
+    def _batches_of(self, dataset: Dataset, *, prepared: bool) -> BatchSource:
+        """The training samples; the net is given those it has to see before training, unless it is `prepared`."""
+        model, device = self._model, self._fabric.device
+        prepare = None if prepared else model.prepare
+        if model.crops:
+            if prepare:
+                prepare(self._net, on_device(model, dataset.calibration, device)[0])
+            return CropBatches(dataset.train, self._config, inputs=input_module(model), device=device)
+        inputs, targets = on_device(model, dataset.train, device)
+        if prepare:
+            prepare(self._net, inputs)
+        return Batches(inputs, targets, self._config)  # which keeps the pictures in a layout of its own
+
+    @property
+    def stopped(self) -> str | None:
+        """Why the run ends before its last epoch, None where it does not."""
+        return stop_reason(self.curve, self._config.patience, self._model.task)
+
+    @property
+    def ended(self) -> bool:
+        """Whether no epoch is left to train."""
+        return len(self.curve) >= self._config.epochs or self.stopped is not None
+
+    def train_epoch(self, log: EventLog | None = None) -> EpochRecord:
+        """Trains the next epoch and measures the net on the validation data; both go into the curve and into `log`.
+
+        Raises:
+            EdgekitError: the loss is no longer a number.
+        """
+        model, config, epoch = self._model, self._config, len(self.curve) + 1
+        began = time.perf_counter()
+        loss = self._trainer.epoch(epoch)
+        if not math.isfinite(loss):
+            raise EdgekitError(
+                f"training diverged: in epoch {epoch} the loss is {loss}. Lower the learning rate "
+                f"({config.learning_rate:g}). What was kept is epoch {epoch - 1}"
+            )
+        figures = model.figures() if model.figures else None
+        shown = Kept(figures) if log and log.shows(epoch) else None
+        metric = evaluate(self._module, *self._validation, model.task, shown or figures)
+        found = {metric.name: metric.value, **(figures.values() if figures else {})}
+        if config.best_by and self._fabric.is_global_zero and is_best(found, self.curve, config.best_by):
+            checkpoint.save_weights(self._net, self._folder / checkpoint.BEST_FILE)
+        if model.views and epoch == config.epochs:
+            views = evaluate(model.views(self._module), *self._validation, model.task)
+            found[f"{metric.name}_with_views"] = views.value
+        self.curve.append(EpochRecord(epoch=epoch, loss=loss, validation=found, seconds=time.perf_counter() - began))
+        device = provenance.device_name(self._fabric.device)
+        self._devices[device] = self._devices.get(device, 0) + 1
+        if log:
+            some, validation = self._batches.some(), self._validation[0]
+            log.write(
+                self.curve[-1], rate=self._trainer.rate, net=self._net, inputs=some, kept=shown, validation=validation
+            )
+        return self.curve[-1]
+
+    def keep(self) -> None:
+        """Writes the resume state after an epoch; of epochs shorter than 20 ms, once a second and after the last."""
+        short = self.curve[-1].seconds < SHORT_EPOCH_S and time.perf_counter() - self._kept_at < 1
+        if not self._fabric.is_global_zero or (short and not self.ended):
+            return
+        state = resume.ResumeState(
+            run_id=self._run_id,
+            identity=self._identity,
+            curve=tuple(self.curve),
+            model=dict(self._net.state_dict()),
+            optimizer=self._optimizer.state_dict(),
+            slow=self._lookahead.state() if self._lookahead else {},
+            devices=self._devices,
+        )
+        resume.write_state(self._folder, state)
+        self._kept_at = time.perf_counter()
+
+    def finish(self) -> RunRecord:
+        """Measures the net once more and writes its weights and the record that vouches for them."""
+        if self._config.best_by:
+            self._fabric.barrier()
+            checkpoint.load_weights(self._net, self._folder / checkpoint.BEST_FILE)
+        metric = evaluate(self._module, *self._validation, self._model.task)
+        if self._fabric.is_global_zero:
+            checkpoint.save_weights(self._net, self._folder / checkpoint.WEIGHTS_FILE)
+        self._fabric.barrier()
+        record = self._record(metric)
+        if self._fabric.is_global_zero:
+            checkpoint.write_run(self._folder, record)
+        return record
+
+    def _record(self, metric: TaskMetric) -> RunRecord:
+        weights = self._folder / checkpoint.WEIGHTS_FILE
+        parts = tuple(TrainedOn(device=device, epochs=epochs) for device, epochs in self._devices.items())
+        return RunRecord(
+            format_version=checkpoint.FORMAT_VERSION,
+            model=self._model.name,
+            task=self._model.task,
+            config=self._config,
+            precision=self._identity["precision"],
+            metric=metric.name,
+            value=metric.value,
+            low=metric.low,
+            high=metric.high,
+            train_samples=len(self._dataset.train),
+            validation_samples=len(self._dataset.validation),
+            parameters=sum(p.numel() for p in self._net.parameters()),
+            curve=tuple(self.curve),
+            wall_s=sum(epoch.seconds for epoch in self.curve),
+            data=self._dataset.origin,
+            data_sha256=self._identity["data"],
+            device=provenance.device_name(self._fabric.device),
+            machine=machine(),
+            versions=provenance.versions(),
+            commit=provenance.commit(),
+            weights_file=weights.name,
+            weights_sha256=sha256_file(weights),
+            trained_on=parts if len(parts) > 1 else (),
+        )
+
+
+def lookahead_of(
+    net: nn.Module, batches: BatchSource, config: FitConfig, state: resume.ResumeState | None = None
+) -> Lookahead | None:
+    """The lookahead that `config` asks for, from where `state` left it; None where it asks for none."""
+    if not config.lookahead:
+        return None
+    steps = math.ceil(len(batches) / config.batch_size) * config.epochs
+    return Lookahead(net, every=config.lookahead, steps=steps, slow=state.slow if state else None)
