@@ -175,6 +175,16 @@ def test_a_run_that_went_on_on_another_device_is_told_with_its_parts(tmp_path):
     assert said in page[reproduction_report.DOCUMENT].decode()
 
 
+def test_the_report_says_how_far_the_figure_swung_at_the_end(tmp_path):
+    folder, config = tmp_path / "seed-123" / DIGITS.name, replace(DIGITS.fit, epochs=20)
+    last = [
+        epoch.validation["accuracy"] for epoch in fit(DIGITS, folder, config=config, device="cpu").record.curve[-2:]
+    ]
+    page = reproduction_report.render([reproduction.chapter_results(1, tmp_path, device="cpu", epochs=20)])
+    said = f"Over the last tenth of the epochs it went from {min(last):.1%} to {max(last):.1%}.".replace("%", " %")
+    assert said in page[reproduction_report.DOCUMENT].decode()
+
+
 def test_an_unfinished_run_is_in_the_report_with_how_far_it_came(tmp_path):
     with pytest.raises(Interrupted):
         fit(DIGITS, tmp_path / "seed-123" / DIGITS.name, device="cpu", on_epoch=stop_after_one)

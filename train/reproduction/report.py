@@ -146,10 +146,20 @@ def _note(entry: Results) -> str:
     if entry["difference"] is not None and not low <= book["value"] <= high:
         better = (entry["difference"] > 0) == entry["higher_is_better"]
         words.append(f"The target lies outside our interval: ours is {'better' if better else 'worse'}.")
+    words += _swing(entry)
     words += [_resumed(run) for run in entry["ours"]["runs"] if "trained_on" in run]
     if entry["difference"] is None:
         words.append(f"Ours is the {entry['measured'].replace('_', ' ')}, which the source does not give.")
     return " ".join([*words, *([book["differs"]] if book["differs"] else [])])
+
+
+def _swing(entry: Results) -> list[str]:
+    """Between what the measured figure went up and down over the last tenth of the epochs, where the results say so."""
+    found = [run["last_tenth"] for run in entry["ours"]["runs"] if "last_tenth" in run]
+    if not found:
+        return []
+    low, high = min(low for low, _ in found), max(high for _, high in found)
+    return [f"Over the last tenth of the epochs it went from {figure(entry, low)} to {figure(entry, high)}."]
 
 
 def _resumed(run: Results) -> str:

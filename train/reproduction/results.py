@@ -130,9 +130,12 @@ def _entry(model: BookModel, runs: dict[Path, RunRecord], *, epochs: int) -> dic
     shortened = replace(model, fit=replace(model.fit, epochs=epochs), target=target)
     found: dict[str, Any] = compare(shortened, list(runs))
     drawn = _drawn_epochs(min(len(record.curve) for record in runs.values()))
+    metric = task(model.task).metric()
     for run, record in zip(found["ours"]["runs"], runs.values(), strict=True):
         run["losses"] = [float(f"{record.curve[epoch - 1].loss:.4g}") for epoch in drawn]
-    metric = task(model.task).metric()
+        if last := record.curve[-(len(record.curve) // 10) :] if len(record.curve) >= 10 else ():
+            values = [epoch.validation[metric.name] for epoch in last]
+            run["last_tenth"] = [min(values), max(values)]
     same = metric.name == model.target.metric
     return found | {
         "summary": model.summary,
