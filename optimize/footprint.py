@@ -29,6 +29,7 @@ from edge_runtime.commands.terminal import out
 from edge_runtime.decode import canonical_json, to_plain
 from edge_runtime.errors import EngineError, UsageError
 from edge_runtime.files import write_bytes
+from edge_runtime.program import program
 from train.provenance import commit
 
 PACKAGES = ("edgekit", "numpy", "onnxruntime", "executorch", "torch")
@@ -220,6 +221,7 @@ def _disk(environment: Path) -> dict[str, int]:
     return {"all": sum(sizes.values())} | dict(sorted(sizes.items(), key=lambda item: -item[1])[:8])
 
 
+@program()
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m optimize.footprint")
     parser.add_argument("bundles", type=Path)
@@ -241,4 +243,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -11,6 +11,7 @@ import argparse
 import gzip
 import pickle
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ import numpy as np
 from edge_runtime.benchmark import machine
 from edge_runtime.decode import canonical_json
 from edge_runtime.files import write_bytes
+from edge_runtime.program import program
 from train import provenance
 from train.data import data_root
 from train.data.ct import AIR_HU, CLIP_HU, crop, read_scan
@@ -145,6 +147,7 @@ def _files(folder: Path) -> Iterator[Path]:
     return (path for path in folder.rglob("*") if path.is_file())
 
 
+@program()
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m train.nodules.luna_benchmark", description=__doc__)
     parser.add_argument("--crops", type=int, default=480)
@@ -174,4 +177,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

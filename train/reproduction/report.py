@@ -164,7 +164,7 @@ def _swing(entry: Results) -> list[str]:
 
 def _resumed(run: Results) -> str:
     """On what each part of a run was trained that went on on another device."""
-    parts = (f"{n} epoch{'s' * (n != 1)} on {part['device']}" for part in run["trained_on"] for n in [part["epochs"]])
+    parts = (f"{part['epochs']} epoch{'s' * (part['epochs'] != 1)} on {part['device']}" for part in run["trained_on"])
     return f"Seed {run['seed']} was trained for {', then '.join(parts)}."
 
 

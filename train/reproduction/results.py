@@ -133,8 +133,8 @@ def _entry(model: BookModel, runs: dict[Path, RunRecord], *, epochs: int) -> dic
     metric = task(model.task).metric()
     for run, record in zip(found["ours"]["runs"], runs.values(), strict=True):
         run["losses"] = [float(f"{record.curve[epoch - 1].loss:.4g}") for epoch in drawn]
-        if last := record.curve[-(len(record.curve) // 10) :] if len(record.curve) >= 10 else ():
-            values = [epoch.validation[metric.name] for epoch in last]
+        if tenth := len(record.curve) // 10:
+            values = [epoch.validation[metric.name] for epoch in record.curve[-tenth:]]
             run["last_tenth"] = [min(values), max(values)]
     same = metric.name == model.target.metric
     return found | {
