@@ -32,12 +32,12 @@ from train.batches import Batches
 from train.book_model import BookModel
 from train.checkpoint import write_file
 from train.dataset import Split
-from train.device import check_settings, launched_fabric, records_steps, set_up, threads
-from train.epoch import loss_of, make_optimizer, on_device
+from train.device import check_settings, launched_fabric, threads
+from train.epoch import make_optimizer, on_device
 from train.layouts import inference, ratio, transfers
+from train.learner import make_learner
 from train.models import birds_cnn
 from train.registry import book_model
-from train.trainer import Trainer
 
 _WARM_UP_EPOCHS = 2  # compiles, records the graph, lets the clock rise
 
@@ -135,14 +135,7 @@ def _ours(model: BookModel, split: Split, device: str) -> Callable[[dict[str, An
         config = replace(model.fit, **settings)
         fabric = launched_fabric(device, config.precision)
         torch.manual_seed(config.seed)
-        net = model.build()
-        if config.channels_last:
-            net = net.to(memory_format=torch.channels_last)
-        batches = Batches(inputs, targets, config)
-        recorded = records_steps(fabric, config, on_device=batches.on_device)
-        module, optimizer = set_up(fabric, net, config, recorded=recorded)
-        loss = loss_of(model.task, config)
-        return Trainer(fabric, module, optimizer, loss, batches, config, recorded=recorded).epoch
+        return make_learner(model.build(), Batches(inputs, targets, config), model.task, config, fabric).trainer.epoch
 
     return make
 

@@ -12,25 +12,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
 
 from edge_runtime.benchmark import machine
 from edge_runtime.errors import EdgekitError
 from edge_runtime.files import sha256_file
 from edge_runtime.metrics import TaskMetric
 from train import checkpoint, provenance, resume
-from train.batches import Batches, BatchSource
-from train.book_model import BookModel, FitConfig, input_module
+from train.book_model import BookModel, FitConfig
 from train.checkpoint import EpochRecord, RunRecord, TrainedOn
-from train.crop_batches import CropBatches
 from train.dataset import Dataset
-from train.device import records_steps, set_up
 from train.early_stopping import is_best, stop_reason
-from train.epoch import evaluate, loss_of, on_device, restore_optimizer
+from train.epoch import evaluate, on_device
 from train.event_log import EventLog
 from train.event_pictures import Kept
-from train.lookahead import Lookahead
-from train.trainer import Trainer
+from train.learner import batches_of, make_learner
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -67,44 +62,18 @@ class Run:
         torch.manual_seed(config.seed)
         self._net = model.build()
         self._validation = on_device(model, dataset.validation, fabric.device)
-        self._batches = self._batches_of(dataset, prepared=state is not None)
-        if config.channels_last:
-            self._net = self._net.to(memory_format=torch.channels_last)
-        if state:
-            self._net.load_state_dict(state.model)
-        recorded = records_steps(fabric, config, on_device=self._batches.on_device)
-        self._module, self._optimizer = set_up(fabric, self._net, config, recorded=recorded)
+        self._batches = batches_of(model, dataset.train, config, fabric.device)
+        if model.prepare and not state:
+            seen = dataset.calibration if model.crops else dataset.train
+            model.prepare(self._net, on_device(model, seen, fabric.device)[0])
+        self._learner = make_learner(self._net, self._batches, model.task, config, fabric, state)
+        self._module = self._learner.module
         self.curve: list[EpochRecord] = []
         self._devices: dict[str, int] = {}
         if state:
             self.curve.extend(state.curve)
             self._devices.update(state.devices)
-            restore_optimizer(self._optimizer, state.optimizer)
-        self._lookahead = lookahead_of(self._net, self._batches, config, state)
-        self._trainer = Trainer(
-            fabric,
-            self._module,
-            self._optimizer,
-            loss_of(model.task, config),
-            self._batches,
-            config,
-            self._lookahead,
-            recorded=recorded,
-        )
         self._kept_at = time.perf_counter()
-
-    def _batches_of(self, dataset: Dataset, *, prepared: bool) -> BatchSource:
-        """The training samples; the net is given those it has to see before training, unless it is `prepared`."""
-        model, device = self._model, self._fabric.device
-        prepare = None if prepared else model.prepare
-        if model.crops:
-            if prepare:
-                prepare(self._net, on_device(model, dataset.calibration, device)[0])
-            return CropBatches(dataset.train, self._config, inputs=input_module(model), device=device)
-        inputs, targets = on_device(model, dataset.train, device)
-        if prepare:
-            prepare(self._net, inputs)
-        return Batches(inputs, targets, self._config)  # which keeps the pictures in a layout of its own
 
     @property
     def stopped(self) -> str | None:
@@ -124,7 +93,7 @@ class Run:
         """
         model, config, epoch = self._model, self._config, len(self.curve) + 1
         began = time.perf_counter()
-        loss = self._trainer.epoch(epoch)
+        loss = self._learner.trainer.epoch(epoch)
         if not math.isfinite(loss):
             raise EdgekitError(
                 f"training diverged: in epoch {epoch} the loss is {loss}. Lower the learning rate "
@@ -145,7 +114,12 @@ class Run:
         if log:
             some, validation = self._batches.some(), self._validation[0]
             log.write(
-                self.curve[-1], rate=self._trainer.rate, net=self._net, inputs=some, kept=shown, validation=validation
+                self.curve[-1],
+                rate=self._learner.trainer.rate,
+                net=self._net,
+                inputs=some,
+                kept=shown,
+                validation=validation,
             )
         return self.curve[-1]
 
@@ -154,13 +128,14 @@ class Run:
         short = self.curve[-1].seconds < SHORT_EPOCH_S and time.perf_counter() - self._kept_at < 1
         if not self._fabric.is_global_zero or (short and not self.ended):
             return
+        lookahead = self._learner.lookahead
         state = resume.ResumeState(
             run_id=self._run_id,
             identity=self._identity,
             curve=tuple(self.curve),
             model=dict(self._net.state_dict()),
-            optimizer=self._optimizer.state_dict(),
-            slow=self._lookahead.state() if self._lookahead else {},
+            optimizer=self._learner.optimizer.state_dict(),
+            slow=lookahead.state() if lookahead else {},
             devices=self._devices,
         )
         resume.write_state(self._folder, state)
@@ -208,13 +183,3 @@ class Run:
             weights_sha256=sha256_file(weights),
             trained_on=parts if len(parts) > 1 else (),
         )
-
-
-def lookahead_of(
-    net: nn.Module, batches: BatchSource, config: FitConfig, state: resume.ResumeState | None = None
-) -> Lookahead | None:
-    """The lookahead that `config` asks for, from where `state` left it; None where it asks for none."""
-    if not config.lookahead:
-        return None
-    steps = math.ceil(len(batches) / config.batch_size) * config.epochs
-    return Lookahead(net, every=config.lookahead, steps=steps, slow=state.slow if state else None)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -29,11 +29,10 @@ from train.batches import Batches
 from train.book_model import BookModel, FitConfig
 from train.checkpoint import write_file
 from train.dataset import Split
-from train.device import check_settings, launched_fabric, records_steps, set_up
-from train.epoch import evaluate, loss_of, on_device
+from train.device import check_settings, launched_fabric
+from train.epoch import evaluate, on_device
+from train.learner import Learner, make_learner
 from train.registry import book_model
-from train.run import lookahead_of
-from train.trainer import Trainer
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -60,13 +59,13 @@ class Data:
 def run(model: BookModel, data: Data, config: FitConfig, fabric: Fabric) -> dict[str, Any]:
     """One training from scratch: its seconds, its seconds of evaluation, and the accuracy of one view and of six."""
     began = time.perf_counter()
-    _, module, trainer = _set_up(model, data, config, fabric)
+    learner = _learner(model, data, config, fabric)
     for epoch in range(1, config.epochs + 1):
-        loss = trainer.epoch(epoch)  # waits for the device once
+        loss = learner.trainer.epoch(epoch)  # waits for the device once
     trained = time.perf_counter()
-    accuracy = evaluate(module, *data.validation, model.task).value
+    accuracy = evaluate(learner.module, *data.validation, model.task).value
     assert model.views
-    with_views = evaluate(model.views(module), *data.validation, model.task).value
+    with_views = evaluate(model.views(learner.module), *data.validation, model.task).value
     return {
         "seed": config.seed,
         "train_s": trained - began,
@@ -77,17 +76,12 @@ def run(model: BookModel, data: Data, config: FitConfig, fabric: Fabric) -> dict
     }
 
 
-def _set_up(model: BookModel, data: Data, config: FitConfig, fabric: Fabric) -> tuple[nn.Module, nn.Module, Trainer]:
+def _learner(model: BookModel, data: Data, config: FitConfig, fabric: Fabric) -> Learner:
     torch.manual_seed(config.seed)
-    net = model.build().to(memory_format=torch.channels_last)
+    net = model.build()
     if model.prepare:
         model.prepare(net, data.train[0])
-    batches = Batches(*data.train, config)
-    recorded = records_steps(fabric, config, on_device=True)
-    module, optimizer = set_up(fabric, net, config, recorded=recorded)
-    lookahead = lookahead_of(net, batches, config)
-    loss = loss_of(model.task, config)
-    return net, module, Trainer(fabric, module, optimizer, loss, batches, config, lookahead, recorded=recorded)
+    return make_learner(net, Batches(*data.train, config), model.task, config, fabric)
 
 
 def limits(model: BookModel, data: Data, fabric: Fabric) -> dict[str, Any]:
@@ -96,10 +90,11 @@ def limits(model: BookModel, data: Data, fabric: Fabric) -> dict[str, Any]:
     On a CPU only the arithmetic.
     """
     config = model.fit
-    net, _, trainer = _set_up(model, data, config, fabric)
+    learner = _learner(model, data, config, fabric)
+    trainer = learner.trainer
     batch = data.train[0][: config.batch_size]
     with FlopCounterMode(display=False) as counter:
-        net(batch).sum().backward()
+        learner.net(batch).sum().backward()
     found: dict[str, Any] = {"tflop_per_epoch": counter.get_total_flops() / len(batch) * len(data.train[0]) / 1e12}
     if fabric.device.type != "cuda":
         return found

@@ -7,21 +7,20 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-
-import torch
 
 from edge_runtime.decode import DecodeError, canonical_json, decode, parse_json, to_plain
 from edge_runtime.errors import EdgekitError
 from train.book_model import BookModel
 from train.checkpoint import write_file
 from train.dataset import Split
-from train.device import threads
-from train.epoch import loss_of, make_optimizer, on_device
+from train.device import launched_fabric, threads
+from train.learner import batches_of, make_learner
 from train.reproduction.training_board import duration
 
 _TIMED_BATCHES = 3
+_WARM_UP_EPOCHS = 2  # of so many batches: memory and kernels are chosen, on a GPU steps recorded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,33 +60,22 @@ def noted(model: BookModel, place: Path) -> LeftOut | None:
 
 
 def epoch_seconds(model: BookModel, device: str) -> float:
-    """About how long an epoch of training takes on `device`, from a few batches after a first one."""
-    fit = model.fit
-    dataset = model.data()
-    some = slice(0, fit.batch_size)
-    inputs, targets = on_device(
-        model, Split(inputs=dataset.train.inputs[some], targets=dataset.train.targets[some]), device
-    )
-    net = model.build().to(device)
-    if fit.channels_last:
-        net = net.to(memory_format=torch.channels_last)
-        inputs = inputs.to(memory_format=torch.channels_last) if inputs.ndim == 4 else inputs
-    optimizer, loss_function = make_optimizer(net, fit), loss_of(model.task, fit)
-    half = torch.autocast(device, torch.bfloat16, enabled=fit.precision == "bf16-mixed")
-    began = 0.0
-    with threads(fit.cpu_threads):
-        for batch in range(_TIMED_BATCHES + 1):
-            if batch == 1:  # the first is slower: memory, kernels chosen
-                began = time.perf_counter()
-            with half:
-                outputs = net(inputs)
-            loss = loss_function(outputs.float(), targets)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            loss.item()  # waits for the device
-    batches = math.ceil((fit.epoch_samples or len(dataset.train)) / fit.batch_size)
-    return (time.perf_counter() - began) / _TIMED_BATCHES * batches
+    """About how long an epoch of training takes on `device`: that of a few batches, by the loop that trains."""
+    train, size = model.data().train, model.fit.batch_size
+    length = model.fit.epoch_samples or len(train)
+    timed = min(length, _TIMED_BATCHES * size)
+    config = replace(model.fit, epoch_samples=timed if model.crops else 0)
+    some = train if model.crops else Split(inputs=train.inputs[:timed], targets=train.targets[:timed])
+    with threads(config.cpu_threads):
+        fabric = launched_fabric(device, config.precision)
+        batches = batches_of(model, some, config, fabric.device)
+        trainer = make_learner(model.build(), batches, model.task, config, fabric).trainer
+        for epoch in range(1, _WARM_UP_EPOCHS + 1):
+            trainer.epoch(epoch)
+        began = time.perf_counter()
+        trainer.epoch(_WARM_UP_EPOCHS + 1)
+        taken = time.perf_counter() - began
+    return taken * math.ceil(length / size) / math.ceil(timed / size)
 
 
 def _file(place: Path, model: BookModel) -> Path:
