@@ -7,14 +7,13 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import onnx
 import torch
 
 from edge_runtime.golden import Arrays
 from optimize.deploy import DeployModel, run_module
 from optimize.recipes import Recipe
-from optimize.recipes.layers import onnx_layers, torch_layers
-from optimize.recipes.onnx_prepare import normalization
+from optimize.recipes.layers import torch_layers
+from optimize.recipes.onnx_prepare import choosable_layers
 from optimize.recipes.recipe import FloatLayers
 
 Batches = Callable[[], Iterator[tuple[torch.Tensor, ...]]]
@@ -46,9 +45,7 @@ class OnnxLayers:
     """A float `.onnx`, quantized by onnxruntime; `run` runs a file on samples."""
 
     def __init__(self, model: DeployModel, recipe: Recipe, path: Path, run: RunOnnx):
-        graph = onnx.load(path, load_external_data=False).graph
-        never = set(normalization(graph))
-        self.layers = tuple(layer for layer in onnx_layers(graph) if layer not in never)
+        self.layers = choosable_layers(path)
         self._model, self._recipe, self._path, self._run = model, recipe, path, run
 
     def quantized(self, float_layers: FloatLayers) -> Callable[[Arrays], Arrays]:

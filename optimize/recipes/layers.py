@@ -6,6 +6,7 @@ module and goes by its node. This module names layers; it quantizes none.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable
 
 import onnx
@@ -28,6 +29,8 @@ _MOVING = {
 _ONNX_WEIGHTED = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 _ONNX_JOINING = {"Add", "Mul"}
 _ONNX_ACTIVATIONS = {"Relu", "Clip"}
+# What onnxruntime makes of a weight's name when it folds a batch norm into it, once for each place of a shared weight.
+_FOLDED = re.compile(r"(?:Conv(?:Bn|Mul)Fusion_W_)+(?P<name>.+?)(?:_token_\d+)*")
 
 
 def torch_layer(node: fx.Node) -> str | None:
@@ -101,7 +104,8 @@ def onnx_tail(graph: onnx.GraphProto) -> list[str]:
 def onnx_layer(node: onnx.NodeProto) -> str | None:
     """The layer a node of an ONNX graph belongs to; None for a node that quantizes with its neighbours."""
     if node.op_type in _ONNX_WEIGHTED:
-        name, dot, kind = node.input[1].rpartition(".")
+        folded = _FOLDED.fullmatch(node.input[1])
+        name, dot, kind = (folded["name"] if folded else node.input[1]).rpartition(".")
         return name if dot and kind == "weight" else node.name
     return node.name if node.op_type in _ONNX_JOINING else None
 

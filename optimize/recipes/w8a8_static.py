@@ -17,6 +17,7 @@ from edge_runtime.golden import Arrays
 from .layers import joins_float, torch_layer
 from .onnx_prepare import prepared
 from .onnx_ranges import write_ranges
+from .onnx_unrounded import read_unrounded
 from .recipe import FloatLayers, Recipe
 
 QUANTIZED_OPERATORS = [
@@ -62,6 +63,7 @@ def quantize_onnx(
             op_types_to_quantize=QUANTIZED_OPERATORS,
             nodes_to_exclude=excluded,
         )
+    read_unrounded(target, QUANTIZED_OPERATORS, excluded)
 
 
 def quantize_pt2e(

@@ -1,0 +1,85 @@
+"""Residual nets in 8 bits by onnxruntime: a layer put back to float computes with floats, and is found by its name."""
+
+import onnx
+import pytest
+import torch
+from onnxruntime import InferenceSession
+from torch import nn
+
+from edge_runtime.metrics import sqnr_db
+from optimize.recipes.onnx_prepare import choosable_layers, prepared
+from optimize.recipes.w8a8_static import quantize_onnx
+
+
+class Shared(nn.Module):
+    """One convolution in five places, each with a batch norm of its own, as the book's 100-block net has it."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(2, 4, 1)
+        self.conv = nn.Conv2d(4, 4, 3, padding=1, bias=False)
+        self.norms = nn.ModuleList(nn.BatchNorm2d(4) for _ in range(5))
+        for place, norm in enumerate(self.norms, start=1):
+            norm.running_var.fill_(place)
+
+    def forward(self, x):
+        x = self.first(x)
+        for norm in self.norms:
+            x = x + torch.relu(norm(self.conv(x)))
+        return x.mean((2, 3))
+
+
+@pytest.fixture(scope="module")
+def residual(tmp_path_factory):
+    """(path of the float model, calibration samples, float answers)"""
+    torch.manual_seed(0)
+    net, samples = Shared().eval(), torch.randn(16, 2, 8, 8)
+    path = tmp_path_factory.mktemp("residual") / "float.onnx"
+    torch.onnx.export(net, (samples[:1],), dynamo=True, verbose=False, input_names=["x"]).save(path)
+    return path, {"x": samples.numpy()}, net(samples).detach().numpy()
+
+
+def _quantized(residual, path, float_layers):
+    source, samples, _ = residual
+    quantize_onnx(source, path, samples, frozenset(float_layers))
+    return onnx.load(path).graph
+
+
+def _read_by_additions(graph):
+    maker = {name: node for node in graph.node for name in node.output}
+    return [sorted(maker[name].op_type for name in node.input) for node in graph.node if node.op_type == "Add"]
+
+
+def _sqnr_db(residual, path):
+    _, samples, wanted = residual
+    session = InferenceSession(path, providers=["CPUExecutionProvider"])
+    return sqnr_db(wanted, torch.cat([torch.tensor(session.run(None, {"x": row[None]})[0]) for row in samples["x"]]))
+
+
+def test_a_layer_in_several_places_keeps_its_name_when_batch_norms_are_folded_into_it(residual):
+    layers = choosable_layers(residual[0])
+    assert layers[:2] == ("first", "conv")
+    assert len(layers) == 2 + 5  # and the additions
+    with prepared(residual[0], frozenset({"conv"})) as (ready, excluded):
+        convolutions = [node.name for node in onnx.load(ready).graph.node if node.op_type == "Conv"]
+    assert [name in excluded for name in convolutions] == [False] + 5 * [True]
+
+
+def test_a_layer_that_is_not_there_is_named(residual, tmp_path):
+    with pytest.raises(ValueError, match=r"no layers of this graph.*: model\.conv9"):
+        _quantized(residual, tmp_path / "out.onnx", {"model.conv9"})
+
+
+def test_float_additions_add_what_was_computed_and_not_what_was_rounded_for_the_convolution(residual, tmp_path):
+    additions = set(choosable_layers(residual[0])) - {"first", "conv"}
+    read = _read_by_additions(_quantized(residual, tmp_path / "mixed.onnx", additions))
+    # The first convolution and each ReLU behind one answer in 8 bits; the sum before comes as it is.
+    assert read == [2 * ["DequantizeLinear"]] + 4 * [["Add", "DequantizeLinear"]]
+    assert _read_by_additions(_quantized(residual, tmp_path / "int8.onnx", ())) == 5 * [2 * ["DequantizeLinear"]]
+    assert _sqnr_db(residual, tmp_path / "mixed.onnx") > _sqnr_db(residual, tmp_path / "int8.onnx") + 3
+
+
+def test_with_every_layer_in_float_nothing_is_rounded(residual, tmp_path):
+    graph = _quantized(residual, tmp_path / "all.onnx", choosable_layers(residual[0]))
+    assert {node.op_type for node in graph.node}.isdisjoint({"QuantizeLinear", "DequantizeLinear"})
+    assert _sqnr_db(residual, tmp_path / "all.onnx") > 100
