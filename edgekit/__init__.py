@@ -6,6 +6,7 @@ import os
 import sys
 
 from edge_runtime.errors import EdgekitError
+from edge_runtime.program import sigterm_interrupts
 
 from . import training, optimizing, scans, bundles, measuring  # isort: skip  # the order in which help lists the verbs
 from .options import app
@@ -16,7 +17,8 @@ __all__ = ["app", "bundles", "main", "measuring", "optimizing", "scans", "traini
 def main() -> None:
     """Runs the command. Expected failures are one message and an exit status, never a traceback."""
     try:
-        app()
+        with sigterm_interrupts():
+            app()
     except EdgekitError as error:
         _complain(str(error))
         sys.exit(error.exit_status)
