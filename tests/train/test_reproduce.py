@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import ENVIRONMENT, ROOT
 
 from edge_runtime.errors import EdgekitError, UsageError
@@ -23,7 +24,7 @@ from train.reproduction import report as reproduction_report
 from train.reproduction import results as reproduction
 from train.reproduction.reproduce import Request, choose, plan, reproduce
 from train.reproduction.training_board import Board, duration
-from train.reproduction.trainings import Step, train_all
+from train.reproduction.trainings import Step, environment, train_all
 
 DIGITS = book_model("digits_cnn")
 
@@ -175,6 +176,14 @@ def test_chapters_are_ranges_and_lists():
 def test_the_request_as_a_command(tmp_path):
     asked = Request(models=("a", "b"), seeds=2, runs=Path("my runs"))
     assert asked.command() == "edgekit reproduce --models a --models b --seeds 2 --runs 'my runs'"
+
+
+def test_trainings_at_the_same_time_share_the_cores(monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 6)
+    assert [environment(jobs)["OMP_NUM_THREADS"] for jobs in (1, 2, 4, 9)] == ["6", "3", "1", "1"]
+    code = "import torch; print(torch.get_num_threads())"
+    alone = subprocess.run([sys.executable, "-c", code], env=environment(6), capture_output=True, text=True)
+    assert alone.stdout.strip() == "1"
 
 
 def test_the_time_left_counts_what_is_known_and_says_when_that_is_not_all():
