@@ -156,16 +156,28 @@ def collected(place: Path) -> dict[str, Any]:
     """All rows and latencies under `place`, in the order of the registry, as results/survey.json holds them."""
     planned = combinations(known_models())
     saving = [replace(one, recipe=recipe) for one in planned if one.recipe == "w8a8_static" for recipe in RESCUES]
-    rows = [kept_row(one, place) for one in (*planned, *saving)]
+    kept = [row for one in (*planned, *saving) if (row := kept_row(one, place)) is not None]
     backbones = sum(is_backbone(one.model) for one in planned)
     return {
         "planned": {"models": len(planned) - backbones, "backbones": backbones},
-        "rows": [row for row in rows if row is not None],
+        "rows": _without_needless(kept),
         "latency": kept_latency(place),
         "machine": machine(),
         "versions": provenance.versions(),
         "commit": provenance.commit(),
     }
+
+
+def _without_needless(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """All rows but rescues of what needs none any more, since the model was trained: they are of other weights."""
+    missed = {(r["model"], r["exporter"]): r.get("weights") for r in rows if r["outcome"] == "inaccurate"
+              and r["recipe"] == "w8a8_static"}  # fmt: skip
+
+    def needed(row: dict[str, Any]) -> bool:
+        way = (row["model"], row["exporter"])
+        return row["recipe"] not in RESCUES or (way in missed and missed[way] == row.get("weights"))
+
+    return [row for row in rows if needed(row)]
 
 
 @contextmanager
@@ -212,7 +224,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 measure_all(wanted, options.place, mode=options.measure, retry=options.retry, say=say)
             elif options.rescue:
                 for recipe in RESCUES:
-                    survey(rescues(wanted, options.place, recipe), options.place, timeout_s=options.timeout)
+                    left = rescues(wanted, options.place, recipe)
+                    survey(left, options.place, timeout_s=options.timeout, retry=options.retry, remake=options.remake)
             else:
                 survey(wanted, options.place, timeout_s=options.timeout, retry=options.retry, remake=options.remake)
         finally:

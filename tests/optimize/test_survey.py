@@ -20,7 +20,7 @@ from optimize.survey import rows as survey_rows
 from optimize.survey.measure import kept_latency, measure_all, plain_kind, why_slower
 from optimize.survey.models import BACKBONES, Surveyed, prepare, settle
 from optimize.survey.rows import Combination, failed_row, keep_row, kept_row, make_row, warm
-from optimize.survey.run import _alone, _to_do, combinations, main, rescues, survey, take_over
+from optimize.survey.run import _alone, _to_do, collected, combinations, main, rescues, survey, take_over
 from optimize.survey.tables import survey_backbones_table, survey_int8_table, survey_models_table
 from optimize.verify import FloatReference
 
@@ -143,6 +143,23 @@ def test_what_int8_missed_is_tried_in_other_ways_one_after_the_other(tmp_path):
     assert rescues(wanted, tmp_path, "mixed") == [replace(int8, recipe="mixed")]
     keep_row(tuned, tmp_path, {**vars(tuned), "outcome": "verified"})
     assert rescues(wanted, tmp_path, "mixed") == []
+
+
+def test_a_rescue_of_other_weights_or_of_what_is_well_is_left_out_of_the_results(tmp_path):
+    def keep(model, exporter, recipe, outcome, weights):
+        one = Combination(model=model, exporter=exporter, recipe=recipe)
+        keep_row(one, tmp_path, {**vars(one), "outcome": outcome, "weights": weights})
+
+    for model, exporter, outcome, weights in (
+        ("birds_cnn", "onnx", "inaccurate", "trained"),
+        ("birds_cnn", "executorch_xnnpack", "inaccurate", "random"),
+        ("mnist_net", "onnx", "verified", "trained"),
+    ):
+        keep(model, exporter, "w8a8_static", outcome, "trained")
+        keep(model, exporter, "w8a8_tuned", "verified", weights)
+    rows = collected(tmp_path)["rows"]
+    assert [(row["model"], row["exporter"]) for row in rows if row["recipe"] == "w8a8_tuned"] == [("birds_cnn", "onnx")]
+    assert len(rows) == 4
 
 
 def test_libraries_are_set_up_once_and_a_failure_of_it_is_of_no_account(tiny, monkeypatch):
