@@ -1,7 +1,8 @@
 """The layers that int8 can be taken back from one by one, by name, in a captured torch program and in an ONNX graph.
 
 A layer with weights is named as the user's module names it ("model.conv1") in both; what joins two tensors has no
-module and goes by its node. This module names layers; it quantizes none.
+module and goes by its node. A layer in several places, each with a batch norm of its own folded into it, is several:
+it may be one place alone that 8 bits damage. This module names layers; it quantizes none.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from collections.abc import Collection, Iterable
 import onnx
 import torch
 from torch import fx
+
+from optimize.rewrites.unshare import is_copy
 
 _aten = torch.ops.aten
 WEIGHTED = {
@@ -30,14 +33,16 @@ _ONNX_WEIGHTED = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 _ONNX_JOINING = {"Add", "Mul"}
 _ONNX_ACTIVATIONS = {"Relu", "Clip"}
 # What onnxruntime makes of a weight's name when it folds a batch norm into it, once for each place of a shared weight.
-_FOLDED = re.compile(r"(?:Conv(?:Bn|Mul)Fusion_W_)+(?P<name>.+?)(?:_token_\d+)*")
+_FOLDED = re.compile(r"(?:Conv(?:Bn|Mul)Fusion_W_)+(?P<name>.+?)(?P<again>(?:_token_\d+)*)")
 
 
 def torch_layer(node: fx.Node) -> str | None:
     """The layer a node of a captured program belongs to; None for a node that quantizes with its neighbours."""
     if node.target in WEIGHTED:
         modules = [path for path, _ in node.meta.get("nn_module_stack", {}).values()]
-        return modules[-1] if modules and modules[-1] else node.name
+        if not modules or not modules[-1]:
+            return node.name
+        return f"{modules[-1]} at {node.name}" if is_copy(node.args[1]) else modules[-1]
     return node.name if node.target in _JOINING else None
 
 
@@ -106,7 +111,9 @@ def onnx_layer(node: onnx.NodeProto) -> str | None:
     if node.op_type in _ONNX_WEIGHTED:
         folded = _FOLDED.fullmatch(node.input[1])
         name, dot, kind = (folded["name"] if folded else node.input[1]).rpartition(".")
-        return name if dot and kind == "weight" else node.name
+        if not dot or kind != "weight":
+            return node.name
+        return f"{name} at {node.name}" if folded and folded["again"] else name
     return node.name if node.op_type in _ONNX_JOINING else None
 
 

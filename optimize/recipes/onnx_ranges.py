@@ -8,6 +8,7 @@ time, and the range is picked from them here.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,6 +32,39 @@ class _One(CalibrationDataReader):
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         return self._left.pop() if self._left else None
+
+
+class KnownRanges:
+    """The cache files of the model that was calibrated last, by method: its ranges are those of the float model.
+
+    What stays in float does not change them, so a search for such layers calibrates once: of the 11 s that it took to
+    quantize a net of 100 blocks once more, 10 were calibration on the same samples.
+    """
+
+    def __init__(self) -> None:
+        self._of, self._files = "", dict[str, bytes]()
+
+    def recall(self, source: Path, calibration: Arrays, method: str, target: Path) -> bool:
+        """Writes `target` where the ranges of `source` on the samples `calibration` are known; whether they are."""
+        of = _digest(source, calibration)
+        if of != self._of:
+            self._of, self._files = of, {}
+        if method not in self._files:
+            return False
+        target.write_bytes(self._files[method])
+        return True
+
+    def keep(self, method: str, made: Path) -> None:
+        """Remembers the file `made` for what `recall` was asked for last."""
+        self._files[method] = made.read_bytes()
+
+
+def _digest(source: Path, calibration: Arrays) -> str:
+    digest = hashlib.sha256(source.read_bytes())
+    for name, samples in sorted(calibration.items()):
+        digest.update(f"{name} {samples.dtype} {samples.shape}".encode())
+        digest.update(np.ascontiguousarray(samples).data)
+    return digest.hexdigest()
 
 
 def write_ranges(ready: Path, calibration: Arrays, operators: Sequence[str], method: str, target: Path) -> None:

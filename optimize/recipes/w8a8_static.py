@@ -16,7 +16,7 @@ from edge_runtime.golden import Arrays
 
 from .layers import joins_float, torch_layer
 from .onnx_prepare import prepared
-from .onnx_ranges import write_ranges
+from .onnx_ranges import KnownRanges, write_ranges
 from .onnx_unrounded import read_unrounded
 from .recipe import FloatLayers, Recipe
 
@@ -24,6 +24,9 @@ QUANTIZED_OPERATORS = [
     *("Conv", "ConvTranspose", "Gemm", "MatMul", "Add", "Mul", "Relu", "Clip"),
     *("MaxPool", "AveragePool", "GlobalAveragePool", "Concat", "Reshape", "Transpose"),
 ]
+
+
+_RANGES = KnownRanges()
 
 
 class _Samples(CalibrationDataReader):
@@ -45,9 +48,9 @@ def quantize_onnx(
     `method` of `ranges.METHODS` says how activations' ranges follow from the calibration samples.
     """
     with prepared(source, float_layers) as (ready, excluded), tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
-        ranges = None
-        if method != "minmax":
-            ranges = Path(folder) / "ranges.json"
+        ranges = Path(folder) / "ranges.json"
+        known = _RANGES.recall(source, calibration, method, ranges)
+        if not known and method != "minmax":
             write_ranges(ready, calibration, QUANTIZED_OPERATORS, method, ranges)
         quantize_static(
             ready,
@@ -58,11 +61,13 @@ def quantize_onnx(
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.MinMax,  # of ranges that were read, it is only the label
-            calibration_cache_path=ranges,
+            calibration_cache_path=ranges,  # which it writes where nothing is there
             # The answer itself stays float: 1/256 is a coarse step for a probability, and softmax is no hot spot.
             op_types_to_quantize=QUANTIZED_OPERATORS,
             nodes_to_exclude=excluded,
         )
+        if not known:
+            _RANGES.keep(method, ranges)
     read_unrounded(target, QUANTIZED_OPERATORS, excluded)
 
 

@@ -21,6 +21,14 @@ _CONVOLUTIONS = {
 }
 
 
+_COPY = "unshared_weight_"
+
+
+def is_copy(weight: object) -> bool:
+    """Whether `weight`, an argument of a convolution, is a copy that `unshare` made: another place of the layer."""
+    return isinstance(weight, fx.Node) and str(weight.target).startswith(_COPY)
+
+
 def unshare(module: fx.GraphModule) -> int:
     """Copies, in place, the weights of a captured module's convolutions that share them; returns how many copies."""
     seen: set[int] = set()
@@ -33,7 +41,7 @@ def unshare(module: fx.GraphModule) -> int:
         if id(tensor) not in seen:
             seen.add(id(tensor))
             continue
-        name = f"unshared_weight_{copies}"
+        name = f"{_COPY}{copies}"
         copy = torch.nn.Parameter(tensor.detach().clone(), requires_grad=False)
         module.register_parameter(name, copy)  # no buffer: PT2E replaces it by a parameter of the same name
         with module.graph.inserting_before(node):

@@ -1,4 +1,4 @@
-"""Residual nets in 8 bits by onnxruntime: a layer put back to float computes with floats, and is found by its name."""
+"""Residual nets in 8 bits: a layer put back to float computes with floats, and is found by its name."""
 
 import onnx
 import pytest
@@ -7,8 +7,11 @@ from onnxruntime import InferenceSession
 from torch import nn
 
 from edge_runtime.metrics import sqnr_db
+from optimize.recipes import w8a8_static
+from optimize.recipes.layers import torch_layers
 from optimize.recipes.onnx_prepare import choosable_layers, prepared
-from optimize.recipes.w8a8_static import quantize_onnx
+from optimize.recipes.w8a8_static import quantize_onnx, quantize_pt2e
+from optimize.rewrites import FOR_PT2E, rewrite
 
 
 class Shared(nn.Module):
@@ -56,13 +59,41 @@ def _sqnr_db(residual, path):
     return sqnr_db(wanted, torch.cat([torch.tensor(session.run(None, {"x": row[None]})[0]) for row in samples["x"]]))
 
 
-def test_a_layer_in_several_places_keeps_its_name_when_batch_norms_are_folded_into_it(residual):
+def test_a_layer_in_several_places_is_several_when_batch_norms_are_folded_into_it(residual):
     layers = choosable_layers(residual[0])
+    assert len(layers) == 1 + 5 + 5  # with the additions
     assert layers[:2] == ("first", "conv")
-    assert len(layers) == 2 + 5  # and the additions
-    with prepared(residual[0], frozenset({"conv"})) as (ready, excluded):
+    places = [layer for layer in layers if layer.startswith("conv")]
+    assert all(place.startswith("conv at node_") for place in places[1:])
+    with prepared(residual[0], frozenset({"conv", places[3]})) as (ready, excluded):
         convolutions = [node.name for node in onnx.load(ready).graph.node if node.op_type == "Conv"]
-    assert [name in excluded for name in convolutions] == [False] + 5 * [True]
+    assert [name in excluded for name in convolutions] == [False, True, False, False, True, False]
+
+
+def test_so_it_is_in_a_captured_program():
+    captured = torch.export.export(Shared().eval(), (torch.zeros(1, 2, 8, 8),), strict=False).module()
+    assert [layer for layer in torch_layers(captured) if layer.startswith("conv")] == ["conv"]
+    rewrite(captured, FOR_PT2E)
+    places = [layer for layer in torch_layers(captured) if layer.startswith("conv")]
+    assert places == ["conv", *(f"conv at conv2d_{i}" for i in range(2, 6))]
+    samples = [(torch.randn(1, 2, 8, 8),) for _ in range(4)]
+    quantized = quantize_pt2e(captured, iter(samples), frozenset({places[2]}))
+    convolutions = [node for node in quantized.graph.nodes if node.target == torch.ops.aten.conv2d.default]
+    rounded = ["dequantize" in node.args[1].name for node in convolutions]
+    assert rounded == [True, True, True, False, True, True]
+
+
+def test_calibrating_once_for_all_choices_changes_nothing(residual, tmp_path):
+    _quantized(residual, tmp_path / "first.onnx", {"first"})
+    _quantized(residual, tmp_path / "again.onnx", ())
+    assert w8a8_static._RANGES.recall(residual[0], residual[1], "minmax", tmp_path / "known.json")
+    source, samples, _ = residual
+    others = {"x": 3 * samples["x"]}
+    assert not w8a8_static._RANGES.recall(source, others, "minmax", tmp_path / "other.json")
+    quantize_onnx(source, tmp_path / "others.onnx", others)
+    _quantized(residual, tmp_path / "anew.onnx", ())
+    assert (tmp_path / "again.onnx").read_bytes() == (tmp_path / "anew.onnx").read_bytes()
+    assert (tmp_path / "again.onnx").read_bytes() != (tmp_path / "others.onnx").read_bytes()
 
 
 def test_a_layer_that_is_not_there_is_named(residual, tmp_path):
@@ -71,7 +102,7 @@ def test_a_layer_that_is_not_there_is_named(residual, tmp_path):
 
 
 def test_float_additions_add_what_was_computed_and_not_what_was_rounded_for_the_convolution(residual, tmp_path):
-    additions = set(choosable_layers(residual[0])) - {"first", "conv"}
+    additions = {layer for layer in choosable_layers(residual[0]) if "add" in layer}
     read = _read_by_additions(_quantized(residual, tmp_path / "mixed.onnx", additions))
     # The first convolution and each ReLU behind one answer in 8 bits; the sum before comes as it is.
     assert read == [2 * ["DequantizeLinear"]] + 4 * [["Add", "DequantizeLinear"]]
