@@ -131,7 +131,7 @@ class Search:
         return sorted(found, key=lambda damage: damage.sqnr_db)
 
     def _sqnr_db(self, quantizer: LayerQuantizer, float_layers: frozenset[str], wanted: np.ndarray) -> float:
-        return sqnr_db(wanted, joined(quantizer.quantized(float_layers)(self._ranked_on)))
+        return sqnr_db(wanted, joined(quantizer.quantized(float_layers, roughly=True)(self._ranked_on)))
 
     def _try(self, quantizer: LayerQuantizer, damages: list[Damage], put_back: int) -> Trial:
         float_layers = frozenset(damage.layer for damage in damages[:put_back])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +21,9 @@ Batches = Callable[[], Iterator[tuple[torch.Tensor, ...]]]
 RunOnnx = Callable[[DeployModel, Path, Arrays], Arrays]
 
 
+_ROUGHLY = 32  # samples: observing them is nearly all the time that PT2E takes, and a search ranks every layer
+
+
 def calibration_batches(model: DeployModel) -> Iterator[tuple[torch.Tensor, ...]]:
     """The calibration samples for PT2E, one row at a time: a captured program may take no other batch."""
     count = len(next(iter(model.calibration.values())))
@@ -34,10 +38,11 @@ class TorchLayers:
         self.layers = torch_layers(captured)
         self._model, self._recipe, self._captured, self._batches = model, recipe, captured, batches
 
-    def quantized(self, float_layers: FloatLayers) -> Callable[[Arrays], Arrays]:
+    def quantized(self, float_layers: FloatLayers, *, roughly: bool = False) -> Callable[[Arrays], Arrays]:
         """A quantized copy, as a function of samples (N, …) by name."""
         assert self._recipe.pt2e is not None
-        module = self._recipe.pt2e(copy.deepcopy(self._captured), self._batches(), float_layers)
+        batches = itertools.islice(self._batches(), _ROUGHLY if roughly else None)
+        module = self._recipe.pt2e(copy.deepcopy(self._captured), batches, float_layers)
         return lambda arrays: run_module(self._model, module, arrays)
 
 
@@ -48,8 +53,11 @@ class OnnxLayers:
         self.layers = choosable_layers(path)
         self._model, self._recipe, self._path, self._run = model, recipe, path, run
 
-    def quantized(self, float_layers: FloatLayers) -> Callable[[Arrays], Arrays]:
-        """A quantized copy, as a function of samples (N, …) by name; it makes and removes its file at each call."""
+    def quantized(self, float_layers: FloatLayers, *, roughly: bool = False) -> Callable[[Arrays], Arrays]:
+        """A quantized copy, as a function of samples (N, …) by name; it makes and removes its file at each call.
+
+        Never roughly: its quantizer calibrates once for all calls.
+        """
 
         def run(arrays: Arrays) -> Arrays:
             assert self._recipe.onnx is not None

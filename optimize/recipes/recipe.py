@@ -24,8 +24,11 @@ class LayerQuantizer(Protocol):
 
     layers: tuple[str, ...]
 
-    def quantized(self, float_layers: FloatLayers) -> Callable[[Arrays], Arrays]:
-        """The program with all but `float_layers` quantized, to be run on samples (N, …) by name."""
+    def quantized(self, float_layers: FloatLayers, *, roughly: bool = False) -> Callable[[Arrays], Arrays]:
+        """The program with all but `float_layers` quantized, to be run on samples (N, …) by name.
+
+        `roughly`: it may be calibrated on fewer samples, enough to tell one layer's damage from another's.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)

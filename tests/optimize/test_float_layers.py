@@ -61,7 +61,7 @@ class Counted:
     def __init__(self, model, guilty):
         self._right, self._guilty, self.asked = model, set(guilty), 0
 
-    def quantized(self, float_layers):
+    def quantized(self, float_layers, *, roughly=False):
         self.asked += 1
         wrong = len(self._guilty - float_layers)
         return lambda arrays: {
@@ -80,10 +80,22 @@ def test_the_fewest_layers_are_put_back(model, tmp_path):
     ]
 
 
+def test_layers_are_ranked_roughly_and_judged_fully(model, tmp_path):
+    asked = []
+
+    class Telling(Counted):
+        def quantized(self, float_layers, *, roughly=False):
+            asked.append((len(float_layers), roughly))
+            return super().quantized(float_layers)
+
+    Search(model, FloatReference.of(model), max_drop=0.01, kept=tmp_path / "k").choose(Telling(model, guilty=""))
+    assert asked == 5 * [(4, True)] + [(0, False)]
+
+
 class Noisy(Counted):
     """The right top answers, with as much noise as `guilty` layers are left in 8 bits."""
 
-    def quantized(self, float_layers):
+    def quantized(self, float_layers, *, roughly=False):
         wrong = len(self._guilty - float_layers)
         return lambda arrays: {
             "probabilities": self._right.module(torch.from_numpy(arrays["image"])).numpy() * (1 + 0.1 * wrong)
@@ -113,7 +125,7 @@ def test_layers_are_put_back_until_the_top_answers_agree_as_a_stage_asks(model, 
 
 def test_the_floors_are_judged_on_the_golden_samples_as_the_stages_are(model, tmp_path):
     class WrongOnGolden(Counted):
-        def quantized(self, float_layers):
+        def quantized(self, float_layers, *, roughly=False):
             wrong = self._guilty - float_layers
 
             def run(arrays):
