@@ -37,8 +37,8 @@ class _One(CalibrationDataReader):
 class KnownRanges:
     """The cache files of the model that was calibrated last, by method: its ranges are those of the float model.
 
-    What stays in float does not change them, so a search for such layers calibrates once: a net of 100 blocks took 11 s to
-    quantize once more and run on 32 samples, and takes 0.3 s.
+    What stays in float does not change them, so a search for such layers calibrates once: a net of 100 blocks took
+    11 s to quantize once more and run on 32 samples, and takes 0.3 s.
     """
 
     def __init__(self) -> None:
