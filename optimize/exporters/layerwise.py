@@ -20,7 +20,6 @@ from optimize.recipes.recipe import FloatLayers
 Batches = Callable[[], Iterator[tuple[torch.Tensor, ...]]]
 RunOnnx = Callable[[DeployModel, Path, Arrays], Arrays]
 
-
 _ROUGHLY = 32  # samples: observing them is nearly all the time that PT2E takes, and a search ranks every layer
 
 

@@ -17,8 +17,8 @@ _ROUND, _BACK = "QuantizeLinear", "DequantizeLinear"
 _MOVING = {"Slice", "Split", "Gather", "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Expand"}
 
 
-def read_unrounded(path: Path, quantized_operators: Collection[str], excluded: Collection[str]) -> int:
-    """Rewires the QDQ model in `path`, in place; returns how many inputs of float nodes read the exact tensor now.
+def read_unrounded(path: Path, quantized_operators: Collection[str], excluded: Collection[str]) -> None:
+    """Rewires the QDQ model in `path`, in place, so that float nodes read the exact tensors.
 
     What an operator computes in 8 bits is left as it is: a reader of its answer before rounding would keep onnxruntime
     from running it in integers.
@@ -28,7 +28,7 @@ def read_unrounded(path: Path, quantized_operators: Collection[str], excluded: C
     """
     proto = onnx.load(path)
     maker = {name: node for node in proto.graph.node for name in node.output}
-    rewired = 0
+    rewired = False
     for node in proto.graph.node:
         moving = node.op_type in _MOVING and node.name not in excluded
         if moving or not _is_float(node, quantized_operators, excluded):
@@ -37,11 +37,10 @@ def read_unrounded(path: Path, quantized_operators: Collection[str], excluded: C
             exact = _before_rounding(maker, name)
             if exact and (exact not in maker or _is_float(maker[exact], quantized_operators, excluded)):
                 node.input[place] = exact
-                rewired += 1
+                rewired = True
     if rewired:
         _drop_unread(proto.graph)
         onnx.save(proto, path)
-    return rewired
 
 
 def _is_float(node: onnx.NodeProto, quantized_operators: Collection[str], excluded: Collection[str]) -> bool:

@@ -25,7 +25,6 @@ QUANTIZED_OPERATORS = [
     *("MaxPool", "AveragePool", "GlobalAveragePool", "Concat", "Reshape", "Transpose"),
 ]
 
-
 _RANGES = KnownRanges()
 
 

@@ -20,7 +20,6 @@ _CONVOLUTIONS = {
     torch.ops.aten.conv_transpose2d.input,
 }
 
-
 _COPY = "unshared_weight_"
 
 

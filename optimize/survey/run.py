@@ -170,8 +170,11 @@ def collected(place: Path) -> dict[str, Any]:
 
 def _without_needless(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """All rows but rescues of what needs none any more, since the model was trained: they are of other weights."""
-    missed = {(r["model"], r["exporter"]): r.get("weights") for r in rows if r["outcome"] == "inaccurate"
-              and r["recipe"] == "w8a8_static"}  # fmt: skip
+    missed = {
+        (row["model"], row["exporter"]): row.get("weights")
+        for row in rows
+        if row["recipe"] == "w8a8_static" and row["outcome"] == "inaccurate"
+    }
 
     def needed(row: dict[str, Any]) -> bool:
         way = (row["model"], row["exporter"])
