@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import os
 import signal
 import sys
@@ -14,7 +16,30 @@ from typing import ParamSpec
 from .errors import EdgekitError
 
 GOES_ON = "interrupted; the same command goes on"
+# What the tables and sentences hold beyond ASCII, in the letters of a terminal that has no others.
+_PLAIN = str.maketrans(
+    {"✓": "ok", "✗": "x", "≥": ">=", "≤": "<=", "→": "->", "×": "x", "·": "-", "…": "...", "µ": "u", "–": "-", "—": "-"}
+    | {"Δ": "d", "±": "+-", "²": "2", "’": "'", "“": '"', "”": '"', "█": "#", "▏": "|", "░": "."}
+)
 _P = ParamSpec("_P")
+
+
+def survive_any_encoding() -> None:
+    """Makes standard output and error print whatever their encoding cannot: in plain letters, else escaped.
+
+    A terminal under `LC_ALL=C`, or one of Latin-1, would otherwise end a command that did its work in a traceback.
+    """
+    codecs.register_error("edgekit", _in_plain_letters)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="edgekit")
+
+
+def _in_plain_letters(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = error.object[error.start : error.end].translate(_PLAIN)
+    return text.encode(error.encoding, "backslashreplace").decode(error.encoding), error.end
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import os
 import sys
 
 from edge_runtime.errors import EdgekitError
-from edge_runtime.program import sigterm_interrupts
+from edge_runtime.program import sigterm_interrupts, survive_any_encoding
 
 from . import training, optimizing, scans, bundles, measuring  # isort: skip  # the order in which help lists the verbs
 from .options import app
@@ -16,6 +16,7 @@ __all__ = ["app", "bundles", "main", "measuring", "optimizing", "scans", "traini
 
 def main() -> None:
     """Runs the command. Expected failures are one message and an exit status, never a traceback."""
+    survive_any_encoding()
     try:
         with sigterm_interrupts():
             app()

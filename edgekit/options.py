@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,10 +17,27 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode="markdown",
     help="From a trained PyTorch model to the smallest and fastest bundle that provably keeps its accuracy.\n\n"
     "Start with `edgekit quickstart`; then `edgekit demo` to look at what it made.",
 )
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"edgekit {importlib.metadata.version('edgekit')}")
+        raise typer.Exit
+
+
+@app.callback()
+def edgekit(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Options of the command itself; help shows the text given to the application."""
+
 
 MAKE, USE = "Make bundles", "Check, run and measure bundles (no torch needed for ONNX)"
 

@@ -209,7 +209,7 @@ def _staging(out: Path, name: str) -> Iterator[Path]:
         yield staging
         staging.chmod(0o755)
         if target.exists():
-            aside = staging.with_suffix(".old")
+            aside = staging.with_name(f"{staging.name}.old")  # as unlike others as the staging name itself
             target.rename(aside)
             staging.rename(target)
             shutil.rmtree(aside)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -137,7 +138,8 @@ def predict(
 
 def print_json(value: object) -> None:
     """Machine-readable answers go to stdout, alone."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    readable = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    print(json.dumps(value, indent=2, ensure_ascii=not readable))  # escaped where the encoding holds no more
 
 
 def warn_unverified(manifest: Manifest) -> None:

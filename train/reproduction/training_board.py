@@ -84,7 +84,7 @@ def shown(board: Board, todo: Sequence[Training]) -> Iterator[Callable[[Step], N
             with guard:
                 board.take(step)
                 if title not in bars:
-                    bars[title] = progress.add_task(title, total=epochs)
+                    bars[title] = progress.add_task(title, total=epochs, note="")
                 progress.update(bars[title], completed=step.epoch, note=step.figures, visible=step.epoch < epochs)
                 progress.update(everything, completed=board.done, note=board.left())
 
