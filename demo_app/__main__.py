@@ -1,4 +1,4 @@
-"""`python -m demo_app BUNDLES`: the demo without the `edgekit` command, where only runtime and demo are installed."""
+"""`python -m edgekit.demo_app BUNDLES`: the demo without the `edgekit` command, where only runtime and demo are installed."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import argparse
 import sys
 from pathlib import Path
 
-from edge_runtime.errors import EdgekitError
+from edgekit.edge_runtime.errors import EdgekitError
 
 from .launch import launch
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m demo_app", description="Compare two bundles in the browser.")
+    parser = argparse.ArgumentParser(
+        prog="python -m edgekit.demo_app", description="Compare two bundles in the browser."
+    )
     parser.add_argument("bundles", type=Path, nargs="?", default=Path("bundles"), help="the folder of bundles to show")
     parser.add_argument("--port", type=int, help="default: a free one")
     parser.add_argument("--no-browser", action="store_true", help="only print the address")

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import streamlit as st
 
-from demo_app import cached, cards, panels, pictures
-from demo_app.compare import same_golden, why_not_comparable
-from demo_app.inputs import choose
-from demo_app.shelf import Shelf, default_pair, read_shelf, title
-from demo_app.words import markdown
-from edge_runtime.bundle import Bundle
-from edge_runtime.errors import EdgekitError
+from edgekit.demo_app import cached, cards, panels, pictures
+from edgekit.demo_app.compare import same_golden, why_not_comparable
+from edgekit.demo_app.inputs import choose
+from edgekit.demo_app.shelf import Shelf, default_pair, read_shelf, title
+from edgekit.demo_app.words import markdown
+from edgekit.edge_runtime.bundle import Bundle
+from edgekit.edge_runtime.errors import EdgekitError
 
 
 def main(folder: Path, allow: Sequence[str] = ()) -> None:

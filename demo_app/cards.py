@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from edge_runtime.bundle import Bundle
-from edge_runtime.status import PROVEN
-from edge_runtime.tasks import Answer
+from edgekit.edge_runtime.bundle import Bundle
+from edgekit.edge_runtime.status import PROVEN
+from edgekit.edge_runtime.tasks import Answer
 
 from .compare import SampleComparison
 from .pictures import THUMBNAIL, data_address

@@ -19,8 +19,9 @@ import webbrowser
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from edge_runtime.bundle import find_bundles
-from edge_runtime.errors import BundleError, EdgekitError, MissingDependency, UsageError
+import edgekit
+from edgekit.edge_runtime.bundle import find_bundles
+from edgekit.edge_runtime.errors import BundleError, EdgekitError, MissingDependency, UsageError
 
 HOST = "127.0.0.1"
 START_TIMEOUT_S = 60.0
@@ -164,7 +165,7 @@ def _checked_port(port: int) -> int:
 
 def _environment() -> dict[str, str]:
     # Streamlit puts the script's own folder on the path, not the one that holds the packages.
-    root = str(_APP.parent.parent)
+    root = str(Path(edgekit.__file__).resolve().parent.parent)
     path = os.pathsep.join(p for p in (root, os.environ.get("PYTHONPATH", "")) if p)
     # A visitor's STREAMLIT_* variables would outrank the app's config file, which keeps the page from the outside.
     kept = {name: value for name, value in os.environ.items() if not name.startswith("STREAMLIT_")}

@@ -1,9 +1,9 @@
 """What ships to the device: opens, checks, runs and measures bundles on a CPU, without torch.
 
-`import edge_runtime` needs numpy alone. Engines (onnxruntime, executorch, torch) are imported when a bundle asks for
+`import edgekit.edge_runtime` needs numpy alone. Engines (onnxruntime, executorch, torch) are imported when a bundle asks for
 one.
 
-    from edge_runtime import Bundle, load_engine
+    from edgekit.edge_runtime import Bundle, load_engine
 
     bundle = Bundle.open("bundles/digits_cnn-onnx-w8a8_static")     # every checksum is verified here
     with load_engine(bundle) as engine:

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import edgekit
+
 from .engines import ENGINES
 from .errors import EdgekitError, InputError
 from .measuring import cpu
@@ -130,8 +132,8 @@ def installed(package: str) -> str | None:
 
 def probe(name: str) -> dict[str, Any]:
     """What the engine's library says of itself, in a process of its own. Raises InputError with what went wrong."""
-    command = [sys.executable, "-P", "-m", "edge_runtime.engines.probe", name]
-    here = str(Path(__file__).resolve().parent.parent)
+    command = [sys.executable, "-P", "-m", "edgekit.edge_runtime.engines.probe", name]
+    here = str(Path(edgekit.__file__).resolve().parent.parent)
     paths = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))
     try:
         done = subprocess.run(

@@ -24,7 +24,7 @@ def plain_numbers(outputs: npt.ArrayLike, labels: Sequence[str]) -> list[Estimat
     if rows.shape[1] > MOST_NUMBERS:
         raise UsageError(
             f"the model answers {list(numbers.shape[1:])} numbers to each input, too many to print. From Python: "
-            "edge_runtime.load_engine(edge_runtime.Bundle.open(PATH)).run({NAME: ARRAY})"
+            "edgekit.load_engine(edgekit.Bundle.open(PATH)).run({NAME: ARRAY})"
         )
     names = labels if len(labels) == rows.shape[1] else [f"[{i}]" for i in range(rows.shape[1])]
     return [Estimate(values=tuple(zip(names, map(float, row), strict=True))) for row in rows]

@@ -1,6 +1,6 @@
 """The JSON Schema (draft 2020-12) of `manifest.json`, made from the dataclasses that decode it, so it cannot drift.
 
-`python -m edge_runtime.schema` writes `manifest_schema.json`, which lies beside this file and in the wheel. Tools of
+`python -m edgekit.edge_runtime.schema` writes `manifest_schema.json`, which lies beside this file and in the wheel. Tools of
 other languages check manifests with it; on opening, the strict decoder stays the check, and needs no schema library.
 What a schema cannot say (checksum and canonical bytes, relations between fields) is in docs/BUNDLE.md.
 """

@@ -1,4 +1,4 @@
-"""One model in a process of its own: `python -m edge_runtime.worker BUNDLE`, driven over its standard streams.
+"""One model in a process of its own: `python -m edgekit.edge_runtime.worker BUNDLE`, driven over its standard streams.
 
 A native library that crashes takes only the worker with it; memory and load time are those of one model and nothing
 else. Each request and each answer is one line of JSON, followed by `nbytes` bytes of `.npz` where arrays travel.
@@ -145,7 +145,7 @@ def serve(open_engine: Callable[[], Engine]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m edge_runtime.worker")
+    parser = argparse.ArgumentParser(prog="python -m edgekit.edge_runtime.worker")
     parser.add_argument("bundle")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--allow", action="append", default=[])

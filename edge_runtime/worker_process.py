@@ -16,6 +16,8 @@ from typing import IO, Any
 
 import numpy as np
 
+import edgekit
+
 from . import errors
 from .errors import EngineError
 from .worker import Arrays, decode_arrays, encode_arrays
@@ -63,7 +65,7 @@ class Worker:
             called: what messages call the bundle, where `bundle` is a temporary copy of it.
         """
         # -P: a file called numpy.py in the user's current folder is not ours to run.
-        command = [sys.executable, "-P", "-m", "edge_runtime.worker", "--threads", str(num_threads)]
+        command = [sys.executable, "-P", "-m", "edgekit.edge_runtime.worker", "--threads", str(num_threads)]
         command += [*(f"--allow={name}" for name in allow), f"--called={called or bundle}", "--", str(bundle)]
         return cls(command, name=str(called or bundle), num_threads=num_threads, timeout_s=timeout_s)
 
@@ -78,7 +80,7 @@ class Worker:
     @classmethod
     def empty(cls) -> Worker:
         """A worker that will load no engine: what a process costs before it does."""
-        command = [sys.executable, "-P", "-c", "from edge_runtime import worker; worker.serve(lambda: None)"]
+        command = [sys.executable, "-P", "-c", "from edgekit.edge_runtime import worker; worker.serve(lambda: None)"]
         return cls(command, name="an empty worker")
 
     @property
@@ -219,6 +221,6 @@ def _advice(status: int) -> str:
 def _environment(num_threads: int) -> dict[str, str]:
     threads = str(num_threads)
     # Python's own folder of this package, so that a worker finds it from any working directory.
-    here = str(Path(__file__).resolve().parent.parent)
+    here = str(Path(edgekit.__file__).resolve().parent.parent)
     path = os.pathsep.join(p for p in (here, os.environ.get("PYTHONPATH", "")) if p)
     return os.environ | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "PYTHONPATH": path}

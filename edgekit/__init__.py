@@ -1,69 +1,33 @@
-"""The front door: one `edgekit` command. Each verb lives in the folder that does it and is imported when it is used."""
+"""edgekit: a trained PyTorch model in, the smallest and fastest bundle that provably keeps its accuracy out.
 
-from __future__ import annotations
+    from edgekit import Bundle, load_engine
 
-import os
-import sys
+    bundle = Bundle.open("bundles/digits_cnn-onnx-w8a8_static")     # every checksum is verified here
+    with load_engine(bundle) as engine:
+        probabilities = engine.run({"image": pixels})["probabilities"]
 
-from edge_runtime.errors import EdgekitError
-from edge_runtime.program import sigterm_interrupts, survive_any_encoding
+This module imports nothing until it is asked. The parts are `edgekit.edge_runtime` (opens, checks and runs bundles;
+needs numpy alone), `edgekit.train`, `edgekit.optimize` and `edgekit.demo_app`; `edgekit.cli` is the command.
+"""
 
-from . import training, optimizing, scans, bundles, measuring  # isort: skip  # the order in which help lists the verbs
-from .options import app
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["app", "bundles", "main", "measuring", "optimizing", "scans", "training"]
+if TYPE_CHECKING:
+    from edgekit.edge_runtime import Bundle, EdgekitError, Engine, Manifest, load_engine
 
+__all__ = ["Bundle", "EdgekitError", "Engine", "Manifest", "load_engine"]
 
-def main() -> None:
-    """Runs the command. Expected failures are one message and an exit status, never a traceback."""
-    survive_any_encoding()
-    try:
-        with sigterm_interrupts():
-            app()
-    except EdgekitError as error:
-        _complain(str(error))
-        sys.exit(error.exit_status)
-    except ModuleNotFoundError as error:
-        extra = _EXTRAS.get((error.name or "").split(".")[0])
-        if extra is None:
-            raise
-        _complain(f"this needs {error.name}, which is not installed. Run: pip install 'edgekit[{extra}]'")
-        sys.exit(1)
-    except KeyboardInterrupt:
-        _complain("interrupted")
-        sys.exit(130)
-    except BrokenPipeError:
-        # Whoever read our output (`| head`) is gone; Python would complain again when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except OSError as error:
-        place = f" ({error.filename})" if error.filename else ""
-        _complain(f"{error.strerror or error}{place}")
-        sys.exit(1)
+_HERE = Path(__file__).resolve().parent
+# In a source checkout the four parts lie beside this folder, not in it; an installed wheel has them inside.
+if not (_HERE / "edge_runtime").is_dir() and (_HERE.parent / "edge_runtime" / "__init__.py").is_file():
+    __path__.append(str(_HERE.parent))
 
 
-# What a missing package belongs to, for verbs that need more than the base install.
-_EXTRAS = {
-    "torch": "optimize",
-    "torchvision": "optimize",
-    "lightning": "optimize",
-    "safetensors": "optimize",
-    "sklearn": "optimize",
-    "h5py": "optimize",
-    "pydicom": "optimize",
-    "SimpleITK": "luna",
-    "zarr": "luna",
-    "ray": "ray",
-    "onnx": "optimize",
-    "onnxscript": "optimize",
-    "torchao": "optimize",
-    "executorch": "optimize",
-    "matplotlib": "optimize",
-    "onnxruntime": "onnx",
-    "streamlit": "demo",
-    "altair": "demo",
-}
+def __getattr__(name: str) -> Any:
+    """Imports the device side when one of its names is first used."""
+    if name in __all__:
+        from edgekit import edge_runtime
 
-
-def _complain(message: str) -> None:
-    print(f"error: {message}", file=sys.stderr)
+        return getattr(edge_runtime, name)
+    raise AttributeError(f"module 'edgekit' has no attribute {name!r}")

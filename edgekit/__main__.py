@@ -1,5 +1,5 @@
-"""`python -m edgekit`, the same as `edgekit`."""
+"""`python -m edgekit`: the same as the `edgekit` command."""
 
-from . import main
+from edgekit.cli import main
 
 main()

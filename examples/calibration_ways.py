@@ -12,9 +12,9 @@ from pathlib import Path
 import torch
 from own_models import MODELS
 
-from edge_runtime.files import write_bytes
-from optimize.calibration_measure import measure_ways
-from optimize.own.model import own_model
+from edgekit.edge_runtime.files import write_bytes
+from edgekit.optimize.calibration_measure import measure_ways
+from edgekit.optimize.own.model import own_model
 
 OUT = Path(__file__).resolve().parent.parent / "results" / "calibration.json"
 MEASURED = ("mobilenet_v2_tf2", "squeezenet1_0")

@@ -21,23 +21,23 @@ from pathlib import Path
 
 import torch
 
-from edge_runtime.benchmark import machine
-from edge_runtime.bundle import Bundle
-from edge_runtime.decode import canonical_json, to_plain
-from edge_runtime.errors import EdgekitError
-from edge_runtime.files import write_bytes
-from optimize.exporters import EXPORTERS
-from optimize.own.array_samples import Samples
-from optimize.own.given import Wishes
-from optimize.own.inputs import PictureWishes, Shape
-from optimize.own.model import own_model
-from optimize.own.picture_samples import read_labels
-from optimize.own.sources import Source, open_source
-from optimize.pack import pack_bundle
-from optimize.recipes import RECIPES
-from optimize.verify import FloatReference
-from train.data import data_root, ranked
-from train.data.cifar import TEN_LABELS, ten_classes
+from edgekit.edge_runtime.benchmark import machine
+from edgekit.edge_runtime.bundle import Bundle
+from edgekit.edge_runtime.decode import canonical_json, to_plain
+from edgekit.edge_runtime.errors import EdgekitError
+from edgekit.edge_runtime.files import write_bytes
+from edgekit.optimize.exporters import EXPORTERS
+from edgekit.optimize.own.array_samples import Samples
+from edgekit.optimize.own.given import Wishes
+from edgekit.optimize.own.inputs import PictureWishes, Shape
+from edgekit.optimize.own.model import own_model
+from edgekit.optimize.own.picture_samples import read_labels
+from edgekit.optimize.own.sources import Source, open_source
+from edgekit.optimize.pack import pack_bundle
+from edgekit.optimize.recipes import RECIPES
+from edgekit.optimize.verify import FloatReference
+from edgekit.train.data import data_root, ranked
+from edgekit.train.data.cifar import TEN_LABELS, ten_classes
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE.parent / "results" / "own-models.json"

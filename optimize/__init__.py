@@ -1,9 +1,9 @@
 """Makes artifacts: takes a trained module through capture, quantization and lowering to a verified bundle.
 
 The whole pipeline is `pack.pack_bundle`; what is done to the weights is a recipe, what file comes out an exporter.
-From Python, `optimize.optimize(model, samples)` does what `edgekit optimize` does:
+From Python, `edgekit.optimize.optimize(model, samples)` does what `edgekit optimize` does:
 
-    from optimize import optimize
+    from edgekit.optimize import optimize
 
     result = optimize(my_model, samples, validation=inputs, targets=classes, labels=names)
     for row in result.rows:

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from edge_runtime.errors import InputError, UsageError
-from edge_runtime.measuring.measurement import Measurement
-from edge_runtime.measuring.rows import Row
+from edgekit.edge_runtime.errors import InputError, UsageError
+from edgekit.edge_runtime.measuring.measurement import Measurement
+from edgekit.edge_runtime.measuring.rows import Row
 
 from .deploy import Predict
 from .options import Options, combinations

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import torch
 
-from edge_runtime.golden import Arrays
-from edge_runtime.metrics import sqnr_db
+from edgekit.edge_runtime.golden import Arrays
+from edgekit.edge_runtime.metrics import sqnr_db
 
 from .deploy import DeployModel, run_module
 from .exporters.layerwise import TorchLayers

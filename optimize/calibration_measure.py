@@ -11,9 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edge_runtime.decode import to_plain
-from edge_runtime.errors import EdgekitError
-from edge_runtime.metrics import sqnr_db
+from edgekit.edge_runtime.decode import to_plain
+from edgekit.edge_runtime.errors import EdgekitError
+from edgekit.edge_runtime.metrics import sqnr_db
 
 from .calibration import Tuning, Way
 from .deploy import DeployModel

@@ -6,15 +6,12 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from edge_runtime.commands.bundles import print_json
-from edge_runtime.commands.terminal import err, out, print_measurement
-from edge_runtime.decode import to_plain
-from edge_runtime.errors import (
-    MissingData,
-    UsageError,
-)
-from edge_runtime.measuring import measurement
-from train.registry import book_model
+from edgekit.edge_runtime.commands.bundles import print_json
+from edgekit.edge_runtime.commands.terminal import err, out, print_measurement
+from edgekit.edge_runtime.decode import to_plain
+from edgekit.edge_runtime.errors import MissingData, UsageError
+from edgekit.edge_runtime.measuring import measurement
+from edgekit.train.registry import book_model
 
 from .deliver import NOT_TRIED, Delivered, deliver
 from .deploy import deploy_book_model

@@ -14,22 +14,17 @@ from pathlib import Path
 import numpy as np
 from rich.markup import escape
 
-from edge_runtime.benchmark import QUICK, BenchmarkResult, Candidate, Settings, bundle_candidate, measure
-from edge_runtime.bundle import Bundle
-from edge_runtime.commands.terminal import progress, stage_line
-from edge_runtime.engines import RUNS_CODE
-from edge_runtime.errors import (
-    EdgekitError,
-    ExportError,
-    Interrupted,
-    VerificationError,
-)
-from edge_runtime.golden import Arrays
-from edge_runtime.manifest import Manifest
-from edge_runtime.measuring import measurement
-from edge_runtime.measuring.answers import Answers, answers_of
-from edge_runtime.measuring.measurement import Measurement
-from edge_runtime.measuring.table import Row, Subject, metric_name, value_text
+from edgekit.edge_runtime.benchmark import QUICK, BenchmarkResult, Candidate, Settings, bundle_candidate, measure
+from edgekit.edge_runtime.bundle import Bundle
+from edgekit.edge_runtime.commands.terminal import progress, stage_line
+from edgekit.edge_runtime.engines import RUNS_CODE
+from edgekit.edge_runtime.errors import EdgekitError, ExportError, Interrupted, VerificationError
+from edgekit.edge_runtime.golden import Arrays
+from edgekit.edge_runtime.manifest import Manifest
+from edgekit.edge_runtime.measuring import measurement
+from edgekit.edge_runtime.measuring.answers import Answers, answers_of
+from edgekit.edge_runtime.measuring.measurement import Measurement
+from edgekit.edge_runtime.measuring.table import Row, Subject, metric_name, value_text
 
 from .deploy import DeployModel
 from .exporters import EXPORTERS, Exporter

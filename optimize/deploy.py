@@ -15,14 +15,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from edge_runtime.engines import Session
-from edge_runtime.errors import MissingData, UsageError
-from edge_runtime.files import sha256_file
-from edge_runtime.golden import Arrays
-from edge_runtime.manifest import BatchRange, ImagePreprocessing, TensorSpec
-from train.book_model import BookModel, FitConfig, input_module
-from train.checkpoint import load_weights
-from train.dataset import Dataset, Split
+from edgekit.edge_runtime.engines import Session
+from edgekit.edge_runtime.errors import MissingData, UsageError
+from edgekit.edge_runtime.files import sha256_file
+from edgekit.edge_runtime.golden import Arrays
+from edgekit.edge_runtime.manifest import BatchRange, ImagePreprocessing, TensorSpec
+from edgekit.train.book_model import BookModel, FitConfig, input_module
+from edgekit.train.checkpoint import load_weights
+from edgekit.train.dataset import Dataset, Split
 
 GOLDEN_SAMPLES = 32
 # Two classes whose probabilities are closer than this are a near tie. The loosest of the float recipes (fp16, 40 dB)

@@ -1,4 +1,4 @@
-"""Writes the tables of the documentation from `results/`: no table is typed by hand. `python -m optimize.docs`.
+"""Writes the tables of the documentation from `results/`: no table is typed by hand. `python -m edgekit.optimize.docs`.
 
 A table stands between `<!-- table: results/x.json -->` and `<!-- end -->`; what is between them is replaced.
 `docs/REPRODUCTION.md` is written whole, by `train/reproduction/report.py`.
@@ -11,11 +11,11 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from edge_runtime.files import write_bytes
-from edge_runtime.measuring import measurement
-from edge_runtime.measuring.table import footnotes, markdown
-from train.reproduction import report as reproduction_report
-from train.speed_tables import benchmark_table, speedrun_table
+from edgekit.edge_runtime.files import write_bytes
+from edgekit.edge_runtime.measuring import measurement
+from edgekit.edge_runtime.measuring.table import footnotes, markdown
+from edgekit.train.reproduction import report as reproduction_report
+from edgekit.train.speed_tables import benchmark_table, speedrun_table
 
 from .calibration_table import calibration_table
 from .lung.table import luna_bundles_table, luna_crops_table, luna_pixels_table, nodules_table
@@ -39,7 +39,7 @@ def bundle_table(path: Path) -> str:
 
 
 def comparison_table(path: Path) -> str:
-    """A `train.compare` file: training losses of each seed beside the book's, and what came out on validation."""
+    """A `edgekit.train.compare` file: training losses of each seed beside the book's, and what came out on validation."""
     found = json.loads(path.read_text())
     losses, ours = found["training_loss"], found["ours"]
     seeds = [key for key in losses[0] if key.startswith("seed")]

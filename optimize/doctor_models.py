@@ -1,4 +1,4 @@
-"""Makes the tiny int8 bundles that `edgekit doctor` runs: `python -m optimize.doctor_models`. They are committed.
+"""Makes the tiny int8 bundles that `edgekit doctor` runs: `python -m edgekit.optimize.doctor_models`. They are committed.
 
 One convolution and one linear layer that say which quarter of a picture is brightest, through our own pipeline.
 """
@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from edge_runtime.bundle import Bundle
-from edge_runtime.doctor import model_path
-from edge_runtime.manifest import TensorSpec
-from train.preprocess import PixelNormalize
+from edgekit.edge_runtime.bundle import Bundle
+from edgekit.edge_runtime.doctor import model_path
+from edgekit.edge_runtime.manifest import TensorSpec
+from edgekit.train.preprocess import PixelNormalize
 
 from .deploy import Deployable, DeployModel
 from .exporters import EXPORTERS

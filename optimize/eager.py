@@ -1,6 +1,6 @@
 """The float model in eager PyTorch, in a process of its own: what every × smaller and × faster is measured against.
 
-`python -m optimize.eager MODEL WEIGHTS --threads N` speaks the protocol of `edge_runtime.worker`.
+`python -m edgekit.optimize.eager MODEL WEIGHTS --threads N` speaks the protocol of `edgekit.edge_runtime.worker`.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from edge_runtime.benchmark import Candidate
-from edge_runtime.engines import Engine
-from edge_runtime.engines.torch_arrays import arrays_of, tensors_of
-from edge_runtime.golden import Arrays
-from edge_runtime.worker import serve
-from edge_runtime.worker_process import Worker
-from train.registry import book_model
+from edgekit.edge_runtime.benchmark import Candidate
+from edgekit.edge_runtime.engines import Engine
+from edgekit.edge_runtime.engines.torch_arrays import arrays_of, tensors_of
+from edgekit.edge_runtime.golden import Arrays
+from edgekit.edge_runtime.worker import serve
+from edgekit.edge_runtime.worker_process import Worker
+from edgekit.train.registry import book_model
 
 from .deploy import DeployModel, load_book_module
 
@@ -48,14 +48,22 @@ def eager_candidate(model: DeployModel, weights: Path, samples: Arrays) -> Candi
     """The float model as a benchmark candidate; its size is that of the weights' file."""
 
     def start(num_threads: int) -> Worker:
-        command = [sys.executable, "-m", "optimize.eager", model.name, str(weights), "--threads", str(num_threads)]
+        command = [
+            sys.executable,
+            "-m",
+            "edgekit.optimize.eager",
+            model.name,
+            str(weights),
+            "--threads",
+            str(num_threads),
+        ]
         return Worker(command, name=EAGER, num_threads=num_threads)
 
     return Candidate(name=EAGER, start=start, samples=samples, model_bytes=weights.stat().st_size)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m optimize.eager")
+    parser = argparse.ArgumentParser(prog="python -m edgekit.optimize.eager")
     parser.add_argument("model")
     parser.add_argument("weights", type=Path)
     parser.add_argument("--threads", type=int, default=1)

@@ -17,8 +17,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from edge_runtime.errors import EdgekitError, ExportError
-from edge_runtime.golden import Arrays
+from edgekit.edge_runtime.errors import EdgekitError, ExportError
+from edgekit.edge_runtime.golden import Arrays
 
 from .deploy import DeployModel, Predict
 from .exporters import Exporter, Stage

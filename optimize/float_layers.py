@@ -19,13 +19,13 @@ from typing import Any
 
 import numpy as np
 
-from edge_runtime.decode import DecodeError, canonical_json, parse_json
-from edge_runtime.errors import VerificationError
-from edge_runtime.files import write_bytes
-from edge_runtime.golden import Arrays
-from edge_runtime.measuring.table import metric_name, value_text
-from edge_runtime.metrics import sqnr_db
-from edge_runtime.tasks import task
+from edgekit.edge_runtime.decode import DecodeError, canonical_json, parse_json
+from edgekit.edge_runtime.errors import VerificationError
+from edgekit.edge_runtime.files import write_bytes
+from edgekit.edge_runtime.golden import Arrays
+from edgekit.edge_runtime.measuring.table import metric_name, value_text
+from edgekit.edge_runtime.metrics import sqnr_db
+from edgekit.edge_runtime.tasks import task
 
 from .deploy import DeployModel, run_module
 from .recipes.recipe import LayerChoice, LayerQuantizer

@@ -1,7 +1,7 @@
 """What the device side costs beside the model: overhead of `Engine.run`, imports, disk, cold start, memory.
 
     uv venv /tmp/device && uv pip install --python /tmp/device/bin/python '.[onnx]'
-    python -m optimize.footprint bundles --environment /tmp/device --out results/footprint.json
+    python -m edgekit.optimize.footprint bundles --environment /tmp/device --out results/footprint.json
 
 `bundles` is a folder that `edgekit quickstart` filled. The environment is one without torch; the same prediction
 through torch runs in this one. What is compared runs in turn, in fresh processes, and every sample is kept.
@@ -23,14 +23,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_runtime.benchmark import machine
-from edge_runtime.bundle import Bundle
-from edge_runtime.commands.terminal import out
-from edge_runtime.decode import canonical_json, to_plain
-from edge_runtime.errors import EngineError, UsageError
-from edge_runtime.files import write_bytes
-from edge_runtime.program import program
-from train.provenance import commit
+from edgekit.edge_runtime.benchmark import machine
+from edgekit.edge_runtime.bundle import Bundle
+from edgekit.edge_runtime.commands.terminal import out
+from edgekit.edge_runtime.decode import canonical_json, to_plain
+from edgekit.edge_runtime.errors import EngineError, UsageError
+from edgekit.edge_runtime.files import write_bytes
+from edgekit.edge_runtime.program import program
+from edgekit.train.provenance import commit
 
 PACKAGES = ("edgekit", "numpy", "onnxruntime", "executorch", "torch")
 ONNX, PTE, TORCHSCRIPT = "onnx-w8a8_static", "executorch_xnnpack-w8a8_static", "torchscript_traced-fp32"
@@ -40,7 +40,7 @@ import sys, time
 start = time.perf_counter()
 import numpy
 middle = time.perf_counter()
-import edge_runtime
+import edgekit.edge_runtime
 end = time.perf_counter()
 assert not {"onnxruntime", "torch", "PIL"} & set(sys.modules)
 print((middle - start) * 1e3, (end - middle) * 1e3)
@@ -48,8 +48,8 @@ print((middle - start) * 1e3, (end - middle) * 1e3)
 
 _PREDICT = """
 import json, sys
-from edge_runtime import Bundle, load_engine
-from edge_runtime.measuring.memory import peak_rss_bytes
+from edgekit.edge_runtime import Bundle, load_engine
+from edgekit.edge_runtime.measuring.memory import peak_rss_bytes
 with Bundle.open(sys.argv[1]) as bundle:
     allow = [name for name in ("torchscript",) if bundle.manifest.artifact.format == name]
     sample = bundle.golden().sample(0)
@@ -60,7 +60,7 @@ with Bundle.open(sys.argv[1]) as bundle:
 
 _OVERHEAD = """
 import json, statistics, sys, time
-from edge_runtime import Bundle, load_engine
+from edgekit.edge_runtime import Bundle, load_engine
 with Bundle.open(sys.argv[1]) as bundle, load_engine(bundle) as engine:
     sample = bundle.golden().sample(0)
     session = engine._session
@@ -223,7 +223,7 @@ def _disk(environment: Path) -> dict[str, int]:
 
 @program()
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m optimize.footprint")
+    parser = argparse.ArgumentParser(prog="python -m edgekit.optimize.footprint")
     parser.add_argument("bundles", type=Path)
     parser.add_argument("--environment", type=Path, help="a virtual environment with '.[onnx]' and without torch")
     parser.add_argument("--repeats", type=int, default=7)

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from edge_runtime.benchmark import Settings, machine
-from edge_runtime.errors import UsageError
-from edge_runtime.manifest import MANIFEST_FILE
-from edge_runtime.measuring import measurement
-from edge_runtime.measuring.measurement import Measurement
+from edgekit.edge_runtime.benchmark import Settings, machine
+from edgekit.edge_runtime.errors import UsageError
+from edgekit.edge_runtime.manifest import MANIFEST_FILE
+from edgekit.edge_runtime.measuring import measurement
+from edgekit.edge_runtime.measuring.measurement import Measurement
 
 
 def measured_before(path: Path, baseline: str, bundles: Sequence[Path], settings: Settings) -> Measurement | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_runtime.errors import UsageError, unknown
+from edgekit.edge_runtime.errors import UsageError, unknown
 
 from .exporters import EXPORTERS, Exporter
 from .recipes import RECIPES, Recipe

@@ -13,14 +13,14 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from edge_runtime.bundle import Bundle
-from edge_runtime.engines import RUNS_CODE
-from edge_runtime.errors import UsageError, VerificationError
-from edge_runtime.files import sha256_file, write_bytes
-from edge_runtime.golden import Arrays, GoldenSet, save_golden
-from edge_runtime.manifest import FORMAT_VERSION, MANIFEST_FILE, Artifact, Golden, Manifest, Metric
-from edge_runtime.replay import larger_batch
-from edge_runtime.worker_process import Worker
+from edgekit.edge_runtime.bundle import Bundle
+from edgekit.edge_runtime.engines import RUNS_CODE
+from edgekit.edge_runtime.errors import UsageError, VerificationError
+from edgekit.edge_runtime.files import sha256_file, write_bytes
+from edgekit.edge_runtime.golden import Arrays, GoldenSet, save_golden
+from edgekit.edge_runtime.manifest import FORMAT_VERSION, MANIFEST_FILE, Artifact, Golden, Manifest, Metric
+from edgekit.edge_runtime.replay import larger_batch
+from edgekit.edge_runtime.worker_process import Worker
 
 from .calibration import Tuning
 from .deploy import DeployModel

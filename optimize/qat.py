@@ -17,13 +17,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from edge_runtime.commands.terminal import progress
-from edge_runtime.errors import ExportError
-from train.batches import Batches
-from train.book_model import FitConfig
-from train.device import threads
-from train.epoch import loss_of, make_optimizer
-from train.schedule import SCHEDULES
+from edgekit.edge_runtime.commands.terminal import progress
+from edgekit.edge_runtime.errors import ExportError
+from edgekit.train.batches import Batches
+from edgekit.train.book_model import FitConfig
+from edgekit.train.device import threads
+from edgekit.train.epoch import loss_of, make_optimizer
+from edgekit.train.schedule import SCHEDULES
 
 from .deploy import DeployModel, TrainingData
 from .recipes import Recipe

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from edge_runtime.commands.terminal import out as console
-from train.commands import train_model
+from edgekit.edge_runtime.commands.terminal import out as console
+from edgekit.train.commands import train_model
 
 from .commands import optimize_model
 from .options import Options

@@ -1,4 +1,4 @@
-"""`python -m optimize.rewrite_benchmark`: each model before and after its rewrites, in float and 8 bits, interleaved.
+"""`python -m edgekit.optimize.rewrite_benchmark`: each model before and after its rewrites, in float and 8 bits, interleaved.
 
 What cannot be exported, loaded or run is a row with the reason. Writes results/rewrites.json; `optimize/docs.py` makes
 the tables of docs/REWRITES.md from it.
@@ -15,15 +15,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from edge_runtime.benchmark import QUICK, BenchmarkResult, Settings, bundle_candidate, machine, measure
-from edge_runtime.bundle import Bundle
-from edge_runtime.decode import canonical_json
-from edge_runtime.errors import EdgekitError, unknown
-from edge_runtime.files import write_bytes
-from edge_runtime.manifest import Manifest
-from edge_runtime.measuring.stats import paired_ratio
-from edge_runtime.program import program
-from train import provenance
+from edgekit.edge_runtime.benchmark import QUICK, BenchmarkResult, Settings, bundle_candidate, machine, measure
+from edgekit.edge_runtime.bundle import Bundle
+from edgekit.edge_runtime.decode import canonical_json
+from edgekit.edge_runtime.errors import EdgekitError, unknown
+from edgekit.edge_runtime.files import write_bytes
+from edgekit.edge_runtime.manifest import Manifest
+from edgekit.edge_runtime.measuring.stats import paired_ratio
+from edgekit.edge_runtime.program import program
+from edgekit.train import provenance
 
 from .deploy import DeployModel
 from .exporters import EXPORTERS, Exporter
@@ -125,7 +125,9 @@ def say(text: str) -> None:
 @program(interrupted="interrupted; the models measured so far are in --out")
 def main() -> None:
     """Writes the comparison to --out."""
-    parser = argparse.ArgumentParser(prog="python -m optimize.rewrite_benchmark", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m edgekit.optimize.rewrite_benchmark", description=__doc__.split("\n")[0]
+    )
     parser.add_argument("models", nargs="*", help=f"of {', '.join(MODELS)} (default: all)")
     parser.add_argument("--quick", action="store_true", help="few short rounds: shows that it works, valid to nobody")
     parser.add_argument("--out", type=Path, default=Path("results/rewrites.json"))

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from edge_runtime.golden import Arrays
-from edge_runtime.manifest import TensorSpec
-from edge_runtime.pictures import open_picture
-from train.data import austen, lidc
-from train.data.book import book_file
-from train.registry import book_model
+from edgekit.edge_runtime.golden import Arrays
+from edgekit.edge_runtime.manifest import TensorSpec
+from edgekit.edge_runtime.pictures import open_picture
+from edgekit.train.data import austen, lidc
+from edgekit.train.data.book import book_file
+from edgekit.train.registry import book_model
 
 from .deploy import DeployModel, deploy_book_model
 

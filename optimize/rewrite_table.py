@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from edge_runtime.measuring.table import bytes_text, ms_text, ratio_text
+from edgekit.edge_runtime.measuring.table import bytes_text, ms_text, ratio_text
 
 _COLUMNS = ("model", "file", "rewritten", "p50", "× faster [95 %]", "size", "SQNR", "delegated", "outside", "valid")
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_runtime.bundle import Bundle
-from edge_runtime.decode import canonical_json, to_plain
-from edge_runtime.errors import BundleError
-from edge_runtime.files import user_cache, write_bytes
-from edge_runtime.golden import Arrays
+from edgekit.edge_runtime.bundle import Bundle
+from edgekit.edge_runtime.decode import canonical_json, to_plain
+from edgekit.edge_runtime.errors import BundleError
+from edgekit.edge_runtime.files import user_cache, write_bytes
+from edgekit.edge_runtime.golden import Arrays
 
 from .deploy import DeployModel
 from .exporters import Exporter

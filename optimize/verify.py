@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from edge_runtime.errors import VerificationError
-from edge_runtime.golden import Arrays
-from edge_runtime.manifest import Metric, StageResult
-from edge_runtime.measuring.table import metric_name, value_text
-from edge_runtime.metrics import max_abs, relative_error, sqnr_db
-from edge_runtime.tasks import task
+from edgekit.edge_runtime.errors import VerificationError
+from edgekit.edge_runtime.golden import Arrays
+from edgekit.edge_runtime.manifest import Metric, StageResult
+from edgekit.edge_runtime.measuring.table import metric_name, value_text
+from edgekit.edge_runtime.metrics import max_abs, relative_error, sqnr_db
+from edgekit.edge_runtime.tasks import task
 
 from .deploy import DeployModel, Predict, run_module
 from .exporters import Stage

@@ -57,7 +57,7 @@ def pair_bundles(tmp_path_factory: pytest.TempPathFactory):
     """A model of two inputs and two outputs for batches of 1 to 8, and its bundles by the exporter's name."""
     from pair_model import pair_model, unproven_bundle
 
-    from optimize.exporters import EXPORTERS
+    from edgekit.optimize.exporters import EXPORTERS
 
     # The others compile for half a minute; their own tests do so once.
     names = [name for name, exporter in EXPORTERS.items() if exporter.by_default]

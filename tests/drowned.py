@@ -4,7 +4,7 @@ import torch
 from quarters import quarters_model
 from torch import nn
 
-from optimize.deploy import DeployModel
+from edgekit.optimize.deploy import DeployModel
 
 
 def drowned_model() -> DeployModel:

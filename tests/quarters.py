@@ -3,9 +3,9 @@
 import numpy as np
 from torch import nn
 
-from edge_runtime.manifest import TensorSpec
-from optimize.deploy import Deployable, DeployModel
-from train.preprocess import PixelNormalize
+from edgekit.edge_runtime.manifest import TensorSpec
+from edgekit.optimize.deploy import Deployable, DeployModel
+from edgekit.train.preprocess import PixelNormalize
 
 
 def quarters_model(net: nn.Module, *, name: str, samples: int) -> DeployModel:

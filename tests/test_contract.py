@@ -2,12 +2,12 @@
 
 import pytest
 
-from edge_runtime.bundle import Bundle
-from optimize.deploy import deploy_book_model
-from optimize.exporters import EXPORTERS
-from optimize.pack import pack_bundle
-from optimize.recipes import RECIPES
-from optimize.verify import FloatReference
+from edgekit.edge_runtime.bundle import Bundle
+from edgekit.optimize.deploy import deploy_book_model
+from edgekit.optimize.exporters import EXPORTERS
+from edgekit.optimize.pack import pack_bundle
+from edgekit.optimize.recipes import RECIPES
+from edgekit.optimize.verify import FloatReference
 
 PAIRS = [
     (e, r)
@@ -20,7 +20,7 @@ PAIRS = [
 @pytest.fixture(scope="module")
 def birds(data_root, tmp_path_factory):
     """The book's own published weights on its real data, packed every way; one export serves all checks below."""
-    from train.registry import book_model
+    from edgekit.train.registry import book_model
 
     weights = data_root / "book" / "p1ch6" / "birds_vs_airplanes.pt"
     if not weights.exists() or not (data_root / "cifar-10-batches-py").exists():

@@ -43,7 +43,7 @@ def test_the_device_side_imports_no_training_library():
 
 
 def test_edge_runtime_alone_loads_numpy_and_nothing_heavier():
-    code = "import edge_runtime, sys; print(*{name.split('.')[0] for name in sys.modules})"
+    code = "import edgekit.edge_runtime, sys; print(*{name.split('.')[0] for name in sys.modules})"
     loaded = set(subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True).stdout.split())
     heavy = NOT_ON_A_DEVICE | {"onnxruntime", "PIL", "rich", "typer", "streamlit"}
     assert "numpy" in loaded

@@ -7,8 +7,8 @@ import subprocess
 import pytest
 from conftest import ENVIRONMENT, ROOT
 
-from edge_runtime.bundle import Bundle
-from edge_runtime.preprocess import array_to_image
+from edgekit.edge_runtime.bundle import Bundle
+from edgekit.edge_runtime.preprocess import array_to_image
 
 FORBID = """
 import sys

@@ -9,9 +9,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from edge_runtime.files import sha256_file
-from edge_runtime.golden import GoldenSet, save_golden
-from edge_runtime.manifest import (
+from edgekit.edge_runtime.files import sha256_file
+from edgekit.edge_runtime.golden import GoldenSet, save_golden
+from edgekit.edge_runtime.manifest import (
     FORMAT_VERSION,
     Artifact,
     Golden,

@@ -1,4 +1,4 @@
-"""`python -m train MODEL`: training from a source checkout, on a machine that has torch but not edgekit installed.
+"""`python -m edgekit.train MODEL`: training from a source checkout, on a machine that has torch but not edgekit installed.
 
 The same as `edgekit train`; heavy imports come last, so that `--help` and Ctrl-C are answered at once.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 
 def main() -> int:
     """Trains what the command line names; returns the exit status. Expected failures are a message, no traceback."""
-    parser = argparse.ArgumentParser(prog="python -m train", description="Train a model of the book.")
+    parser = argparse.ArgumentParser(prog="python -m edgekit.train", description="Train a model of the book.")
     parser.add_argument("model", help="a model of train/registry.py")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where runs are kept (default: runs)")
     parser.add_argument("--epochs", type=int, help="instead of the model's own setting")
@@ -35,8 +35,8 @@ def main() -> int:
 
 
 def _train(options: argparse.Namespace) -> int:
-    from edge_runtime.errors import EdgekitError
-    from train.commands import train_model
+    from edgekit.edge_runtime.errors import EdgekitError
+    from edgekit.train.commands import train_model
 
     try:
         train_model(
@@ -50,7 +50,7 @@ def _train(options: argparse.Namespace) -> int:
             resume=options.resume,
             epoch_samples=options.epoch_samples,
             json=options.json,
-            program="python -m train",
+            program="python -m edgekit.train",
         )
     except EdgekitError as error:
         print(f"error: {error}", file=sys.stderr)

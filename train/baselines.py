@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edge_runtime.metrics import Accuracy
-from edge_runtime.next_character import BitsPerCharacter
-from edge_runtime.regression import MeanAbsoluteError
-from train.data import austen, bikes, wine
-from train.dataset import Dataset, Split
+from edgekit.edge_runtime.metrics import Accuracy
+from edgekit.edge_runtime.next_character import BitsPerCharacter
+from edgekit.edge_runtime.regression import MeanAbsoluteError
+from edgekit.train.data import austen, bikes, wine
+from edgekit.train.dataset import Dataset, Split
 
 SULFUR_THRESHOLD = 141.83  # mg/l, the book's: the mean of its wines of middling score, 4 to 6 inclusive
 _PAIR_SMOOTHING = 0.01  # added to every count, so that no pair is impossible

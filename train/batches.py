@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from train.book_model import FitConfig
+from edgekit.train.book_model import FitConfig
 
 
 class BatchSource(Protocol):

@@ -1,4 +1,4 @@
-"""`python -m train.benchmark`: epochs a second of our training loop, beside a plain loop written the way the book does.
+"""`python -m edgekit.train.benchmark`: epochs a second of our training loop, beside a plain loop written the way the book does.
 
 All candidates are measured in one run, interleaved in an order drawn anew each round, so that what disturbs the machine
 disturbs all of them. Every epoch's time is kept; the loss shows that each candidate does the same work. Trains nothing
@@ -23,21 +23,21 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from edge_runtime.benchmark import machine
-from edge_runtime.decode import canonical_json
-from edge_runtime.errors import UsageError
-from edge_runtime.program import program
-from train import provenance
-from train.batches import Batches
-from train.book_model import BookModel
-from train.checkpoint import write_file
-from train.dataset import Split
-from train.device import check_settings, launched_fabric, threads
-from train.epoch import make_optimizer, on_device
-from train.layouts import inference, ratio, transfers
-from train.learner import make_learner
-from train.models import birds_cnn
-from train.registry import book_model
+from edgekit.edge_runtime.benchmark import machine
+from edgekit.edge_runtime.decode import canonical_json
+from edgekit.edge_runtime.errors import UsageError
+from edgekit.edge_runtime.program import program
+from edgekit.train import provenance
+from edgekit.train.batches import Batches
+from edgekit.train.book_model import BookModel
+from edgekit.train.checkpoint import write_file
+from edgekit.train.dataset import Split
+from edgekit.train.device import check_settings, launched_fabric, threads
+from edgekit.train.epoch import make_optimizer, on_device
+from edgekit.train.layouts import inference, ratio, transfers
+from edgekit.train.learner import make_learner
+from edgekit.train.models import birds_cnn
+from edgekit.train.registry import book_model
 
 _WARM_UP_EPOCHS = 2  # compiles, records the graph, lets the clock rise
 
@@ -222,7 +222,9 @@ def benchmark(
 @program()
 def main() -> None:
     """Writes the comparison to --out and prints a line a candidate."""
-    parser = argparse.ArgumentParser(prog="python -m train.benchmark", description="Our training loop and a plain one.")
+    parser = argparse.ArgumentParser(
+        prog="python -m edgekit.train.benchmark", description="Our training loop and a plain one."
+    )
     parser.add_argument("--model", default="birds_cnn", help="a classifier of train/registry.py (default: birds_cnn)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
     parser.add_argument("--rounds", type=int, default=15, help="measured epochs of each candidate (default: 15)")

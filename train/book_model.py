@@ -11,10 +11,10 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from edge_runtime.manifest import ImagePreprocessing, TensorSpec
-from train.dataset import Dataset
-from train.nodules.figures import Figures
-from train.preprocess import Clip, FeatureNormalize, PixelNormalize
+from edgekit.edge_runtime.manifest import ImagePreprocessing, TensorSpec
+from edgekit.train.dataset import Dataset
+from edgekit.train.nodules.figures import Figures
+from edgekit.train.preprocess import Clip, FeatureNormalize, PixelNormalize
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +116,7 @@ class BookModel:
     `build` makes the module with fresh weights; it returns logits, for a regression numbers in the target's unit.
     `preprocessing` is None for a model that takes no pictures; `takes` then says what one row of raw input is, so that
     nobody reads a data set to learn its shape, and `clip` the range that its numbers are cut to first. `labels` name
-    the outputs: classes, or numbers with their units. `task` is a name in `edge_runtime.tasks.TASKS`. `chapter` is 0
+    the outputs: classes, or numbers with their units. `task` is a name in `edgekit.edge_runtime.tasks.TASKS`. `chapter` is 0
     for a model beyond the book.
 
     `prepare` gives a fresh module what it takes from the training inputs, as the model is fed them: (N, C, H, W).

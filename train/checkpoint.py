@@ -19,10 +19,10 @@ from safetensors.torch import load as safetensors_load
 from safetensors.torch import save as safetensors_save
 from torch import Tensor, nn
 
-from edge_runtime.decode import DecodeError, canonical_json, decode, parse_json, to_plain
-from edge_runtime.errors import EdgekitError, MissingData, UsageError
-from edge_runtime.files import sha256_file, write_bytes
-from train.book_model import FitConfig
+from edgekit.edge_runtime.decode import DecodeError, canonical_json, decode, parse_json, to_plain
+from edgekit.edge_runtime.errors import EdgekitError, MissingData, UsageError
+from edgekit.edge_runtime.files import sha256_file, write_bytes
+from edgekit.train.book_model import FitConfig
 
 WEIGHTS_FILE, RUN_FILE = "weights.safetensors", "run.json"
 BEST_FILE = "best.safetensors"  # of the best epoch so far, where a run keeps that

@@ -17,15 +17,15 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from edge_runtime.decode import canonical_json, to_plain
-from edge_runtime.errors import EdgekitError, UsageError
-from train.book_model import BookModel
-from train.checkpoint import EpochRecord
-from train.early_stopping import kept_epoch, stop_reason
-from train.fit import RunResult, fit
-from train.progress import epoch_progress
-from train.registry import BOOK_MODELS, book_model
-from train.resume import ResumeState, read_state
+from edgekit.edge_runtime.decode import canonical_json, to_plain
+from edgekit.edge_runtime.errors import EdgekitError, UsageError
+from edgekit.train.book_model import BookModel
+from edgekit.train.checkpoint import EpochRecord
+from edgekit.train.early_stopping import kept_epoch, stop_reason
+from edgekit.train.fit import RunResult, fit
+from edgekit.train.progress import epoch_progress
+from edgekit.train.registry import BOOK_MODELS, book_model
+from edgekit.train.resume import ResumeState, read_state
 
 DEFAULT_RUNS = Path("runs")
 

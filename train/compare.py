@@ -1,4 +1,4 @@
-"""`python -m train.compare MODEL RUN…`: the book's figures beside ours, as one committed JSON file, typed by nobody.
+"""`python -m edgekit.train.compare MODEL RUN…`: the book's figures beside ours, as one committed JSON file, typed by nobody.
 
 Reads finished runs, measures their weights again from the file, and the book's own weights where they are given. It
 trains nothing: make the runs first, one for each seed.
@@ -14,17 +14,17 @@ from pathlib import Path
 
 import torch
 
-from edge_runtime.benchmark import machine
-from edge_runtime.decode import canonical_json, to_plain
-from edge_runtime.errors import UsageError
-from edge_runtime.files import sha256_file
-from edge_runtime.program import program
-from train import provenance
-from train.book_model import BookModel, what_is_learned
-from train.checkpoint import WEIGHTS_FILE, RunRecord, load_weights, read_run, write_file
-from train.dataset import Dataset
-from train.epoch import evaluate, on_device
-from train.registry import book_model
+from edgekit.edge_runtime.benchmark import machine
+from edgekit.edge_runtime.decode import canonical_json, to_plain
+from edgekit.edge_runtime.errors import UsageError
+from edgekit.edge_runtime.files import sha256_file
+from edgekit.edge_runtime.program import program
+from edgekit.train import provenance
+from edgekit.train.book_model import BookModel, what_is_learned
+from edgekit.train.checkpoint import WEIGHTS_FILE, RunRecord, load_weights, read_run, write_file
+from edgekit.train.dataset import Dataset
+from edgekit.train.epoch import evaluate, on_device
+from edgekit.train.registry import book_model
 
 
 def compare(model: BookModel, folders: Sequence[Path], *, published: Path | None = None) -> dict[str, object]:
@@ -120,7 +120,9 @@ def _measured(model: BookModel, data: Dataset, weights: Path, *, device: str = "
 @program()
 def main() -> None:
     """Writes the comparison to --out."""
-    parser = argparse.ArgumentParser(prog="python -m train.compare", description="The book's figures beside ours.")
+    parser = argparse.ArgumentParser(
+        prog="python -m edgekit.train.compare", description="The book's figures beside ours."
+    )
     parser.add_argument("model", help="a model of train/registry.py")
     parser.add_argument("runs", type=Path, nargs="+", help="folders of finished runs, one for each seed")
     parser.add_argument("--published", type=Path, help="the book's own weights for this model")

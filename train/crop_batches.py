@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from train.batches import epoch_seed
-from train.book_model import FitConfig
-from train.dataset import Split
+from edgekit.train.batches import epoch_seed
+from edgekit.train.book_model import FitConfig
+from edgekit.train.dataset import Split
 
 OFFSET, SCALE, NOISE_HU = 0.1, 0.2, 25.0  # the book's: of half a crop, of 1, and a standard deviation
 NODULE_OR_NOT = (1, 0)  # a repeating pattern of kinds, as `Split.kinds` names them: half of the samples nodules

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from edge_runtime.errors import UsageError, unknown
-from train.book_model import FitConfig
-from train.epoch import make_optimizer
+from edgekit.edge_runtime.errors import UsageError, unknown
+from edgekit.train.book_model import FitConfig
+from edgekit.train.epoch import make_optimizer
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from edge_runtime.tasks import task
-from train.checkpoint import EpochRecord
+from edgekit.edge_runtime.tasks import task
+from edgekit.train.checkpoint import EpochRecord
 
 
 def stop_reason(curve: Sequence[EpochRecord], patience: int | None, task_name: str) -> str | None:

@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.optimizer import ParamsT
 
-from edge_runtime.metrics import TaskMetric
-from edge_runtime.tasks import task
-from train.book_model import BookModel, FitConfig, input_module
-from train.dataset import Split
-from train.nodules.figures import Figures
+from edgekit.edge_runtime.metrics import TaskMetric
+from edgekit.edge_runtime.tasks import task
+from edgekit.train.book_model import BookModel, FitConfig, input_module
+from edgekit.train.dataset import Split
+from edgekit.train.nodules.figures import Figures
 
 MISS_WEIGHT = 8  # the book's: of the loss on nodule pixels alone
 

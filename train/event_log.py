@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from edge_runtime.errors import EdgekitError
-from train.checkpoint import EpochRecord, unwritable
-from train.event_pictures import Kept, add_masks, add_two_classes, grey
+from edgekit.edge_runtime.errors import EdgekitError
+from edgekit.train.checkpoint import EpochRecord, unwritable
+from edgekit.train.event_pictures import Kept, add_masks, add_two_classes, grey
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter

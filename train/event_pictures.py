@@ -12,8 +12,8 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from edge_runtime.detection_metrics import roc
-from train.nodules.figures import Figures
+from edgekit.edge_runtime.detection_metrics import roc
+from edgekit.train.nodules.figures import Figures
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter

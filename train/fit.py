@@ -12,14 +12,14 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from edge_runtime.errors import EdgekitError
-from train import checkpoint, provenance, resume
-from train.book_model import BookModel, FitConfig
-from train.checkpoint import EpochRecord, RunRecord
-from train.device import check_settings, launched_fabric, threads
-from train.early_stopping import stop_reason
-from train.event_log import EventLog
-from train.run import Run
+from edgekit.edge_runtime.errors import EdgekitError
+from edgekit.train import checkpoint, provenance, resume
+from edgekit.train.book_model import BookModel, FitConfig
+from edgekit.train.checkpoint import EpochRecord, RunRecord
+from edgekit.train.device import check_settings, launched_fabric, threads
+from edgekit.train.early_stopping import stop_reason
+from edgekit.train.event_log import EventLog
+from edgekit.train.run import Run
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from edge_runtime.measuring.stats import median_ratio
-from train.book_model import BookModel
-from train.dataset import Split
-from train.epoch import on_device
+from edgekit.edge_runtime.measuring.stats import median_ratio
+from edgekit.train.book_model import BookModel
+from edgekit.train.dataset import Split
+from edgekit.train.epoch import on_device
 
 COPIED = 2**26  # bytes, as much as 21,000 pictures of CIFAR-10 as the loop keeps them
 _BATCH = 256

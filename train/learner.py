@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from train.batches import Batches, BatchSource
-from train.book_model import BookModel, FitConfig, input_module
-from train.crop_batches import CropBatches
-from train.dataset import Split
-from train.device import records_steps, set_up
-from train.epoch import loss_of, on_device, restore_optimizer
-from train.lookahead import Lookahead
-from train.resume import ResumeState
-from train.trainer import Trainer
+from edgekit.train.batches import Batches, BatchSource
+from edgekit.train.book_model import BookModel, FitConfig, input_module
+from edgekit.train.crop_batches import CropBatches
+from edgekit.train.dataset import Split
+from edgekit.train.device import records_steps, set_up
+from edgekit.train.epoch import loss_of, on_device, restore_optimizer
+from edgekit.train.lookahead import Lookahead
+from edgekit.train.resume import ResumeState
+from edgekit.train.trainer import Trainer
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric

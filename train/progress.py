@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from train.checkpoint import EpochRecord
+from edgekit.train.checkpoint import EpochRecord
 
 
 @contextmanager

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from edge_runtime.errors import unknown
-from train.book_model import BookModel
-from train.models import (
+from edgekit.edge_runtime.errors import unknown
+from edgekit.train.book_model import BookModel
+from edgekit.train.models import (
     austen_text,
     bike_demand,
     birds_cnn,

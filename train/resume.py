@@ -15,11 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edge_runtime.decode import DecodeError, decode, to_plain
-from edge_runtime.errors import EdgekitError, Interrupted, UsageError
-from edge_runtime.files import write_atomically
-from train.book_model import FitConfig, what_is_learned
-from train.checkpoint import EpochRecord, torch_load, unwritable
+from edgekit.edge_runtime.decode import DecodeError, decode, to_plain
+from edgekit.edge_runtime.errors import EdgekitError, Interrupted, UsageError
+from edgekit.edge_runtime.files import write_atomically
+from edgekit.train.book_model import FitConfig, what_is_learned
+from edgekit.train.checkpoint import EpochRecord, torch_load, unwritable
 
 RESUME_FILE = "resume.pt"
 _FORMAT_VERSION = 1

@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from edge_runtime.benchmark import machine
-from edge_runtime.errors import EdgekitError
-from edge_runtime.files import sha256_file
-from edge_runtime.metrics import TaskMetric
-from train import checkpoint, provenance, resume
-from train.book_model import BookModel, FitConfig
-from train.checkpoint import EpochRecord, RunRecord, TrainedOn
-from train.dataset import Dataset
-from train.early_stopping import is_best, stop_reason
-from train.epoch import evaluate, on_device
-from train.event_log import EventLog
-from train.event_pictures import Kept
-from train.learner import batches_of, make_learner
+from edgekit.edge_runtime.benchmark import machine
+from edgekit.edge_runtime.errors import EdgekitError
+from edgekit.edge_runtime.files import sha256_file
+from edgekit.edge_runtime.metrics import TaskMetric
+from edgekit.train import checkpoint, provenance, resume
+from edgekit.train.book_model import BookModel, FitConfig
+from edgekit.train.checkpoint import EpochRecord, RunRecord, TrainedOn
+from edgekit.train.dataset import Dataset
+from edgekit.train.early_stopping import is_best, stop_reason
+from edgekit.train.epoch import evaluate, on_device
+from edgekit.train.event_log import EventLog
+from edgekit.train.event_pictures import Kept
+from edgekit.train.learner import batches_of, make_learner
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric

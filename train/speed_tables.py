@@ -1,4 +1,4 @@
-"""The tables of docs/TRAINING.md: Markdown from what `train.benchmark` and `train.speedrun` wrote. Measures nothing."""
+"""The tables of docs/TRAINING.md: Markdown from what `edgekit.train.benchmark` and `edgekit.train.speedrun` wrote. Measures nothing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 def benchmark_table(path: Path) -> str:
     """Every way to train, in epochs a second, beside the plain loop; then layouts in inference, and copies."""
     if not path.is_file():
-        return f"Not measured yet: `python -m train.benchmark --device {path.stem.rpartition('-')[2]}`.\n"
+        return f"Not measured yet: `python -m edgekit.train.benchmark --device {path.stem.rpartition('-')[2]}`.\n"
     found = json.loads(path.read_text())
     rows = [
         (
@@ -52,7 +52,7 @@ def benchmark_table(path: Path) -> str:
 def speedrun_table(path: Path) -> str:
     """Time and accuracy of `cifar10_fast` for each number of epochs, then where the time of an epoch goes."""
     if not path.is_file():
-        return "Not measured yet: `python -m train.speedrun`.\n"
+        return "Not measured yet: `python -m edgekit.train.speedrun`.\n"
     found = json.loads(path.read_text())
     rows = []
     for setting in found["settings"]:

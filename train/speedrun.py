@@ -1,4 +1,4 @@
-"""`python -m train.speedrun`: how fast `cifar10_fast` reaches 94 %, over several seeds, and what takes the time.
+"""`python -m edgekit.train.speedrun`: how fast `cifar10_fast` reaches 94 %, over several seeds, and what takes the time.
 
 Timed as its source times it (arXiv 2404.00498): from pictures that lie on the device to trained weights, after one run
 that is not counted, in which kernels are loaded and chosen; that run's time is kept too. Leaves no weights behind.
@@ -20,19 +20,19 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from edge_runtime.benchmark import machine
-from edge_runtime.decode import canonical_json
-from edge_runtime.errors import UsageError
-from edge_runtime.program import program
-from train import provenance
-from train.batches import Batches
-from train.book_model import BookModel, FitConfig
-from train.checkpoint import write_file
-from train.dataset import Split
-from train.device import check_settings, launched_fabric
-from train.epoch import evaluate, on_device
-from train.learner import Learner, make_learner
-from train.registry import book_model
+from edgekit.edge_runtime.benchmark import machine
+from edgekit.edge_runtime.decode import canonical_json
+from edgekit.edge_runtime.errors import UsageError
+from edgekit.edge_runtime.program import program
+from edgekit.train import provenance
+from edgekit.train.batches import Batches
+from edgekit.train.book_model import BookModel, FitConfig
+from edgekit.train.checkpoint import write_file
+from edgekit.train.dataset import Split
+from edgekit.train.device import check_settings, launched_fabric
+from edgekit.train.epoch import evaluate, on_device
+from edgekit.train.learner import Learner, make_learner
+from edgekit.train.registry import book_model
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -195,7 +195,7 @@ def _say(epochs: int, one: dict[str, Any]) -> None:
 def main() -> None:
     """Writes the measurement to --out and prints a line for each number of epochs."""
     model = book_model("cifar10_fast")
-    parser = argparse.ArgumentParser(prog="python -m train.speedrun", description="Time to 94 % on CIFAR-10.")
+    parser = argparse.ArgumentParser(prog="python -m edgekit.train.speedrun", description="Time to 94 % on CIFAR-10.")
     parser.add_argument("--device", default="cuda", help="cuda or cpu (default: cuda)")
     parser.add_argument("--runs", type=int, default=10, help="counted runs, a seed each (default: 10)")
     parser.add_argument("--epochs", type=int, nargs="+", default=[model.fit.epochs], help="one or several numbers")

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from train.batches import BatchSource, epoch_seed
-from train.book_model import FitConfig
-from train.lookahead import Lookahead
-from train.recorded import RecordedSteps
-from train.schedule import SCHEDULES
+from edgekit.train.batches import BatchSource, epoch_seed
+from edgekit.train.book_model import FitConfig
+from edgekit.train.lookahead import Lookahead
+from edgekit.train.recorded import RecordedSteps
+from edgekit.train.schedule import SCHEDULES
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric

@@ -112,7 +112,7 @@ def predict(
         if manifest.preprocessing is None:
             raise UsageError(
                 f"{path} takes arrays, not pictures: {_tensors(manifest.inputs)}. From Python: "
-                "edge_runtime.load_engine(edge_runtime.Bundle.open(PATH)).run({NAME: ARRAY})"
+                "edgekit.load_engine(edgekit.Bundle.open(PATH)).run({NAME: ARRAY})"
             )
         check_task(bundle)
         warn(bundle)

@@ -21,11 +21,11 @@ __all__ = ["ENGINES", "RUNS_CODE", "Engine", "OpenSession", "Session", "load"]
 
 # format in the manifest -> (module with `open_session`, extra that installs it)
 ENGINES: dict[str, tuple[str, str]] = {
-    "onnx": ("edge_runtime.engines.onnx", "onnx"),
-    "executorch": ("edge_runtime.engines.executorch", "executorch"),
-    "torchscript": ("edge_runtime.engines.torchscript", "executorch"),
-    "aot": ("edge_runtime.engines.aot", "executorch"),
-    "torch_export": ("edge_runtime.engines.torch_export", "executorch"),
+    "onnx": ("edgekit.edge_runtime.engines.onnx", "onnx"),
+    "executorch": ("edgekit.edge_runtime.engines.executorch", "executorch"),
+    "torchscript": ("edgekit.edge_runtime.engines.torchscript", "executorch"),
+    "aot": ("edgekit.edge_runtime.engines.aot", "executorch"),
+    "torch_export": ("edgekit.edge_runtime.engines.torch_export", "executorch"),
 }
 # Loading one of these runs code that is in the file, so it is loaded only for who asks for it by name.
 RUNS_CODE = ("torchscript", "aot", "torch_export")

@@ -1,4 +1,4 @@
-"""What one engine's library says of itself, as JSON: `python -m edge_runtime.engines.probe NAME`, for `doctor`.
+"""What one engine's library says of itself, as JSON: `python -m edgekit.edge_runtime.engines.probe NAME`, for `doctor`.
 
 A process of its own, because a library that is broken may end the process that imports it. The torch engines have no
 model file in the package: here they make a tiny one, run it, and compare whole numbers, which have no tolerance.

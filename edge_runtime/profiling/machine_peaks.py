@@ -1,6 +1,6 @@
 """What this machine can do at best: multiplications and bytes in a second. Measured in a child process, kept for a day.
 
-    python -m edge_runtime.profiling.machine_peaks THREADS      measures, prints JSON
+    python -m edgekit.edge_runtime.profiling.machine_peaks THREADS      measures, prints JSON
 
 Products of large matrices give the arithmetic, copies of arrays that fit into a cache, or into none, the bandwidth. The
 best of many short runs counts: a roof is what is possible, and other programs can only lower what is seen of it.
@@ -91,7 +91,7 @@ def machine_peaks(num_threads: int = 1, *, again: bool = False) -> Peaks:
     kept = _kept(path)
     if kept is not None and not again:
         return kept
-    command = [sys.executable, "-P", "-m", "edge_runtime.profiling.machine_peaks", str(num_threads)]
+    command = [sys.executable, "-P", "-m", "edgekit.edge_runtime.profiling.machine_peaks", str(num_threads)]
     environment = _environment(num_threads) | {"OPENBLAS_NUM_THREADS": str(num_threads)}
     try:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=_TIMEOUT_S)

@@ -19,9 +19,9 @@ Arrays = dict[str, np.ndarray]
 
 # format in the manifest -> module with `open_profiler`
 PROFILERS = {
-    "onnx": "edge_runtime.engines.onnx_profile",
-    "executorch": "edge_runtime.engines.executorch_profile",
-    "torchscript": "edge_runtime.engines.torchscript_profile",
+    "onnx": "edgekit.edge_runtime.engines.onnx_profile",
+    "executorch": "edgekit.edge_runtime.engines.executorch_profile",
+    "torchscript": "edgekit.edge_runtime.engines.torchscript_profile",
 }
 WARM_UP = 5
 MIN_RUNS, MAX_RUNS = 10, 200

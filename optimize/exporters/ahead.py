@@ -18,9 +18,9 @@ from typing import Any
 
 import torch
 
-from edge_runtime.errors import ExportError
-from optimize.deploy import DeployModel, run_module
-from optimize.recipes import Recipe
+from edgekit.edge_runtime.errors import ExportError
+from edgekit.optimize.deploy import DeployModel, run_module
+from edgekit.optimize.recipes import Recipe
 
 from .exporter import Exporter, Stage
 

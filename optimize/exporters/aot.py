@@ -16,12 +16,12 @@ from typing import Any
 
 import torch
 
-from edge_runtime.engines.aot import COMPILED_FOR, AotSession
-from edge_runtime.errors import MissingDependency
-from edge_runtime.files import write_atomically
-from edge_runtime.golden import Arrays
-from optimize.deploy import DeployModel, run_module, run_session
-from optimize.recipes import Recipe
+from edgekit.edge_runtime.engines.aot import COMPILED_FOR, AotSession
+from edgekit.edge_runtime.errors import MissingDependency
+from edgekit.edge_runtime.files import write_atomically
+from edgekit.edge_runtime.golden import Arrays
+from edgekit.optimize.deploy import DeployModel, run_module, run_session
+from edgekit.optimize.recipes import Recipe
 
 from .exporter import Exporter, Stage
 

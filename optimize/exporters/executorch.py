@@ -13,11 +13,11 @@ from pathlib import Path
 
 import torch
 
-from edge_runtime.errors import ExportError
-from edge_runtime.golden import Arrays
-from optimize.deploy import DeployModel, run_module, run_session
-from optimize.recipes import Recipe
-from optimize.rewrites import FOR_PT2E, FOR_XNNPACK, Rewrite, rewrite
+from edgekit.edge_runtime.errors import ExportError
+from edgekit.edge_runtime.golden import Arrays
+from edgekit.optimize.deploy import DeployModel, run_module, run_session
+from edgekit.optimize.recipes import Recipe
+from edgekit.optimize.rewrites import FOR_PT2E, FOR_XNNPACK, Rewrite, rewrite
 
 from .exporter import Exporter, Stage
 from .layerwise import TorchLayers, calibration_batches
@@ -82,7 +82,7 @@ def _export(
 
 
 def _run_program(model: DeployModel, path: Path, arrays: Arrays, outside: str, name: str) -> Arrays:
-    from edge_runtime.engines.executorch_python import ExecuTorchSession
+    from edgekit.edge_runtime.engines.executorch_python import ExecuTorchSession
 
     with silent_stderr():
         try:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from edge_runtime.golden import Arrays
-from optimize.deploy import DeployModel
-from optimize.recipes import Recipe
+from edgekit.edge_runtime.golden import Arrays
+from edgekit.optimize.deploy import DeployModel
+from edgekit.optimize.recipes import Recipe
 
 StageKind = Literal["capture", "rewrite", "quantize", "lower"]
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import torch
 
-from edge_runtime.golden import Arrays
-from optimize.deploy import DeployModel, run_module
-from optimize.recipes import Recipe
-from optimize.recipes.layers import torch_layers
-from optimize.recipes.onnx_prepare import choosable_layers
-from optimize.recipes.recipe import FloatLayers
+from edgekit.edge_runtime.golden import Arrays
+from edgekit.optimize.deploy import DeployModel, run_module
+from edgekit.optimize.recipes import Recipe
+from edgekit.optimize.recipes.layers import torch_layers
+from edgekit.optimize.recipes.onnx_prepare import choosable_layers
+from edgekit.optimize.recipes.recipe import FloatLayers
 
 Batches = Callable[[], Iterator[tuple[torch.Tensor, ...]]]
 RunOnnx = Callable[[DeployModel, Path, Arrays], Arrays]

@@ -12,10 +12,10 @@ import onnx
 import onnxruntime
 import torch
 
-from edge_runtime.golden import Arrays
-from optimize.deploy import DeployModel, run_module
-from optimize.recipes import Recipe
-from optimize.rewrites import FOR_ONNX_INT8, Rewrite, rewrite
+from edgekit.edge_runtime.golden import Arrays
+from edgekit.optimize.deploy import DeployModel, run_module
+from edgekit.optimize.recipes import Recipe
+from edgekit.optimize.rewrites import FOR_ONNX_INT8, Rewrite, rewrite
 
 from .exporter import Exporter, Stage
 from .layerwise import OnnxLayers

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import torch
 
-from edge_runtime.engines.torch_export import TorchExportSession
-from edge_runtime.files import write_atomically
-from edge_runtime.golden import Arrays
-from optimize.deploy import DeployModel, run_module, run_session
-from optimize.recipes import Recipe
-from optimize.rewrites import FOR_PT2E, rewrite
+from edgekit.edge_runtime.engines.torch_export import TorchExportSession
+from edgekit.edge_runtime.files import write_atomically
+from edgekit.edge_runtime.golden import Arrays
+from edgekit.optimize.deploy import DeployModel, run_module, run_session
+from edgekit.optimize.recipes import Recipe
+from edgekit.optimize.rewrites import FOR_PT2E, rewrite
 
 from .exporter import Exporter, Stage
 from .layerwise import TorchLayers, calibration_batches

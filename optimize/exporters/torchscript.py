@@ -12,8 +12,8 @@ from pathlib import Path
 
 import torch
 
-from optimize.deploy import DeployModel, run_module
-from optimize.recipes import Recipe
+from edgekit.optimize.deploy import DeployModel, run_module
+from edgekit.optimize.recipes import Recipe
 
 from .exporter import Exporter, Stage
 from .trace_check import check_trace, warn_again

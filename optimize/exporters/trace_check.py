@@ -13,9 +13,9 @@ from pathlib import Path
 
 import torch
 
-from edge_runtime.errors import ExportError
-from edge_runtime.metrics import relative_error
-from optimize.deploy import DeployModel
+from edgekit.edge_runtime.errors import ExportError
+from edgekit.edge_runtime.metrics import relative_error
+from edgekit.optimize.deploy import DeployModel
 
 # What another order of float additions may change, relative to the range: a lost step changes far more.
 TOLERANCE = 1e-4

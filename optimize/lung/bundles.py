@@ -1,4 +1,4 @@
-"""`python -m optimize.lung.bundles`: the nets of the lung project as bundles, and how well each keeps its float net.
+"""`python -m edgekit.optimize.lung.bundles`: the nets of the lung project as bundles, and how well each keeps its float net.
 
 Every net with its published weights, in float and in 8 bits, for onnxruntime and ExecuTorch. A bundle that is there
 already and whose causes have not changed is kept, so the same command goes on where it was. Writes
@@ -13,19 +13,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edge_runtime.benchmark import bundle_candidate, machine, measure
-from edge_runtime.bundle import Bundle
-from edge_runtime.commands.terminal import stage_line
-from edge_runtime.decode import canonical_json, parse_json
-from edge_runtime.errors import EdgekitError, MissingData, VerificationError
-from edge_runtime.files import write_bytes
-from edge_runtime.manifest import Manifest
-from edge_runtime.program import GOES_ON, program
-from train import provenance
-from train.data.book import book_file
-from train.models.luna_malignancy import PUBLISHED as CLASSIFIER
-from train.nodules.analysis import PUBLISHED_SEGMENTER
-from train.registry import book_model
+from edgekit.edge_runtime.benchmark import bundle_candidate, machine, measure
+from edgekit.edge_runtime.bundle import Bundle
+from edgekit.edge_runtime.commands.terminal import stage_line
+from edgekit.edge_runtime.decode import canonical_json, parse_json
+from edgekit.edge_runtime.errors import EdgekitError, MissingData, VerificationError
+from edgekit.edge_runtime.files import write_bytes
+from edgekit.edge_runtime.manifest import Manifest
+from edgekit.edge_runtime.program import GOES_ON, program
+from edgekit.train import provenance
+from edgekit.train.data.book import book_file
+from edgekit.train.models.luna_malignancy import PUBLISHED as CLASSIFIER
+from edgekit.train.nodules.analysis import PUBLISHED_SEGMENTER
+from edgekit.train.registry import book_model
 
 from ..deploy import DeployModel, deploy_book_model
 from ..exporters import EXPORTERS, Exporter
@@ -161,7 +161,9 @@ def _made(out: Path, results: Path) -> tuple[Any, dict[str, Path]]:
     named = {row["bundle"] for row in written["rows"] if "bundle" in row}
     paths = {path.name: path for path in sorted(out.glob("*/*")) if path.name in named}
     if len(paths) < len(named):
-        raise MissingData(f"{out} has {len(paths)} of the {len(named)} bundles. Run: python -m optimize.lung.bundles")
+        raise MissingData(
+            f"{out} has {len(paths)} of the {len(named)} bundles. Run: python -m edgekit.optimize.lung.bundles"
+        )
     return written, paths
 
 
@@ -171,7 +173,9 @@ def _say(line: str) -> None:
 
 @program(interrupted=GOES_ON)
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m optimize.lung.bundles", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m edgekit.optimize.lung.bundles", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("--out", type=Path, default=Path("bundles/luna"), help="where the bundles go")
     parser.add_argument("--results", type=Path, default=Path("results/luna-bundles.json"))
     parser.add_argument("--model", action="append", choices=WEIGHTS, help="only this net; may be given again")

@@ -12,15 +12,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from edge_runtime.bundle import Bundle
-from edge_runtime.engines import load
-from edge_runtime.errors import MissingData
-from edge_runtime.measuring.cpu import cores
-from train.data import lidc, luna_samples
-from train.data.ct import AIR_HU, CLIP_HU
-from train.data.scan_rows import CONTEXT
-from train.nodules.analysis import THRESHOLD
-from train.nodules.bundles import BundleNet, Tiled
+from edgekit.edge_runtime.bundle import Bundle
+from edgekit.edge_runtime.engines import load
+from edgekit.edge_runtime.errors import MissingData
+from edgekit.edge_runtime.measuring.cpu import cores
+from edgekit.train.data import lidc, luna_samples
+from edgekit.train.data.ct import AIR_HU, CLIP_HU
+from edgekit.train.data.scan_rows import CONTEXT
+from edgekit.train.nodules.analysis import THRESHOLD
+from edgekit.train.nodules.bundles import BundleNet, Tiled
 
 from ..deploy import DeployModel
 

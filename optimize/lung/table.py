@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from edge_runtime.measuring.table import bytes_text, ms_text, value_text
+from edgekit.edge_runtime.measuring.table import bytes_text, ms_text, value_text
 
 _NOT_MEASURED = "Not measured yet: `{}`.\n"
 _ENGINES = {"onnx": "onnxruntime", "executorch_xnnpack": "ExecuTorch"}
@@ -16,7 +16,7 @@ AIM = 0.01  # of the flagged voxels, that may differ
 def luna_bundles_table(path: Path) -> str:
     """One row a bundle: size, faithfulness and time; below it what is behind it."""
     if not path.is_file():
-        return _NOT_MEASURED.format("python -m optimize.lung.bundles")
+        return _NOT_MEASURED.format("python -m edgekit.optimize.lung.bundles")
     found = json.loads(path.read_text())
     lines = [_head("net", "engine", "form", "recipe", "size", "SQNR", "figure", "float's", "p50", "p95")]
     notes: list[str] = []
@@ -57,7 +57,7 @@ def luna_bundles_table(path: Path) -> str:
 def _timed(found: dict[str, Any]) -> str:
     timed = [row["latency_ms"] for row in found["rows"] if "latency_ms" in row]
     if not timed:
-        return "Times are not measured yet: `python -m optimize.lung.bundles --latency`, on a quiet machine.\n"
+        return "Times are not measured yet: `python -m edgekit.optimize.lung.bundles --latency`, on a quiet machine.\n"
     reasons = {reason for one in timed for reason in one["invalid_because"]}
     machine = found["machine"]
     said = f"Times: one row, 1 thread, interleaved, {machine['cpu']} ({machine['cores']} cores)."
@@ -68,7 +68,7 @@ def luna_pixels_table(path: Path) -> str:
     """Of the U-Net's bundles: how many flagged pixels of whole slices are other than the float net's."""
     rows = _with(path, "whole_slices")
     if not rows:
-        return _NOT_MEASURED.format("python -m optimize.lung.bundles")
+        return _NOT_MEASURED.format("python -m edgekit.optimize.lung.bundles")
     lines = [_head("engine", "form", "recipe", "pixels that differ", "of the flagged")]
     for row in rows:
         here = row["whole_slices"]
@@ -88,7 +88,7 @@ def luna_crops_table(path: Path) -> str:
     """Of the classifier's bundles: the known crops that are taken for nodules."""
     rows = _with(path, "crops")
     if not rows:
-        return _NOT_MEASURED.format("python -m optimize.lung.bundles")
+        return _NOT_MEASURED.format("python -m edgekit.optimize.lung.bundles")
     whats = list(rows[0]["crops"])
     lines = [
         _head(
@@ -107,7 +107,7 @@ def luna_crops_table(path: Path) -> str:
 def nodules_table(path: Path) -> str:
     """`edgekit nodules` on one scan by bundles, each against the float weights."""
     if not path.is_file():
-        return _NOT_MEASURED.format("python -m train.nodules.measure")
+        return _NOT_MEASURED.format("python -m edgekit.train.nodules.measure")
     found = json.loads(path.read_text())
     heads = (
         "flagged voxels",

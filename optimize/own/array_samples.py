@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_runtime.errors import InputError, MissingData
-from edge_runtime.golden import Arrays
-from edge_runtime.manifest import TensorSpec
-from train.data import ranked
-from train.data.hdf5 import read_array
+from edgekit.edge_runtime.errors import InputError, MissingData
+from edgekit.edge_runtime.golden import Arrays
+from edgekit.edge_runtime.manifest import TensorSpec
+from edgekit.train.data import ranked
+from edgekit.train.data.hdf5 import read_array
 
 ARRAYS = (".npy", ".npz", ".h5", ".hdf5")
 TARGETS = "targets"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.markup import escape
 
-from edge_runtime.errors import UsageError
+from edgekit.edge_runtime.errors import UsageError
 
 from ..commands import finish, sayer
 from ..deliver import Delivered, deliver

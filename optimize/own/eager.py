@@ -1,6 +1,6 @@
 """A user's own module in eager PyTorch, in a process of its own: what its × smaller and × faster are measured against.
 
-`python -m optimize.own.eager FOLDER --threads N` speaks the protocol of `edge_runtime.worker`. The folder is a private
+`python -m edgekit.optimize.own.eager FOLDER --threads N` speaks the protocol of `edgekit.edge_runtime.worker`. The folder is a private
 one that `eager_of` has just filled: its pickle is never anybody else's.
 """
 
@@ -16,12 +16,12 @@ from pathlib import Path
 
 import torch
 
-from edge_runtime.benchmark import Candidate
-from edge_runtime.engines import Engine
-from edge_runtime.errors import EdgekitError
-from edge_runtime.golden import Arrays
-from edge_runtime.worker import serve
-from edge_runtime.worker_process import Worker
+from edgekit.edge_runtime.benchmark import Candidate
+from edgekit.edge_runtime.engines import Engine
+from edgekit.edge_runtime.errors import EdgekitError
+from edgekit.edge_runtime.golden import Arrays
+from edgekit.edge_runtime.worker import serve
+from edgekit.edge_runtime.worker_process import Worker
 
 from ..deploy import DeployModel
 from ..eager import EAGER, EagerSession
@@ -47,7 +47,7 @@ def eager_of(own: OwnModel) -> Iterator[Callable[[Arrays], Candidate | None]]:
         torch.save((model.inputs, model.outputs, paths, own.file), folder / _SPECS)
 
         def start(num_threads: int) -> Worker:
-            command = [sys.executable, "-m", "optimize.own.eager", str(folder), "--threads", str(num_threads)]
+            command = [sys.executable, "-m", "edgekit.optimize.own.eager", str(folder), "--threads", str(num_threads)]
             return Worker(command, name=name, num_threads=num_threads)
 
         def starts() -> bool:
@@ -94,7 +94,7 @@ def _captured(model: DeployModel, path: Path) -> bool:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m optimize.own.eager")
+    parser = argparse.ArgumentParser(prog="python -m edgekit.optimize.own.eager")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()

@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from edge_runtime.errors import InputError
-from edge_runtime.golden import Arrays
-from edge_runtime.manifest import Metric
-from edge_runtime.metrics import NOT_FINITE
+from edgekit.edge_runtime.errors import InputError
+from edgekit.edge_runtime.golden import Arrays
+from edgekit.edge_runtime.manifest import Metric
+from edgekit.edge_runtime.metrics import NOT_FINITE
 
 from ..deploy import Predict
 from .user_code import user_errors

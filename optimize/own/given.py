@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_runtime.errors import InputError, UsageError
-from edge_runtime.golden import Arrays
+from edgekit.edge_runtime.errors import InputError, UsageError
+from edgekit.edge_runtime.golden import Arrays
 
 from ..deploy import Predict
 from .array_samples import Samples, fewer, read_arrays

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from torch import nn
 
-from edge_runtime.errors import InputError, UsageError
-from edge_runtime.golden import Arrays
-from edge_runtime.manifest import ImagePreprocessing, TensorSpec
-from train.preprocess import PixelNormalize
+from edgekit.edge_runtime.errors import InputError, UsageError
+from edgekit.edge_runtime.golden import Arrays
+from edgekit.edge_runtime.manifest import ImagePreprocessing, TensorSpec
+from edgekit.train.preprocess import PixelNormalize
 
 from .sources import Taken
 

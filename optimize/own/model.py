@@ -12,9 +12,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from edge_runtime.errors import InputError, UsageError, unknown
-from edge_runtime.golden import Arrays
-from edge_runtime.manifest import TensorSpec
+from edgekit.edge_runtime.errors import InputError, UsageError, unknown
+from edgekit.edge_runtime.golden import Arrays
+from edgekit.edge_runtime.manifest import TensorSpec
 
 from ..deploy import HEADS, DeployModel
 from .array_samples import Samples, fewer, noise, without

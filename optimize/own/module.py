@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from edge_runtime.errors import InputError, UsageError
+from edgekit.edge_runtime.errors import InputError, UsageError
 
 from ..deploy import Deployable
 from .user_code import user_line

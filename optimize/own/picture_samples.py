@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_runtime.errors import EdgekitError, InputError, MissingData
-from edge_runtime.manifest import ImagePreprocessing
-from edge_runtime.preprocess import load_image
-from train.data import ranked
+from edgekit.edge_runtime.errors import EdgekitError, InputError, MissingData
+from edgekit.edge_runtime.manifest import ImagePreprocessing
+from edgekit.edge_runtime.preprocess import load_image
+from edgekit.train.data import ranked
 
 from .array_samples import ARRAYS, Samples
 

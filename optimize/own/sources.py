@@ -20,9 +20,9 @@ from urllib.request import Request, urlopen
 import torch
 from torch import nn
 
-from edge_runtime.errors import MissingData, UsageError
-from train.data.download import impatient
-from train.registry import BOOK_MODELS
+from edgekit.edge_runtime.errors import MissingData, UsageError
+from edgekit.train.data.download import impatient
+from edgekit.train.registry import BOOK_MODELS
 
 from .user_code import describe, find, user_errors
 from .weights import load_own_weights

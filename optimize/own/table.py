@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from edge_runtime.decode import decode
-from edge_runtime.manifest import Metric
-from edge_runtime.measuring.table import bytes_text, metric_text, value_text
+from edgekit.edge_runtime.decode import decode
+from edgekit.edge_runtime.manifest import Metric
+from edgekit.edge_runtime.measuring.table import bytes_text, metric_text, value_text
 
 
 def own_models_table(path: Path) -> str:

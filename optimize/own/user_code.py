@@ -16,10 +16,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
-from edge_runtime.errors import EdgekitError, MissingData, UsageError
+import edgekit
+from edgekit.edge_runtime.errors import EdgekitError, MissingData, UsageError
 
-_OURS = Path(__file__).resolve().parents[2]
-_OUR_FOLDERS = tuple(str(_OURS / name) for name in ("edge_runtime", "train", "optimize", "demo_app", "edgekit"))
+_OURS = Path(edgekit.__file__).resolve().parent
+# In a source checkout the parts lie beside the package, not in it.
+_PARTS = ("edge_runtime", "train", "optimize", "demo_app")
+_OUR_FOLDERS = (str(_OURS), *(str(Path(place) / part) for place in edgekit.__path__ for part in _PARTS))
+_MODELS = tuple(str(Path(place) / "train") for place in edgekit.__path__)
 _STDLIB = sysconfig.get_path("stdlib")
 # Libraries between the user's code and ours; any other installed package may be the user's own.
 _LIBRARIES = (
@@ -134,4 +138,4 @@ def _is_users(filename: str) -> bool:
 
 def is_library_file(filename: str) -> bool:
     """Whether code there is a library's or edgekit's own machinery; the registry's models, in train/, are neither."""
-    return not (_is_users(filename) or filename.startswith(str(_OURS / "train")))
+    return not (_is_users(filename) or filename.startswith(_MODELS))

@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from edge_runtime.errors import EdgekitError, InputError, MissingData
-from train.checkpoint import fit_tensors, read_tensors, torch_load
+from edgekit.edge_runtime.errors import EdgekitError, InputError, MissingData
+from edgekit.train.checkpoint import fit_tensors, read_tensors, torch_load
 
 # What trainers call the state dict inside a checkpoint; looked for in this order.
 _INSIDE = ("state_dict", "model_state_dict", "model_state", "model", "net", "ema")

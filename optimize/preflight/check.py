@@ -13,11 +13,11 @@ from pathlib import Path
 
 import torch
 
-from edge_runtime.errors import ExportError
-from edge_runtime.golden import Arrays
-from edge_runtime.manifest import TensorSpec
-from train.book_model import input_module
-from train.registry import book_model
+from edgekit.edge_runtime.errors import ExportError
+from edgekit.edge_runtime.golden import Arrays
+from edgekit.edge_runtime.manifest import TensorSpec
+from edgekit.train.book_model import input_module
+from edgekit.train.registry import book_model
 
 from ..deploy import HEADS, Deployable, DeployModel, input_spec
 from ..export_errors import exported

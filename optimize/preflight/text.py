@@ -9,9 +9,9 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from edge_runtime.commands.bundles import print_json
-from edge_runtime.commands.terminal import err, out
-from edge_runtime.decode import to_plain
+from edgekit.edge_runtime.commands.bundles import print_json
+from edgekit.edge_runtime.commands.terminal import err, out
+from edgekit.edge_runtime.decode import to_plain
 
 from ..own.inputs import Shape
 from .check import preflight

@@ -12,7 +12,7 @@ import onnx
 import torch
 from onnx import numpy_helper
 
-from optimize.rewrites.graph import Editor, argument, aten, operand, shape
+from edgekit.optimize.rewrites.graph import Editor, argument, aten, operand, shape
 
 LARGEST = 1e4  # onnxruntime's converter cuts off what is larger, well before float16's own end
 

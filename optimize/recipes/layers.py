@@ -14,7 +14,7 @@ import onnx
 import torch
 from torch import fx
 
-from optimize.rewrites.unshare import is_copy
+from edgekit.optimize.rewrites.unshare import is_copy
 
 _aten = torch.ops.aten
 WEIGHTED = {

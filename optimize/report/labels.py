@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from matplotlib.axes import Axes
 
-from edge_runtime.svg import Box, free_place
+from edgekit.edge_runtime.svg import Box, free_place
 
 from .svg import text_width
 

@@ -9,15 +9,14 @@ from html import escape
 from pathlib import Path
 from string import Template
 
-from edge_runtime.commands.terminal import out as console
-from edge_runtime.files import write_bytes
-from edge_runtime.manifest import Metric
-from edge_runtime.measuring import measurement
-from edge_runtime.measuring.measurement import Measurement
-from edge_runtime.measuring.table import Row, bytes_text, footnotes, ms_text, quality_name, value_text
+from edgekit.edge_runtime.commands.terminal import out as console
+from edgekit.edge_runtime.files import write_bytes
+from edgekit.edge_runtime.manifest import Metric
+from edgekit.edge_runtime.measuring import measurement
+from edgekit.edge_runtime.measuring.measurement import Measurement
+from edgekit.edge_runtime.measuring.table import Row, bytes_text, footnotes, ms_text, quality_name, value_text
 
-from . import parts as parts
-from . import plots as plots
+from . import parts, plots
 from .layers import layers
 from .svg import css, marker_polygon
 from .verdict import best_row, headline, interval, pareto, slower_than_float

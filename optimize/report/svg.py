@@ -22,7 +22,7 @@ from matplotlib.textpath import text_to_path
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from matplotlib.transforms import Affine2D
 
-from edge_runtime.svg import BAD, CARD, GRID, INK, MUTED, SERIES
+from edgekit.edge_runtime.svg import BAD, CARD, GRID, INK, MUTED, SERIES
 
 TEXT = 11.5
 LOG_ABOVE = 12.0  # largest over smallest; above this a linear axis hides the small ones

@@ -1,4 +1,4 @@
-"""`python -m optimize.survey`."""
+"""`python -m edgekit.optimize.survey`."""
 
 import sys
 

@@ -12,13 +12,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from edge_runtime.benchmark import Settings, bundle_candidate, measure
-from edge_runtime.decode import canonical_json
-from edge_runtime.engines import RUNS_CODE
-from edge_runtime.errors import EdgekitError, Interrupted
-from edge_runtime.files import write_bytes
-from edge_runtime.measuring.stats import paired_ratio
-from edge_runtime.profiling.profile import Profile, profile_bundle, typical_ns
+from edgekit.edge_runtime.benchmark import Settings, bundle_candidate, measure
+from edgekit.edge_runtime.decode import canonical_json
+from edgekit.edge_runtime.engines import RUNS_CODE
+from edgekit.edge_runtime.errors import EdgekitError, Interrupted
+from edgekit.edge_runtime.files import write_bytes
+from edgekit.edge_runtime.measuring.stats import paired_ratio
+from edgekit.edge_runtime.profiling.profile import Profile, profile_bundle, typical_ns
 
 from ..exporters import EXPORTERS
 from .models import known_models, safe_name

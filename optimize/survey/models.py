@@ -1,4 +1,4 @@
-"""What `python -m optimize.survey` goes through: the registry's models, and backbones of torchvision and timm.
+"""What `python -m edgekit.optimize.survey` goes through: the registry's models, and backbones of torchvision and timm.
 
 Each with its real samples, and a word on where its weights come from: published, trained, or drawn with a fixed seed.
 Nothing here exports or measures.
@@ -15,14 +15,14 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from edge_runtime.errors import MissingData, UsageError
-from edge_runtime.golden import Arrays
-from train.book_model import BookModel, input_module
-from train.checkpoint import save_weights
-from train.data import data_root, lidc
-from train.data.book import book_file
-from train.fit import fit
-from train.registry import BOOK_MODELS
+from edgekit.edge_runtime.errors import MissingData, UsageError
+from edgekit.edge_runtime.golden import Arrays
+from edgekit.train.book_model import BookModel, input_module
+from edgekit.train.checkpoint import save_weights
+from edgekit.train.data import data_root, lidc
+from edgekit.train.data.book import book_file
+from edgekit.train.fit import fit
+from edgekit.train.registry import BOOK_MODELS
 
 from ..deploy import DeployModel, deploy_book_model
 from ..own.array_samples import Samples

@@ -21,12 +21,12 @@ from typing import Any
 
 import torch
 
-from edge_runtime.bundle import Bundle
-from edge_runtime.decode import canonical_json, to_plain
-from edge_runtime.errors import EdgekitError, shown
-from edge_runtime.files import write_bytes
-from edge_runtime.golden import GoldenSet
-from edge_runtime.metrics import top_agreement
+from edgekit.edge_runtime.bundle import Bundle
+from edgekit.edge_runtime.decode import canonical_json, to_plain
+from edgekit.edge_runtime.errors import EdgekitError, shown
+from edgekit.edge_runtime.files import write_bytes
+from edgekit.edge_runtime.golden import GoldenSet
+from edgekit.edge_runtime.metrics import top_agreement
 
 from ..deploy import DeployModel
 from ..exporters import EXPORTERS

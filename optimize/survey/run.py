@@ -1,7 +1,7 @@
-"""`python -m optimize.survey`: every model × exporter × recipe, made and proven; `--measure` times what was made.
+"""`python -m edgekit.optimize.survey`: every model × exporter × recipe, made and proven; `--measure` times what was made.
 
 Each combination is a row of its own under --place, so a run that was stopped goes on where it was; rows of --out that
-are not there, as on another machine, are taken over first. Writes results/survey.json; `python -m optimize.docs` makes
+are not there, as on another machine, are taken over first. Writes results/survey.json; `python -m edgekit.optimize.docs` makes
 the tables of docs/OPTIMIZATION.md from it.
 """
 
@@ -20,28 +20,18 @@ from typing import Any
 
 import torch
 
-from edge_runtime.benchmark import machine
-from edge_runtime.decode import canonical_json
-from edge_runtime.errors import EdgekitError, Interrupted, UsageError, unknown
-from edge_runtime.files import write_bytes
-from edge_runtime.program import GOES_ON, program
-from train import provenance
+from edgekit.edge_runtime.benchmark import machine
+from edgekit.edge_runtime.decode import canonical_json
+from edgekit.edge_runtime.errors import EdgekitError, Interrupted, UsageError, unknown
+from edgekit.edge_runtime.files import write_bytes
+from edgekit.edge_runtime.program import GOES_ON, program
+from edgekit.train import provenance
 
 from ..exporters import EXPORTERS
 from ..verify import FloatReference
 from .measure import COMPARED, MODES, keep_latency, kept_latency, measure_all
 from .models import Surveyed, is_backbone, known_models, prepare
-from .rows import (
-    RECIPE_NAMES,
-    RESCUES,
-    Combination,
-    bundle_folder,
-    failed_row,
-    keep_row,
-    kept_row,
-    make_row,
-    warm,
-)
+from .rows import RECIPE_NAMES, RESCUES, Combination, bundle_folder, failed_row, keep_row, kept_row, make_row, warm
 
 BACKBONE_RECIPES = ("fp32", "w8a8_static")
 
@@ -202,7 +192,7 @@ def say(text: str) -> None:
 @program(interrupted=GOES_ON)
 def main(arguments: Sequence[str] | None = None) -> None:
     """Makes rows, or measures what was made; writes --out."""
-    parser = argparse.ArgumentParser(prog="python -m optimize.survey", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m edgekit.optimize.survey", description=__doc__.split("\n")[0])
     parser.add_argument("--models", nargs="+", default=[], help="registry names, torchvision:NAME, timm:NAME")
     parser.add_argument("--exporters", nargs="+", default=[], help=f"of {', '.join(EXPORTERS)}")
     parser.add_argument("--recipes", nargs="+", default=[], help=f"of {', '.join(RECIPE_NAMES)}")

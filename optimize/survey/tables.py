@@ -7,15 +7,15 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from edge_runtime.decode import decode
-from edge_runtime.manifest import Metric
-from edge_runtime.measuring.table import bytes_text, metric_name, ms_text, value_text
+from edgekit.edge_runtime.decode import decode
+from edgekit.edge_runtime.manifest import Metric
+from edgekit.edge_runtime.measuring.table import bytes_text, metric_name, ms_text, value_text
 
 from .rows import RESCUES
 
 Row = dict[str, Any]
 Way = tuple[str, str]  # exporter and recipe
-_NOT_MEASURED = "No times yet. On a quiet machine: `python -m optimize.survey --measure`."
+_NOT_MEASURED = "No times yet. On a quiet machine: `python -m edgekit.optimize.survey --measure`."
 _RECIPES = ("fp32", "w8_dynamic", "w8a8_static")
 
 
@@ -109,7 +109,7 @@ def _so_far(rows: Sequence[Row], planned: int) -> list[str]:
     rows = [row for row in rows if row["recipe"] in _RECIPES]
     if len(rows) >= planned:
         return []
-    rest = "`python -m optimize.survey` makes the others"
+    rest = "`python -m edgekit.optimize.survey` makes the others"
     return [f"Not finished: {len(rows)} of {planned} combinations were made so far; {rest}.", ""]
 
 

@@ -17,11 +17,11 @@ from PIL import Image
 from playwright.sync_api import Page, expect, sync_playwright
 from tiny_bundle import LABELS, PICTURE, make_bundle, quarter_weights
 
-from demo_app.launch import launch
-from edge_runtime.bundle import Bundle
-from edge_runtime.engines import load
-from edge_runtime.errors import BundleError, MissingDependency, UsageError
-from edge_runtime.preprocess import load_image
+from edgekit.demo_app.launch import launch
+from edgekit.edge_runtime.bundle import Bundle
+from edgekit.edge_runtime.engines import load
+from edgekit.edge_runtime.errors import BundleError, MissingDependency, UsageError
+from edgekit.edge_runtime.preprocess import load_image
 
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -32,8 +32,8 @@ HOSTILE = ("![x](http://127.0.0.2:9/a.png)", "<img src=http://127.0.0.2:9/b.png>
 
 
 def start(folder: Path) -> tuple[subprocess.Popen[str], str]:
-    """`python -m demo_app FOLDER` and the address that it printed."""
-    command = [sys.executable, "-m", "demo_app", str(folder), "--no-browser"]
+    """`python -m edgekit.demo_app FOLDER` and the address that it printed."""
+    command = [sys.executable, "-m", "edgekit.demo_app", str(folder), "--no-browser"]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     line = process.stdout.readline()
     found = re.search(r"http://127\.0\.0\.1:\d+", line)

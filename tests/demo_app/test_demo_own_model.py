@@ -9,17 +9,17 @@ from streamlit.testing.v1 import AppTest
 from test_demo_page import APP, checked, png, text, upload
 from torch import nn
 
-from demo_app import cached
-from optimize import PictureWishes
-from optimize.exporters import EXPORTERS
-from optimize.own.array_samples import Samples
-from optimize.own.given import Wishes
-from optimize.own.inputs import Shape
-from optimize.own.model import own_model
-from optimize.own.sources import Source
-from optimize.pack import pack_bundle
-from optimize.recipes import RECIPES
-from optimize.verify import FloatReference
+from edgekit.demo_app import cached
+from edgekit.optimize import PictureWishes
+from edgekit.optimize.exporters import EXPORTERS
+from edgekit.optimize.own.array_samples import Samples
+from edgekit.optimize.own.given import Wishes
+from edgekit.optimize.own.inputs import Shape
+from edgekit.optimize.own.model import own_model
+from edgekit.optimize.own.sources import Source
+from edgekit.optimize.pack import pack_bundle
+from edgekit.optimize.recipes import RECIPES
+from edgekit.optimize.verify import FloatReference
 
 
 @pytest.fixture(scope="module")

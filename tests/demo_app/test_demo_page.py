@@ -15,12 +15,12 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 from tiny_bundle import LABELS, PICTURE, make_bundle, probabilities, quarter_pictures, quarter_weights
 
-import demo_app.app
-from demo_app import cached
-from edge_runtime.bundle import Bundle
-from edge_runtime.preprocess import load_image
+import edgekit.demo_app.app
+from edgekit.demo_app import cached
+from edgekit.edge_runtime.bundle import Bundle
+from edgekit.edge_runtime.preprocess import load_image
 
-APP = Path(demo_app.app.__file__)
+APP = Path(edgekit.demo_app.app.__file__)
 NEARLY_A_TIE = 11  # the golden sample about which the two models disagree
 
 

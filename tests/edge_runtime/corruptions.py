@@ -13,8 +13,8 @@ import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from edge_runtime.archive import write_zip
-from edge_runtime.decode import canonical_json
+from edgekit.edge_runtime.archive import write_zip
+from edgekit.edge_runtime.decode import canonical_json
 
 Spoil = Callable[[Path], Path]
 FILES = ("manifest.json", "golden.npz", "model.onnx")

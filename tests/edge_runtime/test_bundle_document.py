@@ -12,11 +12,11 @@ from conftest import ROOT
 from PIL import Image
 from tiny_bundle import PICTURE, make_bundle
 
-from edge_runtime import archive, bundle, golden, manifest, pictures
-from edge_runtime.engines import ENGINES, RUNS_CODE
-from edge_runtime.metrics import NOT_FINITE
-from edge_runtime.preprocess import image_to_array
-from edge_runtime.tasks import TASKS
+from edgekit.edge_runtime import archive, bundle, golden, manifest, pictures
+from edgekit.edge_runtime.engines import ENGINES, RUNS_CODE
+from edgekit.edge_runtime.metrics import NOT_FINITE
+from edgekit.edge_runtime.preprocess import image_to_array
+from edgekit.edge_runtime.tasks import TASKS
 
 PATH = ROOT / "docs" / "BUNDLE.md"
 TEXT = PATH.read_text()

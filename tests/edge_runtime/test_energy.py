@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_runtime.measuring.energy import EnergyMeter
+from edgekit.edge_runtime.measuring.energy import EnergyMeter
 
 
 def zone(powercap, name: str, kind: str, uj: int, *, range_uj: int = 1000):

@@ -14,11 +14,11 @@ from conftest import ENVIRONMENT, ROOT
 from onnx import TensorProto, helper, numpy_helper
 from pair_model import pair_arrays
 
-from edge_runtime.bundle import Bundle
-from edge_runtime.engines import RUNS_CODE, Engine, load
-from edge_runtime.engines.onnx import OnnxSession
-from edge_runtime.errors import EngineError
-from edge_runtime.manifest import TensorSpec
+from edgekit.edge_runtime.bundle import Bundle
+from edgekit.edge_runtime.engines import RUNS_CODE, Engine, load
+from edgekit.edge_runtime.engines.onnx import OnnxSession
+from edgekit.edge_runtime.errors import EngineError
+from edgekit.edge_runtime.manifest import TensorSpec
 
 EVERY = ["onnx", "executorch_xnnpack", "torchscript_traced"]
 BIG = TensorSpec(name="x", dtype="float32", shape=(512, 512))
@@ -101,7 +101,7 @@ STARTED = """
 import os, sys
 from pathlib import Path
 import numpy as np
-from edge_runtime.engines.onnx import OnnxSession
+from edgekit.edge_runtime.engines.onnx import OnnxSession
 from test_engine_threads import Names
 
 kept = [OnnxSession(Path(sys.argv[1]), Names, 1)]

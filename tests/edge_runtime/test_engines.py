@@ -9,10 +9,10 @@ import pytest
 from conftest import ROOT
 from tiny_bundle import make_bundle, quarter_pictures
 
-from edge_runtime.bundle import Bundle
-from edge_runtime.engines import Engine, load, open_session_of
-from edge_runtime.errors import BundleError, EngineError, InputError
-from edge_runtime.manifest import BatchRange, TensorSpec
+from edgekit.edge_runtime.bundle import Bundle
+from edgekit.edge_runtime.engines import Engine, load, open_session_of
+from edgekit.edge_runtime.errors import BundleError, EngineError, InputError
+from edgekit.edge_runtime.manifest import BatchRange, TensorSpec
 
 PICTURE = quarter_pictures()[0][:1]
 
@@ -157,7 +157,7 @@ def test_wrong_usage_lists_what_is_known(tmp_path):
 def test_a_missing_library_is_named_with_the_line_that_installs_it(format, package, extra):
     code = (
         f"import sys; sys.modules[{package!r}] = None\n"
-        "from edge_runtime.engines import open_session_of\n"
+        "from edgekit.edge_runtime.engines import open_session_of\n"
         f"try: open_session_of({format!r}, 'bundles/x')\n"
         "except Exception as error: print(type(error).__name__, error)"
     )

@@ -7,15 +7,15 @@ import sys
 import pytest
 from conftest import ENVIRONMENT, ROOT
 
-from edge_runtime.engines import executorch_build, executorch_native
-from edge_runtime.errors import EngineError, MissingDependency
+from edgekit.edge_runtime.engines import executorch_build, executorch_native
+from edgekit.edge_runtime.errors import EngineError, MissingDependency
 
 if reason := executorch_native.missing():
     pytest.skip(f"no native ExecuTorch: {reason}", allow_module_level=True)
 
 
 def test_the_shim_is_built_once_also_by_two_at_the_same_time(tmp_path, monkeypatch):
-    code = "from edge_runtime.engines.executorch_build import build; print(build())"
+    code = "from edgekit.edge_runtime.engines.executorch_build import build; print(build())"
     both = [
         subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True,
                          env=ENVIRONMENT | {"XDG_CACHE_HOME": str(tmp_path)})

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from conftest import ENVIRONMENT, ROOT
 
-from edge_runtime.engines import executorch_build, executorch_native
-from edge_runtime.engines.executorch_native import NativeSession
-from edge_runtime.errors import EngineError, InputError
+from edgekit.edge_runtime.engines import executorch_build, executorch_native
+from edgekit.edge_runtime.engines.executorch_native import NativeSession
+from edgekit.edge_runtime.errors import EngineError, InputError
 
 if reason := executorch_native.missing():
     pytest.skip(f"no native ExecuTorch: {reason}", allow_module_level=True)
@@ -61,7 +61,7 @@ def _export(folder):
     from executorch.exir import to_edge_transform_and_lower
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
-    from edge_runtime.engines.executorch_python import ExecuTorchSession
+    from edgekit.edge_runtime.engines.executorch_python import ExecuTorchSession
 
     torch.manual_seed(0)
     net, picture = Net().eval(), (torch.from_numpy(PICTURE),)
@@ -174,8 +174,8 @@ def test_an_unknown_delegate_and_a_missing_file_are_errors(programs, tmp_path):
 CORRUPT = """
 import collections, json, pathlib, random, sys
 import numpy as np
-from edge_runtime.engines.executorch_native import NativeSession
-from edge_runtime.errors import EngineError
+from edgekit.edge_runtime.engines.executorch_native import NativeSession
+from edgekit.edge_runtime.errors import EngineError
 
 raw, target, count = pathlib.Path(sys.argv[1]).read_bytes(), pathlib.Path(sys.argv[2]), collections.Counter()
 for seed in range(int(sys.argv[3])):
@@ -205,8 +205,8 @@ def test_damaged_files_are_refused_or_run_but_never_end_the_process(programs, tm
 FRESH = """
 import pathlib, resource, sys
 import numpy as np
-from edge_runtime.engines.executorch import open_session
-from edge_runtime.measuring.memory import peak_rss_bytes
+from edgekit.edge_runtime.engines.executorch import open_session
+from edgekit.edge_runtime.measuring.memory import peak_rss_bytes
 
 session = open_session(pathlib.Path(sys.argv[1]), None, 1)
 session.run([np.zeros((1, 8, 8, 1), np.uint8)])

@@ -10,9 +10,9 @@ from tiny_bundle import make_bundle, quarter_weights
 from typer.testing import CliRunner
 
 import edgekit as command
-from edge_runtime.errors import EngineError, MissingDependency, UsageError, VerificationError
-from edge_runtime.measuring import loadgen_worker
-from edge_runtime.measuring.loadgen import (
+from edgekit.edge_runtime.errors import EngineError, MissingDependency, UsageError, VerificationError
+from edgekit.edge_runtime.measuring import loadgen_worker
+from edgekit.edge_runtime.measuring.loadgen import (
     SCENARIOS,
     LoadgenSettings,
     read_answers,

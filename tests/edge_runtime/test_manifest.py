@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from edge_runtime.decode import canonical_json
-from edge_runtime.errors import BundleError
-from edge_runtime.manifest import (
+from edgekit.edge_runtime.decode import canonical_json
+from edgekit.edge_runtime.errors import BundleError
+from edgekit.edge_runtime.manifest import (
     FORMAT_VERSION,
     Artifact,
     Golden,

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from edge_runtime.errors import InputError
-from edge_runtime.metrics import (
+from edgekit.edge_runtime.errors import InputError
+from edgekit.edge_runtime.metrics import (
     NOT_FINITE,
     Accuracy,
     TaskMetric,

@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from edge_runtime.errors import EngineError, InputError
-from edge_runtime.metrics import NOT_FINITE
-from edge_runtime.next_character import BitsPerCharacter
-from edge_runtime.tasks import task
+from edgekit.edge_runtime.errors import EngineError, InputError
+from edgekit.edge_runtime.metrics import NOT_FINITE
+from edgekit.edge_runtime.next_character import BitsPerCharacter
+from edgekit.edge_runtime.tasks import task
 
 
 def bits_of(probabilities, targets) -> BitsPerCharacter:

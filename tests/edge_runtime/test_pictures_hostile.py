@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from edge_runtime.errors import InputError
-from edge_runtime.pictures import MAX_FILE_BYTES, open_picture, plain_picture
+from edgekit.edge_runtime.errors import InputError
+from edgekit.edge_runtime.pictures import MAX_FILE_BYTES, open_picture, plain_picture
 
 RANDOM = np.random.default_rng(0)
 NOISE = Image.fromarray(RANDOM.integers(0, 256, (20, 24, 3), dtype=np.uint8))
@@ -168,7 +168,7 @@ def test_hostile_headers_and_bombs_take_no_memory(tmp_path):
         (tmp_path / str(index)).write_bytes(raw)
     script = """
 import resource, sys
-from edge_runtime.pictures import InputError, open_picture, plain_picture
+from edgekit.edge_runtime.pictures import InputError, open_picture, plain_picture
 def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 before = peak()
 for path in sys.argv[1:]:

@@ -8,7 +8,7 @@ import textwrap
 PROGRAM = textwrap.dedent(
     """
     import multiprocessing, sys, tempfile, time
-    from edge_runtime.program import program
+    from edgekit.edge_runtime.program import program
 
     def sleep(up):
         up.send("up")

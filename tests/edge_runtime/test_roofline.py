@@ -9,15 +9,15 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from edge_runtime.errors import EngineError
-from edge_runtime.profiling import machine_peaks as peaks_module
-from edge_runtime.profiling.machine_peaks import Peak, Peaks, machine_peaks, peaks_file
-from edge_runtime.profiling.operators import Operator
-from edge_runtime.profiling.profile import Profile
-from edge_runtime.profiling.roofline import points, whole
-from edge_runtime.profiling.roofline_plot import rate_text, roofline_svg
-from edge_runtime.profiling.tiny_onnx import Tensor, one_node_model
-from edge_runtime.svg import free_place, overlap, rough_width
+from edgekit.edge_runtime.errors import EngineError
+from edgekit.edge_runtime.profiling import machine_peaks as peaks_module
+from edgekit.edge_runtime.profiling.machine_peaks import Peak, Peaks, machine_peaks, peaks_file
+from edgekit.edge_runtime.profiling.operators import Operator
+from edgekit.edge_runtime.profiling.profile import Profile
+from edgekit.edge_runtime.profiling.roofline import points, whole
+from edgekit.edge_runtime.profiling.roofline_plot import rate_text, roofline_svg
+from edgekit.edge_runtime.profiling.tiny_onnx import Tensor, one_node_model
+from edgekit.edge_runtime.svg import free_place, overlap, rough_width
 
 MB = 1_000_000
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from edge_runtime.errors import BundleError, EngineError, InputError
-from edge_runtime.segmentation import Dice, flagged_share, pixel_agreement
+from edgekit.edge_runtime.errors import BundleError, EngineError, InputError
+from edgekit.edge_runtime.segmentation import Dice, flagged_share, pixel_agreement
 
 
 def masks(*rows):

@@ -5,13 +5,13 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from edge_runtime.commands import terminal
-from edge_runtime.manifest import Metric
-from edge_runtime.measuring.benchmark_result import Settings
-from edge_runtime.measuring.measurement import Measurement
-from edge_runtime.measuring.rows import Pair, Row
-from edge_runtime.measuring.stats import Ratio
-from edge_runtime.measuring.table import (
+from edgekit.edge_runtime.commands import terminal
+from edgekit.edge_runtime.manifest import Metric
+from edgekit.edge_runtime.measuring.benchmark_result import Settings
+from edgekit.edge_runtime.measuring.measurement import Measurement
+from edgekit.edge_runtime.measuring.rows import Pair, Row
+from edgekit.edge_runtime.measuring.stats import Ratio
+from edgekit.edge_runtime.measuring.table import (
     MORE,
     NARROW,
     WIDE,

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from edge_runtime.errors import BundleError, EngineError, UsageError
-from edge_runtime.metrics import Accuracy
-from edge_runtime.tasks import TASKS, Answer, task
+from edgekit.edge_runtime.errors import BundleError, EngineError, UsageError
+from edgekit.edge_runtime.metrics import Accuracy
+from edgekit.edge_runtime.tasks import TASKS, Answer, task
 
 LABELS = ("bird", "airplane", "frog")
 

@@ -11,10 +11,10 @@ from conftest import ROOT
 from test_manifest import MANIFEST
 from tiny_bundle import change_manifest, make_bundle, onnx_model, quarter_weights
 
-from edge_runtime import engines, versions
-from edge_runtime.bundle import Bundle
-from edge_runtime.errors import BundleError
-from edge_runtime.replay import replay
+from edgekit.edge_runtime import engines, versions
+from edgekit.edge_runtime.bundle import Bundle
+from edgekit.edge_runtime.errors import BundleError
+from edgekit.edge_runtime.replay import replay
 
 EXECUTORCH, TORCH, ONNXRUNTIME = map(importlib.metadata.version, ("executorch", "torch", "onnxruntime"))
 
@@ -114,7 +114,7 @@ def test_what_is_no_onnx_file_is_left_to_the_engine(tmp_path, raw):
 
 def test_nothing_is_imported_to_find_out():
     code = (
-        "import sys; from pathlib import Path; from edge_runtime import versions; "
+        "import sys; from pathlib import Path; from edgekit.edge_runtime import versions; "
         "print(versions._installed('torch'), *({'torch', 'executorch', 'onnxruntime'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from edge_runtime.errors import EngineError, InputError
-from edge_runtime.worker_process import Worker
+from edgekit.edge_runtime.errors import EngineError, InputError
+from edgekit.edge_runtime.worker_process import Worker
 
 ARRAYS = {"x": np.zeros((1, 2), np.float32)}
 

@@ -10,17 +10,17 @@ import torch.nn.functional as F
 from quarters import quarters_model
 from torch import nn
 
-from edge_runtime.bundle import Bundle
-from edge_runtime.errors import ExportError
-from edge_runtime.manifest import TensorSpec
-from edge_runtime.status import PROVEN, stamp_of
-from optimize.deliver import deliver
-from optimize.exporters import EXPORTERS
-from optimize.exporters.ahead import delegates_in
-from optimize.options import Options, combinations
-from optimize.pack import pack_bundle
-from optimize.recipes import RECIPES
-from optimize.verify import FloatReference
+from edgekit.edge_runtime.bundle import Bundle
+from edgekit.edge_runtime.errors import ExportError
+from edgekit.edge_runtime.manifest import TensorSpec
+from edgekit.edge_runtime.status import PROVEN, stamp_of
+from edgekit.optimize.deliver import deliver
+from edgekit.optimize.exporters import EXPORTERS
+from edgekit.optimize.exporters.ahead import delegates_in
+from edgekit.optimize.options import Options, combinations
+from edgekit.optimize.pack import pack_bundle
+from edgekit.optimize.recipes import RECIPES
+from edgekit.optimize.verify import FloatReference
 
 VULKAN, CORE_ML = EXPORTERS["executorch_vulkan"], EXPORTERS["executorch_coreml"]
 DELEGATES = {VULKAN.name: "VulkanBackend", CORE_ML.name: "CoreMLBackend"}

@@ -12,12 +12,12 @@ import pytest
 import torch
 from pair_model import answers, pair_arrays, pair_model, unproven_bundle
 
-from edge_runtime.bundle import Bundle
-from edge_runtime.engines import load
-from edge_runtime.errors import BundleError, EngineError, InputError, MissingDependency
-from optimize.exporters import EXPORTERS
-from optimize.exporters.aot import _check_compiler
-from optimize.options import Options, combinations
+from edgekit.edge_runtime.bundle import Bundle
+from edgekit.edge_runtime.engines import load
+from edgekit.edge_runtime.errors import BundleError, EngineError, InputError, MissingDependency
+from edgekit.optimize.exporters import EXPORTERS
+from edgekit.optimize.exporters.aot import _check_compiler
+from edgekit.optimize.options import Options, combinations
 
 
 @pytest.fixture(scope="module")

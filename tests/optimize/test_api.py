@@ -1,13 +1,13 @@
-"""`optimize.optimize(...)` from Python, and what the command line says of a model of one's own."""
+"""`edgekit.optimize.optimize(...)` from Python, and what the command line says of a model of one's own."""
 
 import numpy as np
 import pytest
 import torch
 from own_net import LABELS, Branching, Net, pixels
 
-from edge_runtime.errors import EdgekitError, UsageError
-from optimize import PictureWishes, optimize
-from optimize.own.commands import wishes_of
+from edgekit.edge_runtime.errors import EdgekitError, UsageError
+from edgekit.optimize import PictureWishes, optimize
+from edgekit.optimize.own.commands import wishes_of
 
 
 @pytest.fixture(scope="module", autouse=True)

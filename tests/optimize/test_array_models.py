@@ -4,21 +4,21 @@ import numpy as np
 import pytest
 import torch
 
-from edge_runtime.bundle import Bundle
-from edge_runtime.engines import RUNS_CODE, load
-from edge_runtime.errors import VerificationError
-from edge_runtime.replay import replay
-from edge_runtime.trust import Trust
-from optimize.deliver import deliver
-from optimize.deploy import deploy_book_model, input_spec
-from optimize.exporters import EXPORTERS
-from optimize.options import Options, combinations
-from optimize.pack import pack_bundle
-from optimize.recipes import RECIPES
-from optimize.verify import FloatReference
-from train.checkpoint import save_weights
-from train.registry import BOOK_MODELS, book_model
-from train.thermometer import VALIDATION, least_squares
+from edgekit.edge_runtime.bundle import Bundle
+from edgekit.edge_runtime.engines import RUNS_CODE, load
+from edgekit.edge_runtime.errors import VerificationError
+from edgekit.edge_runtime.replay import replay
+from edgekit.edge_runtime.trust import Trust
+from edgekit.optimize.deliver import deliver
+from edgekit.optimize.deploy import deploy_book_model, input_spec
+from edgekit.optimize.exporters import EXPORTERS
+from edgekit.optimize.options import Options, combinations
+from edgekit.optimize.pack import pack_bundle
+from edgekit.optimize.recipes import RECIPES
+from edgekit.optimize.verify import FloatReference
+from edgekit.train.checkpoint import save_weights
+from edgekit.train.registry import BOOK_MODELS, book_model
+from edgekit.train.thermometer import VALIDATION, least_squares
 
 PAIRS = [
     (e, r)

@@ -6,14 +6,14 @@ import pytest
 import torch
 from torch import nn
 
-from edge_runtime.manifest import TensorSpec
-from edge_runtime.metrics import relative_error, sqnr_db
-from optimize.deploy import HEADS, Deployable, DeployModel, input_spec, run_module
-from optimize.exporters import EXPORTERS
-from optimize.recipes import RECIPES
-from optimize.verify import EXACT
-from train.book_model import BookModel, input_module
-from train.registry import BOOK_MODELS
+from edgekit.edge_runtime.manifest import TensorSpec
+from edgekit.edge_runtime.metrics import relative_error, sqnr_db
+from edgekit.optimize.deploy import HEADS, Deployable, DeployModel, input_spec, run_module
+from edgekit.optimize.exporters import EXPORTERS
+from edgekit.optimize.recipes import RECIPES
+from edgekit.optimize.verify import EXACT
+from edgekit.train.book_model import BookModel, input_module
+from edgekit.train.registry import BOOK_MODELS
 
 ONNX, FP32 = EXPORTERS["onnx"], RECIPES["fp32"]
 NAMES = [m.name for m in BOOK_MODELS.values() if m.chapter in (1, 2, 7, 8) and m.task == "classification"]

@@ -8,18 +8,18 @@ import torch
 from drowned import drowned_model
 from torch import nn
 
-from edge_runtime.bundle import Bundle
-from edge_runtime.metrics import sqnr_db
-from optimize.calibration import Tuning, Way
-from optimize.exporters import EXPORTERS
-from optimize.pack import pack_bundle
-from optimize.recipes import RECIPES
-from optimize.recipes.bias_correction import correct_bias, float_means
-from optimize.recipes.ranges import METHODS, range_of
-from optimize.recipes.w8a8_static import quantize_onnx, quantize_pt2e
-from optimize.rewrites import rewrite
-from optimize.rewrites.equalize import EQUALIZE
-from optimize.verify import FloatReference
+from edgekit.edge_runtime.bundle import Bundle
+from edgekit.edge_runtime.metrics import sqnr_db
+from edgekit.optimize.calibration import Tuning, Way
+from edgekit.optimize.exporters import EXPORTERS
+from edgekit.optimize.pack import pack_bundle
+from edgekit.optimize.recipes import RECIPES
+from edgekit.optimize.recipes.bias_correction import correct_bias, float_means
+from edgekit.optimize.recipes.ranges import METHODS, range_of
+from edgekit.optimize.recipes.w8a8_static import quantize_onnx, quantize_pt2e
+from edgekit.optimize.rewrites import rewrite
+from edgekit.optimize.rewrites.equalize import EQUALIZE
+from edgekit.optimize.verify import FloatReference
 
 CLIPPING = [method for method in METHODS if method != "minmax"]
 

@@ -5,14 +5,14 @@ import pytest
 import torch
 from pair_model import Pair, answers, pair_arrays, pair_model, unproven_bundle
 
-from edge_runtime.bundle import Bundle
-from edge_runtime.engines import RUNS_CODE, load
-from edge_runtime.errors import ExportError, InputError, UsageError, VerificationError
-from edge_runtime.replay import replay
-from optimize.exporters import EXPORTERS
-from optimize.pack import pack_bundle
-from optimize.recipes import RECIPES
-from optimize.verify import FloatReference
+from edgekit.edge_runtime.bundle import Bundle
+from edgekit.edge_runtime.engines import RUNS_CODE, load
+from edgekit.edge_runtime.errors import ExportError, InputError, UsageError, VerificationError
+from edgekit.edge_runtime.replay import replay
+from edgekit.optimize.exporters import EXPORTERS
+from edgekit.optimize.pack import pack_bundle
+from edgekit.optimize.recipes import RECIPES
+from edgekit.optimize.verify import FloatReference
 
 EVERY = [name for name, exporter in EXPORTERS.items() if exporter.by_default]  # the others compile: test_aot
 

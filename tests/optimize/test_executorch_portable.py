@@ -4,12 +4,12 @@ import pytest
 from quarters import quarters_model
 from torch import nn
 
-from edge_runtime.bundle import Bundle
-from optimize.exporters import EXPORTERS
-from optimize.options import Options, combinations
-from optimize.pack import pack_bundle
-from optimize.recipes import RECIPES
-from optimize.verify import FloatReference
+from edgekit.edge_runtime.bundle import Bundle
+from edgekit.optimize.exporters import EXPORTERS
+from edgekit.optimize.options import Options, combinations
+from edgekit.optimize.pack import pack_bundle
+from edgekit.optimize.recipes import RECIPES
+from edgekit.optimize.verify import FloatReference
 
 PORTABLE = EXPORTERS["executorch_portable"]
 

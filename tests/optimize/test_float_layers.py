@@ -7,15 +7,15 @@ import pytest
 import torch
 from drowned import drowned_model
 
-from edge_runtime.bundle import Bundle
-from edge_runtime.errors import VerificationError
-from optimize.deploy import DeployModel
-from optimize.exporters import EXPORTERS
-from optimize.float_layers import Search
-from optimize.pack import pack_bundle
-from optimize.recipes import RECIPES
-from optimize.report.layers import layers
-from optimize.verify import FloatReference
+from edgekit.edge_runtime.bundle import Bundle
+from edgekit.edge_runtime.errors import VerificationError
+from edgekit.optimize.deploy import DeployModel
+from edgekit.optimize.exporters import EXPORTERS
+from edgekit.optimize.float_layers import Search
+from edgekit.optimize.pack import pack_bundle
+from edgekit.optimize.recipes import RECIPES
+from edgekit.optimize.report.layers import layers
+from edgekit.optimize.verify import FloatReference
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ import sys
 import pytest
 from tiny_bundle import make_bundle
 
-from edge_runtime.errors import EngineError, UsageError
-from optimize.footprint import _cold_starts, _disk, _overhead, _python, measure
+from edgekit.edge_runtime.errors import EngineError, UsageError
+from edgekit.optimize.footprint import _cold_starts, _disk, _overhead, _python, measure
 
 
 @pytest.fixture(scope="module")

@@ -5,11 +5,11 @@ import onnx
 import pytest
 from drowned import drowned_model
 
-from edge_runtime.bundle import Bundle
-from optimize.exporters import EXPORTERS
-from optimize.pack import pack_bundle
-from optimize.recipes import RECIPES
-from optimize.verify import FloatReference
+from edgekit.edge_runtime.bundle import Bundle
+from edgekit.optimize.exporters import EXPORTERS
+from edgekit.optimize.pack import pack_bundle
+from edgekit.optimize.recipes import RECIPES
+from edgekit.optimize.verify import FloatReference
 
 
 @pytest.fixture(scope="module")

@@ -8,14 +8,14 @@ import pytest
 import torch
 from onnx.reference import ReferenceEvaluator
 
-from edge_runtime.metrics import relative_error, sqnr_db
-from optimize.deploy import deploy_book_model
-from optimize.exporters import EXPORTERS
-from optimize.recipes import RECIPES
-from optimize.recipes.fp16 import halve_torch
-from optimize.recipes.fp16_norms import unfold_wide_norms, unfold_wide_onnx_norms
-from train.data import lidc
-from train.registry import book_model
+from edgekit.edge_runtime.metrics import relative_error, sqnr_db
+from edgekit.optimize.deploy import deploy_book_model
+from edgekit.optimize.exporters import EXPORTERS
+from edgekit.optimize.recipes import RECIPES
+from edgekit.optimize.recipes.fp16 import halve_torch
+from edgekit.optimize.recipes.fp16_norms import unfold_wide_norms, unfold_wide_onnx_norms
+from edgekit.train.data import lidc
+from edgekit.train.registry import book_model
 
 WEIGHTS = "book/part2/models/cls_2020-02-06_14.16.55_final-nodule-nonnodule.best.state"
 

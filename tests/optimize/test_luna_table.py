@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from optimize.lung import judged as luna_judged
-from optimize.lung.table import luna_bundles_table, luna_crops_table, luna_pixels_table, nodules_table
-from train.data import lidc
-from train.data.dicom import Volume
-from train.dataset import Split
+from edgekit.optimize.lung import judged as luna_judged
+from edgekit.optimize.lung.table import luna_bundles_table, luna_crops_table, luna_pixels_table, nodules_table
+from edgekit.train.data import lidc
+from edgekit.train.data.dicom import Volume
+from edgekit.train.dataset import Split
 
 ROW = {"model": "luna_unet", "exporter": "onnx", "bundle": "luna_unet-onnx-fp32", "form": "fp32", "recipe": "fp32",
        "status": "verified", "bytes": 1000, "sqnr_db": 112.6, "notes": {}, "note": "", "failed": {},

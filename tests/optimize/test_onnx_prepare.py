@@ -8,8 +8,8 @@ from onnx import TensorProto, helper
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import nn
 
-from optimize.recipes.layers import joins_float, onnx_tail
-from optimize.recipes.onnx_prepare import normalization, passed_on, prepared
+from edgekit.optimize.recipes.layers import joins_float, onnx_tail
+from edgekit.optimize.recipes.onnx_prepare import normalization, passed_on, prepared
 
 
 def _graph():

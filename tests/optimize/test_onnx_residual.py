@@ -6,12 +6,12 @@ import torch
 from onnxruntime import InferenceSession
 from torch import nn
 
-from edge_runtime.metrics import sqnr_db
-from optimize.recipes import w8a8_static
-from optimize.recipes.layers import torch_layers
-from optimize.recipes.onnx_prepare import choosable_layers, prepared
-from optimize.recipes.w8a8_static import quantize_onnx, quantize_pt2e
-from optimize.rewrites import FOR_PT2E, rewrite
+from edgekit.edge_runtime.metrics import sqnr_db
+from edgekit.optimize.recipes import w8a8_static
+from edgekit.optimize.recipes.layers import torch_layers
+from edgekit.optimize.recipes.onnx_prepare import choosable_layers, prepared
+from edgekit.optimize.recipes.w8a8_static import quantize_onnx, quantize_pt2e
+from edgekit.optimize.rewrites import FOR_PT2E, rewrite
 
 
 class Shared(nn.Module):

@@ -7,20 +7,20 @@ import pytest
 import torch
 from conftest import ROOT
 
-from edge_runtime.bundle import Bundle
-from optimize import PictureWishes
-from optimize.exporters import EXPORTERS
-from optimize.own.array_samples import Samples
-from optimize.own.given import Wishes
-from optimize.own.inputs import Shape
-from optimize.own.model import own_model
-from optimize.own.picture_samples import read_labels
-from optimize.own.sources import open_source
-from optimize.own.table import own_models_table
-from optimize.pack import pack_bundle
-from optimize.recipes import RECIPES
-from optimize.verify import FloatReference
-from train.data.cifar import TEN_LABELS, ten_classes
+from edgekit.edge_runtime.bundle import Bundle
+from edgekit.optimize import PictureWishes
+from edgekit.optimize.exporters import EXPORTERS
+from edgekit.optimize.own.array_samples import Samples
+from edgekit.optimize.own.given import Wishes
+from edgekit.optimize.own.inputs import Shape
+from edgekit.optimize.own.model import own_model
+from edgekit.optimize.own.picture_samples import read_labels
+from edgekit.optimize.own.sources import open_source
+from edgekit.optimize.own.table import own_models_table
+from edgekit.optimize.pack import pack_bundle
+from edgekit.optimize.recipes import RECIPES
+from edgekit.optimize.verify import FloatReference
+from edgekit.train.data.cifar import TEN_LABELS, ten_classes
 
 EXAMPLES = ROOT / "examples"
 IMAGENET = PictureWishes(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))

@@ -1,6 +1,6 @@
 """How a bundle's folder comes into place: whole or not at all."""
 
-from optimize.pack import _staging
+from edgekit.optimize.pack import _staging
 
 
 def test_what_a_killed_run_left_beside_a_bundle_stops_no_later_one(tmp_path):

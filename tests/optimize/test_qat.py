@@ -10,20 +10,20 @@ import torch.nn.functional as F
 from quarters import quarters_model
 from torch import nn
 
-from edge_runtime.bundle import Bundle
-from edge_runtime.errors import ExportError
-from optimize.deliver import deliver
-from optimize.deploy import DeployModel, TrainingData, run_module, training_data
-from optimize.exporters import EXPORTERS
-from optimize.exporters.layerwise import calibration_batches
-from optimize.options import Options, combinations
-from optimize.pack import pack_bundle
-from optimize.qat import SETTINGS, QuantizationAwareTraining, loss_of_answers
-from optimize.recipes import RECIPES
-from optimize.unchanged import causes
-from optimize.verify import FloatReference
-from train.book_model import FitConfig
-from train.registry import book_model
+from edgekit.edge_runtime.bundle import Bundle
+from edgekit.edge_runtime.errors import ExportError
+from edgekit.optimize.deliver import deliver
+from edgekit.optimize.deploy import DeployModel, TrainingData, run_module, training_data
+from edgekit.optimize.exporters import EXPORTERS
+from edgekit.optimize.exporters.layerwise import calibration_batches
+from edgekit.optimize.options import Options, combinations
+from edgekit.optimize.pack import pack_bundle
+from edgekit.optimize.qat import SETTINGS, QuantizationAwareTraining, loss_of_answers
+from edgekit.optimize.recipes import RECIPES
+from edgekit.optimize.unchanged import causes
+from edgekit.optimize.verify import FloatReference
+from edgekit.train.book_model import FitConfig
+from edgekit.train.registry import book_model
 
 XNNPACK, QAT = EXPORTERS["executorch_xnnpack"], RECIPES["w8a8_qat"]
 FIT = FitConfig(epochs=1, batch_size=32, learning_rate=1e-3, cpu_threads=1)
@@ -142,7 +142,9 @@ def test_the_loss_of_probabilities_is_that_of_the_logits():
 
 
 def test_a_loss_that_is_no_number_is_told(model, monkeypatch):
-    monkeypatch.setattr("optimize.qat.loss_of_answers", lambda task, data: lambda found, wanted: found.sum() * np.nan)
+    monkeypatch.setattr(
+        "edgekit.optimize.qat.loss_of_answers", lambda task, data: lambda found, wanted: found.sum() * np.nan
+    )
     with pytest.raises(ExportError, match="diverged: in epoch 1"):
         trained(model)
 

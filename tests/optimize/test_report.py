@@ -7,15 +7,15 @@ from html.parser import HTMLParser
 
 import pytest
 
-from edge_runtime.benchmark import Settings
-from edge_runtime.decode import canonical_json, to_plain
-from edge_runtime.errors import UsageError
-from edge_runtime.manifest import Metric, StageResult
-from edge_runtime.measuring.measurement import Measurement
-from edge_runtime.measuring.table import WIDE, Row
-from optimize.report.page import render, report_command, write_report
-from optimize.report.parts import GLOSSARY
-from optimize.report.verdict import best_row, pareto, slower_than_float, won
+from edgekit.edge_runtime.benchmark import Settings
+from edgekit.edge_runtime.decode import canonical_json, to_plain
+from edgekit.edge_runtime.errors import UsageError
+from edgekit.edge_runtime.manifest import Metric, StageResult
+from edgekit.edge_runtime.measuring.measurement import Measurement
+from edgekit.edge_runtime.measuring.table import WIDE, Row
+from edgekit.optimize.report.page import render, report_command, write_report
+from edgekit.optimize.report.parts import GLOSSARY
+from edgekit.optimize.report.verdict import best_row, pareto, slower_than_float, won
 
 PASSED = StageResult(
     stage="quantize", compared_with="capture", max_abs=0.01, relative=0.01, sqnr_db=41.5, agreement=0.99,

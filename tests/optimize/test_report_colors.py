@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 from test_report import EAGER, measured, row
 
-import optimize
-from edge_runtime.svg import SERIES
-from optimize.exporters import EXPORTERS
-from optimize.recipes import RECIPES
-from optimize.report.page import render
-from optimize.report.plots import Legend
-from optimize.report.svg import MARKERS, marker_polygon
+from edgekit.edge_runtime.svg import SERIES
+from edgekit.optimize.exporters import EXPORTERS
+from edgekit.optimize.recipes import RECIPES
+from edgekit.optimize.report.page import render
+from edgekit.optimize.report.plots import Legend
+from edgekit.optimize.report.svg import MARKERS, marker_polygon
 
 # Linear RGB as it is seen without green or red cones: Machado, Oliveira & Fernandes (2009), severity 1.0.
 SEEN = {

@@ -7,14 +7,14 @@ import pytest
 import torch
 from scipy.special import softmax
 
-from edge_runtime.metrics import relative_error, sqnr_db
-from optimize.deploy import DeployModel, deploy_book_model, run_module
-from optimize.exporters import EXPORTERS
-from optimize.recipes import RECIPES
-from optimize.rewrites import FOR_XNNPACK, rewrite
-from train.data import lidc
-from train.models.luna_classifier import LunaClassifier
-from train.registry import book_model
+from edgekit.edge_runtime.metrics import relative_error, sqnr_db
+from edgekit.optimize.deploy import DeployModel, deploy_book_model, run_module
+from edgekit.optimize.exporters import EXPORTERS
+from edgekit.optimize.recipes import RECIPES
+from edgekit.optimize.rewrites import FOR_XNNPACK, rewrite
+from edgekit.train.data import lidc
+from edgekit.train.models.luna_classifier import LunaClassifier
+from edgekit.train.registry import book_model
 
 WEIGHTS = "book/part2/models/cls_2020-02-06_14.16.55_final-nodule-nonnodule.best.state"
 OF_THE_BOOK = [8.6658777, -10.4369677]  # logits of chapter 15's example, computed in float64

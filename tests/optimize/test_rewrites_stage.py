@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import nn
 
-from edge_runtime.errors import ExportError, VerificationError
-from edge_runtime.manifest import TensorSpec
-from edge_runtime.metrics import relative_error
-from optimize.deploy import DeployModel, run_module
-from optimize.exporters import EXPORTERS, Stage, executorch
-from optimize.recipes import RECIPES
-from optimize.rewrites import FOR_XNNPACK, rewrite
-from optimize.verify import Chain, FloatReference
+from edgekit.edge_runtime.errors import ExportError, VerificationError
+from edgekit.edge_runtime.manifest import TensorSpec
+from edgekit.edge_runtime.metrics import relative_error
+from edgekit.optimize.deploy import DeployModel, run_module
+from edgekit.optimize.exporters import EXPORTERS, Stage, executorch
+from edgekit.optimize.recipes import RECIPES
+from edgekit.optimize.rewrites import FOR_XNNPACK, rewrite
+from edgekit.optimize.verify import Chain, FloatReference
 
 XNNPACK, FP32 = EXPORTERS["executorch_xnnpack"], RECIPES["fp32"]
 

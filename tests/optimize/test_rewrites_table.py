@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from optimize.rewrite_benchmark import main, used_side
-from optimize.rewrite_table import rewrites_table
+from edgekit.optimize.rewrite_benchmark import main, used_side
+from edgekit.optimize.rewrite_table import rewrites_table
 
 MEASURED = {
     "p50_ms": 2.0, "model_bytes": 1000, "sqnr_db": 30.0, "delegated_operators": "5 of 6", "outside_delegate": "x x1",

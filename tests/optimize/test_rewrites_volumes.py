@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from edge_runtime.metrics import relative_error
-from optimize.rewrites import VOLUMES, rewrite
+from edgekit.edge_runtime.metrics import relative_error
+from edgekit.optimize.rewrites import VOLUMES, rewrite
 
 EXACT = 1e-5  # relative to the range: floats added in another order
 

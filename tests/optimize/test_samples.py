@@ -4,21 +4,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edge_runtime.errors import InputError, MissingData, UsageError
-from edge_runtime.manifest import ImagePreprocessing, TensorSpec
-from edge_runtime.preprocess import load_image
-from optimize.own.array_samples import Samples, fewer, noise, read_arrays, without
-from optimize.own.inputs import PictureWishes, Shape, array_inputs, picture_inputs
-from optimize.own.picture_samples import (
+from edgekit.edge_runtime.errors import InputError, MissingData, UsageError
+from edgekit.edge_runtime.manifest import ImagePreprocessing, TensorSpec
+from edgekit.edge_runtime.preprocess import load_image
+from edgekit.optimize.own.array_samples import Samples, fewer, noise, read_arrays, without
+from edgekit.optimize.own.inputs import PictureWishes, Shape, array_inputs, picture_inputs
+from edgekit.optimize.own.picture_samples import (
     calibration_pictures,
     class_folders,
     holds_pictures,
     labelled_pictures,
     read_labels,
 )
-from optimize.own.sources import Taken
-from train.data.hdf5 import save_split
-from train.dataset import Split
+from edgekit.optimize.own.sources import Taken
+from edgekit.train.data.hdf5 import save_split
+from edgekit.train.dataset import Split
 
 CONTRACT = picture_inputs([Shape(sides=(1, 3, 8, 8))], PictureWishes(), None).picture
 IMAGENET = Taken(

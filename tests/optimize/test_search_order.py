@@ -2,10 +2,10 @@
 
 import pytest
 
-from optimize.options import Options, combinations
-from optimize.recipes import RECIPES
-from optimize.report.verdict import OBJECTIVES
-from optimize.search_order import ORDERS, most_promising_first
+from edgekit.optimize.options import Options, combinations
+from edgekit.optimize.recipes import RECIPES
+from edgekit.optimize.report.verdict import OBJECTIVES
+from edgekit.optimize.search_order import ORDERS, most_promising_first
 
 PAIRS = combinations(Options())
 

@@ -11,18 +11,18 @@ import pytest
 import torch
 from torch import nn
 
-from edge_runtime.errors import UsageError
-from edge_runtime.manifest import TensorSpec
-from edge_runtime.profiling.operators import Operator
-from edge_runtime.profiling.profile import Profile
-from optimize.deploy import DeployModel
-from optimize.survey import rows as survey_rows
-from optimize.survey.measure import kept_latency, measure_all, plain_kind, why_slower
-from optimize.survey.models import BACKBONES, Surveyed, prepare, settle
-from optimize.survey.rows import Combination, failed_row, keep_row, kept_row, make_row, warm
-from optimize.survey.run import _alone, _to_do, collected, combinations, main, rescues, survey, take_over
-from optimize.survey.tables import survey_backbones_table, survey_int8_table, survey_models_table
-from optimize.verify import FloatReference
+from edgekit.edge_runtime.errors import UsageError
+from edgekit.edge_runtime.manifest import TensorSpec
+from edgekit.edge_runtime.profiling.operators import Operator
+from edgekit.edge_runtime.profiling.profile import Profile
+from edgekit.optimize.deploy import DeployModel
+from edgekit.optimize.survey import rows as survey_rows
+from edgekit.optimize.survey.measure import kept_latency, measure_all, plain_kind, why_slower
+from edgekit.optimize.survey.models import BACKBONES, Surveyed, prepare, settle
+from edgekit.optimize.survey.rows import Combination, failed_row, keep_row, kept_row, make_row, warm
+from edgekit.optimize.survey.run import _alone, _to_do, collected, combinations, main, rescues, survey, take_over
+from edgekit.optimize.survey.tables import survey_backbones_table, survey_int8_table, survey_models_table
+from edgekit.optimize.verify import FloatReference
 
 ONE = Combination(model="tiny", exporter="onnx", recipe="w8a8_static")
 

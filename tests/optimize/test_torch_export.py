@@ -11,16 +11,16 @@ from pair_model import answers, pair_arrays, pair_model, unproven_bundle
 from quarters import quarters_model
 from torch import nn
 
-from edge_runtime.bundle import Bundle
-from edge_runtime.engines import RUNS_CODE, load
-from edge_runtime.errors import BundleError, EngineError, ExportError, InputError
-from optimize.exporters import EXPORTERS
-from optimize.exporters.layerwise import calibration_batches
-from optimize.options import Options, combinations
-from optimize.pack import pack_bundle
-from optimize.recipes import RECIPES
-from optimize.recipes.layers import torch_layers
-from optimize.verify import FloatReference
+from edgekit.edge_runtime.bundle import Bundle
+from edgekit.edge_runtime.engines import RUNS_CODE, load
+from edgekit.edge_runtime.errors import BundleError, EngineError, ExportError, InputError
+from edgekit.optimize.exporters import EXPORTERS
+from edgekit.optimize.exporters.layerwise import calibration_batches
+from edgekit.optimize.options import Options, combinations
+from edgekit.optimize.pack import pack_bundle
+from edgekit.optimize.recipes import RECIPES
+from edgekit.optimize.recipes.layers import torch_layers
+from edgekit.optimize.verify import FloatReference
 
 EXPORTER = EXPORTERS["torch_export"]
 WIDENED = "quantized_decomposed.dequantize_per_channel"  # what int8 weights go through

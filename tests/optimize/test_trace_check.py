@@ -5,14 +5,14 @@ import pytest
 import torch
 from torch import nn
 
-from edge_runtime.errors import ExportError
-from edge_runtime.manifest import TensorSpec
-from edge_runtime.metrics import relative_error
-from optimize.deploy import DeployModel, run_module
-from optimize.exporters import EXPORTERS
-from optimize.pack import pack_bundle
-from optimize.recipes import RECIPES
-from optimize.verify import EXACT, FloatReference
+from edgekit.edge_runtime.errors import ExportError
+from edgekit.edge_runtime.manifest import TensorSpec
+from edgekit.edge_runtime.metrics import relative_error
+from edgekit.optimize.deploy import DeployModel, run_module
+from edgekit.optimize.exporters import EXPORTERS
+from edgekit.optimize.pack import pack_bundle
+from edgekit.optimize.recipes import RECIPES
+from edgekit.optimize.verify import EXACT, FloatReference
 
 TRACED, SCRIPTED = EXPORTERS["torchscript_traced"], EXPORTERS["torchscript_scripted"]
 

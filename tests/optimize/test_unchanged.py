@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from drowned import drowned_model
 
-from edge_runtime.benchmark import QUICK, Settings
-from edge_runtime.measuring import measurement
-from optimize.commands import deliver, finish, seconds_of
-from optimize.exporters import EXPORTERS
-from optimize.measured_before import measured_before
-from optimize.options import Options
-from optimize.recipes import RECIPES
-from optimize.unchanged import causes
-from optimize.verify import FloatReference
+from edgekit.edge_runtime.benchmark import QUICK, Settings
+from edgekit.edge_runtime.measuring import measurement
+from edgekit.optimize.commands import deliver, finish, seconds_of
+from edgekit.optimize.exporters import EXPORTERS
+from edgekit.optimize.measured_before import measured_before
+from edgekit.optimize.options import Options
+from edgekit.optimize.recipes import RECIPES
+from edgekit.optimize.unchanged import causes
+from edgekit.optimize.verify import FloatReference
 
 ONNX = EXPORTERS["onnx"]
 PAIRS = [(ONNX, RECIPES["fp32"]), (ONNX, RECIPES["w8a8_static"])]

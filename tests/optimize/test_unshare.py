@@ -5,12 +5,12 @@ import pytest
 import torch
 from torch import nn
 
-from edge_runtime.manifest import TensorSpec
-from edge_runtime.metrics import sqnr_db
-from optimize.deploy import DeployModel, run_module
-from optimize.exporters import EXPORTERS
-from optimize.recipes import RECIPES
-from optimize.rewrites.unshare import unshare
+from edgekit.edge_runtime.manifest import TensorSpec
+from edgekit.edge_runtime.metrics import sqnr_db
+from edgekit.optimize.deploy import DeployModel, run_module
+from edgekit.optimize.exporters import EXPORTERS
+from edgekit.optimize.recipes import RECIPES
+from edgekit.optimize.rewrites.unshare import unshare
 
 
 class Repeated(nn.Module):

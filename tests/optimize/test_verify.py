@@ -9,14 +9,14 @@ import torch
 from quarters import quarters_model
 from torch import nn
 
-from edge_runtime.bundle import Bundle
-from edge_runtime.errors import UsageError, VerificationError
-from optimize.deploy import NEAR_TIE, Deployable, DeployModel, run_module
-from optimize.exporters import EXPORTERS, Stage
-from optimize.pack import pack_bundle
-from optimize.recipes import RECIPES
-from optimize.verify import FloatReference
-from train.preprocess import PixelNormalize
+from edgekit.edge_runtime.bundle import Bundle
+from edgekit.edge_runtime.errors import UsageError, VerificationError
+from edgekit.optimize.deploy import NEAR_TIE, Deployable, DeployModel, run_module
+from edgekit.optimize.exporters import EXPORTERS, Stage
+from edgekit.optimize.pack import pack_bundle
+from edgekit.optimize.recipes import RECIPES
+from edgekit.optimize.verify import FloatReference
+from edgekit.train.preprocess import PixelNormalize
 
 ONNX, FP32, W8A8 = EXPORTERS["onnx"], RECIPES["fp32"], RECIPES["w8a8_static"]
 

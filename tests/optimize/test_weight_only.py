@@ -7,13 +7,13 @@ from drowned import drowned_model
 from quarters import quarters_model
 from torch import nn
 
-from edge_runtime.bundle import Bundle
-from edge_runtime.errors import ExportError
-from optimize.exporters import EXPORTERS
-from optimize.options import Options, combinations
-from optimize.pack import pack_bundle
-from optimize.recipes import RECIPES
-from optimize.verify import FloatReference
+from edgekit.edge_runtime.bundle import Bundle
+from edgekit.edge_runtime.errors import ExportError
+from edgekit.optimize.exporters import EXPORTERS
+from edgekit.optimize.options import Options, combinations
+from edgekit.optimize.pack import pack_bundle
+from edgekit.optimize.recipes import RECIPES
+from edgekit.optimize.verify import FloatReference
 
 WIDTH = 512
 ONNX, XNNPACK = EXPORTERS["onnx"], EXPORTERS["executorch_xnnpack"]

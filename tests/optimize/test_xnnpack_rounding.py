@@ -5,13 +5,13 @@ import pytest
 import torch
 from torch import nn
 
-from edge_runtime.engines.executorch_python import ExecuTorchSession
-from edge_runtime.manifest import TensorSpec
-from edge_runtime.metrics import sqnr_db
-from optimize.deploy import DeployModel, run_module, run_session
-from optimize.exporters import EXPORTERS
-from optimize.recipes import RECIPES
-from optimize.recipes.layers import torch_layers, torch_normalization, torch_tail
+from edgekit.edge_runtime.engines.executorch_python import ExecuTorchSession
+from edgekit.edge_runtime.manifest import TensorSpec
+from edgekit.edge_runtime.metrics import sqnr_db
+from edgekit.optimize.deploy import DeployModel, run_module, run_session
+from edgekit.optimize.exporters import EXPORTERS
+from edgekit.optimize.recipes import RECIPES
+from edgekit.optimize.recipes.layers import torch_layers, torch_normalization, torch_tail
 
 
 def _rounds(node):

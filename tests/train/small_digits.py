@@ -5,11 +5,11 @@ from unittest.mock import patch
 
 from torch import nn
 
-from edge_runtime.errors import Interrupted
-from train.data.digits import digits
-from train.dataset import Dataset, Split
-from train.fit import fit
-from train.registry import book_model
+from edgekit.edge_runtime.errors import Interrupted
+from edgekit.train.data.digits import digits
+from edgekit.train.dataset import Dataset, Split
+from edgekit.train.fit import fit
+from edgekit.train.registry import book_model
 
 
 def small_digits() -> Dataset:
@@ -41,7 +41,7 @@ def train_until(epoch, folder, **options):
             raise KeyboardInterrupt
 
     try:
-        with patch("train.run.SHORT_EPOCH_S", 0):  # so that every epoch is kept, on a fast machine too
+        with patch("edgekit.train.run.SHORT_EPOCH_S", 0):  # so that every epoch is kept, on a fast machine too
             train(folder, on_epoch=on_epoch, **options)
     except Interrupted:
         return

@@ -7,12 +7,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from train.data import luna_sets
-from train.data.luna_store import prepare
-from train.data.synthetic_ct import write_scans
-from train.fit import fit
-from train.models import luna_classifier
-from train.models.luna_classifier import LunaClassifier
+from edgekit.train.data import luna_sets
+from edgekit.train.data.luna_store import prepare
+from edgekit.train.data.synthetic_ct import write_scans
+from edgekit.train.fit import fit
+from edgekit.train.models import luna_classifier
+from edgekit.train.models.luna_classifier import LunaClassifier
 
 CONFIG = replace(luna_classifier.MODEL.fit, epochs=2, batch_size=6, epoch_samples=12, cpu_threads=1)
 ONE_EPOCH = replace(CONFIG, epochs=1, batch_size=4, epoch_samples=8)

@@ -4,9 +4,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from train.data.dicom import Volume
-from train.models.luna_classifier import LunaClassifier
-from train.models.luna_unet import LunaUNet
+from edgekit.train.data.dicom import Volume
+from edgekit.train.models.luna_classifier import LunaClassifier
+from edgekit.train.models.luna_unet import LunaUNet
 
 LUNG_HU = -860
 

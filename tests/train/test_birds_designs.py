@@ -6,11 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from train.book_model import FitConfig
-from train.checkpoint import load_weights, save_weights
-from train.models.birds_designs import CURVE_EPOCHS, NetDepth, NetWidth
-from train.models.birds_resdeep import BLOCKS, NetResDeep, SharedResBlocks, independent, shared
-from train.registry import book_model
+from edgekit.train.book_model import FitConfig
+from edgekit.train.checkpoint import load_weights, save_weights
+from edgekit.train.models.birds_designs import CURVE_EPOCHS, NetDepth, NetWidth
+from edgekit.train.models.birds_resdeep import BLOCKS, NetResDeep, SharedResBlocks, independent, shared
+from edgekit.train.registry import book_model
 
 PARAMETERS = {
     "birds_mlp": 1_574_402,
@@ -196,8 +196,8 @@ def test_only_statistics_of_each_place_make_evaluation_mode_agree_with_training_
 def test_the_l2_penalty_is_in_the_loss_and_in_the_step():
     from lightning.fabric import Fabric
 
-    from train.batches import Batches
-    from train.trainer import Trainer
+    from edgekit.train.batches import Batches
+    from edgekit.train.trainer import Trainer
 
     def weights_and_loss(**settings: float) -> tuple[list[np.ndarray], float]:
         torch.manual_seed(0)

@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from edge_runtime.errors import UsageError
-from edge_runtime.tasks import TASKS
-from optimize.deploy import input_spec
-from train.book_model import input_module
-from train.checkpoint import load_weights
-from train.epoch import LOSSES, OPTIMIZERS, evaluate, on_device
-from train.registry import BOOK_MODELS, book_model
+from edgekit.edge_runtime.errors import UsageError
+from edgekit.edge_runtime.tasks import TASKS
+from edgekit.optimize.deploy import input_spec
+from edgekit.train.book_model import input_module
+from edgekit.train.checkpoint import load_weights
+from edgekit.train.epoch import LOSSES, OPTIMIZERS, evaluate, on_device
+from edgekit.train.registry import BOOK_MODELS, book_model
 
 
 @pytest.mark.parametrize(("name", "parameters"), [("digits_cnn", 23_114), ("birds_cnn", 18_090)])

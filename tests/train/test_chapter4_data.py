@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from edge_runtime.errors import InputError, MissingData
-from train.baselines import SULFUR_THRESHOLD, GoodWines, always_good, pair_counts, same_hour, sulfur_threshold
-from train.data import austen, bikes, wine
-from train.data.tables import one_hot, read_table
-from train.dataset import Split
+from edgekit.edge_runtime.errors import InputError, MissingData
+from edgekit.train.baselines import SULFUR_THRESHOLD, GoodWines, always_good, pair_counts, same_hour, sulfur_threshold
+from edgekit.train.data import austen, bikes, wine
+from edgekit.train.data.tables import one_hot, read_table
+from edgekit.train.dataset import Split
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -7,15 +7,15 @@ import pytest
 import torch
 from torch import nn
 
-from train.baselines import GoodWines, always_good, pair_counts, same_hour, sulfur_threshold
-from train.checkpoint import load_weights
-from train.data import austen
-from train.data.tables import one_hot
-from train.epoch import on_device
-from train.fit import fit
-from train.models.austen_text import AustenText
-from train.models.bike_demand import BikeDemand
-from train.registry import book_model
+from edgekit.train.baselines import GoodWines, always_good, pair_counts, same_hour, sulfur_threshold
+from edgekit.train.checkpoint import load_weights
+from edgekit.train.data import austen
+from edgekit.train.data.tables import one_hot
+from edgekit.train.epoch import on_device
+from edgekit.train.fit import fit
+from edgekit.train.models.austen_text import AustenText
+from edgekit.train.models.bike_demand import BikeDemand
+from edgekit.train.registry import book_model
 
 
 def trained(model, folder, epochs):

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from edge_runtime.errors import EdgekitError, MissingData, UsageError
-from train.checkpoint import load_weights, save_weights
-from train.models.birds_cnn import Net
-from train.models.digits_cnn import DigitsCNN
+from edgekit.edge_runtime.errors import EdgekitError, MissingData, UsageError
+from edgekit.train.checkpoint import load_weights, save_weights
+from edgekit.train.models.birds_cnn import Net
+from edgekit.train.models.digits_cnn import DigitsCNN
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pt", ".pth"])

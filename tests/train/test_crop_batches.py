@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from train.book_model import FitConfig
-from train.crop_batches import CropBatches
-from train.dataset import Split
-from train.preprocess import Clip
+from edgekit.train.book_model import FitConfig
+from edgekit.train.crop_batches import CropBatches
+from edgekit.train.dataset import Split
+from edgekit.train.preprocess import Clip
 
 CONFIG = FitConfig(epochs=1, batch_size=4, learning_rate=1)
 KINDS = np.array([0] * 9 + [1] * 2 + [2] * 3)

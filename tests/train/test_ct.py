@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_dicom import write_slice
 
-from edge_runtime.errors import InputError, MissingData
-from train.data.ct import crop, crop_start, read_scan, voxel_at
-from train.data.dicom import Volume
+from edgekit.edge_runtime.errors import InputError, MissingData
+from edgekit.train.data.ct import crop, crop_start, read_scan, voxel_at
+from edgekit.train.data.dicom import Volume
 
 SHAPE = (9, 11, 13)
 

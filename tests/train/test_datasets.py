@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from edge_runtime.errors import MissingData
-from train.data.cifar import birds_and_airplanes
-from train.data.digits import digits
-from train.dataset import Split
+from edgekit.edge_runtime.errors import MissingData
+from edgekit.train.data.cifar import birds_and_airplanes
+from edgekit.train.data.digits import digits
+from edgekit.train.dataset import Split
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ import pytest
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
-from edge_runtime.errors import InputError, MissingData
-from train.data.dicom import read_series
+from edgekit.edge_runtime.errors import InputError, MissingData
+from edgekit.train.data.dicom import read_series
 
 SERIES = generate_uid()
 

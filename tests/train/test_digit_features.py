@@ -4,13 +4,21 @@ import numpy as np
 import pytest
 import torch
 
-from edge_runtime.errors import UsageError
-from train.data.digit_features import DIRECTIONS, FEATURES, digit_features, edge_shares, features, hole_labels, holes
-from train.data.digits import digits
-from train.epoch import on_device
-from train.fit import fit
-from train.models import digits_cnn, digits_features
-from train.reproduction.representation import compare, figure
+from edgekit.edge_runtime.errors import UsageError
+from edgekit.train.data.digit_features import (
+    DIRECTIONS,
+    FEATURES,
+    digit_features,
+    edge_shares,
+    features,
+    hole_labels,
+    holes,
+)
+from edgekit.train.data.digits import digits
+from edgekit.train.epoch import on_device
+from edgekit.train.fit import fit
+from edgekit.train.models import digits_cnn, digits_features
+from edgekit.train.reproduction.representation import compare, figure
 
 
 def drawn(*rows: str) -> np.ndarray:

@@ -6,13 +6,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from edge_runtime.errors import EdgekitError, Interrupted, UsageError
-from edge_runtime.files import sha256_file
-from train.book_model import FitConfig
-from train.checkpoint import load_weights, read_run
-from train.epoch import evaluate, on_device
-from train.fit import fit
-from train.registry import book_model
+from edgekit.edge_runtime.errors import EdgekitError, Interrupted, UsageError
+from edgekit.edge_runtime.files import sha256_file
+from edgekit.train.book_model import FitConfig
+from edgekit.train.checkpoint import load_weights, read_run
+from edgekit.train.epoch import evaluate, on_device
+from edgekit.train.fit import fit
+from edgekit.train.registry import book_model
 
 DIGITS = book_model("digits_cnn")
 SHORT = replace(DIGITS.fit, epochs=3)

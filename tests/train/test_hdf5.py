@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import torch
 
-from edge_runtime.errors import InputError, MissingData
-from train.data.digits import digits
-from train.data.hdf5 import load_split, read_array, save_split
-from train.dataset import Split
+from edgekit.edge_runtime.errors import InputError, MissingData
+from edgekit.train.data.digits import digits
+from edgekit.train.data.hdf5 import load_split, read_array, save_split
+from edgekit.train.dataset import Split
 
 
 def test_a_calibration_set_comes_back_bit_for_bit(tmp_path):

@@ -1,15 +1,15 @@
-"""`python -m train.benchmark` on few digits: every epoch kept, ratios with intervals, the same work on both sides."""
+"""`python -m edgekit.train.benchmark` on few digits: every epoch kept, ratios with intervals, the same work on both sides."""
 
 import json
 
 import pytest
 import torch
 
-from edge_runtime.errors import UsageError
-from train.benchmark import NetAsPrinted, benchmark, main
-from train.layouts import ratio
-from train.models import birds_cnn
-from train.registry import book_model
+from edgekit.edge_runtime.errors import UsageError
+from edgekit.train.benchmark import NetAsPrinted, benchmark, main
+from edgekit.train.layouts import ratio
+from edgekit.train.models import birds_cnn
+from edgekit.train.registry import book_model
 
 DIGITS = book_model("digits_cnn")
 
@@ -64,7 +64,7 @@ def test_what_cannot_be_measured_is_said():
 def test_the_command_writes_json_and_a_line_a_candidate(tmp_path, capsys, monkeypatch):
     out = tmp_path / "b.json"
     words = ["--model", "digits_cnn", "--rounds", "3", "--samples", "64", "--out", str(out)]
-    monkeypatch.setattr("sys.argv", ["train.benchmark", *words])
+    monkeypatch.setattr("sys.argv", ["edgekit.train.benchmark", *words])
     assert main() == 0
     assert json.loads(out.read_text())["rounds"] == 3
     assert capsys.readouterr().out.count("epochs/s") == 5

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from train.checkpoint import load_weights
-from train.dataset import Dataset, Split
-from train.epoch import make_optimizer, on_device
-from train.fit import fit
-from train.models.cifar10_fast import MODEL, WhitenedNet, whiten
+from edgekit.train.checkpoint import load_weights
+from edgekit.train.dataset import Dataset, Split
+from edgekit.train.epoch import make_optimizer, on_device
+from edgekit.train.fit import fit
+from edgekit.train.models.cifar10_fast import MODEL, WhitenedNet, whiten
 
 NARROW = partial(WhitenedNet, (16, 32, 32))
 

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from small_digits import CONFIG, MODEL, plain_net, train
 
-from train.checkpoint import read_run
+from edgekit.train.checkpoint import read_run
 
 HERE = Path(__file__).resolve().parent
 SCRIPT = """

@@ -8,15 +8,15 @@ import torch
 from small_digits import CONFIG, MODEL, plain_net, train, train_until
 from torch import nn
 
-from edge_runtime.errors import UsageError
-from edge_runtime.files import sha256_file
-from train.checkpoint import EpochRecord, load_weights, read_run
-from train.device import records_steps
-from train.early_stopping import stop_reason
-from train.epoch import evaluate, loss_of, make_optimizer, on_device
-from train.lookahead import Lookahead
-from train.schedule import SCHEDULES
-from train.views import SixViews
+from edgekit.edge_runtime.errors import UsageError
+from edgekit.edge_runtime.files import sha256_file
+from edgekit.train.checkpoint import EpochRecord, load_weights, read_run
+from edgekit.train.device import records_steps
+from edgekit.train.early_stopping import stop_reason
+from edgekit.train.epoch import evaluate, loss_of, make_optimizer, on_device
+from edgekit.train.lookahead import Lookahead
+from edgekit.train.schedule import SCHEDULES
+from edgekit.train.views import SixViews
 
 EVERYTHING = {
     "optimizer": "sgd",

@@ -12,9 +12,9 @@ from small_digits import CONFIG, train, train_until
 from small_luna import ONE_EPOCH, make_store, tiny
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from train.data import luna_sets
-from train.fit import fit
-from train.models import luna_classifier, luna_unet
+from edgekit.train.data import luna_sets
+from edgekit.train.fit import fit
+from edgekit.train.models import luna_classifier, luna_unet
 
 
 def read(folder) -> EventAccumulator:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from edge_runtime.errors import InputError, MissingData
-from train.data.luna import (
+from edgekit.edge_runtime.errors import InputError, MissingData
+from edgekit.train.data.luna import (
     ANNOTATIONS,
     CANDIDATES,
     MALIGNANCY,

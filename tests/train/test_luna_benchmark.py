@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from train.nodules.luna_benchmark import BOOK, STORE, WAYS, measure
+from edgekit.train.nodules.luna_benchmark import BOOK, STORE, WAYS, measure
 
 
 def test_every_way_is_measured_on_the_same_crops():

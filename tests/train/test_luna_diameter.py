@@ -2,10 +2,10 @@
 
 import pytest
 
-from edge_runtime.errors import MissingData
-from train.nodules.luna_diameter import baseline, lines, series_list
-from train.reproduction import report as reproduction_report
-from train.reproduction import results as reproduction
+from edgekit.edge_runtime.errors import MissingData
+from edgekit.train.nodules.luna_diameter import baseline, lines, series_list
+from edgekit.train.reproduction import report as reproduction_report
+from edgekit.train.reproduction import results as reproduction
 
 
 @pytest.fixture(scope="module")

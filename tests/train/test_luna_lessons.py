@@ -10,10 +10,10 @@ import pytest
 import torch
 from small_luna import make_store
 
-from edge_runtime.errors import EdgekitError
-from train.data import luna_sets
-from train.nodules import luna_lessons, luna_lessons_report, luna_lessons_runs
-from train.nodules.luna_lessons_runs import RUNS, SIZES, lessons
+from edgekit.edge_runtime.errors import EdgekitError
+from edgekit.train.data import luna_sets
+from edgekit.train.nodules import luna_lessons, luna_lessons_report, luna_lessons_runs
+from edgekit.train.nodules.luna_lessons_runs import RUNS, SIZES, lessons
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +131,7 @@ def test_a_lesson_is_shown_where_it_is_with_every_seed():
     assert verdicts(both)[:4] == ["yes", "**no**", "yes", "yes"]
     page = luna_lessons_report.page(both, SOURCE)
     assert "recall 0.800 / 0.000" in page
-    assert "python -m train.nodules.luna_lessons --seeds 1 2\n" in page
+    assert "python -m edgekit.train.nodules.luna_lessons --seeds 1 2\n" in page
 
 
 def test_the_page_is_that_of_the_results():

@@ -5,15 +5,15 @@ import pytest
 import torch
 from torch import nn
 
-from edge_runtime.detection_metrics import found
-from edge_runtime.errors import EdgekitError, UsageError
-from train.book_model import input_module
-from train.checkpoint import load_weights, read_tensors
-from train.data import lidc
-from train.epoch import evaluate, on_device
-from train.models import luna_classifier, luna_unet
-from train.models.luna_classifier import LunaClassifier, forerunner, forerunner_weights
-from train.models.luna_unet import LunaUNet
+from edgekit.edge_runtime.detection_metrics import found
+from edgekit.edge_runtime.errors import EdgekitError, UsageError
+from edgekit.train.book_model import input_module
+from edgekit.train.checkpoint import load_weights, read_tensors
+from edgekit.train.data import lidc
+from edgekit.train.epoch import evaluate, on_device
+from edgekit.train.models import luna_classifier, luna_unet
+from edgekit.train.models.luna_classifier import LunaClassifier, forerunner, forerunner_weights
+from edgekit.train.models.luna_unet import LunaUNet
 
 
 @pytest.fixture(scope="module")

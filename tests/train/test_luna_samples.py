@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from edge_runtime.errors import MissingData
-from optimize.deploy import deploy_book_model
-from train.checkpoint import save_weights
-from train.data import lidc, luna_samples, luna_sets
-from train.data.dicom import Volume
-from train.models.luna_unet import LunaUNet
-from train.registry import book_model
+from edgekit.edge_runtime.errors import MissingData
+from edgekit.optimize.deploy import deploy_book_model
+from edgekit.train.checkpoint import save_weights
+from edgekit.train.data import lidc, luna_samples, luna_sets
+from edgekit.train.data.dicom import Volume
+from edgekit.train.models.luna_unet import LunaUNet
+from edgekit.train.registry import book_model
 
 
 def volume(depth):

@@ -5,13 +5,13 @@ import shutil
 import numpy as np
 import pytest
 
-from edge_runtime.errors import EdgekitError, MissingData
-from train.data import luna_store
-from train.data.ct import crop, read_scan, voxel_at
-from train.data.luna import CANDIDATES, MALIGNANCY, read_annotations, scans
-from train.data.luna_store import INDEX, prepare, read_index, rows
-from train.data.nodule_mask import nodule_box, nodule_mask
-from train.data.synthetic_ct import write_scans
+from edgekit.edge_runtime.errors import EdgekitError, MissingData
+from edgekit.train.data import luna_store
+from edgekit.train.data.ct import crop, read_scan, voxel_at
+from edgekit.train.data.luna import CANDIDATES, MALIGNANCY, read_annotations, scans
+from edgekit.train.data.luna_store import INDEX, prepare, read_index, rows
+from edgekit.train.data.nodule_mask import nodule_box, nodule_mask
+from edgekit.train.data.synthetic_ct import write_scans
 
 
 @pytest.fixture(scope="module")

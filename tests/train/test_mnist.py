@@ -5,11 +5,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from edge_runtime.errors import MissingData
-from train.checkpoint import load_weights
-from train.data.mnist import mnist
-from train.epoch import evaluate, on_device
-from train.models.mnist_net import MODEL, MnistNet
+from edgekit.edge_runtime.errors import MissingData
+from edgekit.train.checkpoint import load_weights
+from edgekit.train.data.mnist import mnist
+from edgekit.train.epoch import evaluate, on_device
+from edgekit.train.models.mnist_net import MODEL, MnistNet
 
 
 @pytest.fixture(scope="module")

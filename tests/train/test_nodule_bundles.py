@@ -10,15 +10,15 @@ from small_nodules import LUNG_HU, always, ball, thresholding
 from torch import nn
 from typer.testing import CliRunner
 
-from edge_runtime.bundle import Bundle
-from edge_runtime.errors import InputError, UsageError
-from edge_runtime.files import sha256_file
-from edge_runtime.golden import GoldenSet, save_golden
-from edge_runtime.manifest import FORMAT_VERSION, Artifact, Golden, Manifest, TensorSpec
 from edgekit import app
-from train.checkpoint import save_weights
-from train.models.luna_unet import LunaUNet
-from train.nodules.bundles import Tiled, chosen_bundles, load_bundle_nets
+from edgekit.edge_runtime.bundle import Bundle
+from edgekit.edge_runtime.errors import InputError, UsageError
+from edgekit.edge_runtime.files import sha256_file
+from edgekit.edge_runtime.golden import GoldenSet, save_golden
+from edgekit.edge_runtime.manifest import FORMAT_VERSION, Artifact, Golden, Manifest, TensorSpec
+from edgekit.train.checkpoint import save_weights
+from edgekit.train.models.luna_unet import LunaUNet
+from edgekit.train.nodules.bundles import Tiled, chosen_bundles, load_bundle_nets
 
 TILE = (1, 7, 96, 96)
 CROP = (1, 1, 32, 48, 48)

@@ -8,11 +8,11 @@ import SimpleITK
 from small_nodules import LUNG_HU, always, ball, thresholding
 from typer.testing import CliRunner
 
-from edge_runtime.errors import InputError, MissingData, UsageError
 from edgekit import app
-from train.checkpoint import save_weights
-from train.nodules.compare import Written, compare, read_written
-from train.nodules.report import save_mask
+from edgekit.edge_runtime.errors import InputError, MissingData, UsageError
+from edgekit.train.checkpoint import save_weights
+from edgekit.train.nodules.compare import Written, compare, read_written
+from edgekit.train.nodules.report import save_mask
 
 
 def finding(x, nodule):

@@ -9,10 +9,10 @@ from scipy import ndimage
 from small_nodules import Middle, Share, ball, upright
 from torch import nn
 
-from edge_runtime.errors import EdgekitError
-from train.data import lidc
-from train.data.ct import crop
-from train.nodules.analysis import (
+from edgekit.edge_runtime.errors import EdgekitError
+from edgekit.train.data import lidc
+from edgekit.train.data.ct import crop
+from edgekit.train.nodules.analysis import (
     Finding,
     analyse,
     ball_diameter_mm,
@@ -22,7 +22,7 @@ from train.nodules.analysis import (
     load_nets,
     segment,
 )
-from train.nodules.report import picture
+from edgekit.train.nodules.report import picture
 
 
 def test_blobs_are_groups_and_a_single_voxel_is_none():

@@ -12,13 +12,13 @@ from PIL import Image
 from small_nodules import LUNG_HU, Middle, Share, always, ball, thresholding, upright
 from typer.testing import CliRunner
 
-from edge_runtime.errors import InputError, Interrupted, MissingData, UsageError
-from edge_runtime.files import sha256_file
 from edgekit import app
-from train.checkpoint import save_weights
-from train.data.synthetic_ct import SPACING_MM, make_scan
-from train.nodules.analysis import Nets, analyse, chosen_weights
-from train.nodules.commands import nodules
+from edgekit.edge_runtime.errors import InputError, Interrupted, MissingData, UsageError
+from edgekit.edge_runtime.files import sha256_file
+from edgekit.train.checkpoint import save_weights
+from edgekit.train.data.synthetic_ct import SPACING_MM, make_scan
+from edgekit.train.nodules.analysis import Nets, analyse, chosen_weights
+from edgekit.train.nodules.commands import nodules
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from edge_runtime.errors import MissingData
-from train.nodules import measure as nodules_measure
-from train.nodules.report import save_mask
+from edgekit.edge_runtime.errors import MissingData
+from edgekit.train.nodules import measure as nodules_measure
+from edgekit.train.nodules.report import save_mask
 
 
 @pytest.fixture

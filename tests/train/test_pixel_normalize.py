@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from train.preprocess import PixelNormalize
+from edgekit.train.preprocess import PixelNormalize
 
 MEAN, STD = (0.4915, 0.4823, 0.4468), (0.2470, 0.2435, 0.2616)
 

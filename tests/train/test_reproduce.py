@@ -15,16 +15,16 @@ import pytest
 import torch
 from conftest import ENVIRONMENT, ROOT
 
-from edge_runtime.errors import EdgekitError, UsageError
-from edge_runtime.files import sha256_file
-from train.checkpoint import read_run
-from train.fit import fit
-from train.registry import book_model
-from train.reproduction import report as reproduction_report
-from train.reproduction import results as reproduction
-from train.reproduction.reproduce import Request, choose, plan, reproduce
-from train.reproduction.training_board import Board, duration
-from train.reproduction.trainings import Step, environment, train_all
+from edgekit.edge_runtime.errors import EdgekitError, UsageError
+from edgekit.edge_runtime.files import sha256_file
+from edgekit.train.checkpoint import read_run
+from edgekit.train.fit import fit
+from edgekit.train.registry import book_model
+from edgekit.train.reproduction import report as reproduction_report
+from edgekit.train.reproduction import results as reproduction
+from edgekit.train.reproduction.reproduce import Request, choose, plan, reproduce
+from edgekit.train.reproduction.training_board import Board, duration
+from edgekit.train.reproduction.trainings import Step, environment, train_all
 
 DIGITS = book_model("digits_cnn")
 

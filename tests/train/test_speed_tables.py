@@ -2,12 +2,12 @@
 
 import json
 
-from train.speed_tables import benchmark_table, speedrun_table
+from edgekit.train.speed_tables import benchmark_table, speedrun_table
 
 
 def test_what_is_not_measured_says_how(tmp_path):
-    assert "train.benchmark --device cuda" in benchmark_table(tmp_path / "train-benchmark-cuda.json")
-    assert "python -m train.speedrun" in speedrun_table(tmp_path / "x.json")
+    assert "edgekit.train.benchmark --device cuda" in benchmark_table(tmp_path / "train-benchmark-cuda.json")
+    assert "python -m edgekit.train.speedrun" in speedrun_table(tmp_path / "x.json")
 
 
 def test_a_row_for_each_number_of_epochs_and_what_limits_it(tmp_path):

@@ -1,11 +1,11 @@
-"""`python -m train.speedrun` on few pictures and a CPU: a whole run is timed, and its arithmetic is counted."""
+"""`python -m edgekit.train.speedrun` on few pictures and a CPU: a whole run is timed, and its arithmetic is counted."""
 
 import json
 
 import pytest
 
-from train.registry import book_model
-from train.speedrun import main
+from edgekit.train.registry import book_model
+from edgekit.train.speedrun import main
 
 
 def test_runs_are_timed_and_counted(data_root, tmp_path, monkeypatch, capsys):
@@ -13,7 +13,7 @@ def test_runs_are_timed_and_counted(data_root, tmp_path, monkeypatch, capsys):
         pytest.skip(f"CIFAR-10 is not in {data_root}")
     out = tmp_path / "s.json"
     words = ["--device", "cpu", "--runs", "2", "--epochs", "1", "--samples", "64", "--out", str(out)]
-    monkeypatch.setattr("sys.argv", ["train.speedrun", *words])
+    monkeypatch.setattr("sys.argv", ["edgekit.train.speedrun", *words])
     assert main() == 0
     found = json.loads(out.read_text())
     (setting,) = found["settings"]
@@ -36,7 +36,7 @@ def test_runs_are_timed_and_counted(data_root, tmp_path, monkeypatch, capsys):
     ],
 )
 def test_what_cannot_be_run_is_said(words, message, monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", ["train.speedrun", *words])
+    monkeypatch.setattr("sys.argv", ["edgekit.train.speedrun", *words])
     assert main() == 2
     assert message in capsys.readouterr().err
 

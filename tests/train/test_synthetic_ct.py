@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from edge_runtime.detection_metrics import auc
-from edge_runtime.errors import UsageError
-from train.data.ct import read_scan, voxel_at
-from train.data.luna import ANNOTATIONS, CANDIDATES, MALIGNANCY, read_annotations, read_candidates, scans
-from train.data.synthetic_ct import MARK_FILE, make_scan, write_scans
+from edgekit.edge_runtime.detection_metrics import auc
+from edgekit.edge_runtime.errors import UsageError
+from edgekit.train.data.ct import read_scan, voxel_at
+from edgekit.train.data.luna import ANNOTATIONS, CANDIDATES, MALIGNANCY, read_annotations, read_candidates, scans
+from edgekit.train.data.synthetic_ct import MARK_FILE, make_scan, write_scans
 
 
 @pytest.fixture(scope="module")

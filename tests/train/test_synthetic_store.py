@@ -2,11 +2,11 @@
 
 import pytest
 
-from edge_runtime.errors import EdgekitError
-from train.data.luna_store import INDEX, prepare, read_index
-from train.data.scan_rows import ARRAYS
-from train.data.synthetic_ct import write_scans
-from train.data.synthetic_store import make_store
+from edgekit.edge_runtime.errors import EdgekitError
+from edgekit.train.data.luna_store import INDEX, prepare, read_index
+from edgekit.train.data.scan_rows import ARRAYS
+from edgekit.train.data.synthetic_ct import write_scans
+from edgekit.train.data.synthetic_store import make_store
 
 SIZE = {"slices": 40, "side": 96, "others": 4}
 

@@ -4,12 +4,19 @@ import numpy as np
 import pytest
 import torch
 
-from train import thermometer
-from train.book_model import input_module
-from train.epoch import evaluate, on_device
-from train.models.thermometer import hidden
-from train.registry import book_model
-from train.thermometer import VALIDATION, VALIDATION_CHAPTER_6, by_autograd, by_hand, by_optimizer, least_squares
+from edgekit.train import thermometer
+from edgekit.train.book_model import input_module
+from edgekit.train.epoch import evaluate, on_device
+from edgekit.train.models.thermometer import hidden
+from edgekit.train.registry import book_model
+from edgekit.train.thermometer import (
+    VALIDATION,
+    VALIDATION_CHAPTER_6,
+    by_autograd,
+    by_hand,
+    by_optimizer,
+    least_squares,
+)
 
 EVERY_500 = (7.8601, 3.8285, 3.0922, 2.9577, 2.9331, 2.9286, 2.9278, 2.9277, 2.9277, 2.9276)
 

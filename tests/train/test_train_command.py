@@ -1,4 +1,4 @@
-"""`python -m train` as a user starts it, in a process of its own: Ctrl-C, exit statuses, no tracebacks."""
+"""`python -m edgekit.train` as a user starts it, in a process of its own: Ctrl-C, exit statuses, no tracebacks."""
 
 import json
 import os
@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from train.checkpoint import read_run
+from edgekit.train.checkpoint import read_run
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def start(*words, **environment):
     """The process; SIGINT as a terminal would leave it, even where the tests run in the background and ignore it."""
     return subprocess.Popen(
-        [sys.executable, "-m", "train", *map(str, words)],
+        [sys.executable, "-m", "edgekit.train", *map(str, words)],
         cwd=ROOT,
         env=os.environ | environment,
         stdout=subprocess.PIPE,
@@ -39,7 +39,9 @@ def test_ctrl_c_keeps_the_last_epoch_and_the_printed_command_goes_on(tmp_path):
     assert not (tmp_path / "digits_cnn" / "weights.safetensors").exists()
 
     command = shlex.split(rest.splitlines()[-1])
-    assert command == shlex.split(f"python -m train digits_cnn --runs {tmp_path} --epochs 12 --device cpu --resume")
+    assert command == shlex.split(
+        f"python -m edgekit.train digits_cnn --runs {tmp_path} --epochs 12 --device cpu --resume"
+    )
     resumed = start(*command[3:], "--json")
     answer, errors = resumed.communicate(timeout=120)
     assert resumed.returncode == 0, errors

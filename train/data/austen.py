@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from edge_runtime.errors import MissingData
-from train.data.book import book_file, how_to_get
-from train.dataset import Dataset, Split
+from edgekit.edge_runtime.errors import MissingData
+from edgekit.train.data.book import book_file, how_to_get
+from edgekit.train.dataset import Dataset, Split
 
 FILE = "p1ch4/jane-austen/1342-0.txt"
 ALPHABET = 128  # ASCII

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from train.data.book import book_file, how_to_get
-from train.data.tables import read_table
-from train.dataset import Dataset, Split
+from edgekit.train.data.book import book_file, how_to_get
+from edgekit.train.data.tables import read_table
+from edgekit.train.dataset import Dataset, Split
 
 FILE = "p1ch4/bike-sharing-dataset/hour-fixed.csv"
 COLUMNS = (

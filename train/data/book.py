@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import quote
 
-from edge_runtime.errors import MissingData
-from train.data import data_root
+from edgekit.edge_runtime.errors import MissingData
+from edgekit.train.data import data_root
 
 _URL = "https://github.com/deep-learning-with-pytorch/dlwpt-code/raw/master/data"
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from train.data import data_root, ranked
-from train.data.download import Source, ensure
-from train.dataset import Dataset, Split
+from edgekit.train.data import data_root, ranked
+from edgekit.train.data.download import Source, ensure
+from edgekit.train.dataset import Dataset, Split
 
 CLASSES = {0: 0, 2: 1}  # CIFAR-10's airplane and bird, and what the book calls them
 LABELS = ("airplane", "bird")

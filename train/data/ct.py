@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_runtime.errors import InputError, MissingData
-from train.data.dicom import Volume, read_series
+from edgekit.edge_runtime.errors import InputError, MissingData
+from edgekit.train.data.dicom import Volume, read_series
 
 AIR_HU, CLIP_HU = -1000, 1000  # what the book clips to: air, and dense bone
 Index = tuple[int, int, int]

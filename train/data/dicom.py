@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from edge_runtime.errors import InputError, MissingData
+from edgekit.edge_runtime.errors import InputError, MissingData
 
 _TAGS = (
     "SeriesInstanceUID",

@@ -10,8 +10,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from train.data import digits
-from train.dataset import Dataset, Split
+from edgekit.train.data import digits
+from edgekit.train.dataset import Dataset, Split
 
 # The direction in which it gets brighter, row axis down; and the part of the picture.
 DIRECTIONS = ("right", "down right", "down", "down left", "left", "up left", "up", "up right")

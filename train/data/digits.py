@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from train.data import ranked
-from train.dataset import Dataset, Split
+from edgekit.train.data import ranked
+from edgekit.train.dataset import Dataset, Split
 
 SPLIT_SEED = 1
 VALIDATION_SHARE, CALIBRATION_SHARE = 0.2, 0.1

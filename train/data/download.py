@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_runtime.errors import MissingData
+from edgekit.edge_runtime.errors import MissingData
 
 _STALLED_S = 20  # torchvision's download waits for ever on a silent network
 

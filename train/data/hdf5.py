@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from edge_runtime.errors import InputError, MissingData
-from edge_runtime.files import write_atomically
-from train.dataset import Split
+from edgekit.edge_runtime.errors import InputError, MissingData
+from edgekit.edge_runtime.files import write_atomically
+from edgekit.train.dataset import Split
 
 INPUTS, TARGETS = "inputs", "targets"
 _CHUNK_BYTES = 1 << 20  # of one piece on disk: a read takes whole pieces
@@ -67,7 +67,7 @@ def _opened(path: Path) -> Iterator[Any]:
     import h5py
 
     if not path.is_file():
-        raise MissingData(f"{path} is not there. `train.data.hdf5.save_split` writes one")
+        raise MissingData(f"{path} is not there. `edgekit.train.data.hdf5.save_split` writes one")
     try:
         file = h5py.File(path, "r")
     except OSError as error:

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_runtime.errors import MissingData
-from train.data import data_root
-from train.data.ct import Index, crop
-from train.data.nodule_mask import nodule_mask
-from train.dataset import Dataset, Split
+from edgekit.edge_runtime.errors import MissingData
+from edgekit.train.data import data_root
+from edgekit.train.data.ct import Index, crop
+from edgekit.train.data.nodule_mask import nodule_mask
+from edgekit.train.dataset import Dataset, Split
 
 CANDIDATE = (32, 48, 48)
 SEGMENT = (7, 96, 96)

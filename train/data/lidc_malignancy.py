@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edge_runtime.errors import MissingData
-from train.data import data_root
-from train.dataset import Dataset, Split
+from edgekit.edge_runtime.errors import MissingData
+from edgekit.train.data import data_root
+from edgekit.train.dataset import Dataset, Split
 
 FILE = "luna/lidc_2d/lidc_maxslice_71x71_int16.npz"
 SIDE, SPACING_MM = 64, 0.7  # pixels a side, and their distance, of what a model sees: 45 mm

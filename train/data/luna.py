@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_runtime.errors import InputError, MissingData
+from edgekit.edge_runtime.errors import InputError, MissingData
 
 ANNOTATIONS, MALIGNANCY, CANDIDATES = "annotations.csv", "annotations_with_malignancy.csv", "candidates.csv"
 VALIDATION_STRIDE = 10  # every tenth

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_runtime.errors import MissingData
-from train.data import data_root, lidc
-from train.data.ct import AIR_HU, CLIP_HU, crop, read_scan
-from train.data.dicom import Volume
-from train.data.scan_rows import CONTEXT
-from train.dataset import Dataset, Split
+from edgekit.edge_runtime.errors import MissingData
+from edgekit.train.data import data_root, lidc
+from edgekit.train.data.ct import AIR_HU, CLIP_HU, crop, read_scan
+from edgekit.train.data.dicom import Volume
+from edgekit.train.data.scan_rows import CONTEXT
+from edgekit.train.dataset import Dataset, Split
 
 DICOM = "book/p1ch4/volumetric-dicom/2-LUNG 3.0  B70f-04083"
 DICOM_ORIGIN = "one CT of CPTAC patient C3N-00247 (TCIA, CC BY 3.0)"

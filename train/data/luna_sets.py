@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_runtime.errors import InputError
-from edge_runtime.files import sha256_file
-from train.data import luna_store
-from train.data.luna_store import INDEX, TRAIN, VALIDATION, read_index, rows
-from train.dataset import Dataset, Split
+from edgekit.edge_runtime.errors import InputError
+from edgekit.edge_runtime.files import sha256_file
+from edgekit.train.data import luna_store
+from edgekit.train.data.luna_store import INDEX, TRAIN, VALIDATION, read_index, rows
+from edgekit.train.dataset import Dataset, Split
 
 _CALIBRATION = 64
 

@@ -15,16 +15,24 @@ from typing import TypeVar
 
 import numpy as np
 
-from edge_runtime.decode import DecodeError, canonical_json, decode, parse_json, to_plain
-from edge_runtime.errors import EdgekitError, InputError, MissingData
-from edge_runtime.files import sha256_file, write_bytes
-from train.data import data_root
-from train.data.ct import read_scan
-from train.data.luna import CANDIDATES, MALIGNANCY, Candidate, read_annotations, read_candidates, scans, split_series
-from train.data.luna import with_malignancy as listed
-from train.data.scan_rows import ARRAYS, Cut, ScanEntry, cut_volume, nothing
-from train.data.synthetic_ct import MARK, MARK_FILE
-from train.nodules.scan_tasks import Lost, run_scans
+from edgekit.edge_runtime.decode import DecodeError, canonical_json, decode, parse_json, to_plain
+from edgekit.edge_runtime.errors import EdgekitError, InputError, MissingData
+from edgekit.edge_runtime.files import sha256_file, write_bytes
+from edgekit.train.data import data_root
+from edgekit.train.data.ct import read_scan
+from edgekit.train.data.luna import (
+    CANDIDATES,
+    MALIGNANCY,
+    Candidate,
+    read_annotations,
+    read_candidates,
+    scans,
+    split_series,
+)
+from edgekit.train.data.luna import with_malignancy as listed
+from edgekit.train.data.scan_rows import ARRAYS, Cut, ScanEntry, cut_volume, nothing
+from edgekit.train.data.synthetic_ct import MARK, MARK_FILE
+from edgekit.train.nodules.scan_tasks import Lost, run_scans
 
 INDEX = "index.json"
 FORMAT_VERSION = 1

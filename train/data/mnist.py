@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from train.data import data_root, ranked
-from train.data.download import Source, ensure
-from train.dataset import Dataset, Split
+from edgekit.train.data import data_root, ranked
+from edgekit.train.data.download import Source, ensure
+from edgekit.train.dataset import Dataset, Split
 
 LABELS = tuple("0123456789")
 CALIBRATION_PER_DIGIT, CALIBRATION_SEED = 50, 1

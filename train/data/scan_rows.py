@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from train.data.ct import crop, crop_start, voxel_at
-from train.data.dicom import Volume
-from train.data.luna import Candidate
-from train.data.nodule_mask import nodule_mask
+from edgekit.train.data.ct import crop, crop_start, voxel_at
+from edgekit.train.data.dicom import Volume
+from edgekit.train.data.luna import Candidate
+from edgekit.train.data.nodule_mask import nodule_mask
 
 CROP, SEGMENT, CONTEXT = (32, 48, 48), (7, 96, 96), 3
 # By array: dtype and shape of a row. `label`: 0 no nodule, 1 benign, 2 malignant. A segment is 7 slices around a

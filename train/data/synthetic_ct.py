@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_runtime.errors import UsageError
-from edge_runtime.files import write_atomically, write_bytes
-from train.data.luna import ANNOTATIONS, CANDIDATES, MALIGNANCY
-from train.data.texture import Field, draw_waves, waves
+from edgekit.edge_runtime.errors import UsageError
+from edgekit.edge_runtime.files import write_atomically, write_bytes
+from edgekit.train.data.luna import ANNOTATIONS, CANDIDATES, MALIGNANCY
+from edgekit.train.data.texture import Field, draw_waves, waves
 
 MARK, MARK_FILE = "SYNTHETIC", "SYNTHETIC.txt"
 SMALLEST = (40, 96)  # slices and pixels a side that a crop of each kind fits into

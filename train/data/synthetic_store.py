@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from train.data.dicom import Volume
-from train.data.luna import Annotation, Candidate, with_malignancy
-from train.data.luna_store import Index, fill
-from train.data.scan_rows import Cut, ScanEntry, cut_volume
-from train.data.synthetic_ct import MARK, SPACING_MM, make_scan, uid_of
+from edgekit.train.data.dicom import Volume
+from edgekit.train.data.luna import Annotation, Candidate, with_malignancy
+from edgekit.train.data.luna_store import Index, fill
+from edgekit.train.data.scan_rows import Cut, ScanEntry, cut_volume
+from edgekit.train.data.synthetic_ct import MARK, SPACING_MM, make_scan, uid_of
 
 
 def make_store(

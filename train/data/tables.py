@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from edge_runtime.errors import InputError, MissingData
+from edgekit.edge_runtime.errors import InputError, MissingData
 
 
 def read_table(

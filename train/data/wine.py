@@ -10,9 +10,9 @@ import hashlib
 
 import numpy as np
 
-from train.data.book import book_file, how_to_get
-from train.data.tables import read_table
-from train.dataset import Dataset, Split
+from edgekit.train.data.book import book_file, how_to_get
+from edgekit.train.data.tables import read_table
+from edgekit.train.dataset import Dataset, Split
 
 FILE = "p1ch4/tabular-wine/winequality-white.csv"
 ROWS = 4898

@@ -8,9 +8,9 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edge_runtime.manifest import TensorSpec
-from train.book_model import BookModel, FitConfig, Target
-from train.data import austen
+from edgekit.edge_runtime.manifest import TensorSpec
+from edgekit.train.book_model import BookModel, FitConfig, Target
+from edgekit.train.data import austen
 
 
 class AustenText(nn.Module):

@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edge_runtime.manifest import TensorSpec
-from train.book_model import BookModel, FitConfig, Target
-from train.data import bikes
+from edgekit.edge_runtime.manifest import TensorSpec
+from edgekit.train.book_model import BookModel, FitConfig, Target
+from edgekit.train.data import bikes
 
 
 class BikeDemand(nn.Module):

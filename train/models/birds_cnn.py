@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edge_runtime.manifest import ImagePreprocessing
-from train.book_model import BookModel, FitConfig, Normalization, Target
-from train.data import cifar
+from edgekit.edge_runtime.manifest import ImagePreprocessing
+from edgekit.train.book_model import BookModel, FitConfig, Normalization, Target
+from edgekit.train.data import cifar
 
 
 class Net(nn.Module):

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from train.book_model import BookModel, FitConfig, Target
-from train.models import birds_cnn
+from edgekit.train.book_model import BookModel, FitConfig, Target
+from edgekit.train.models import birds_cnn
 
 CURVE_EPOCHS = (1, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100)  # those that the book prints
 SOURCE = "Deep Learning with PyTorch, chapter 8; losses of its run on a GPU"

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from torch import Tensor, nn
 
-from train.book_model import FitConfig, Target
-from train.models import birds_cnn
+from edgekit.train.book_model import FitConfig, Target
+from edgekit.train.models import birds_cnn
 
 PIXELS = 3 * 32 * 32
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from train.models.birds_designs import FIT, UNSHUFFLED, design
+from edgekit.train.models.birds_designs import FIT, UNSHUFFLED, design
 
 BLOCKS = 100
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from edge_runtime.manifest import TensorSpec
-from train.book_model import BookModel, FitConfig, Normalization, Target
-from train.data import digit_features
+from edgekit.edge_runtime.manifest import TensorSpec
+from edgekit.train.book_model import BookModel, FitConfig, Normalization, Target
+from edgekit.train.data import digit_features
 
 
 class DigitsFeatures(nn.Module):

@@ -7,13 +7,13 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from train.book_model import BookModel, Target
-from train.checkpoint import read_tensors
-from train.data import luna_samples, luna_sets
-from train.data.book import book_file
-from train.models import luna_classifier
-from train.models.luna_classifier import LunaClassifier
-from train.nodules.figures import Ranking
+from edgekit.train.book_model import BookModel, Target
+from edgekit.train.checkpoint import read_tensors
+from edgekit.train.data import luna_samples, luna_sets
+from edgekit.train.data.book import book_file
+from edgekit.train.models import luna_classifier
+from edgekit.train.models.luna_classifier import LunaClassifier
+from edgekit.train.nodules.figures import Ranking
 
 PUBLISHED = "part2/models/cls_2020-02-06_14.16.55_final-nodule-nonnodule.best.state"
 LABELS = ("benign", "malignant")

@@ -12,10 +12,10 @@ from functools import partial
 import numpy as np
 from torch import nn
 
-from edge_runtime.manifest import TensorSpec
-from train import thermometer
-from train.book_model import BookModel, FitConfig, Normalization, Target
-from train.dataset import Dataset, Split
+from edgekit.edge_runtime.manifest import TensorSpec
+from edgekit.train import thermometer
+from edgekit.train.book_model import BookModel, FitConfig, Normalization, Target
+from edgekit.train.dataset import Dataset, Split
 
 
 def readings(held_out: tuple[int, ...]) -> Dataset:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edge_runtime.manifest import TensorSpec
-from train.book_model import BookModel, FitConfig, Normalization, Target
-from train.data import wine
+from edgekit.edge_runtime.manifest import TensorSpec
+from edgekit.train.book_model import BookModel, FitConfig, Normalization, Target
+from edgekit.train.data import wine
 
 
 class WineQuality(nn.Module):

@@ -19,15 +19,15 @@ import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor, nn
 
-from edge_runtime.errors import EdgekitError, InputError, UsageError, unknown
-from train.checkpoint import load_weights
-from train.data.book import book_file
-from train.data.ct import AIR_HU, CLIP_HU, Index, crop
-from train.data.dicom import Volume
-from train.data.scan_rows import CONTEXT
-from train.models.luna_classifier import CROP, LunaClassifier
-from train.models.luna_malignancy import PUBLISHED as PUBLISHED_CLASSIFIER
-from train.models.luna_unet import LunaUNet
+from edgekit.edge_runtime.errors import EdgekitError, InputError, UsageError, unknown
+from edgekit.train.checkpoint import load_weights
+from edgekit.train.data.book import book_file
+from edgekit.train.data.ct import AIR_HU, CLIP_HU, Index, crop
+from edgekit.train.data.dicom import Volume
+from edgekit.train.data.scan_rows import CONTEXT
+from edgekit.train.models.luna_classifier import CROP, LunaClassifier
+from edgekit.train.models.luna_malignancy import PUBLISHED as PUBLISHED_CLASSIFIER
+from edgekit.train.models.luna_unet import LunaUNet
 
 PUBLISHED_SEGMENTER = (
     "part2/models/seg_2020-01-26_19.45.12_w4d3c1-bal_1_nodupe-label_pos-d1_fn8-adam.best.state"  # epoch 5
@@ -38,7 +38,7 @@ _SLICES, _CROPS = 1, 4  # in one batch; more are slower on a CPU, where they lea
 _MULTIPLE = 4  # sides that the U-Net takes
 
 OnProgress = Callable[[int, int], None]
-Show = Callable[[str], AbstractContextManager[OnProgress]]  # as `edge_runtime.commands.terminal.progress`
+Show = Callable[[str], AbstractContextManager[OnProgress]]  # as `edgekit.edge_runtime.commands.terminal.progress`
 
 
 @dataclass(frozen=True, kw_only=True)

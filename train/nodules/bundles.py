@@ -13,15 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from edge_runtime.bundle import Bundle, find_bundles
-from edge_runtime.engines import load
-from edge_runtime.engines.engine import Engine
-from edge_runtime.errors import EdgekitError, InputError, UsageError
-from edge_runtime.manifest import Manifest
-from edge_runtime.measuring.cpu import cores
-from train.data.scan_rows import SEGMENT
-from train.models.luna_classifier import CROP
-from train.nodules.analysis import Nets
+from edgekit.edge_runtime.bundle import Bundle, find_bundles
+from edgekit.edge_runtime.engines import load
+from edgekit.edge_runtime.engines.engine import Engine
+from edgekit.edge_runtime.errors import EdgekitError, InputError, UsageError
+from edgekit.edge_runtime.manifest import Manifest
+from edgekit.edge_runtime.measuring.cpu import cores
+from edgekit.train.data.scan_rows import SEGMENT
+from edgekit.train.models.luna_classifier import CROP
+from edgekit.train.nodules.analysis import Nets
 
 MODELS = {"segmenter": "luna_unet", "classifier": "luna_classifier", "malignancy": "luna_malignancy"}
 SEES = 24  # pixels around one that the U-Net's answer for it depends on (22), to the next multiple of its pooling

@@ -13,18 +13,18 @@ from pathlib import Path
 
 import torch
 
-from edge_runtime.bundle import Bundle
-from edge_runtime.commands.terminal import progress
-from edge_runtime.decode import canonical_json, to_plain
-from edge_runtime.errors import Interrupted, UsageError
-from edge_runtime.files import sha256_file
-from train.data.ct import read_scan
-from train.nodules import report
-from train.nodules.analysis import Analysis, analyse, chosen_weights, load_nets
-from train.nodules.bundles import chosen_bundles, load_bundle_nets
-from train.nodules.compare import check_series, compare, read_written
-from train.nodules.report import Provenance, chances, where
-from train.provenance import commit, device_name, versions
+from edgekit.edge_runtime.bundle import Bundle
+from edgekit.edge_runtime.commands.terminal import progress
+from edgekit.edge_runtime.decode import canonical_json, to_plain
+from edgekit.edge_runtime.errors import Interrupted, UsageError
+from edgekit.edge_runtime.files import sha256_file
+from edgekit.train.data.ct import read_scan
+from edgekit.train.nodules import report
+from edgekit.train.nodules.analysis import Analysis, analyse, chosen_weights, load_nets
+from edgekit.train.nodules.bundles import chosen_bundles, load_bundle_nets
+from edgekit.train.nodules.compare import check_series, compare, read_written
+from edgekit.train.nodules.report import Provenance, chances, where
+from edgekit.train.provenance import commit, device_name, versions
 
 _SAID = 5  # findings that are printed; the page has all
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from edge_runtime.decode import DecodeError, parse_json
-from edge_runtime.errors import InputError, MissingData, UsageError
-from train.nodules.report import JSON_FILE, MASK_FILE
+from edgekit.edge_runtime.decode import DecodeError, parse_json
+from edgekit.edge_runtime.errors import InputError, MissingData, UsageError
+from edgekit.train.nodules.report import JSON_FILE, MASK_FILE
 
 HIGHEST = 10  # findings that are to be the same
 NEAR_MM = 5.0  # two centres no farther apart are of one finding: a third of the smallest crop's side

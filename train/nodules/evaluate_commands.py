@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_runtime.decode import canonical_json
-from edge_runtime.errors import Interrupted, UsageError
-from edge_runtime.files import write_bytes
-from train.data.synthetic_ct import MARK, MARK_FILE
-from train.nodules.analysis import chosen_weights
-from train.nodules.bundles import chosen_bundles
-from train.nodules.evaluate import (
+from edgekit.edge_runtime.decode import canonical_json
+from edgekit.edge_runtime.errors import Interrupted, UsageError
+from edgekit.edge_runtime.files import write_bytes
+from edgekit.train.data.synthetic_ct import MARK, MARK_FILE
+from edgekit.train.nodules.analysis import chosen_weights
+from edgekit.train.nodules.bundles import chosen_bundles
+from edgekit.train.nodules.evaluate import (
     FILTERED,
     FORMAT_VERSION,
     MISSED,
@@ -31,8 +31,8 @@ from train.nodules.evaluate import (
     evaluate,
     plain,
 )
-from train.nodules.report import STUDY
-from train.provenance import commit, versions
+from edgekit.train.nodules.report import STUDY
+from edgekit.train.provenance import commit, versions
 
 
 def nodules_evaluate(

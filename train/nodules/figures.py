@@ -9,8 +9,8 @@ from typing import Protocol
 
 import numpy as np
 
-from edge_runtime.detection_metrics import Found, auc, found
-from edge_runtime.segmentation import flagged_and_true
+from edgekit.edge_runtime.detection_metrics import Found, auc, found
+from edgekit.edge_runtime.segmentation import flagged_and_true
 
 
 class Figures(Protocol):

@@ -1,4 +1,4 @@
-"""`python -m train.nodules.lidc_measure`: `lidc_malignancy`, several seeds, against the diameter alone, real nodules.
+"""`python -m edgekit.train.nodules.lidc_measure`: `lidc_malignancy`, several seeds, against the diameter alone, real nodules.
 
 Trains what is not trained yet, going on from the last epoch, with the settings that `lidc_search.py` found best, then
 writes results, ROC curves and a page. Intervals draw whole series again, because the nodules of one patient are alike.
@@ -18,20 +18,20 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from edge_runtime.benchmark import machine
-from edge_runtime.decode import canonical_json
-from edge_runtime.detection_metrics import auc, roc
-from edge_runtime.errors import MissingData
-from edge_runtime.files import write_bytes
-from edge_runtime.program import GOES_ON, program
-from train import provenance
-from train.checkpoint import EpochRecord
-from train.data.lidc_malignancy import UNDECIDED, Nodules, read_nodules
-from train.fit import RunResult, fit
-from train.models.lidc_malignancy import SETTINGS, model_of
-from train.nodules.lidc_search import RESULTS, margins
-from train.reproduction.plots import BOOK, LOOK, TRAIN, VALIDATION, svg
-from train.resume import RESUME_FILE
+from edgekit.edge_runtime.benchmark import machine
+from edgekit.edge_runtime.decode import canonical_json
+from edgekit.edge_runtime.detection_metrics import auc, roc
+from edgekit.edge_runtime.errors import MissingData
+from edgekit.edge_runtime.files import write_bytes
+from edgekit.edge_runtime.program import GOES_ON, program
+from edgekit.train import provenance
+from edgekit.train.checkpoint import EpochRecord
+from edgekit.train.data.lidc_malignancy import UNDECIDED, Nodules, read_nodules
+from edgekit.train.fit import RunResult, fit
+from edgekit.train.models.lidc_malignancy import SETTINGS, model_of
+from edgekit.train.nodules.lidc_search import RESULTS, margins
+from edgekit.train.reproduction.plots import BOOK, LOOK, TRAIN, VALIDATION, svg
+from edgekit.train.resume import RESUME_FILE
 
 SEEDS = tuple(range(123, 131))
 RESAMPLES = 2000
@@ -45,7 +45,7 @@ def read_search(path: Path) -> dict[str, Any]:
     try:
         searched = json.loads(path.read_bytes())
     except FileNotFoundError:
-        raise MissingData(f"{path} is not there. Run: python -m train.nodules.lidc_search") from None
+        raise MissingData(f"{path} is not there. Run: python -m edgekit.train.nodules.lidc_search") from None
     if searched["best"] is None:
         raise MissingData(f"the search in {path} is not at its end. Go on with the command that began it")
     return searched
@@ -214,8 +214,8 @@ def _commands(result: dict[str, Any]) -> list[str]:
     cuda = "" if result["device"].startswith("cpu") else " --device cuda"
     return [
         "```sh",
-        f"python -m train.nodules.lidc_search{cuda} {' '.join(search)}",
-        f"python -m train.nodules.lidc_measure{cuda} --seeds {' '.join(result['loss'])}",
+        f"python -m edgekit.train.nodules.lidc_search{cuda} {' '.join(search)}",
+        f"python -m edgekit.train.nodules.lidc_measure{cuda} --seeds {' '.join(result['loss'])}",
         "```",
     ]
 
@@ -258,7 +258,7 @@ def curves(result: dict[str, Any]) -> bytes:
 
 @program(interrupted=GOES_ON)
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m train.nodules.lidc_measure", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m edgekit.train.nodules.lidc_measure", description=__doc__)
     parser.add_argument("--runs", type=Path, default=Path("runs/lidc-malignancy"))
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))

@@ -1,4 +1,4 @@
-"""`python -m train.nodules.lidc_search`: settings of `lidc_malignancy` by cross-validation in its training series.
+"""`python -m edgekit.train.nodules.lidc_search`: settings of `lidc_malignancy` by cross-validation in its training series.
 
 The validation nodules are not looked at: each setting is trained on four fifths of the training series and judged on
 the rest, five times, with each seed. `lidc_measure.py` then trains with the best. Nets are small, so that several
@@ -20,25 +20,25 @@ from typing import Any
 import numpy as np
 import torch
 
-from edge_runtime.benchmark import machine
-from edge_runtime.decode import canonical_json
-from edge_runtime.detection_metrics import auc
-from edge_runtime.errors import EdgekitError
-from edge_runtime.files import sha256_file, write_bytes
-from edge_runtime.program import GOES_ON, program
-from train import provenance
-from train.book_model import BookModel
-from train.checkpoint import load_weights
-from train.data import data_root
-from train.data.lidc_malignancy import FILE, MALIGNANT, UNDECIDED, Nodules, inputs_of, read_nodules, split_at
-from train.dataset import Dataset, Split
-from train.device import threads
-from train.epoch import on_device
-from train.fit import fit
-from train.models.lidc_malignancy import SETTINGS, model_of
-from train.nodules.scan_tasks import Lost, run_scans
-from train.resume import RESUME_FILE
-from train.views import EightViews
+from edgekit.edge_runtime.benchmark import machine
+from edgekit.edge_runtime.decode import canonical_json
+from edgekit.edge_runtime.detection_metrics import auc
+from edgekit.edge_runtime.errors import EdgekitError
+from edgekit.edge_runtime.files import sha256_file, write_bytes
+from edgekit.edge_runtime.program import GOES_ON, program
+from edgekit.train import provenance
+from edgekit.train.book_model import BookModel
+from edgekit.train.checkpoint import load_weights
+from edgekit.train.data import data_root
+from edgekit.train.data.lidc_malignancy import FILE, MALIGNANT, UNDECIDED, Nodules, inputs_of, read_nodules, split_at
+from edgekit.train.dataset import Dataset, Split
+from edgekit.train.device import threads
+from edgekit.train.epoch import on_device
+from edgekit.train.fit import fit
+from edgekit.train.models.lidc_malignancy import SETTINGS, model_of
+from edgekit.train.nodules.scan_tasks import Lost, run_scans
+from edgekit.train.resume import RESUME_FILE
+from edgekit.train.views import EightViews
 
 FOLDS, SEEDS = 5, (1, 2)
 DIGITS = 4  # that are kept of a margin
@@ -205,7 +205,7 @@ def table(result: Mapping[str, Any]) -> list[str]:
 
 @program(interrupted=GOES_ON)
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m train.nodules.lidc_search", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m edgekit.train.nodules.lidc_search", description=__doc__)
     parser.add_argument("--runs", type=Path, default=Path("runs/lidc-search"))
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--jobs", type=int, default=1, help="processes that train at the same time")

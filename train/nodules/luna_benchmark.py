@@ -1,6 +1,6 @@
 """How fast crops of CTs are loaded, and what they take on disk: the book's cache, our store, and compressed chunks.
 
-`python -m train.nodules.luna_benchmark` writes results/luna-store.json. All ways hold the same crops and give the same
+`python -m edgekit.train.nodules.luna_benchmark` writes results/luna-store.json. All ways hold the same crops and give the same
 batches of float32; they are timed in turn, so that a busy moment of the machine meets all of them. What is measured is
 pure loading from files that the system has cached, in an order that jumps about, as shuffled training does.
 """
@@ -21,14 +21,14 @@ from typing import Literal
 
 import numpy as np
 
-from edge_runtime.benchmark import machine
-from edge_runtime.decode import canonical_json
-from edge_runtime.files import write_bytes
-from edge_runtime.program import program
-from train import provenance
-from train.data import data_root
-from train.data.ct import AIR_HU, CLIP_HU, crop, read_scan
-from train.data.synthetic_ct import make_scan
+from edgekit.edge_runtime.benchmark import machine
+from edgekit.edge_runtime.decode import canonical_json
+from edgekit.edge_runtime.files import write_bytes
+from edgekit.edge_runtime.program import program
+from edgekit.train import provenance
+from edgekit.train.data import data_root
+from edgekit.train.data.ct import AIR_HU, CLIP_HU, crop, read_scan
+from edgekit.train.data.synthetic_ct import make_scan
 
 CROP, BATCH = (32, 48, 48), 24
 DICOM = "p1ch4/volumetric-dicom/2-LUNG 3.0  B70f-04083"
@@ -149,7 +149,7 @@ def _files(folder: Path) -> Iterator[Path]:
 
 @program()
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m train.nodules.luna_benchmark", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m edgekit.train.nodules.luna_benchmark", description=__doc__)
     parser.add_argument("--crops", type=int, default=480)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--out", type=Path, default=Path("results/luna-store.json"))

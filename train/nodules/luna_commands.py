@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_runtime.decode import canonical_json
-from train.data import lidc, luna_store, synthetic_ct
-from train.data.scan_rows import ScanEntry
-from train.data.synthetic_ct import SyntheticScan
+from edgekit.edge_runtime.decode import canonical_json
+from edgekit.train.data import lidc, luna_store, synthetic_ct
+from edgekit.train.data.scan_rows import ScanEntry
+from edgekit.train.data.synthetic_ct import SyntheticScan
 
 
 def synthesize(root: Path, *, count: int, seed: int = 1, slices: int = 120, side: int = 256, others: int = 60) -> None:

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_runtime.detection_metrics import Roc, auc, roc
-from train.data import data_root
-from train.data.book import book_file
-from train.data.luna import MALIGNANCY, read_annotations, read_series, split_series
-from train.reproduction.lines import Line
+from edgekit.edge_runtime.detection_metrics import Roc, auc, roc
+from edgekit.train.data import data_root
+from edgekit.train.data.book import book_file
+from edgekit.train.data.luna import MALIGNANCY, read_annotations, read_series, split_series
+from edgekit.train.reproduction.lines import Line
 
 # As printed: the area, and two points of the curve, by their threshold in mm.
 BOOK_AREA = "0.901"

@@ -1,4 +1,4 @@
-"""`python -m train.nodules.luna_lessons`: what chapters 11 to 14 teach, on SYNTHETIC scans; on a GPU, larger.
+"""`python -m edgekit.train.nodules.luna_lessons`: what chapters 11 to 14 teach, on SYNTHETIC scans; on a GPU, larger.
 
 Makes scans and cuts them, trains seven short runs a seed, and writes results, curves and a page. Whatever is finished
 already is not done again, and an interrupted run goes on from its last epoch, so the same command goes on after Ctrl-C.
@@ -19,24 +19,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from edge_runtime.benchmark import machine
-from edge_runtime.decode import canonical_json
-from edge_runtime.detection_metrics import auc
-from edge_runtime.errors import EdgekitError
-from edge_runtime.files import write_bytes
-from edge_runtime.program import GOES_ON, program
-from train import provenance
-from train.book_model import BookModel
-from train.checkpoint import EpochRecord, RunRecord, load_weights
-from train.data import luna_store
-from train.data.scan_rows import ScanEntry
-from train.data.synthetic_store import make_store
-from train.device import threads
-from train.epoch import on_device
-from train.fit import RunResult, fit
-from train.nodules import luna_lessons_report
-from train.nodules.luna_lessons_runs import RUNS, SIZES, Size, lessons, run_folder
-from train.resume import RESUME_FILE
+from edgekit.edge_runtime.benchmark import machine
+from edgekit.edge_runtime.decode import canonical_json
+from edgekit.edge_runtime.detection_metrics import auc
+from edgekit.edge_runtime.errors import EdgekitError
+from edgekit.edge_runtime.files import write_bytes
+from edgekit.edge_runtime.program import GOES_ON, program
+from edgekit.train import provenance
+from edgekit.train.book_model import BookModel
+from edgekit.train.checkpoint import EpochRecord, RunRecord, load_weights
+from edgekit.train.data import luna_store
+from edgekit.train.data.scan_rows import ScanEntry
+from edgekit.train.data.synthetic_store import make_store
+from edgekit.train.device import threads
+from edgekit.train.epoch import on_device
+from edgekit.train.fit import RunResult, fit
+from edgekit.train.nodules import luna_lessons_report
+from edgekit.train.nodules.luna_lessons_runs import RUNS, SIZES, Size, lessons, run_folder
+from edgekit.train.resume import RESUME_FILE
 
 SLICES = 72
 RESAMPLES = 2000
@@ -145,7 +145,7 @@ def _areas(margins: Mapping[str, np.ndarray], malignant: np.ndarray) -> dict[str
 
 @program(interrupted=GOES_ON)
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m train.nodules.luna_lessons", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m edgekit.train.nodules.luna_lessons", description=__doc__)
     parser.add_argument("--device", choices=list(SIZES), default="cpu", help="on a GPU all is larger, of three seeds")
     parser.add_argument("--place", type=Path, help="store and runs; by default runs/luna-lessons-DEVICE")
     parser.add_argument("--seeds", type=int, nargs="+", help="instead of the device's own")

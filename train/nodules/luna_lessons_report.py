@@ -8,9 +8,9 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from edge_runtime.files import write_bytes
-from train.nodules.luna_lessons_runs import SIZES
-from train.reproduction.plots import BOOK, LOOK, TRAIN, VALIDATION, svg
+from edgekit.edge_runtime.files import write_bytes
+from edgekit.train.nodules.luna_lessons_runs import SIZES
+from edgekit.train.reproduction.plots import BOOK, LOOK, TRAIN, VALIDATION, svg
 
 PAGE, CURVES = "LUNA_LESSONS.md", "images/luna-lessons.svg"
 _COLORS = {"unbalanced": BOOK, "balanced": TRAIN, "augmented": VALIDATION, "segmentation": VALIDATION}
@@ -51,7 +51,7 @@ def page(result: dict[str, Any], source: Path) -> str:
         f"`results/{source.name}`, like it by one command, which goes on where it was interrupted:",
         "",
         "```sh",
-        f"python -m train.nodules.luna_lessons{on}",
+        f"python -m edgekit.train.nodules.luna_lessons{on}",
         "```",
         "",
         f"With {count}, Adam, and some thousand crops, where the book has SGD and millions, on {result['device']}.",

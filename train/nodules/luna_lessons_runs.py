@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from edge_runtime.errors import EdgekitError
-from train.book_model import BookModel, FitConfig
-from train.checkpoint import read_tensors
-from train.data import luna_sets
-from train.dataset import Dataset
-from train.models import luna_classifier, luna_malignancy, luna_unet
-from train.models.luna_classifier import LunaClassifier
-from train.models.luna_malignancy import FineTuned
+from edgekit.edge_runtime.errors import EdgekitError
+from edgekit.train.book_model import BookModel, FitConfig
+from edgekit.train.checkpoint import read_tensors
+from edgekit.train.data import luna_sets
+from edgekit.train.dataset import Dataset
+from edgekit.train.models import luna_classifier, luna_malignancy, luna_unet
+from edgekit.train.models.luna_classifier import LunaClassifier
+from edgekit.train.models.luna_malignancy import FineTuned
 
 RUNS = ("unbalanced", "balanced", "augmented", "segmentation", "all-nodules", "head", "head-and-block")
 

@@ -1,4 +1,4 @@
-"""`python -m train.nodules.measure`: what `edgekit nodules` finds in one scan by bundles, against the float weights.
+"""`python -m edgekit.train.nodules.measure`: what `edgekit nodules` finds in one scan by bundles, against the float weights.
 
 Runs the command once for the published weights and once for each folder of bundles that `optimize/lung/bundles.py`
 made; a run whose folder is there, of the same files, is kept, so the same command goes on where it was. Writes
@@ -13,17 +13,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from edge_runtime.bundle import Bundle
-from edge_runtime.decode import canonical_json, to_plain
-from edge_runtime.errors import EdgekitError, MissingData
-from edge_runtime.files import sha256_file, write_bytes
-from edge_runtime.program import GOES_ON, program
-from train import provenance
-from train.data import luna_samples
-from train.nodules.analysis import chosen_weights
-from train.nodules.bundles import chosen_bundles
-from train.nodules.commands import nodules
-from train.nodules.compare import Written, compare, read_written
+from edgekit.edge_runtime.bundle import Bundle
+from edgekit.edge_runtime.decode import canonical_json, to_plain
+from edgekit.edge_runtime.errors import EdgekitError, MissingData
+from edgekit.edge_runtime.files import sha256_file, write_bytes
+from edgekit.edge_runtime.program import GOES_ON, program
+from edgekit.train import provenance
+from edgekit.train.data import luna_samples
+from edgekit.train.nodules.analysis import chosen_weights
+from edgekit.train.nodules.bundles import chosen_bundles
+from edgekit.train.nodules.commands import nodules
+from edgekit.train.nodules.compare import Written, compare, read_written
 
 FLOAT = "float"
 FORMS = tuple(f"{engine}-{form}" for form in ("int8", "fp32", "fp16") for engine in ("onnx", "executorch_xnnpack"))
@@ -66,7 +66,9 @@ def measure(scan: Path, *, bundles: Path, work: Path, results: Path) -> None:
         if of_unet in forms and of_classifier in forms:
             forms[form] = _combined(work / "bundles" / form, forms[of_unet], forms[of_classifier])
     if not forms:
-        raise MissingData(f"{bundles} has none of {', '.join(FORMS)}. Make them: python -m optimize.lung.bundles")
+        raise MissingData(
+            f"{bundles} has none of {', '.join(FORMS)}. Make them: python -m edgekit.optimize.lung.bundles"
+        )
     reference = result(scan, work, FLOAT, None)
     written: dict[str, Any] = {
         "format_version": 1,
@@ -135,9 +137,13 @@ def _summary(found: Written) -> dict[str, Any]:
 
 @program(interrupted=GOES_ON)
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m train.nodules.measure", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m edgekit.train.nodules.measure", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("scan", nargs="?", type=Path, help="a .mhd or .mha file, or a folder of DICOM slices")
-    parser.add_argument("--bundles", type=Path, default=Path("bundles/luna"), help="as optimize.lung.bundles left it")
+    parser.add_argument(
+        "--bundles", type=Path, default=Path("bundles/luna"), help="as edgekit.optimize.lung.bundles left it"
+    )
     parser.add_argument("--work", type=Path, default=Path("runs/nodules"), help="where the runs are kept")
     parser.add_argument("--results", type=Path, default=Path("results/nodules-int8.json"))
     chosen = parser.parse_args()

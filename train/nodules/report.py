@@ -15,15 +15,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from edge_runtime.decode import canonical_json, to_plain
-from edge_runtime.errors import UsageError
-from edge_runtime.svg import SERIES
-from train.checkpoint import unwritable
-from train.data.ct import crop_start
-from train.data.dicom import Volume
-from train.data.synthetic_ct import MARK
-from train.models.luna_classifier import CROP
-from train.nodules.analysis import Analysis, Finding
+from edgekit.edge_runtime.decode import canonical_json, to_plain
+from edgekit.edge_runtime.errors import UsageError
+from edgekit.edge_runtime.svg import SERIES
+from edgekit.train.checkpoint import unwritable
+from edgekit.train.data.ct import crop_start
+from edgekit.train.data.dicom import Volume
+from edgekit.train.data.synthetic_ct import MARK
+from edgekit.train.models.luna_classifier import CROP
+from edgekit.train.nodules.analysis import Analysis, Finding
 
 JSON_FILE, PAGE_FILE, MASK_FILE = "nodules.json", "index.html", "mask.npz"
 FORMAT_VERSION = 1

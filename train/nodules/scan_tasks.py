@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from typing import Any, Protocol, TypeVar
 
-from edge_runtime.errors import EdgekitError, MissingDependency, UsageError, shown
+from edgekit.edge_runtime.errors import EdgekitError, MissingDependency, UsageError, shown
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")

@@ -10,14 +10,14 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edge_runtime.decode import DecodeError, canonical_json, decode, parse_json, to_plain
-from edge_runtime.errors import EdgekitError
-from train.book_model import BookModel
-from train.checkpoint import write_file
-from train.dataset import Split
-from train.device import launched_fabric, threads
-from train.learner import batches_of, make_learner
-from train.reproduction.training_board import duration
+from edgekit.edge_runtime.decode import DecodeError, canonical_json, decode, parse_json, to_plain
+from edgekit.edge_runtime.errors import EdgekitError
+from edgekit.train.book_model import BookModel
+from edgekit.train.checkpoint import write_file
+from edgekit.train.dataset import Split
+from edgekit.train.device import launched_fabric, threads
+from edgekit.train.learner import batches_of, make_learner
+from edgekit.train.reproduction.training_board import duration
 
 _TIMED_BATCHES = 3
 _WARM_UP_EPOCHS = 2  # of so many batches: memory and kernels are chosen, on a GPU steps recorded

@@ -12,8 +12,8 @@ from functools import partial
 
 import torch
 
-from train import thermometer
-from train.thermometer import Descent
+from edgekit.train import thermometer
+from edgekit.train.thermometer import Descent
 
 
 @dataclass(frozen=True, kw_only=True)

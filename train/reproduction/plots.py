@@ -16,8 +16,8 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from edge_runtime.decode import decode
-from train.reproduction import representation
+from edgekit.edge_runtime.decode import decode
+from edgekit.train.reproduction import representation
 
 Results = dict[str, Any]
 # Okabe and Ito's colours, which stay apart for colour-blind readers and in grey.

@@ -10,13 +10,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from edge_runtime.decode import DecodeError, parse_json
-from edge_runtime.errors import EdgekitError
-from train.checkpoint import write_file
-from train.reproduction import plots as reproduction_plots
-from train.reproduction.notes import DIFFERENCES, OPENING, TITLES
-from train.reproduction.results import FORMAT_VERSION
-from train.reproduction.training_board import duration
+from edgekit.edge_runtime.decode import DecodeError, parse_json
+from edgekit.edge_runtime.errors import EdgekitError
+from edgekit.train.checkpoint import write_file
+from edgekit.train.reproduction import plots as reproduction_plots
+from edgekit.train.reproduction.notes import DIFFERENCES, OPENING, TITLES
+from edgekit.train.reproduction.results import FORMAT_VERSION
+from edgekit.train.reproduction.training_board import duration
 
 DOCUMENT, IMAGES = "REPRODUCTION.md", "images"
 Results = dict[str, Any]

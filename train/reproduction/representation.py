@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from edge_runtime.errors import MissingDependency, UsageError
-from edge_runtime.files import write_atomically
-from edge_runtime.metrics import Accuracy
-from train.book_model import BookModel
-from train.checkpoint import WEIGHTS_FILE, load_weights, read_run
-from train.data.digit_features import FEATURES, edges, hole_labels, holes
-from train.epoch import on_device
-from train.models import digits_cnn, digits_features
+from edgekit.edge_runtime.errors import MissingDependency, UsageError
+from edgekit.edge_runtime.files import write_atomically
+from edgekit.edge_runtime.metrics import Accuracy
+from edgekit.train.book_model import BookModel
+from edgekit.train.checkpoint import WEIGHTS_FILE, load_weights, read_run
+from edgekit.train.data.digit_features import FEATURES, edges, hole_labels, holes
+from edgekit.train.epoch import on_device
+from edgekit.train.models import digits_cnn, digits_features
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -15,15 +15,15 @@ from pathlib import Path
 
 import torch
 
-from edge_runtime.errors import Interrupted, UsageError
-from train.book_model import BookModel
-from train.device import check_settings
-from train.registry import BOOK_MODELS, book_model
-from train.reproduction import left_out
-from train.reproduction import report as reproduction_report
-from train.reproduction import results as reproduction
-from train.reproduction.training_board import Board, shown
-from train.reproduction.trainings import Training, train_all
+from edgekit.edge_runtime.errors import Interrupted, UsageError
+from edgekit.train.book_model import BookModel
+from edgekit.train.device import check_settings
+from edgekit.train.registry import BOOK_MODELS, book_model
+from edgekit.train.reproduction import left_out
+from edgekit.train.reproduction import report as reproduction_report
+from edgekit.train.reproduction import results as reproduction
+from edgekit.train.reproduction.training_board import Board, shown
+from edgekit.train.reproduction.trainings import Training, train_all
 
 CHAPTERS = range(1, 15)
 DEFAULT_CHAPTERS = range(1, 9)  # what trains in hours and without scans of patients

@@ -11,17 +11,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edge_runtime.decode import DecodeError, canonical_json, parse_json, to_plain
-from edge_runtime.errors import EdgekitError, MissingData
-from edge_runtime.tasks import task
-from train import resume
-from train.book_model import BookModel, what_is_learned
-from train.checkpoint import RunRecord, read_run, write_file
-from train.compare import compare
-from train.nodules import luna_diameter
-from train.registry import BOOK_MODELS
-from train.reproduction import left_out, representation
-from train.reproduction import lines as reproduction_lines
+from edgekit.edge_runtime.decode import DecodeError, canonical_json, parse_json, to_plain
+from edgekit.edge_runtime.errors import EdgekitError, MissingData
+from edgekit.edge_runtime.tasks import task
+from edgekit.train import resume
+from edgekit.train.book_model import BookModel, what_is_learned
+from edgekit.train.checkpoint import RunRecord, read_run, write_file
+from edgekit.train.compare import compare
+from edgekit.train.nodules import luna_diameter
+from edgekit.train.registry import BOOK_MODELS
+from edgekit.train.reproduction import left_out, representation
+from edgekit.train.reproduction import lines as reproduction_lines
 
 FORMAT_VERSION = 1
 # Accuracy on (training, validation) pictures as drawn in the book's figure 8.13: the heights of its bars, measured in

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
-from train.reproduction.trainings import Step, Training
+from edgekit.train.reproduction.trainings import Step, Training
 
 
 class Board:

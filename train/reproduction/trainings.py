@@ -1,4 +1,4 @@
-"""Several trainings, each in a child process `python -m train …`, a few at a time.
+"""Several trainings, each in a child process `python -m edgekit.train …`, a few at a time.
 
 Small nets are fastest on one thread, so two of them fill two cores. One that fails does not stop the others; Ctrl-C is
 handed to every child, which keeps its last epoch. This module knows no results and prints nothing.
@@ -22,12 +22,13 @@ from pathlib import Path
 
 import torch
 
-from edge_runtime.errors import EdgekitError, UsageError
-from train import checkpoint, resume
-from train.book_model import BookModel
-from train.checkpoint import RunRecord
+import edgekit
+from edgekit.edge_runtime.errors import EdgekitError, UsageError
+from edgekit.train import checkpoint, resume
+from edgekit.train.book_model import BookModel
+from edgekit.train.checkpoint import RunRecord
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(edgekit.__file__).resolve().parents[1]
 _EPOCH_LINE = re.compile(r"epoch (\d+)/\d+, (.+)")
 
 
@@ -51,7 +52,7 @@ class Training:
         fit = self.model.fit
         settings = ["--runs", str(self.runs), "--epochs", str(fit.epochs), "--seed", str(fit.seed), "--device", device]
         go_on = ["--resume"] if (self.folder / resume.RESUME_FILE).is_file() else []
-        return [sys.executable, "-m", "train", self.model.name, *settings, *go_on]
+        return [sys.executable, "-m", "edgekit.train", self.model.name, *settings, *go_on]
 
     def finished(self) -> RunRecord | None:
         """The record of this run where it was made already, with these settings; None where there is work left."""

@@ -15,7 +15,7 @@ def quickstart(
     out: Annotated[Path, typer.Option(help="Where the bundles go.")] = Path("bundles"), runs: Runs = Path("runs")
 ) -> None:
     """Train a digit classifier, make seven bundles of it, prove and measure each. Takes a minute or two."""
-    from optimize.quickstart import quickstart as run
+    from edgekit.optimize.quickstart import quickstart as run
 
     finish(run(out=out, runs=runs))
 
@@ -23,7 +23,7 @@ def quickstart(
 @app.command(rich_help_panel=MAKE)
 def models(as_json: Json = False) -> None:
     """List the models that can be trained and optimized by name."""
-    from train.commands import list_models
+    from edgekit.train.commands import list_models
 
     list_models(as_json=as_json)
 
@@ -48,7 +48,7 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train a model of the registry with the book's settings; Ctrl-C keeps the last epoch."""
-    from train.commands import train_model
+    from edgekit.train.commands import train_model
 
     train_model(
         model,
@@ -81,8 +81,8 @@ def reproduce(
     report_only: Annotated[bool, typer.Option("--report-only", help="Train nothing: report on finished runs.")] = False,
 ) -> None:
     """Train the book's models and write a report: its figures beside ours. Ctrl-C keeps all; the same again goes on."""
-    from train.reproduction.reproduce import Request
-    from train.reproduction.reproduce import reproduce as run
+    from edgekit.train.reproduction.reproduce import Request
+    from edgekit.train.reproduction.reproduce import reproduce as run
 
     asked = Request(
         chapters=chapters,

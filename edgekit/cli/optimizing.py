@@ -105,10 +105,10 @@ def optimize(
 
     A model of your own needs real samples: `--calibration`, and `--validation` for its accuracy. See docs/OWN_MODEL.md.
     """
-    from optimize.commands import optimize_model, seconds_of
-    from optimize.options import Options
-    from optimize.own.commands import optimize_own, wishes_of
-    from optimize.own.sources import is_registered
+    from edgekit.optimize.commands import optimize_model, seconds_of
+    from edgekit.optimize.options import Options
+    from edgekit.optimize.own.commands import optimize_own, wishes_of
+    from edgekit.optimize.own.sources import is_registered
 
     options = Options(
         recipes=tuple(recipe or ()),
@@ -162,6 +162,6 @@ def report(
     out: Annotated[Path | None, typer.Option(help="Default: report.html beside the results.")] = None,
 ) -> None:
     """Turn a measurement into one HTML file with plots that opens anywhere, offline."""
-    from optimize.report.page import report_command
+    from edgekit.optimize.report.page import report_command
 
     report_command(results, out)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from edge_runtime.errors import UsageError
+from edgekit.edge_runtime.errors import UsageError
 
 from .options import USE, Allow, BundlePaths, Json, Key, Quick, Signed, app, finish, trust_of
 
@@ -39,7 +39,7 @@ def benchmark(
     as_json: Json = False,
 ) -> None:
     """Measure bundles against each other, interleaved; the first float one is what ratios refer to."""
-    from edge_runtime.measuring.scaling import Sweep
+    from edgekit.edge_runtime.measuring.scaling import Sweep
 
     if scenario is not None and profile:
         raise UsageError("--scenario and --profile measure in different ways: choose one")
@@ -48,7 +48,7 @@ def benchmark(
     trust = trust_of(allow, key=key, require_signature=require_signature)
     sweep = Sweep.asked(threads=threads, scaling=scaling, batch=batch)
     if scenario is not None:
-        from edge_runtime.commands.measure import loadgen
+        from edgekit.edge_runtime.commands.measure import loadgen
 
         loadgen(
             bundles,
@@ -63,12 +63,12 @@ def benchmark(
         )
         return
     if profile:
-        from edge_runtime.commands.measure import profile as run_profile
+        from edgekit.edge_runtime.commands.measure import profile as run_profile
 
         run_profile(bundles, quick=quick, save_to=out, as_json=as_json, sweep=sweep, trust=trust)
         return
-    from edge_runtime.commands.benchmark import Printing
-    from edge_runtime.commands.benchmark import benchmark as run
+    from edgekit.edge_runtime.commands.benchmark import Printing
+    from edgekit.edge_runtime.commands.benchmark import benchmark as run
 
     printing = Printing(details=details, as_json=as_json, save_to=out)
     run(bundles, quick=quick, sweep=sweep, printing=printing, trust=trust)
@@ -86,8 +86,8 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Say what became slower, larger or less accurate beyond noise, and which answers flipped. Exits with 1 if so."""
-    from edge_runtime.commands.benchmark import compare_files
-    from edge_runtime.measuring.judgement import Limits
+    from edgekit.edge_runtime.commands.benchmark import compare_files
+    from edgekit.edge_runtime.measuring.judgement import Limits
 
     limits = Limits(
         max_slower=max_slower,
@@ -124,10 +124,10 @@ def doctor(
     if model is not None:
         if deep or build:
             raise UsageError("--deep and --build look at this machine's engines: leave them out, or the model")
-        from optimize.preflight.text import doctor_model
+        from edgekit.optimize.preflight.text import doctor_model
 
         finish(doctor_model(model, sample_shapes=sample_shape or (), as_json=as_json))
         return
-    from edge_runtime.commands.doctor import doctor as run
+    from edgekit.edge_runtime.commands.doctor import doctor as run
 
     finish(run(deep=deep, build=build, as_json=as_json))

@@ -13,7 +13,7 @@ from .options import USE, Allow, BundlePath, BundlePaths, Json, Key, Signed, app
 @app.command(rich_help_panel=USE)
 def inspect(bundle: BundlePath, as_json: Json = False) -> None:
     """Say what a bundle is, what it takes and gives, and what was proven of it. Checks every file, runs nothing."""
-    from edge_runtime.commands.bundles import inspect as run
+    from edgekit.edge_runtime.commands.bundles import inspect as run
 
     run(bundle, as_json=as_json)
 
@@ -27,7 +27,7 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Check every file, replay the golden inputs in a child process, and compare with the float model's answers."""
-    from edge_runtime.commands.bundles import verify as run
+    from edgekit.edge_runtime.commands.bundles import verify as run
 
     trust = trust_of(allow, key=key, require_signature=require_signature)
     finish(run(bundles, as_json=as_json, trust=trust))
@@ -43,7 +43,7 @@ def sign(
     To make a pair of keys: `openssl ecparam -name prime256v1 -genkey -noout -out key.pem`, then
     `openssl ec -in key.pem -pubout -out public.pem`. Keep key.pem to yourself; give public.pem to devices.
     """
-    from edge_runtime.commands.bundles import sign as run
+    from edgekit.edge_runtime.commands.bundles import sign as run
 
     run(bundle, key)
 
@@ -53,7 +53,7 @@ def pack(
     bundle: BundlePath, out: Annotated[Path | None, typer.Option(help="Default: the bundle's name with .zip.")] = None
 ) -> None:
     """Put a bundle into one .zip; the same bundle always gives the same bytes."""
-    from edge_runtime.commands.bundles import pack as run
+    from edgekit.edge_runtime.commands.bundles import pack as run
 
     run(bundle, out)
 
@@ -70,7 +70,7 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Answer for pictures with a bundle."""
-    from edge_runtime.commands.bundles import predict as run
+    from edgekit.edge_runtime.commands.bundles import predict as run
 
     trust = trust_of(allow, key=key, require_signature=require_signature)
     finish(run(bundle, images, top=top, invert=invert, as_json=as_json, trust=trust))
@@ -84,7 +84,7 @@ def demo(
     allow: Allow = None,
 ) -> None:
     """Compare the full and the quantized model side by side in the browser, on this machine only."""
-    from demo_app.launch import launch
+    from edgekit.demo_app.launch import launch
 
     trust = trust_of(allow)
     launch(bundles, port=port, open_browser=browser, allow=trust.allow)

@@ -46,7 +46,7 @@ def synthesize(
     others: Annotated[int, typer.Option(min=1, help="Candidates of each scan that are no nodules.")] = 60,
 ) -> None:
     """Make SYNTHETIC chest CTs with nodules of known place and size. They show no patient."""
-    from train.nodules.luna_commands import synthesize as run
+    from edgekit.train.nodules.luna_commands import synthesize as run
 
     run(folder, count=scans, seed=seed, slices=slices, side=side, others=others)
 
@@ -60,7 +60,7 @@ def luna_prepare(
     as_json: Json = False,
 ) -> None:
     """Cut all candidates of LUNA16's scans once, so that training opens no whole scan. The same again goes on."""
-    from train.nodules.luna_commands import prepare as run
+    from edgekit.train.nodules.luna_commands import prepare as run
 
     finish(run(folder, store=store, jobs=jobs, ray=ray, as_json=as_json))
 
@@ -70,7 +70,7 @@ def luna_samples(
     store: Annotated[Path | None, typer.Option(help="Default: luna/store in the data folder.")] = None,
 ) -> None:
     """Prepare the few real crops of the data folder, where it has them: to prove artifacts, too few to train on."""
-    from train.nodules.luna_commands import samples as run
+    from edgekit.train.nodules.luna_commands import samples as run
 
     run(store=store)
 
@@ -99,7 +99,7 @@ def nodules(
     as_json: Json = False,
 ) -> None:
     """Look for nodules in a whole chest CT, as the book's chapter 14 does. For study: no medical device."""
-    from train.nodules.commands import nodules as run
+    from edgekit.train.nodules.commands import nodules as run
 
     run(
         scan,
@@ -141,7 +141,7 @@ def nodules_evaluate(
     as_json: Json = False,
 ) -> None:
     """Count over many scans what became of every nodule, and of what is none: the book's confusion table."""
-    from train.nodules.evaluate_commands import nodules_evaluate as run
+    from edgekit.train.nodules.evaluate_commands import nodules_evaluate as run
 
     finish(
         run(

@@ -1,0 +1,69 @@
+"""The front door: one `edgekit` command. Each verb lives in the folder that does it and is imported when it is used."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from edgekit.edge_runtime.errors import EdgekitError
+from edgekit.edge_runtime.program import sigterm_interrupts, survive_any_encoding
+
+from . import training, optimizing, scans, bundles, measuring  # isort: skip  # the order in which help lists the verbs
+from .options import app
+
+__all__ = ["app", "bundles", "main", "measuring", "optimizing", "scans", "training"]
+
+
+def main() -> None:
+    """Runs the command. Expected failures are one message and an exit status, never a traceback."""
+    survive_any_encoding()
+    try:
+        with sigterm_interrupts():
+            app()
+    except EdgekitError as error:
+        _complain(str(error))
+        sys.exit(error.exit_status)
+    except ModuleNotFoundError as error:
+        extra = _EXTRAS.get((error.name or "").split(".")[0])
+        if extra is None:
+            raise
+        _complain(f"this needs {error.name}, which is not installed. Run: pip install 'edgekit[{extra}]'")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        sys.exit(130)
+    except BrokenPipeError:
+        # Whoever read our output (`| head`) is gone; Python would complain again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        place = f" ({error.filename})" if error.filename else ""
+        _complain(f"{error.strerror or error}{place}")
+        sys.exit(1)
+
+
+# What a missing package belongs to, for verbs that need more than the base install.
+_EXTRAS = {
+    "torch": "optimize",
+    "torchvision": "optimize",
+    "lightning": "optimize",
+    "safetensors": "optimize",
+    "sklearn": "optimize",
+    "h5py": "optimize",
+    "pydicom": "optimize",
+    "SimpleITK": "luna",
+    "zarr": "luna",
+    "ray": "ray",
+    "onnx": "optimize",
+    "onnxscript": "optimize",
+    "torchao": "optimize",
+    "executorch": "optimize",
+    "matplotlib": "optimize",
+    "onnxruntime": "onnx",
+    "streamlit": "demo",
+    "altair": "demo",
+}
+
+
+def _complain(message: str) -> None:
+    print(f"error: {message}", file=sys.stderr)
