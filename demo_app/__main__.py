@@ -1,4 +1,5 @@
-"""`python -m edgekit.demo_app BUNDLES`: the demo without the `edgekit` command, where only runtime and demo are installed."""
+"""`python -m edgekit.demo_app BUNDLES`: the demo without the `edgekit` command, where only runtime and demo are
+installed."""
 
 from __future__ import annotations
 

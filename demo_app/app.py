@@ -17,7 +17,7 @@ from edgekit.demo_app.compare import same_golden, why_not_comparable
 from edgekit.demo_app.inputs import choose
 from edgekit.demo_app.shelf import Shelf, default_pair, read_shelf, title
 from edgekit.demo_app.words import markdown
-from edgekit.edge_runtime.bundle import Bundle
+from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.edge_runtime.errors import EdgekitError
 
 

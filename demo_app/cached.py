@@ -6,9 +6,9 @@ from pathlib import Path
 
 import streamlit as st
 
-from edgekit.edge_runtime.bundle import Bundle
+from edgekit.edge_runtime.bundle.bundle import Bundle
+from edgekit.edge_runtime.bundle.golden import Arrays, GoldenSet
 from edgekit.edge_runtime.engines import RUNS_CODE
-from edgekit.edge_runtime.golden import Arrays, GoldenSet
 
 from .compare import renamed
 from .runner import Runner

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from edgekit.edge_runtime.bundle import Bundle
-from edgekit.edge_runtime.status import PROVEN
-from edgekit.edge_runtime.tasks import Answer
+from edgekit.edge_runtime.bundle.bundle import Bundle
+from edgekit.edge_runtime.bundle.status import PROVEN
+from edgekit.edge_runtime.tasks.registry import Answer
 
 from .compare import SampleComparison
 from .pictures import THUMBNAIL, data_address

@@ -6,7 +6,7 @@ from typing import Any
 
 import altair
 
-from edgekit.edge_runtime.tasks import Answer
+from edgekit.edge_runtime.tasks.registry import Answer
 
 from .words import percent
 

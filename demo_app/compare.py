@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgekit.edge_runtime.bundle import Bundle
+from edgekit.edge_runtime.bundle.bundle import Bundle
+from edgekit.edge_runtime.bundle.golden import Arrays, GoldenSet
+from edgekit.edge_runtime.bundle.manifest import Manifest
 from edgekit.edge_runtime.errors import BundleError
-from edgekit.edge_runtime.golden import Arrays, GoldenSet
-from edgekit.edge_runtime.manifest import Manifest
-from edgekit.edge_runtime.metrics import max_abs, sqnr_db
-from edgekit.edge_runtime.tasks import TASKS, Answer
+from edgekit.edge_runtime.tasks.metrics import max_abs, sqnr_db
+from edgekit.edge_runtime.tasks.registry import TASKS, Answer
 
 
 @dataclass(frozen=True, kw_only=True)

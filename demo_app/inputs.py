@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from edgekit.edge_runtime.bundle import Bundle
+from edgekit.edge_runtime.bundle.bundle import Bundle
+from edgekit.edge_runtime.bundle.golden import Arrays, GoldenSet
 from edgekit.edge_runtime.errors import EdgekitError
-from edgekit.edge_runtime.golden import Arrays, GoldenSet
-from edgekit.edge_runtime.preprocess import load_image
+from edgekit.edge_runtime.preprocess.image import load_image
 
 from . import cards
 from .compare import renamed, truth

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import edgekit
-from edgekit.edge_runtime.bundle import find_bundles
+from edgekit.edge_runtime.bundle.bundle import find_bundles
 from edgekit.edge_runtime.errors import BundleError, EdgekitError, MissingDependency, UsageError
 
 HOST = "127.0.0.1"

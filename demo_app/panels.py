@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from edgekit.edge_runtime.benchmark import MAX_SPREAD
-from edgekit.edge_runtime.bundle import Bundle
+from edgekit.edge_runtime.benchmark.validity import MAX_SPREAD
+from edgekit.edge_runtime.bundle.bundle import Bundle
+from edgekit.edge_runtime.bundle.golden import Arrays, GoldenSet
 from edgekit.edge_runtime.errors import EdgekitError
-from edgekit.edge_runtime.golden import Arrays, GoldenSet
-from edgekit.edge_runtime.tasks import TASKS, Answer
+from edgekit.edge_runtime.tasks.registry import TASKS, Answer
 
 from . import cached, cards, charts
 from . import compare as comparing

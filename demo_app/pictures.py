@@ -11,8 +11,8 @@ import io
 import numpy as np
 from PIL import Image
 
-from edgekit.edge_runtime.manifest import Manifest
-from edgekit.edge_runtime.preprocess import array_to_image
+from edgekit.edge_runtime.bundle.manifest import Manifest
+from edgekit.edge_runtime.preprocess.image import array_to_image
 
 THUMBNAIL = 64  # longest side in pixels; a grid of 96 photographs stays below a megabyte
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
+from edgekit.edge_runtime.benchmark.stats import percentile_ms
+from edgekit.edge_runtime.bundle.golden import Arrays
 from edgekit.edge_runtime.errors import EngineError
-from edgekit.edge_runtime.golden import Arrays
-from edgekit.edge_runtime.measuring.stats import percentile_ms
-from edgekit.edge_runtime.worker_process import Worker
+from edgekit.edge_runtime.worker.parent import Worker
 
 ANSWER_TIMEOUT_S = 120.0
 ROUNDS = 6

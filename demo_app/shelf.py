@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgekit.edge_runtime.bundle import Bundle, find_bundles
+from edgekit.edge_runtime.bundle.bundle import Bundle, find_bundles
+from edgekit.edge_runtime.bundle.status import PROVEN
 from edgekit.edge_runtime.engines import check_allowed
 from edgekit.edge_runtime.errors import EdgekitError
-from edgekit.edge_runtime.status import PROVEN
 
 Signature = tuple[tuple[str, int, int], ...]
 OpenBundle = Callable[[Path, Signature], Bundle]

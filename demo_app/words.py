@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from html import escape
 
-from edgekit.edge_runtime.manifest import Metric
-from edgekit.edge_runtime.metrics import NOT_FINITE
+from edgekit.edge_runtime.bundle.manifest import Metric
+from edgekit.edge_runtime.tasks.metrics import NOT_FINITE
 
 _MARKUP = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:^=&])")
 

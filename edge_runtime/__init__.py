@@ -1,7 +1,7 @@
 """What ships to the device: opens, checks, runs and measures bundles on a CPU, without torch.
 
-`import edgekit.edge_runtime` needs numpy alone. Engines (onnxruntime, executorch, torch) are imported when a bundle asks for
-one.
+It needs numpy alone, and imports that when one of its names is used. Engines (onnxruntime, executorch, torch) are
+imported when a bundle asks for one.
 
     from edgekit.edge_runtime import Bundle, load_engine
 
@@ -10,10 +10,30 @@ one.
         probabilities = engine.run({"image": pixels})["probabilities"]
 """
 
-from .bundle import Bundle
-from .engines import Engine
-from .engines import load as load_engine
-from .errors import EdgekitError
-from .manifest import Manifest
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .bundle.bundle import Bundle
+    from .bundle.manifest import Manifest
+    from .engines import Engine
+    from .engines import load as load_engine
+    from .errors import EdgekitError
 
 __all__ = ["Bundle", "EdgekitError", "Engine", "Manifest", "load_engine"]
+
+
+def __getattr__(name: str) -> Any:
+    """The public names, each imported on first use, so that `edgekit --help` waits for none of them."""
+    if name not in __all__:
+        raise AttributeError(f"module 'edgekit.edge_runtime' has no attribute {name!r}")
+    from . import engines, errors
+    from .bundle import bundle, manifest
+
+    globals().update(
+        Bundle=bundle.Bundle,
+        EdgekitError=errors.EdgekitError,
+        Engine=engines.Engine,
+        Manifest=manifest.Manifest,
+        load_engine=engines.load,
+    )
+    return globals()[name]

@@ -1,6 +1,7 @@
 """What all our plots share: colours, and places for labels that cover neither each other nor a point. Knows no library.
 
-`edgekit.optimize.report.svg` draws with matplotlib in these colours; `profiling.roofline_plot` writes SVG where there is none.
+`edgekit.optimize.report.svg` draws with matplotlib in these colours; `profiling.roofline_plot` writes SVG where there
+is none.
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ import torch
 from own_models import MODELS
 
 from edgekit.edge_runtime.files import write_bytes
-from edgekit.optimize.calibration_measure import measure_ways
-from edgekit.optimize.own.model import own_model
+from edgekit.optimize.user_model.model import own_model
+from experiments.calibration.measure import measure_ways
 
 OUT = Path(__file__).resolve().parent.parent / "results" / "calibration.json"
 MEASURED = ("mobilenet_v2_tf2", "squeezenet1_0")

@@ -21,20 +21,20 @@ from pathlib import Path
 
 import torch
 
-from edgekit.edge_runtime.benchmark import machine
-from edgekit.edge_runtime.bundle import Bundle
+from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.edge_runtime.decode import canonical_json, to_plain
 from edgekit.edge_runtime.errors import EdgekitError
 from edgekit.edge_runtime.files import write_bytes
+from edgekit.edge_runtime.machine.cpu import machine
 from edgekit.optimize.exporters import EXPORTERS
-from edgekit.optimize.own.array_samples import Samples
-from edgekit.optimize.own.given import Wishes
-from edgekit.optimize.own.inputs import PictureWishes, Shape
-from edgekit.optimize.own.model import own_model
-from edgekit.optimize.own.picture_samples import read_labels
-from edgekit.optimize.own.sources import Source, open_source
 from edgekit.optimize.pack import pack_bundle
 from edgekit.optimize.recipes import RECIPES
+from edgekit.optimize.user_model.array_samples import Samples
+from edgekit.optimize.user_model.given import Wishes
+from edgekit.optimize.user_model.inputs import PictureWishes, Shape
+from edgekit.optimize.user_model.model import own_model
+from edgekit.optimize.user_model.picture_samples import read_labels
+from edgekit.optimize.user_model.sources import Source, open_source
 from edgekit.optimize.verify import FloatReference
 from edgekit.train.data import data_root, ranked
 from edgekit.train.data.cifar import TEN_LABELS, ten_classes

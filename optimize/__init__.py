@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .api import Result, optimize
-    from .own.inputs import PictureWishes
+    from .user_model.inputs import PictureWishes
 
 __all__ = ["PictureWishes", "Result", "optimize"]
 
@@ -22,7 +22,7 @@ __all__ = ["PictureWishes", "Result", "optimize"]
 def __getattr__(name: str) -> Any:
     """Imports torch and the exporters when the function is first used: `edgekit report` needs none of them."""
     if name == "PictureWishes":
-        from .own.inputs import PictureWishes
+        from .user_model.inputs import PictureWishes
 
         return PictureWishes
     if name in __all__:

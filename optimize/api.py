@@ -13,19 +13,19 @@ import numpy as np
 import torch
 from torch import nn
 
+from edgekit.cli.optimize_own import deliver_own
+from edgekit.edge_runtime.benchmark.measurement import Measurement
+from edgekit.edge_runtime.benchmark.rows import Row
 from edgekit.edge_runtime.errors import InputError, UsageError
-from edgekit.edge_runtime.measuring.measurement import Measurement
-from edgekit.edge_runtime.measuring.rows import Row
 
 from .deploy import Predict
 from .options import Options, combinations
-from .own.array_samples import TARGETS, Samples, check_rows
-from .own.commands import deliver_own
-from .own.given import Wishes
-from .own.inputs import PictureWishes, Shape
-from .own.model import own_model
-from .own.module import argument_names
-from .own.sources import Source, open_source, plain_name
+from .user_model.array_samples import TARGETS, Samples, check_rows
+from .user_model.given import Wishes
+from .user_model.inputs import PictureWishes, Shape
+from .user_model.model import own_model
+from .user_model.module import argument_names
+from .user_model.sources import Source, open_source, plain_name
 
 Array = np.ndarray | torch.Tensor
 Given = Array | Sequence[Array] | Mapping[str, Array] | str | Path

@@ -14,18 +14,20 @@ from pathlib import Path
 import numpy as np
 from rich.markup import escape
 
-from edgekit.edge_runtime.benchmark import QUICK, BenchmarkResult, Candidate, Settings, bundle_candidate, measure
-from edgekit.edge_runtime.bundle import Bundle
-from edgekit.edge_runtime.commands.terminal import progress, stage_line
+from edgekit.cli.terminal import progress, stage_line
+from edgekit.edge_runtime.benchmark import measurement
+from edgekit.edge_runtime.benchmark.answers import Answers, answers_of
+from edgekit.edge_runtime.benchmark.benchmark_result import QUICK, BenchmarkResult, Settings
+from edgekit.edge_runtime.benchmark.measure import Candidate, bundle_candidate, measure
+from edgekit.edge_runtime.benchmark.measurement import Measurement
+from edgekit.edge_runtime.benchmark.table import Row, Subject, metric_name, value_text
+from edgekit.edge_runtime.bundle.bundle import Bundle
+from edgekit.edge_runtime.bundle.golden import Arrays
+from edgekit.edge_runtime.bundle.manifest import Manifest
 from edgekit.edge_runtime.engines import RUNS_CODE
 from edgekit.edge_runtime.errors import EdgekitError, ExportError, Interrupted, VerificationError
-from edgekit.edge_runtime.golden import Arrays
-from edgekit.edge_runtime.manifest import Manifest
-from edgekit.edge_runtime.measuring import measurement
-from edgekit.edge_runtime.measuring.answers import Answers, answers_of
-from edgekit.edge_runtime.measuring.measurement import Measurement
-from edgekit.edge_runtime.measuring.table import Row, Subject, metric_name, value_text
 
+from .cache import causes, failed_before, keep_failure, unchanged_bundle
 from .deploy import DeployModel
 from .exporters import EXPORTERS, Exporter
 from .measured_before import measured_before
@@ -33,7 +35,6 @@ from .options import Options
 from .pack import bundle_name, pack_bundle, run_again, tools_of
 from .recipes import RECIPES, Recipe
 from .search_order import most_promising_first
-from .unchanged import causes, failed_before, keep_failure, unchanged_bundle
 from .verify import FloatReference
 
 # Importing torch takes seconds: once is enough here, and the rest is started less often than `edgekit benchmark` does.

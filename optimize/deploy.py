@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from edgekit.edge_runtime.bundle.golden import Arrays
+from edgekit.edge_runtime.bundle.manifest import BatchRange, ImagePreprocessing, TensorSpec
 from edgekit.edge_runtime.engines import Session
 from edgekit.edge_runtime.errors import MissingData, UsageError
 from edgekit.edge_runtime.files import sha256_file
-from edgekit.edge_runtime.golden import Arrays
-from edgekit.edge_runtime.manifest import BatchRange, ImagePreprocessing, TensorSpec
 from edgekit.train.book_model import BookModel, FitConfig, input_module
 from edgekit.train.checkpoint import load_weights
 from edgekit.train.dataset import Dataset, Split

@@ -1,6 +1,6 @@
 """The float model in eager PyTorch, in a process of its own: what every × smaller and × faster is measured against.
 
-`python -m edgekit.optimize.eager MODEL WEIGHTS --threads N` speaks the protocol of `edgekit.edge_runtime.worker`.
+`python -m edgekit.optimize.eager MODEL WEIGHTS --threads N` speaks the protocol of `edgekit.edge_runtime.worker.child`.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from edgekit.edge_runtime.benchmark import Candidate
+from edgekit.edge_runtime.benchmark.measure import Candidate
+from edgekit.edge_runtime.bundle.golden import Arrays
 from edgekit.edge_runtime.engines import Engine
 from edgekit.edge_runtime.engines.torch_arrays import arrays_of, tensors_of
-from edgekit.edge_runtime.golden import Arrays
-from edgekit.edge_runtime.worker import serve
-from edgekit.edge_runtime.worker_process import Worker
+from edgekit.edge_runtime.worker.child import serve
+from edgekit.edge_runtime.worker.parent import Worker
 from edgekit.train.registry import book_model
 
 from .deploy import DeployModel, load_book_module

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgekit.edge_runtime.benchmark import Settings, machine
+from edgekit.edge_runtime.benchmark import measurement
+from edgekit.edge_runtime.benchmark.benchmark_result import Settings
+from edgekit.edge_runtime.benchmark.measurement import Measurement
+from edgekit.edge_runtime.bundle.manifest import MANIFEST_FILE
 from edgekit.edge_runtime.errors import UsageError
-from edgekit.edge_runtime.manifest import MANIFEST_FILE
-from edgekit.edge_runtime.measuring import measurement
-from edgekit.edge_runtime.measuring.measurement import Measurement
+from edgekit.edge_runtime.machine.cpu import machine
 
 
 def measured_before(path: Path, baseline: str, bundles: Sequence[Path], settings: Settings) -> Measurement | None:

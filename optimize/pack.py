@@ -13,24 +13,24 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from edgekit.edge_runtime.bundle import Bundle
+from edgekit.edge_runtime.bundle.bundle import Bundle
+from edgekit.edge_runtime.bundle.golden import Arrays, GoldenSet, save_golden
+from edgekit.edge_runtime.bundle.manifest import FORMAT_VERSION, MANIFEST_FILE, Artifact, Golden, Manifest, Metric
 from edgekit.edge_runtime.engines import RUNS_CODE
 from edgekit.edge_runtime.errors import UsageError, VerificationError
 from edgekit.edge_runtime.files import sha256_file, write_bytes
-from edgekit.edge_runtime.golden import Arrays, GoldenSet, save_golden
-from edgekit.edge_runtime.manifest import FORMAT_VERSION, MANIFEST_FILE, Artifact, Golden, Manifest, Metric
-from edgekit.edge_runtime.replay import larger_batch
-from edgekit.edge_runtime.worker_process import Worker
+from edgekit.edge_runtime.worker.parent import Worker
+from edgekit.edge_runtime.worker.replay import larger_batch
 
-from .calibration import Tuning
+from .cache import MADE_FROM, causes, measured_layers
 from .deploy import DeployModel
-from .export_errors import exported
 from .exporters import Exporter
-from .float_layers import OnTrial, Search
-from .own.evaluation import run_in_pieces
-from .qat import QuantizationAwareTraining
+from .exporters.errors import exported
 from .recipes import Recipe
-from .unchanged import MADE_FROM, causes, measured_layers
+from .tuning.calibrator import Tuning
+from .tuning.float_layers import OnTrial, Search
+from .tuning.qat import QuantizationAwareTraining
+from .user_model.evaluation import run_in_pieces
 from .verify import Chain, FloatReference, OnStage, gate_message, measure
 
 GOLDEN_FILE = "golden.npz"

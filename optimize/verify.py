@@ -11,17 +11,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from edgekit.edge_runtime.benchmark.table import metric_name, value_text
+from edgekit.edge_runtime.bundle.golden import Arrays
+from edgekit.edge_runtime.bundle.manifest import Metric, StageResult
 from edgekit.edge_runtime.errors import VerificationError
-from edgekit.edge_runtime.golden import Arrays
-from edgekit.edge_runtime.manifest import Metric, StageResult
-from edgekit.edge_runtime.measuring.table import metric_name, value_text
-from edgekit.edge_runtime.metrics import max_abs, relative_error, sqnr_db
-from edgekit.edge_runtime.tasks import task
+from edgekit.edge_runtime.tasks.metrics import max_abs, relative_error, sqnr_db
+from edgekit.edge_runtime.tasks.registry import task
 
 from .deploy import DeployModel, Predict, run_module
 from .exporters import Stage
-from .own.evaluation import check_finite, evaluated
 from .recipes import RECIPES, Recipe
+from .user_model.evaluation import check_finite, evaluated
 
 # What capturing or rewriting a graph may change: the order of float additions, nothing more (relative to the range).
 EXACT = 1e-5

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from edgekit.edge_runtime.bundle.golden import Arrays, GoldenSet, save_golden
+from edgekit.edge_runtime.bundle.manifest import FORMAT_VERSION, Artifact, Golden, Manifest, TensorSpec
 from edgekit.edge_runtime.files import sha256_file
-from edgekit.edge_runtime.golden import Arrays, GoldenSet, save_golden
-from edgekit.edge_runtime.manifest import FORMAT_VERSION, Artifact, Golden, Manifest, TensorSpec
 from edgekit.optimize.deploy import DeployModel, run_module
 from edgekit.optimize.exporters import EXPORTERS
 from edgekit.optimize.recipes import RECIPES

@@ -3,7 +3,7 @@
 import numpy as np
 from torch import nn
 
-from edgekit.edge_runtime.manifest import TensorSpec
+from edgekit.edge_runtime.bundle.manifest import TensorSpec
 from edgekit.optimize.deploy import Deployable, DeployModel
 from edgekit.train.preprocess import PixelNormalize
 

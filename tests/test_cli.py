@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgekit.edge_runtime.bundle import Bundle
-from edgekit.edge_runtime.preprocess import array_to_image
+from edgekit.edge_runtime.bundle.bundle import Bundle
+from edgekit.edge_runtime.preprocess.image import array_to_image
 
 
 @pytest.fixture(scope="module")

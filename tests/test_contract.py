@@ -2,7 +2,7 @@
 
 import pytest
 
-from edgekit.edge_runtime.bundle import Bundle
+from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.optimize.deploy import deploy_book_model
 from edgekit.optimize.exporters import EXPORTERS
 from edgekit.optimize.pack import pack_bundle

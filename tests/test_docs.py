@@ -7,9 +7,9 @@ import shutil
 import pytest
 from conftest import ROOT
 
-from edgekit.edge_runtime.bundle import Bundle
-from edgekit.edge_runtime.preprocess import array_to_image
-from edgekit.optimize.docs import DOCUMENTS, render
+from edgekit.edge_runtime.bundle.bundle import Bundle
+from edgekit.edge_runtime.preprocess.image import array_to_image
+from experiments.docs import DOCUMENTS, render
 
 README = (ROOT / "README.md").read_text()
 COMMANDS = [
@@ -24,7 +24,7 @@ ELSEWHERE = ("edgekit quickstart", "pytest", "edgekit demo", "pip install", "edg
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_tables_are_the_measured_ones(name):
     text = (ROOT / name).read_text()
-    assert render(text) == text, "run: python -m edgekit.optimize.docs"
+    assert render(text) == text, "run: python -m experiments.docs"
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if not c.startswith(ELSEWHERE)])

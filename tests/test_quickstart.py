@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from edgekit.edge_runtime.bundle import Bundle, find_bundles
-from edgekit.edge_runtime.measuring.measurement import load, load_raw
+from edgekit.edge_runtime.benchmark.measurement import load, load_raw
+from edgekit.edge_runtime.bundle.bundle import Bundle, find_bundles
 
 SEVEN = {
     "torchscript_traced-fp32",

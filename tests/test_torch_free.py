@@ -7,8 +7,8 @@ import subprocess
 import pytest
 from conftest import ENVIRONMENT, ROOT
 
-from edgekit.edge_runtime.bundle import Bundle
-from edgekit.edge_runtime.preprocess import array_to_image
+from edgekit.edge_runtime.bundle.bundle import Bundle
+from edgekit.edge_runtime.preprocess.image import array_to_image
 
 FORBID = """
 import sys

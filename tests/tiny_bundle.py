@@ -9,9 +9,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from edgekit.edge_runtime.files import sha256_file
-from edgekit.edge_runtime.golden import GoldenSet, save_golden
-from edgekit.edge_runtime.manifest import (
+from edgekit.edge_runtime.bundle.golden import GoldenSet, save_golden
+from edgekit.edge_runtime.bundle.manifest import (
     FORMAT_VERSION,
     Artifact,
     Golden,
@@ -21,6 +20,7 @@ from edgekit.edge_runtime.manifest import (
     TensorSpec,
     read_manifest,
 )
+from edgekit.edge_runtime.files import sha256_file
 
 SIDE = 8
 LABELS = ("top left", "top right", "bottom left", "bottom right")

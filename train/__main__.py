@@ -1,4 +1,5 @@
-"""`python -m edgekit.train MODEL`: training from a source checkout, on a machine that has torch but not edgekit installed.
+"""`python -m edgekit.train MODEL`: training from a source checkout, on a machine that has torch but not edgekit
+installed.
 
 The same as `edgekit train`; heavy imports come last, so that `--help` and Ctrl-C are answered at once.
 """
@@ -35,8 +36,8 @@ def main() -> int:
 
 
 def _train(options: argparse.Namespace) -> int:
+    from edgekit.cli.train import train_model
     from edgekit.edge_runtime.errors import EdgekitError
-    from edgekit.train.commands import train_model
 
     try:
         train_model(

@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from edgekit.edge_runtime.manifest import ImagePreprocessing, TensorSpec
+from edgekit.edge_runtime.bundle.manifest import ImagePreprocessing, TensorSpec
 from edgekit.train.dataset import Dataset
-from edgekit.train.nodules.figures import Figures
+from edgekit.train.figures import Figures
 from edgekit.train.preprocess import Clip, FeatureNormalize, PixelNormalize
 
 
@@ -116,8 +116,8 @@ class BookModel:
     `build` makes the module with fresh weights; it returns logits, for a regression numbers in the target's unit.
     `preprocessing` is None for a model that takes no pictures; `takes` then says what one row of raw input is, so that
     nobody reads a data set to learn its shape, and `clip` the range that its numbers are cut to first. `labels` name
-    the outputs: classes, or numbers with their units. `task` is a name in `edgekit.edge_runtime.tasks.TASKS`. `chapter` is 0
-    for a model beyond the book.
+    the outputs: classes, or numbers with their units. `task` is a name in `edgekit.edge_runtime.tasks.registry.TASKS`.
+    `chapter` is 0 for a model beyond the book.
 
     `prepare` gives a fresh module what it takes from the training inputs, as the model is fed them: (N, C, H, W).
     `views` makes of a trained module one that averages over several views; it is measured too, after the last epoch.

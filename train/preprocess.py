@@ -1,7 +1,7 @@
 """The torch half of the preprocessing: from raw pixels to what the model was trained on.
 
 The very same module normalises the training data and opens the exported graph, so the two cannot drift apart. Decoding
-and resizing a picture is the device's half (`edge_runtime/preprocess.py`); this module knows no files.
+and resizing a picture is the device's half (`edge_runtime/preprocess/image.py`); this module knows no files.
 """
 
 # No `from __future__ import annotations` here: torch.jit.script cannot read a module's attribute types from strings.

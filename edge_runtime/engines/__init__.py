@@ -11,10 +11,10 @@ import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from .. import versions
-from ..bundle import Bundle
+from ..bundle import versions
+from ..bundle.bundle import Bundle
+from ..bundle.manifest import Manifest
 from ..errors import BundleError, EdgekitError, EngineError, InputError, MissingDependency, shown, unknown
-from ..manifest import Manifest
 from .engine import Engine, OpenSession, Session
 
 __all__ = ["ENGINES", "RUNS_CODE", "Engine", "OpenSession", "Session", "load"]

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..bundle.manifest import Manifest
 from ..errors import BundleError
-from ..manifest import Manifest
-from ..measuring import cpu
+from ..machine import cpu
 from .torch_arrays import arrays_of, tensors_of
 
 COMPILED_FOR = "compiled_for"  # the machine, then the instruction sets: "x86_64 avx2 fma f16c"

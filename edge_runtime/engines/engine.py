@@ -12,8 +12,8 @@ from typing import Protocol
 
 import numpy as np
 
+from ..bundle.manifest import Manifest, TensorSpec
 from ..errors import EdgekitError, EngineError, InputError, shown
-from ..manifest import Manifest, TensorSpec
 
 _SMALL = 8192  # elements up to which one pass over the array is cheaper than two without a temporary array
 

@@ -12,8 +12,8 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+from ..bundle.manifest import Manifest
 from ..errors import EngineError, MissingDependency, unknown
-from ..manifest import Manifest
 from . import Session, executorch_native
 
 VARIABLE = "EDGEKIT_EXECUTORCH"

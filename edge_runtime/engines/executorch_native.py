@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from ..bundle.manifest import Manifest
 from ..errors import EngineError, InputError
-from ..manifest import Manifest
 from .executorch_build import SOURCE, build, missing, package_folder, version_of
 
 __all__ = ["NativeSession", "available", "build", "missing", "open_session", "prepare", "registered"]

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from ..bundle.manifest import Manifest
 from ..errors import EngineError
-from ..manifest import Manifest
 from .torch_arrays import tensors_of
 
 

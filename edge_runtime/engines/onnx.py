@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
+from ..bundle.manifest import Manifest
 from ..errors import EngineError
-from ..manifest import Manifest
 
 
 class OnnxSession:

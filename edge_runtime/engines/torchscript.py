@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..manifest import Manifest
+from ..bundle.manifest import Manifest
 from .torch_arrays import arrays_of, tensors_of
 
 

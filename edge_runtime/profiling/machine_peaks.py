@@ -23,11 +23,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ..benchmark import machine
 from ..decode import DecodeError, canonical_json, decode, parse_json, to_plain
 from ..errors import EngineError
 from ..files import user_cache, write_bytes
-from ..worker_process import _environment
+from ..machine.cpu import machine
+from ..worker.parent import _environment
 from .tiny_onnx import Tensor, one_node_model
 
 MAX_AGE_S = 24 * 3600

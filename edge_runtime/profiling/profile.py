@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..bundle import Bundle
+from ..bundle.bundle import Bundle
 from ..decode import decode
 from ..errors import EngineError
-from ..worker_process import Worker
+from ..worker.parent import Worker
 from .operators import Operator
 
 DISTORTED = 1.3  # a profiled run that takes so many times a plain one tells of the profiler as well

@@ -8,7 +8,7 @@ import sys
 from edgekit.edge_runtime.errors import EdgekitError
 from edgekit.edge_runtime.program import sigterm_interrupts, survive_any_encoding
 
-from . import training, optimizing, scans, bundles, measuring  # isort: skip  # the order in which help lists the verbs
+from .verbs import training, optimizing, scans, bundles, measuring  # isort: skip  # the order in which help lists the verbs
 from .options import app
 
 __all__ = ["app", "bundles", "main", "measuring", "optimizing", "scans", "training"]

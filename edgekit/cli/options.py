@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from edgekit.edge_runtime.trust import Trust
+    from edgekit.edge_runtime.worker.policy import Trust
 
 app = typer.Typer(
     name="edgekit",
@@ -65,6 +65,6 @@ def finish(passed: bool) -> None:
 
 def trust_of(allow: Sequence[str] | None, *, key: Path | None = None, require_signature: bool = False) -> Trust:
     """What `--allow`, `--key` and `--require-signature` say together. Raises UsageError."""
-    from edgekit.edge_runtime.trust import Trust
+    from edgekit.edge_runtime.worker.policy import Trust
 
     return Trust.asked(allow=tuple(allow or ()), key=key, require_signature=require_signature)

@@ -16,10 +16,10 @@ from typing import Any
 
 import torch
 
+from edgekit.edge_runtime.bundle.golden import Arrays
 from edgekit.edge_runtime.engines.aot import COMPILED_FOR, AotSession
 from edgekit.edge_runtime.errors import MissingDependency
 from edgekit.edge_runtime.files import write_atomically
-from edgekit.edge_runtime.golden import Arrays
 from edgekit.optimize.deploy import DeployModel, run_module, run_session
 from edgekit.optimize.recipes import Recipe
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import torch
 
+from edgekit.edge_runtime.bundle.golden import Arrays
 from edgekit.edge_runtime.errors import ExportError
-from edgekit.edge_runtime.golden import Arrays
 from edgekit.optimize.deploy import DeployModel, run_module, run_session
 from edgekit.optimize.recipes import Recipe
 from edgekit.optimize.rewrites import FOR_PT2E, FOR_XNNPACK, Rewrite, rewrite

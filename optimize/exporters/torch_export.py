@@ -15,9 +15,9 @@ from pathlib import Path
 
 import torch
 
+from edgekit.edge_runtime.bundle.golden import Arrays
 from edgekit.edge_runtime.engines.torch_export import TorchExportSession
 from edgekit.edge_runtime.files import write_atomically
-from edgekit.edge_runtime.golden import Arrays
 from edgekit.optimize.deploy import DeployModel, run_module, run_session
 from edgekit.optimize.recipes import Recipe
 from edgekit.optimize.rewrites import FOR_PT2E, rewrite

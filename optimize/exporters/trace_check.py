@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from edgekit.edge_runtime.errors import ExportError
-from edgekit.edge_runtime.metrics import relative_error
+from edgekit.edge_runtime.tasks.metrics import relative_error
 from edgekit.optimize.deploy import DeployModel
 
 # What another order of float additions may change, relative to the range: a lost step changes far more.

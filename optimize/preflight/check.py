@@ -13,21 +13,21 @@ from pathlib import Path
 
 import torch
 
+from edgekit.edge_runtime.bundle.golden import Arrays
+from edgekit.edge_runtime.bundle.manifest import TensorSpec
 from edgekit.edge_runtime.errors import ExportError
-from edgekit.edge_runtime.golden import Arrays
-from edgekit.edge_runtime.manifest import TensorSpec
 from edgekit.train.book_model import input_module
 from edgekit.train.registry import book_model
 
 from ..deploy import HEADS, Deployable, DeployModel, input_spec
-from ..export_errors import exported
 from ..exporters import EXPORTERS
-from ..own.array_samples import noise
-from ..own.given import Wishes
-from ..own.inputs import Shape
-from ..own.model import own_model
-from ..own.sources import is_registered, open_source
+from ..exporters.errors import exported
 from ..recipes import RECIPES
+from ..user_model.array_samples import noise
+from ..user_model.given import Wishes
+from ..user_model.inputs import Shape
+from ..user_model.model import own_model
+from ..user_model.sources import is_registered, open_source
 from .on_executorch import examine as examine_executorch
 from .on_onnx import examine as examine_onnx
 from .places import EngineFindings

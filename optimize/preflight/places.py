@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from torch import fx
 
-from ..own.user_code import is_library_file
+from ..user_model.user_code import is_library_file
 
 Placing = Literal["delegated", "fallback", "missing"]
 _FRAME = re.compile(r'File "([^"]+)", line (\d+)')

@@ -9,11 +9,11 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from edgekit.edge_runtime.commands.bundles import print_json
-from edgekit.edge_runtime.commands.terminal import err, out
+from edgekit.cli.bundles import print_json
+from edgekit.cli.terminal import err, out
 from edgekit.edge_runtime.decode import to_plain
 
-from ..own.inputs import Shape
+from ..user_model.inputs import Shape
 from .check import preflight
 from .places import EngineFindings, Finding, Layer
 

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import torch
 
-from edgekit.edge_runtime.golden import Arrays
+from edgekit.edge_runtime.bundle.golden import Arrays
 
 # Layers that stay in float, by the names that `layers.py` gives them.
 FloatLayers = frozenset[str]

@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
+from edgekit.edge_runtime.bundle.golden import Arrays
 from edgekit.edge_runtime.errors import ExportError
-from edgekit.edge_runtime.golden import Arrays
 
 from .layers import torch_layer
 from .onnx_prepare import prepared

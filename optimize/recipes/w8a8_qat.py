@@ -1,6 +1,6 @@
 """w8a8_qat: w8a8_static, its weights trained on for a few epochs while rounded to 8 bits (quantization-aware training).
 
-How it is trained is in `optimize/qat.py`; here is what the result is held to.
+How it is trained is in `optimize/tuning/qat.py`; here is what the result is held to.
 """
 
 from __future__ import annotations

@@ -17,8 +17,8 @@ import torch
 from onnxruntime.quantization.onnx_model import ONNXModel
 from torch import nn
 
+from edgekit.edge_runtime.bundle.golden import Arrays
 from edgekit.edge_runtime.errors import ExportError
-from edgekit.edge_runtime.golden import Arrays
 
 from .layers import torch_layer
 from .onnx_prepare import prepared

@@ -9,12 +9,12 @@ from html import escape
 from pathlib import Path
 from string import Template
 
-from edgekit.edge_runtime.commands.terminal import out as console
+from edgekit.cli.terminal import out as console
+from edgekit.edge_runtime.benchmark import measurement
+from edgekit.edge_runtime.benchmark.measurement import Measurement
+from edgekit.edge_runtime.benchmark.table import Row, bytes_text, footnotes, ms_text, quality_name, value_text
+from edgekit.edge_runtime.bundle.manifest import Metric
 from edgekit.edge_runtime.files import write_bytes
-from edgekit.edge_runtime.manifest import Metric
-from edgekit.edge_runtime.measuring import measurement
-from edgekit.edge_runtime.measuring.measurement import Measurement
-from edgekit.edge_runtime.measuring.table import Row, bytes_text, footnotes, ms_text, quality_name, value_text
 
 from . import parts, plots
 from .layers import layers

@@ -10,10 +10,10 @@ import shlex
 from collections.abc import Sequence
 from html import escape
 
-from edgekit.edge_runtime.manifest import StageResult
-from edgekit.edge_runtime.measuring.measurement import Measurement
-from edgekit.edge_runtime.measuring.table import Row, cells, columns, present, shared_reasons
-from edgekit.edge_runtime.measuring.validity import unchecked
+from edgekit.edge_runtime.benchmark.measurement import Measurement
+from edgekit.edge_runtime.benchmark.table import Row, cells, columns, present, shared_reasons
+from edgekit.edge_runtime.benchmark.validity import unchecked
+from edgekit.edge_runtime.bundle.manifest import StageResult
 
 GLOSSARY = {
     "model file": "The bundle: exporter, then recipe; w8a8 means 8-bit weights and 8-bit activations.",
@@ -45,7 +45,7 @@ IDENTICAL_DB = 200.0  # what a manifest writes when two answers are equal to the
 
 
 def table(measured: Measurement, color: dict[str, str], best: str) -> str:
-    """The table: the columns and cells of `edgekit.edge_runtime.measuring.table`, and advice below what is not valid.
+    """The table: the columns and cells of `edgekit.edge_runtime.benchmark.table`, and advice below what is not valid.
 
     `color` is a CSS colour by exporter, `best` the name of the row to highlight.
     """

@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from matplotlib.transforms import IdentityTransform, blended_transform_factory
 
-from edgekit.edge_runtime.measuring.table import Row, bytes_text, metric_name, ms_text, value_text
-from edgekit.edge_runtime.metrics import NOT_FINITE
-from edgekit.edge_runtime.tasks import metric_named
+from edgekit.edge_runtime.benchmark.table import Row, bytes_text, metric_name, ms_text, value_text
+from edgekit.edge_runtime.tasks.metrics import NOT_FINITE
+from edgekit.edge_runtime.tasks.registry import metric_named
 
 from .labels import place_labels
 from .svg import BAD, CARD, INK, MARKERS, MUTED, SERIES, TEXT, figure, look, page_axes, scale, svg, text_width

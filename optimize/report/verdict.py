@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from edgekit.edge_runtime.measuring.measurement import Measurement
-from edgekit.edge_runtime.measuring.table import Row, bytes_text, ms_text, quality_name, ratio_text, share_kept
-from edgekit.edge_runtime.status import PROVEN
+from edgekit.edge_runtime.benchmark.measurement import Measurement
+from edgekit.edge_runtime.benchmark.table import Row, bytes_text, ms_text, quality_name, ratio_text, share_kept
+from edgekit.edge_runtime.bundle.status import PROVEN
 
 FLOAT_RECIPES = ("", "fp32", "fp16")
 # What a bundle can be the best in: the least of this. Without an objective: smaller and faster together.

@@ -18,10 +18,10 @@ from playwright.sync_api import Page, expect, sync_playwright
 from tiny_bundle import LABELS, PICTURE, make_bundle, quarter_weights
 
 from edgekit.demo_app.launch import launch
-from edgekit.edge_runtime.bundle import Bundle
+from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.edge_runtime.engines import load
 from edgekit.edge_runtime.errors import BundleError, MissingDependency, UsageError
-from edgekit.edge_runtime.preprocess import load_image
+from edgekit.edge_runtime.preprocess.image import load_image
 
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

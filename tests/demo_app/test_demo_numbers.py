@@ -10,7 +10,7 @@ from tiny_bundle import change_manifest, make_bundle
 from edgekit.demo_app.compare import times
 from edgekit.demo_app.shelf import default_pair, read_shelf
 from edgekit.demo_app.words import html, markdown, milliseconds, percent, size
-from edgekit.edge_runtime.bundle import Bundle
+from edgekit.edge_runtime.bundle.bundle import Bundle
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -12,13 +12,13 @@ from torch import nn
 from edgekit.demo_app import cached
 from edgekit.optimize import PictureWishes
 from edgekit.optimize.exporters import EXPORTERS
-from edgekit.optimize.own.array_samples import Samples
-from edgekit.optimize.own.given import Wishes
-from edgekit.optimize.own.inputs import Shape
-from edgekit.optimize.own.model import own_model
-from edgekit.optimize.own.sources import Source
 from edgekit.optimize.pack import pack_bundle
 from edgekit.optimize.recipes import RECIPES
+from edgekit.optimize.user_model.array_samples import Samples
+from edgekit.optimize.user_model.given import Wishes
+from edgekit.optimize.user_model.inputs import Shape
+from edgekit.optimize.user_model.model import own_model
+from edgekit.optimize.user_model.sources import Source
 from edgekit.optimize.verify import FloatReference
 
 

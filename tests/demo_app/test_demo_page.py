@@ -17,8 +17,8 @@ from tiny_bundle import LABELS, PICTURE, make_bundle, probabilities, quarter_pic
 
 import edgekit.demo_app.app
 from edgekit.demo_app import cached
-from edgekit.edge_runtime.bundle import Bundle
-from edgekit.edge_runtime.preprocess import load_image
+from edgekit.edge_runtime.bundle.bundle import Bundle
+from edgekit.edge_runtime.preprocess.image import load_image
 
 APP = Path(edgekit.demo_app.app.__file__)
 NEARLY_A_TIE = 11  # the golden sample about which the two models disagree

@@ -13,7 +13,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from edgekit.edge_runtime.archive import write_zip
+from edgekit.edge_runtime.bundle.archive import write_zip
 from edgekit.edge_runtime.decode import canonical_json
 
 Spoil = Callable[[Path], Path]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from edgekit.edge_runtime.measuring.answers import MAX_NUMBERS, Answers, answers_of, flipped, said, truth_of
+from edgekit.edge_runtime.benchmark.answers import MAX_NUMBERS, Answers, answers_of, flipped, said, truth_of
 
 INPUTS = {"x": np.arange(4, dtype=np.float32)}
 LABELS = ("cat", "dog")

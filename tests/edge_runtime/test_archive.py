@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgekit.edge_runtime.archive import MAX_MEMBERS, extract_zip, write_zip
+from edgekit.edge_runtime.bundle.archive import MAX_MEMBERS, extract_zip, write_zip
 from edgekit.edge_runtime.errors import BundleError
 
 CONTENT = {"manifest.json": b'{"a": 1}\n', "Z.bin": b"", "model.onnx": bytes(range(256)) * 5}

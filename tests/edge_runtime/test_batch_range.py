@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 from test_manifest import MANIFEST, with_checksum
 
+from edgekit.edge_runtime.bundle.manifest import BatchRange, read_manifest
 from edgekit.edge_runtime.errors import BundleError
-from edgekit.edge_runtime.manifest import BatchRange, read_manifest
 
 IMAGE = {"name": "image", "dtype": "uint8", "shape": [1, 8, 8, 1]}
 ANSWER = {"name": "probabilities", "dtype": "float32", "shape": [1, 2]}

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from tiny_bundle import make_bundle
 
-from edgekit.edge_runtime.benchmark import QUICK, Candidate, bundle_candidate, measure
-from edgekit.edge_runtime.bundle import Bundle
-from edgekit.edge_runtime.commands.benchmark import from_bundles
+from edgekit.cli.benchmark import from_bundles
+from edgekit.edge_runtime.benchmark import measurement
+from edgekit.edge_runtime.benchmark.benchmark_result import QUICK
+from edgekit.edge_runtime.benchmark.measure import Candidate, bundle_candidate, measure
+from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.edge_runtime.errors import BundleError, InputError, UsageError
-from edgekit.edge_runtime.measuring import measurement
-from edgekit.edge_runtime.worker_process import Worker
+from edgekit.edge_runtime.worker.parent import Worker
 
 SHORT = replace(QUICK, rounds=5, round_ms=4, min_samples=40, warmup_rounds=2)
 

@@ -12,11 +12,12 @@ from conftest import ROOT
 from PIL import Image
 from tiny_bundle import PICTURE, make_bundle
 
-from edgekit.edge_runtime import archive, bundle, golden, manifest, pictures
+from edgekit.edge_runtime.bundle import archive, bundle, golden, manifest
 from edgekit.edge_runtime.engines import ENGINES, RUNS_CODE
-from edgekit.edge_runtime.metrics import NOT_FINITE
-from edgekit.edge_runtime.preprocess import image_to_array
-from edgekit.edge_runtime.tasks import TASKS
+from edgekit.edge_runtime.preprocess import pictures
+from edgekit.edge_runtime.preprocess.image import image_to_array
+from edgekit.edge_runtime.tasks.metrics import NOT_FINITE
+from edgekit.edge_runtime.tasks.registry import TASKS
 
 PATH = ROOT / "docs" / "BUNDLE.md"
 TEXT = PATH.read_text()

@@ -7,16 +7,17 @@ import numpy as np
 import pytest
 from tiny_bundle import make_bundle
 
-from edgekit.edge_runtime.benchmark import QUICK, bundle_candidate, measure
-from edgekit.edge_runtime.bundle import Bundle
-from edgekit.edge_runtime.commands.benchmark import compare_files, from_bundles
+from edgekit.cli.benchmark import compare_files, from_bundles
+from edgekit.edge_runtime.benchmark import measurement
+from edgekit.edge_runtime.benchmark.answers import Answers
+from edgekit.edge_runtime.benchmark.benchmark_result import QUICK
+from edgekit.edge_runtime.benchmark.comparison import Change, compare
+from edgekit.edge_runtime.benchmark.judgement import Limits, Run
+from edgekit.edge_runtime.benchmark.measure import bundle_candidate, measure
+from edgekit.edge_runtime.benchmark.measurement import Raw
+from edgekit.edge_runtime.bundle.bundle import Bundle
+from edgekit.edge_runtime.bundle.manifest import Metric
 from edgekit.edge_runtime.errors import UsageError
-from edgekit.edge_runtime.manifest import Metric
-from edgekit.edge_runtime.measuring import measurement
-from edgekit.edge_runtime.measuring.answers import Answers
-from edgekit.edge_runtime.measuring.comparison import Change, compare
-from edgekit.edge_runtime.measuring.judgement import Limits, Run
-from edgekit.edge_runtime.measuring.measurement import Raw
 
 FP32, INT8 = "quarters-onnx-fp32", "quarters-onnx-w8"
 TARGETS = np.arange(200) % 4

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from edgekit.edge_runtime.detection_metrics import Found, auc, found, roc
 from edgekit.edge_runtime.errors import InputError
+from edgekit.edge_runtime.tasks.detection_metrics import Found, auc, found, roc
 
 
 def test_counts_and_shares():

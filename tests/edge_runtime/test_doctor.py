@@ -8,9 +8,9 @@ import pytest
 from conftest import ROOT
 from tiny_bundle import make_bundle, quarter_weights
 
-from edgekit.edge_runtime import doctor
-from edgekit.edge_runtime.bundle import Bundle
-from edgekit.edge_runtime.measuring import cpu
+from edgekit.edge_runtime.bundle.bundle import Bundle
+from edgekit.edge_runtime.doctor import doctor
+from edgekit.edge_runtime.machine import cpu
 
 
 def test_onnx_runs_its_int8_model():
@@ -121,7 +121,7 @@ def test_the_models_are_small_int8_and_verified(engine):
 
 
 def test_the_models_can_be_made_again(tmp_path):
-    from edgekit.optimize.doctor_models import make
+    from experiments.doctor_models import make
 
     make("onnx", tmp_path / "onnx.zip")
     with Bundle.open(tmp_path / "onnx.zip") as made, Bundle.open(doctor.model_path("onnx")) as kept:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edgekit.edge_runtime.measuring.energy import EnergyMeter
+from edgekit.edge_runtime.machine.energy import EnergyMeter
 
 
 def zone(powercap, name: str, kind: str, uj: int, *, range_uj: int = 1000):

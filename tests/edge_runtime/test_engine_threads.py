@@ -14,11 +14,11 @@ from conftest import ENVIRONMENT, ROOT
 from onnx import TensorProto, helper, numpy_helper
 from pair_model import pair_arrays
 
-from edgekit.edge_runtime.bundle import Bundle
+from edgekit.edge_runtime.bundle.bundle import Bundle
+from edgekit.edge_runtime.bundle.manifest import TensorSpec
 from edgekit.edge_runtime.engines import RUNS_CODE, Engine, load
 from edgekit.edge_runtime.engines.onnx import OnnxSession
 from edgekit.edge_runtime.errors import EngineError
-from edgekit.edge_runtime.manifest import TensorSpec
 
 EVERY = ["onnx", "executorch_xnnpack", "torchscript_traced"]
 BIG = TensorSpec(name="x", dtype="float32", shape=(512, 512))

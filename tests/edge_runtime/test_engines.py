@@ -9,10 +9,10 @@ import pytest
 from conftest import ROOT
 from tiny_bundle import make_bundle, quarter_pictures
 
-from edgekit.edge_runtime.bundle import Bundle
+from edgekit.edge_runtime.bundle.bundle import Bundle
+from edgekit.edge_runtime.bundle.manifest import BatchRange, TensorSpec
 from edgekit.edge_runtime.engines import Engine, load, open_session_of
 from edgekit.edge_runtime.errors import BundleError, EngineError, InputError
-from edgekit.edge_runtime.manifest import BatchRange, TensorSpec
 
 PICTURE = quarter_pictures()[0][:1]
 

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from tiny_bundle import make_bundle
 
 from edgekit.edge_runtime import engines
-from edgekit.edge_runtime.bundle import Bundle
+from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.edge_runtime.errors import EdgekitError
-from edgekit.edge_runtime.replay import judge
+from edgekit.edge_runtime.worker.replay import judge
 
 DUPLICATES = pytest.mark.filterwarnings("ignore:Duplicate name")  # zipfile's, about the archives made here
 SECONDS = 2.0  # CPU time that one case may take; most take two milliseconds

@@ -12,9 +12,9 @@ from corruptions import damaged, flipped, refit
 from onnx import TensorProto, helper, numpy_helper
 from tiny_bundle import SIDE, make_bundle, onnx_model, quarter_weights
 
-from edgekit.edge_runtime.bundle import Bundle
+from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.edge_runtime.errors import EdgekitError
-from edgekit.edge_runtime.worker_process import Worker
+from edgekit.edge_runtime.worker.parent import Worker
 
 CASES = 20
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from hostile_content import HOSTILE_NPY
 
+from edgekit.edge_runtime.bundle.golden import MAX_GOLDEN_BYTES, GoldenSet, load_golden, save_golden
+from edgekit.edge_runtime.bundle.manifest import TensorSpec
 from edgekit.edge_runtime.errors import BundleError
-from edgekit.edge_runtime.golden import MAX_GOLDEN_BYTES, GoldenSet, load_golden, save_golden
-from edgekit.edge_runtime.manifest import TensorSpec
 
 INPUT = TensorSpec(name="x", dtype="int64", shape=(1, 2))
 OUTPUT = TensorSpec(name="y", dtype="float16", shape=(1, 3, 2))

@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 import edgekit as command
 from edgekit.edge_runtime.errors import EngineError, MissingDependency, UsageError, VerificationError
-from edgekit.edge_runtime.measuring import loadgen_worker
-from edgekit.edge_runtime.measuring.loadgen import (
+from edgekit.edge_runtime.loadgen import child as loadgen_worker
+from edgekit.edge_runtime.loadgen.loadgen import (
     SCENARIOS,
     LoadgenSettings,
     read_answers,

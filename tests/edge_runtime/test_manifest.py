@@ -6,9 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from edgekit.edge_runtime.decode import canonical_json
-from edgekit.edge_runtime.errors import BundleError
-from edgekit.edge_runtime.manifest import (
+from edgekit.edge_runtime.bundle.manifest import (
     FORMAT_VERSION,
     Artifact,
     Golden,
@@ -19,6 +17,8 @@ from edgekit.edge_runtime.manifest import (
     TensorSpec,
     read_manifest,
 )
+from edgekit.edge_runtime.decode import canonical_json
+from edgekit.edge_runtime.errors import BundleError
 
 MANIFEST = Manifest(
     format_version=FORMAT_VERSION,

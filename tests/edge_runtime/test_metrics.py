@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from edgekit.edge_runtime.errors import InputError
-from edgekit.edge_runtime.metrics import (
+from edgekit.edge_runtime.tasks.metrics import (
     NOT_FINITE,
     Accuracy,
     TaskMetric,

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from edgekit.edge_runtime.errors import EngineError, InputError
-from edgekit.edge_runtime.metrics import NOT_FINITE
-from edgekit.edge_runtime.next_character import BitsPerCharacter
-from edgekit.edge_runtime.tasks import task
+from edgekit.edge_runtime.tasks.metrics import NOT_FINITE
+from edgekit.edge_runtime.tasks.next_character import BitsPerCharacter
+from edgekit.edge_runtime.tasks.registry import task
 
 
 def bits_of(probabilities, targets) -> BitsPerCharacter:

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from edgekit.edge_runtime.errors import InputError
-from edgekit.edge_runtime.pictures import open_picture, plain_picture
+from edgekit.edge_runtime.preprocess.pictures import open_picture, plain_picture
 
 RANDOM = np.random.default_rng(0)
 NOISE = Image.fromarray(RANDOM.integers(0, 256, (20, 24, 3), dtype=np.uint8))

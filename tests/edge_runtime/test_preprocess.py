@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from edgekit.edge_runtime.bundle.manifest import ImagePreprocessing
 from edgekit.edge_runtime.errors import InputError
-from edgekit.edge_runtime.manifest import ImagePreprocessing
-from edgekit.edge_runtime.preprocess import array_to_image, image_to_array, load_image
+from edgekit.edge_runtime.preprocess.image import array_to_image, image_to_array, load_image
 
 RANDOM = np.random.default_rng(0)
 

@@ -13,13 +13,13 @@ from tiny_bundle import make_bundle
 from typer.testing import CliRunner
 
 import edgekit as command
-from edgekit.edge_runtime.bundle import Bundle
+from edgekit.edge_runtime.bundle.bundle import Bundle
+from edgekit.edge_runtime.bundle.manifest import TensorSpec
 from edgekit.edge_runtime.errors import EngineError, UsageError
-from edgekit.edge_runtime.manifest import TensorSpec
+from edgekit.edge_runtime.profiling.child import MIN_RUNS
+from edgekit.edge_runtime.profiling.child import run as run_profile
 from edgekit.edge_runtime.profiling.operators import Operator, tensor_bytes
 from edgekit.edge_runtime.profiling.profile import profile_bundle, typical_ns
-from edgekit.edge_runtime.profiling.worker import MIN_RUNS
-from edgekit.edge_runtime.profiling.worker import run as run_profile
 from edgekit.edge_runtime.profiling.xnnpack_graph import multiplying_nodes
 
 SHORT = 0.1  # seconds; ten runs are made however long they take
@@ -106,7 +106,7 @@ def conv_model(channels):
 
 @pytest.mark.parametrize("channels", [10, 16])
 def test_padding_of_a_kernel_is_no_arithmetic_of_the_model(bundle, tmp_path, channels):
-    from edgekit.edge_runtime.engines import onnx_profile
+    from edgekit.edge_runtime.profiling import onnx as onnx_profile
 
     onnx.save(conv_model(channels), tmp_path / "conv.onnx")
     tensors = {
@@ -122,7 +122,7 @@ def test_padding_of_a_kernel_is_no_arithmetic_of_the_model(bundle, tmp_path, cha
 
 
 def test_multiplications_by_hand():
-    from edgekit.edge_runtime.engines.onnx_profile import macs_of_node
+    from edgekit.edge_runtime.profiling.onnx import macs_of_node
 
     def node(kind, inputs, output):
         return {

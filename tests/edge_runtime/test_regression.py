@@ -6,12 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from edgekit.edge_runtime.benchmark.table import Row, columns, metric_text, share_kept, value_text
+from edgekit.edge_runtime.bundle.manifest import Metric
 from edgekit.edge_runtime.errors import BundleError, EngineError, InputError
-from edgekit.edge_runtime.manifest import Metric
-from edgekit.edge_runtime.measuring.table import Row, columns, metric_text, share_kept, value_text
-from edgekit.edge_runtime.metrics import NOT_FINITE, TaskMetric
-from edgekit.edge_runtime.regression import MeanAbsoluteError, estimate, near_agreement, t95
-from edgekit.edge_runtime.tasks import task
+from edgekit.edge_runtime.tasks.metrics import NOT_FINITE, TaskMetric
+from edgekit.edge_runtime.tasks.registry import task
+from edgekit.edge_runtime.tasks.regression import MeanAbsoluteError, estimate, near_agreement, t95
 
 METRIC = Metric(
     name="mean_absolute_error", value=54.05, low=49.29, high=58.81, samples=146, float_value=53.81, agreement=0.966

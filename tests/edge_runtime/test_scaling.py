@@ -4,12 +4,12 @@ import onnx
 import pytest
 from tiny_bundle import SIDE, change_manifest, make_bundle, onnx_model, quarter_weights
 
-from edgekit.edge_runtime.benchmark import bundle_candidate
-from edgekit.edge_runtime.commands.benchmark import Printing, benchmark
+from edgekit.cli.benchmark import Printing, benchmark
+from edgekit.edge_runtime.benchmark.measure import bundle_candidate
+from edgekit.edge_runtime.benchmark.measurement import load, load_raw
+from edgekit.edge_runtime.benchmark.scaling import Sweep, counts, doublings, expand
+from edgekit.edge_runtime.bundle.manifest import BatchRange, TensorSpec
 from edgekit.edge_runtime.errors import UsageError
-from edgekit.edge_runtime.manifest import BatchRange, TensorSpec
-from edgekit.edge_runtime.measuring.measurement import load, load_raw
-from edgekit.edge_runtime.measuring.scaling import Sweep, counts, doublings, expand
 
 
 @pytest.fixture(scope="module")

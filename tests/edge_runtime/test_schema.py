@@ -11,12 +11,12 @@ import pytest
 from conftest import ROOT
 from test_manifest import MANIFEST
 
-from edgekit.edge_runtime import manifest as manifest_module
-from edgekit.edge_runtime.bundle import find_bundles
+from edgekit.edge_runtime.bundle import manifest as manifest_module
+from edgekit.edge_runtime.bundle.bundle import find_bundles
+from edgekit.edge_runtime.bundle.manifest import BatchRange, Manifest, TensorSpec, read_manifest
+from edgekit.edge_runtime.bundle.schema import SCHEMA_FILE, manifest_schema
 from edgekit.edge_runtime.decode import canonical_json
 from edgekit.edge_runtime.errors import BundleError
-from edgekit.edge_runtime.manifest import BatchRange, Manifest, TensorSpec, read_manifest
-from edgekit.edge_runtime.schema import SCHEMA_FILE, manifest_schema
 
 BATCHED = TensorSpec(name="image", dtype="uint8", shape=(1, 8, 8, 1), batch=BatchRange(min=1, max=16))
 FULL = dataclasses.replace(
@@ -69,7 +69,9 @@ def decoder_says(data):
 
 
 def test_the_committed_file_is_what_the_dataclasses_give():
-    assert SCHEMA_FILE.read_bytes() == canonical_json(manifest_schema()), "run: python -m edgekit.edge_runtime.schema"
+    assert SCHEMA_FILE.read_bytes() == canonical_json(manifest_schema()), (
+        "run: python -m edgekit.edge_runtime.bundle.schema"
+    )
 
 
 def test_it_is_a_valid_schema():

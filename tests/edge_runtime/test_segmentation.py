@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from edgekit.edge_runtime.errors import BundleError, EngineError, InputError
-from edgekit.edge_runtime.segmentation import Dice, flagged_share, pixel_agreement
+from edgekit.edge_runtime.tasks.segmentation import Dice, flagged_share, pixel_agreement
 
 
 def masks(*rows):

@@ -13,12 +13,12 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from tiny_bundle import change_manifest, make_bundle, onnx_model, quarter_weights
 
-from edgekit.edge_runtime import signature
-from edgekit.edge_runtime.bundle import MAX_SIGNATURE_BYTES, Bundle
+from edgekit.edge_runtime.bundle import signature
+from edgekit.edge_runtime.bundle.bundle import MAX_SIGNATURE_BYTES, Bundle
 from edgekit.edge_runtime.errors import BundleError, UsageError
 from edgekit.edge_runtime.files import sha256_file
-from edgekit.edge_runtime.replay import replay
-from edgekit.edge_runtime.trust import Trust
+from edgekit.edge_runtime.worker.policy import Trust
+from edgekit.edge_runtime.worker.replay import replay
 
 
 def write_pair(folder, name, private=None):
@@ -233,7 +233,7 @@ def test_without_the_package_the_extra_is_named_and_no_torch_is_loaded(signed, k
 def test_signing_and_checking_load_no_torch(signed, keys):
     code = (
         "import sys; from pathlib import Path\n"
-        "from edgekit.edge_runtime import signature; from edgekit.edge_runtime.trust import Trust\n"
+        "from edgekit.edge_runtime import signature; from edgekit.edge_runtime.worker.policy import Trust\n"
         "bundle, private, public = map(Path, sys.argv[1:])\n"
         "signature.sign(bundle, private); Trust(key=public).open(bundle).close()\n"
         "print({'torch', 'onnxruntime', 'executorch'} & set(sys.modules))"

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from edgekit.edge_runtime.measuring.stats import (
+from edgekit.edge_runtime.benchmark.stats import (
     Ratio,
     median_ratio,
     medians_ms,

@@ -5,13 +5,12 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from edgekit.edge_runtime.commands import terminal
-from edgekit.edge_runtime.manifest import Metric
-from edgekit.edge_runtime.measuring.benchmark_result import Settings
-from edgekit.edge_runtime.measuring.measurement import Measurement
-from edgekit.edge_runtime.measuring.rows import Pair, Row
-from edgekit.edge_runtime.measuring.stats import Ratio
-from edgekit.edge_runtime.measuring.table import (
+from edgekit.cli import terminal
+from edgekit.edge_runtime.benchmark.benchmark_result import Settings
+from edgekit.edge_runtime.benchmark.measurement import Measurement
+from edgekit.edge_runtime.benchmark.rows import Pair, Row
+from edgekit.edge_runtime.benchmark.stats import Ratio
+from edgekit.edge_runtime.benchmark.table import (
     MORE,
     NARROW,
     WIDE,
@@ -24,6 +23,7 @@ from edgekit.edge_runtime.measuring.table import (
     pair_text,
     present,
 )
+from edgekit.edge_runtime.bundle.manifest import Metric
 
 METRIC = Metric(name="accuracy", value=0.9889, low=0.972, high=0.996, samples=359, float_value=0.9889, agreement=1.0)
 ROW = Row(

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from edgekit.edge_runtime.errors import BundleError, EngineError, UsageError
-from edgekit.edge_runtime.metrics import Accuracy
-from edgekit.edge_runtime.tasks import TASKS, Answer, task
+from edgekit.edge_runtime.tasks.metrics import Accuracy
+from edgekit.edge_runtime.tasks.registry import TASKS, Answer, task
 
 LABELS = ("bird", "airplane", "frog")
 

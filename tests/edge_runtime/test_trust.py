@@ -7,15 +7,15 @@ import onnx
 import pytest
 from tiny_bundle import change_manifest, make_bundle, onnx_model, quarter_weights
 
+from edgekit.cli import bundles
 from edgekit.edge_runtime import engines
-from edgekit.edge_runtime.bundle import Bundle
-from edgekit.edge_runtime.commands import bundles
+from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.edge_runtime.engines import RUNS_CODE
 from edgekit.edge_runtime.errors import BundleError, UsageError
 from edgekit.edge_runtime.files import sha256_file
-from edgekit.edge_runtime.replay import replay
-from edgekit.edge_runtime.trust import NO_CODE, Trust
-from edgekit.edge_runtime.worker_process import Worker
+from edgekit.edge_runtime.worker.parent import Worker
+from edgekit.edge_runtime.worker.policy import NO_CODE, Trust
+from edgekit.edge_runtime.worker.replay import replay
 
 
 @pytest.fixture

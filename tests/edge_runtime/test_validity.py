@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from edgekit.edge_runtime.measuring import validity
-from edgekit.edge_runtime.measuring.benchmark_result import QUICK, Settings
-from edgekit.edge_runtime.measuring.judgement import Limits
-from edgekit.edge_runtime.measuring.machine_state import MachineState, Reading, read, state
-from edgekit.edge_runtime.measuring.table import MORE, NARROW, WIDE
-from edgekit.edge_runtime.measuring.validity import candidate_reasons, machine_reasons, other_cpu, unchecked
+from edgekit.edge_runtime.benchmark import validity
+from edgekit.edge_runtime.benchmark.benchmark_result import QUICK, Settings
+from edgekit.edge_runtime.benchmark.judgement import Limits
+from edgekit.edge_runtime.benchmark.table import MORE, NARROW, WIDE
+from edgekit.edge_runtime.benchmark.validity import candidate_reasons, machine_reasons, other_cpu, unchecked
+from edgekit.edge_runtime.machine.machine_state import MachineState, Reading, read, state
 
 # A quiet virtual machine of two cores, as it was read before and after a benchmark of ten seconds.
 BEFORE = Reading(

@@ -11,10 +11,11 @@ from conftest import ROOT
 from test_manifest import MANIFEST
 from tiny_bundle import change_manifest, make_bundle, onnx_model, quarter_weights
 
-from edgekit.edge_runtime import engines, versions
-from edgekit.edge_runtime.bundle import Bundle
+from edgekit.edge_runtime import engines
+from edgekit.edge_runtime.bundle import versions
+from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.edge_runtime.errors import BundleError
-from edgekit.edge_runtime.replay import replay
+from edgekit.edge_runtime.worker.replay import replay
 
 EXECUTORCH, TORCH, ONNXRUNTIME = map(importlib.metadata.version, ("executorch", "torch", "onnxruntime"))
 

@@ -9,7 +9,7 @@ import pytest
 from conftest import ROOT
 
 from edgekit.edge_runtime.errors import EngineError, InputError
-from edgekit.edge_runtime.worker_process import Worker
+from edgekit.edge_runtime.worker.parent import Worker
 
 ARRAYS = {"x": np.zeros((1, 2), np.float32)}
 

@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from quarters import quarters_model
 from torch import nn
 
-from edgekit.edge_runtime.bundle import Bundle
+from edgekit.edge_runtime.bundle.bundle import Bundle
+from edgekit.edge_runtime.bundle.manifest import TensorSpec
+from edgekit.edge_runtime.bundle.status import PROVEN, stamp_of
 from edgekit.edge_runtime.errors import ExportError
-from edgekit.edge_runtime.manifest import TensorSpec
-from edgekit.edge_runtime.status import PROVEN, stamp_of
 from edgekit.optimize.deliver import deliver
 from edgekit.optimize.exporters import EXPORTERS
 from edgekit.optimize.exporters.ahead import delegates_in

@@ -12,7 +12,7 @@ import pytest
 import torch
 from pair_model import answers, pair_arrays, pair_model, unproven_bundle
 
-from edgekit.edge_runtime.bundle import Bundle
+from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.edge_runtime.engines import load
 from edgekit.edge_runtime.errors import BundleError, EngineError, InputError, MissingDependency
 from edgekit.optimize.exporters import EXPORTERS

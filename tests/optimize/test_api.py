@@ -5,9 +5,9 @@ import pytest
 import torch
 from own_net import LABELS, Branching, Net, pixels
 
+from edgekit.cli.optimize_own import wishes_of
 from edgekit.edge_runtime.errors import EdgekitError, UsageError
 from edgekit.optimize import PictureWishes, optimize
-from edgekit.optimize.own.commands import wishes_of
 
 
 @pytest.fixture(scope="module", autouse=True)

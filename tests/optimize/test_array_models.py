@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from edgekit.edge_runtime.bundle import Bundle
+from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.edge_runtime.engines import RUNS_CODE, load
 from edgekit.edge_runtime.errors import VerificationError
-from edgekit.edge_runtime.replay import replay
-from edgekit.edge_runtime.trust import Trust
+from edgekit.edge_runtime.worker.policy import Trust
+from edgekit.edge_runtime.worker.replay import replay
 from edgekit.optimize.deliver import deliver
 from edgekit.optimize.deploy import deploy_book_model, input_spec
 from edgekit.optimize.exporters import EXPORTERS
@@ -17,8 +17,8 @@ from edgekit.optimize.pack import pack_bundle
 from edgekit.optimize.recipes import RECIPES
 from edgekit.optimize.verify import FloatReference
 from edgekit.train.checkpoint import save_weights
+from edgekit.train.models.thermometer_steps import VALIDATION, least_squares
 from edgekit.train.registry import BOOK_MODELS, book_model
-from edgekit.train.thermometer import VALIDATION, least_squares
 
 PAIRS = [
     (e, r)

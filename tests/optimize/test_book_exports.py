@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from edgekit.edge_runtime.manifest import TensorSpec
-from edgekit.edge_runtime.metrics import relative_error, sqnr_db
+from edgekit.edge_runtime.bundle.manifest import TensorSpec
+from edgekit.edge_runtime.tasks.metrics import relative_error, sqnr_db
 from edgekit.optimize.deploy import HEADS, Deployable, DeployModel, input_spec, run_module
 from edgekit.optimize.exporters import EXPORTERS
 from edgekit.optimize.recipes import RECIPES

@@ -8,9 +8,8 @@ import torch
 from drowned import drowned_model
 from torch import nn
 
-from edgekit.edge_runtime.bundle import Bundle
-from edgekit.edge_runtime.metrics import sqnr_db
-from edgekit.optimize.calibration import Tuning, Way
+from edgekit.edge_runtime.bundle.bundle import Bundle
+from edgekit.edge_runtime.tasks.metrics import sqnr_db
 from edgekit.optimize.exporters import EXPORTERS
 from edgekit.optimize.pack import pack_bundle
 from edgekit.optimize.recipes import RECIPES
@@ -19,6 +18,7 @@ from edgekit.optimize.recipes.ranges import METHODS, range_of
 from edgekit.optimize.recipes.w8a8_static import quantize_onnx, quantize_pt2e
 from edgekit.optimize.rewrites import rewrite
 from edgekit.optimize.rewrites.equalize import EQUALIZE
+from edgekit.optimize.tuning.calibrator import Tuning, Way
 from edgekit.optimize.verify import FloatReference
 
 CLIPPING = [method for method in METHODS if method != "minmax"]

@@ -5,10 +5,10 @@ import pytest
 import torch
 from pair_model import Pair, answers, pair_arrays, pair_model, unproven_bundle
 
-from edgekit.edge_runtime.bundle import Bundle
+from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.edge_runtime.engines import RUNS_CODE, load
 from edgekit.edge_runtime.errors import ExportError, InputError, UsageError, VerificationError
-from edgekit.edge_runtime.replay import replay
+from edgekit.edge_runtime.worker.replay import replay
 from edgekit.optimize.exporters import EXPORTERS
 from edgekit.optimize.pack import pack_bundle
 from edgekit.optimize.recipes import RECIPES

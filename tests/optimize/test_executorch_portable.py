@@ -4,7 +4,7 @@ import pytest
 from quarters import quarters_model
 from torch import nn
 
-from edgekit.edge_runtime.bundle import Bundle
+from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.optimize.exporters import EXPORTERS
 from edgekit.optimize.options import Options, combinations
 from edgekit.optimize.pack import pack_bundle

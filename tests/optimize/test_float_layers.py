@@ -7,14 +7,14 @@ import pytest
 import torch
 from drowned import drowned_model
 
-from edgekit.edge_runtime.bundle import Bundle
+from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.edge_runtime.errors import VerificationError
 from edgekit.optimize.deploy import DeployModel
 from edgekit.optimize.exporters import EXPORTERS
-from edgekit.optimize.float_layers import Search
 from edgekit.optimize.pack import pack_bundle
 from edgekit.optimize.recipes import RECIPES
 from edgekit.optimize.report.layers import layers
+from edgekit.optimize.tuning.float_layers import Search
 from edgekit.optimize.verify import FloatReference
 
 

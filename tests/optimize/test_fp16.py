@@ -5,7 +5,7 @@ import onnx
 import pytest
 from drowned import drowned_model
 
-from edgekit.edge_runtime.bundle import Bundle
+from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.optimize.exporters import EXPORTERS
 from edgekit.optimize.pack import pack_bundle
 from edgekit.optimize.recipes import RECIPES

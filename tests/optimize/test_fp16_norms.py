@@ -8,7 +8,7 @@ import pytest
 import torch
 from onnx.reference import ReferenceEvaluator
 
-from edgekit.edge_runtime.metrics import relative_error, sqnr_db
+from edgekit.edge_runtime.tasks.metrics import relative_error, sqnr_db
 from edgekit.optimize.deploy import deploy_book_model
 from edgekit.optimize.exporters import EXPORTERS
 from edgekit.optimize.recipes import RECIPES

@@ -6,7 +6,7 @@ import torch
 from onnxruntime import InferenceSession
 from torch import nn
 
-from edgekit.edge_runtime.metrics import sqnr_db
+from edgekit.edge_runtime.tasks.metrics import sqnr_db
 from edgekit.optimize.recipes import w8a8_static
 from edgekit.optimize.recipes.layers import torch_layers
 from edgekit.optimize.recipes.onnx_prepare import choosable_layers, prepared

@@ -9,22 +9,22 @@ import torch
 from own_net import LABELS, Branching, Named, Net, NotANumber, TwoInTwoOut, pixels, probabilities
 from torch import nn
 
-from edgekit.edge_runtime.bundle import Bundle
-from edgekit.edge_runtime.commands import bundles as device
+from edgekit.cli import bundles as device
+from edgekit.cli.optimize_own import deliver_own
+from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.edge_runtime.engines import load
 from edgekit.edge_runtime.errors import EdgekitError, ExportError, InputError, Interrupted, UsageError
 from edgekit.optimize import PictureWishes
 from edgekit.optimize.deliver import deliver
 from edgekit.optimize.exporters import EXPORTERS
 from edgekit.optimize.options import Options, combinations
-from edgekit.optimize.own.array_samples import Samples
-from edgekit.optimize.own.commands import deliver_own
-from edgekit.optimize.own.given import Wishes
-from edgekit.optimize.own.inputs import Shape
-from edgekit.optimize.own.model import own_model
-from edgekit.optimize.own.sources import Source
 from edgekit.optimize.pack import pack_bundle
 from edgekit.optimize.recipes import RECIPES
+from edgekit.optimize.user_model.array_samples import Samples
+from edgekit.optimize.user_model.given import Wishes
+from edgekit.optimize.user_model.inputs import Shape
+from edgekit.optimize.user_model.model import own_model
+from edgekit.optimize.user_model.sources import Source
 from edgekit.optimize.verify import FloatReference
 
 ONNX, FP32, W8A8 = EXPORTERS["onnx"], RECIPES["fp32"], RECIPES["w8a8_static"]

@@ -9,7 +9,7 @@ import pytest
 from conftest import ROOT
 
 import edgekit
-from edgekit.edge_runtime.bundle import Bundle
+from edgekit.edge_runtime.bundle.bundle import Bundle
 
 TEXT = (ROOT / "docs" / "OWN_MODEL.md").read_text()
 MODEL, PREPARE, FIVE_LINES, EVALUATE = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)

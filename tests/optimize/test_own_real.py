@@ -7,20 +7,20 @@ import pytest
 import torch
 from conftest import ROOT
 
-from edgekit.edge_runtime.bundle import Bundle
+from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.optimize import PictureWishes
 from edgekit.optimize.exporters import EXPORTERS
-from edgekit.optimize.own.array_samples import Samples
-from edgekit.optimize.own.given import Wishes
-from edgekit.optimize.own.inputs import Shape
-from edgekit.optimize.own.model import own_model
-from edgekit.optimize.own.picture_samples import read_labels
-from edgekit.optimize.own.sources import open_source
-from edgekit.optimize.own.table import own_models_table
 from edgekit.optimize.pack import pack_bundle
 from edgekit.optimize.recipes import RECIPES
+from edgekit.optimize.user_model.array_samples import Samples
+from edgekit.optimize.user_model.given import Wishes
+from edgekit.optimize.user_model.inputs import Shape
+from edgekit.optimize.user_model.model import own_model
+from edgekit.optimize.user_model.picture_samples import read_labels
+from edgekit.optimize.user_model.sources import open_source
 from edgekit.optimize.verify import FloatReference
 from edgekit.train.data.cifar import TEN_LABELS, ten_classes
+from experiments.own_models_table import own_models_table
 
 EXAMPLES = ROOT / "examples"
 IMAGENET = PictureWishes(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))

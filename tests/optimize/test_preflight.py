@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from edgekit.optimize.own.inputs import Shape
 from edgekit.optimize.preflight.check import Preflight, preflight, random_model
 from edgekit.optimize.preflight.on_executorch import examine, kernel_names
 from edgekit.optimize.preflight.places import EngineFindings, Finding, source_line
+from edgekit.optimize.user_model.inputs import Shape
 
 NETS = Path(__file__).with_name("preflight_net.py")
 

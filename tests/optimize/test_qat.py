@@ -10,17 +10,17 @@ import torch.nn.functional as F
 from quarters import quarters_model
 from torch import nn
 
-from edgekit.edge_runtime.bundle import Bundle
+from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.edge_runtime.errors import ExportError
+from edgekit.optimize.cache import causes
 from edgekit.optimize.deliver import deliver
 from edgekit.optimize.deploy import DeployModel, TrainingData, run_module, training_data
 from edgekit.optimize.exporters import EXPORTERS
 from edgekit.optimize.exporters.layerwise import calibration_batches
 from edgekit.optimize.options import Options, combinations
 from edgekit.optimize.pack import pack_bundle
-from edgekit.optimize.qat import SETTINGS, QuantizationAwareTraining, loss_of_answers
 from edgekit.optimize.recipes import RECIPES
-from edgekit.optimize.unchanged import causes
+from edgekit.optimize.tuning.qat import SETTINGS, QuantizationAwareTraining, loss_of_answers
 from edgekit.optimize.verify import FloatReference
 from edgekit.train.book_model import FitConfig
 from edgekit.train.registry import book_model
@@ -143,7 +143,7 @@ def test_the_loss_of_probabilities_is_that_of_the_logits():
 
 def test_a_loss_that_is_no_number_is_told(model, monkeypatch):
     monkeypatch.setattr(
-        "edgekit.optimize.qat.loss_of_answers", lambda task, data: lambda found, wanted: found.sum() * np.nan
+        "edgekit.optimize.tuning.qat.loss_of_answers", lambda task, data: lambda found, wanted: found.sum() * np.nan
     )
     with pytest.raises(ExportError, match="diverged: in epoch 1"):
         trained(model)

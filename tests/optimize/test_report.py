@@ -7,12 +7,12 @@ from html.parser import HTMLParser
 
 import pytest
 
-from edgekit.edge_runtime.benchmark import Settings
+from edgekit.edge_runtime.benchmark.benchmark_result import Settings
+from edgekit.edge_runtime.benchmark.measurement import Measurement
+from edgekit.edge_runtime.benchmark.table import WIDE, Row
+from edgekit.edge_runtime.bundle.manifest import Metric, StageResult
 from edgekit.edge_runtime.decode import canonical_json, to_plain
 from edgekit.edge_runtime.errors import UsageError
-from edgekit.edge_runtime.manifest import Metric, StageResult
-from edgekit.edge_runtime.measuring.measurement import Measurement
-from edgekit.edge_runtime.measuring.table import WIDE, Row
 from edgekit.optimize.report.page import render, report_command, write_report
 from edgekit.optimize.report.parts import GLOSSARY
 from edgekit.optimize.report.verdict import best_row, pareto, slower_than_float, won

@@ -2,10 +2,10 @@
 
 import re
 from itertools import combinations
-from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import ROOT
 from test_report import EAGER, measured, row
 
 from edgekit.edge_runtime.svg import SERIES
@@ -34,7 +34,7 @@ def lab(color: str, seen: str) -> np.ndarray:
 
 
 def of_the_page() -> dict[str, list[str]]:
-    text = (Path(optimize.__file__).parent / "report" / "template.html").read_text("utf-8")
+    text = (ROOT / "optimize" / "report" / "template.html").read_text("utf-8")
     found = re.findall(r"--series\d+: (#\w{6})", text)
     return {"light": found[: len(SERIES)], "dark": found[len(SERIES) :], "plots": list(SERIES)}
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.special import softmax
 
-from edgekit.edge_runtime.metrics import relative_error, sqnr_db
+from edgekit.edge_runtime.tasks.metrics import relative_error, sqnr_db
 from edgekit.optimize.deploy import DeployModel, deploy_book_model, run_module
 from edgekit.optimize.exporters import EXPORTERS
 from edgekit.optimize.recipes import RECIPES

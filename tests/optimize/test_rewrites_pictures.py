@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from edgekit.edge_runtime.metrics import relative_error
+from edgekit.edge_runtime.tasks.metrics import relative_error
 from edgekit.optimize.rewrites import COPIES, NORMS, PADDING, RECURRENT, RESAMPLING, rewrite
 
 EXACT = 1e-5  # relative to the range: floats added in another order

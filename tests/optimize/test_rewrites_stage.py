@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
+from edgekit.edge_runtime.bundle.manifest import TensorSpec
 from edgekit.edge_runtime.errors import ExportError, VerificationError
-from edgekit.edge_runtime.manifest import TensorSpec
-from edgekit.edge_runtime.metrics import relative_error
+from edgekit.edge_runtime.tasks.metrics import relative_error
 from edgekit.optimize.deploy import DeployModel, run_module
 from edgekit.optimize.exporters import EXPORTERS, Stage, executorch
 from edgekit.optimize.recipes import RECIPES

@@ -4,19 +4,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edgekit.edge_runtime.bundle.manifest import ImagePreprocessing, TensorSpec
 from edgekit.edge_runtime.errors import InputError, MissingData, UsageError
-from edgekit.edge_runtime.manifest import ImagePreprocessing, TensorSpec
-from edgekit.edge_runtime.preprocess import load_image
-from edgekit.optimize.own.array_samples import Samples, fewer, noise, read_arrays, without
-from edgekit.optimize.own.inputs import PictureWishes, Shape, array_inputs, picture_inputs
-from edgekit.optimize.own.picture_samples import (
+from edgekit.edge_runtime.preprocess.image import load_image
+from edgekit.optimize.user_model.array_samples import Samples, fewer, noise, read_arrays, without
+from edgekit.optimize.user_model.inputs import PictureWishes, Shape, array_inputs, picture_inputs
+from edgekit.optimize.user_model.picture_samples import (
     calibration_pictures,
     class_folders,
     holds_pictures,
     labelled_pictures,
     read_labels,
 )
-from edgekit.optimize.own.sources import Taken
+from edgekit.optimize.user_model.sources import Taken
 from edgekit.train.data.hdf5 import save_split
 from edgekit.train.dataset import Split
 

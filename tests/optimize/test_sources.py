@@ -9,9 +9,9 @@ from safetensors.torch import save_file
 from torchvision.models import get_model_weights
 
 from edgekit.edge_runtime.errors import EdgekitError, InputError, MissingData, UsageError
-from edgekit.optimize.own.sources import is_registered, open_source
-from edgekit.optimize.own.user_code import import_file
-from edgekit.optimize.own.weights import check_weights, load_own_weights, weights_sha256
+from edgekit.optimize.user_model.sources import is_registered, open_source
+from edgekit.optimize.user_model.user_code import import_file
+from edgekit.optimize.user_model.weights import check_weights, load_own_weights, weights_sha256
 
 FILE = Path(__file__).with_name("own_net.py")
 

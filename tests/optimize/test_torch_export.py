@@ -11,7 +11,7 @@ from pair_model import answers, pair_arrays, pair_model, unproven_bundle
 from quarters import quarters_model
 from torch import nn
 
-from edgekit.edge_runtime.bundle import Bundle
+from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.edge_runtime.engines import RUNS_CODE, load
 from edgekit.edge_runtime.errors import BundleError, EngineError, ExportError, InputError
 from edgekit.optimize.exporters import EXPORTERS

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from drowned import drowned_model
 
-from edgekit.edge_runtime.benchmark import QUICK, Settings
-from edgekit.edge_runtime.measuring import measurement
-from edgekit.optimize.commands import deliver, finish, seconds_of
+from edgekit.cli.optimize import deliver, finish, seconds_of
+from edgekit.edge_runtime.benchmark import measurement
+from edgekit.edge_runtime.benchmark.benchmark_result import QUICK, Settings
+from edgekit.optimize.cache import causes
 from edgekit.optimize.exporters import EXPORTERS
 from edgekit.optimize.measured_before import measured_before
 from edgekit.optimize.options import Options
 from edgekit.optimize.recipes import RECIPES
-from edgekit.optimize.unchanged import causes
 from edgekit.optimize.verify import FloatReference
 
 ONNX = EXPORTERS["onnx"]

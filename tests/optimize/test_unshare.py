@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from edgekit.edge_runtime.manifest import TensorSpec
-from edgekit.edge_runtime.metrics import sqnr_db
+from edgekit.edge_runtime.bundle.manifest import TensorSpec
+from edgekit.edge_runtime.tasks.metrics import sqnr_db
 from edgekit.optimize.deploy import DeployModel, run_module
 from edgekit.optimize.exporters import EXPORTERS
 from edgekit.optimize.recipes import RECIPES

@@ -9,7 +9,7 @@ import torch
 from quarters import quarters_model
 from torch import nn
 
-from edgekit.edge_runtime.bundle import Bundle
+from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.edge_runtime.errors import UsageError, VerificationError
 from edgekit.optimize.deploy import NEAR_TIE, Deployable, DeployModel, run_module
 from edgekit.optimize.exporters import EXPORTERS, Stage

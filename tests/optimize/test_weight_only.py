@@ -7,7 +7,7 @@ from drowned import drowned_model
 from quarters import quarters_model
 from torch import nn
 
-from edgekit.edge_runtime.bundle import Bundle
+from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.edge_runtime.errors import ExportError
 from edgekit.optimize.exporters import EXPORTERS
 from edgekit.optimize.options import Options, combinations

@@ -8,7 +8,7 @@ from torch import nn
 from edgekit.edge_runtime.errors import Interrupted
 from edgekit.train.data.digits import digits
 from edgekit.train.dataset import Dataset, Split
-from edgekit.train.fit import fit
+from edgekit.train.loop.fit import fit
 from edgekit.train.registry import book_model
 
 
@@ -41,7 +41,7 @@ def train_until(epoch, folder, **options):
             raise KeyboardInterrupt
 
     try:
-        with patch("edgekit.train.run.SHORT_EPOCH_S", 0):  # so that every epoch is kept, on a fast machine too
+        with patch("edgekit.train.loop.run.SHORT_EPOCH_S", 0):  # so that every epoch is kept, on a fast machine too
             train(folder, on_epoch=on_epoch, **options)
     except Interrupted:
         return

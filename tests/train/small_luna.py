@@ -10,7 +10,7 @@ from torch import nn
 from edgekit.train.data import luna_sets
 from edgekit.train.data.luna_store import prepare
 from edgekit.train.data.synthetic_ct import write_scans
-from edgekit.train.fit import fit
+from edgekit.train.loop.fit import fit
 from edgekit.train.models import luna_classifier
 from edgekit.train.models.luna_classifier import LunaClassifier
 

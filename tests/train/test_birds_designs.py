@@ -196,8 +196,8 @@ def test_only_statistics_of_each_place_make_evaluation_mode_agree_with_training_
 def test_the_l2_penalty_is_in_the_loss_and_in_the_step():
     from lightning.fabric import Fabric
 
-    from edgekit.train.batches import Batches
-    from edgekit.train.trainer import Trainer
+    from edgekit.train.loop.batches import Batches
+    from edgekit.train.loop.trainer import Trainer
 
     def weights_and_loss(**settings: float) -> tuple[list[np.ndarray], float]:
         torch.manual_seed(0)

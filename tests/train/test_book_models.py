@@ -7,11 +7,11 @@ import torch
 from torch import nn
 
 from edgekit.edge_runtime.errors import UsageError
-from edgekit.edge_runtime.tasks import TASKS
+from edgekit.edge_runtime.tasks.registry import TASKS
 from edgekit.optimize.deploy import input_spec
 from edgekit.train.book_model import input_module
 from edgekit.train.checkpoint import load_weights
-from edgekit.train.epoch import LOSSES, OPTIMIZERS, evaluate, on_device
+from edgekit.train.loop.epoch import LOSSES, OPTIMIZERS, evaluate, on_device
 from edgekit.train.registry import BOOK_MODELS, book_model
 
 

@@ -4,10 +4,17 @@ import numpy as np
 import pytest
 
 from edgekit.edge_runtime.errors import InputError, MissingData
-from edgekit.train.baselines import SULFUR_THRESHOLD, GoodWines, always_good, pair_counts, same_hour, sulfur_threshold
 from edgekit.train.data import austen, bikes, wine
 from edgekit.train.data.tables import one_hot, read_table
 from edgekit.train.dataset import Split
+from edgekit.train.reproduction.baselines import (
+    SULFUR_THRESHOLD,
+    GoodWines,
+    always_good,
+    pair_counts,
+    same_hour,
+    sulfur_threshold,
+)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -7,15 +7,15 @@ import pytest
 import torch
 from torch import nn
 
-from edgekit.train.baselines import GoodWines, always_good, pair_counts, same_hour, sulfur_threshold
 from edgekit.train.checkpoint import load_weights
 from edgekit.train.data import austen
 from edgekit.train.data.tables import one_hot
-from edgekit.train.epoch import on_device
-from edgekit.train.fit import fit
+from edgekit.train.loop.epoch import on_device
+from edgekit.train.loop.fit import fit
 from edgekit.train.models.austen_text import AustenText
 from edgekit.train.models.bike_demand import BikeDemand
 from edgekit.train.registry import book_model
+from edgekit.train.reproduction.baselines import GoodWines, always_good, pair_counts, same_hour, sulfur_threshold
 
 
 def trained(model, folder, epochs):

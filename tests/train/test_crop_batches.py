@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from edgekit.train.book_model import FitConfig
-from edgekit.train.crop_batches import CropBatches
 from edgekit.train.dataset import Split
+from edgekit.train.loop.crop_batches import CropBatches
 from edgekit.train.preprocess import Clip
 
 CONFIG = FitConfig(epochs=1, batch_size=4, learning_rate=1)

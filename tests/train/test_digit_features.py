@@ -15,8 +15,8 @@ from edgekit.train.data.digit_features import (
     holes,
 )
 from edgekit.train.data.digits import digits
-from edgekit.train.epoch import on_device
-from edgekit.train.fit import fit
+from edgekit.train.loop.epoch import on_device
+from edgekit.train.loop.fit import fit
 from edgekit.train.models import digits_cnn, digits_features
 from edgekit.train.reproduction.representation import compare, figure
 

@@ -10,8 +10,8 @@ from edgekit.edge_runtime.errors import EdgekitError, Interrupted, UsageError
 from edgekit.edge_runtime.files import sha256_file
 from edgekit.train.book_model import FitConfig
 from edgekit.train.checkpoint import load_weights, read_run
-from edgekit.train.epoch import evaluate, on_device
-from edgekit.train.fit import fit
+from edgekit.train.loop.epoch import evaluate, on_device
+from edgekit.train.loop.fit import fit
 from edgekit.train.registry import book_model
 
 DIGITS = book_model("digits_cnn")

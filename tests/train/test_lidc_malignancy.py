@@ -8,17 +8,18 @@ import numpy as np
 import pytest
 import torch
 
-from edgekit.edge_runtime.detection_metrics import auc
 from edgekit.edge_runtime.errors import EdgekitError, MissingData
-from edgekit.edge_runtime.metrics import sqnr_db
+from edgekit.edge_runtime.tasks.detection_metrics import auc
+from edgekit.edge_runtime.tasks.metrics import sqnr_db
 from edgekit.optimize.deploy import deploy_book_model, run_module
 from edgekit.optimize.exporters import EXPORTERS
 from edgekit.optimize.recipes import RECIPES
 from edgekit.train.data.lidc_malignancy import FILE, SIDE, disc, malignancy, read_nodules, resampled
-from edgekit.train.fit import fit
+from edgekit.train.loop.fit import fit
 from edgekit.train.models.lidc_malignancy import CHOSEN, MODEL, SETTINGS, SliceNet, measurements, model_of
-from edgekit.train.nodules import lidc_measure, lidc_search
-from edgekit.train.views import EightViews
+from edgekit.train.test_time_augmentation import EightViews
+from experiments.lidc import measure as lidc_measure
+from experiments.lidc import search as lidc_search
 
 
 def write_nodules(root, count=40):
@@ -199,8 +200,8 @@ def test_the_search_judges_every_nodule_to_train_on_and_measure_takes_its_best(f
     assert list(measured["all"]["scores"]) == ["diameter", "seed 1", "all seeds together"]
     page = lidc_measure.page(measured)
     assert f"| **{name}** |" in page
-    assert f'python -m edgekit.train.nodules.lidc_search --only "{name}" --seeds 1\n' in page
-    assert "python -m edgekit.train.nodules.lidc_measure --seeds 1\n" in page
+    assert f'python -m experiments.lidc.search --only "{name}" --seeds 1\n' in page
+    assert "python -m experiments.lidc.measure --seeds 1\n" in page
 
 
 def test_an_interrupted_search_goes_on_and_trains_anew_what_is_other_than_before(fresh_search, tmp_path, monkeypatch):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from small_digits import CONFIG
 
-from edgekit.train.batches import Batches
+from edgekit.train.loop.batches import Batches
 
 PICTURES = torch.from_numpy(np.random.default_rng(0).normal(size=(12, 3, 6, 5)).astype(np.float32))
 TARGETS = torch.arange(12)

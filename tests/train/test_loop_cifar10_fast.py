@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 from edgekit.train.checkpoint import load_weights
 from edgekit.train.dataset import Dataset, Split
-from edgekit.train.epoch import make_optimizer, on_device
-from edgekit.train.fit import fit
+from edgekit.train.loop.epoch import make_optimizer, on_device
+from edgekit.train.loop.fit import fit
 from edgekit.train.models.cifar10_fast import MODEL, WhitenedNet, whiten
 
 NARROW = partial(WhitenedNet, (16, 32, 32))

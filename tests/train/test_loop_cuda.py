@@ -6,7 +6,7 @@ import pytest
 import torch
 from small_digits import CONFIG, MODEL, plain_net
 
-from edgekit.train.fit import fit
+from edgekit.train.loop.fit import fit
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
 PLAIN = replace(MODEL, build=plain_net)
@@ -37,7 +37,7 @@ def test_bf16_steps_can_be_recorded(tmp_path):
 
 
 def test_a_graphed_run_can_be_resumed(tmp_path, monkeypatch):
-    monkeypatch.setattr("edgekit.train.run.SHORT_EPOCH_S", 0)  # so that every epoch is kept, however short
+    monkeypatch.setattr("edgekit.train.loop.run.SHORT_EPOCH_S", 0)  # so that every epoch is kept, however short
     settings = {"cuda_graph": True, "schedule": "cosine", "flip": "alternating", "translate": 1, "lookahead": 3}
     whole = losses(tmp_path / "whole", **settings)
 

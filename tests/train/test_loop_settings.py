@@ -11,12 +11,12 @@ from torch import nn
 from edgekit.edge_runtime.errors import UsageError
 from edgekit.edge_runtime.files import sha256_file
 from edgekit.train.checkpoint import EpochRecord, load_weights, read_run
-from edgekit.train.device import records_steps
-from edgekit.train.early_stopping import stop_reason
-from edgekit.train.epoch import evaluate, loss_of, make_optimizer, on_device
-from edgekit.train.lookahead import Lookahead
-from edgekit.train.schedule import SCHEDULES
-from edgekit.train.views import SixViews
+from edgekit.train.loop.device import records_steps
+from edgekit.train.loop.early_stopping import stop_reason
+from edgekit.train.loop.epoch import evaluate, loss_of, make_optimizer, on_device
+from edgekit.train.loop.lookahead import Lookahead
+from edgekit.train.loop.schedule import SCHEDULES
+from edgekit.train.test_time_augmentation import SixViews
 
 EVERYTHING = {
     "optimizer": "sgd",

@@ -13,7 +13,7 @@ from small_luna import ONE_EPOCH, make_store, tiny
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from edgekit.train.data import luna_sets
-from edgekit.train.fit import fit
+from edgekit.train.loop.fit import fit
 from edgekit.train.models import luna_classifier, luna_unet
 
 

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
+from edgekit.cli.luna import prepare, samples, synthesize
 from edgekit.edge_runtime.errors import EdgekitError, MissingData
 from edgekit.train.data import lidc, luna_sets
-from edgekit.train.nodules.luna_commands import prepare, samples, synthesize
 
 
 def test_from_nothing_to_a_store(tmp_path, capsys):

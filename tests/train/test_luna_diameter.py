@@ -3,9 +3,10 @@
 import pytest
 
 from edgekit.edge_runtime.errors import MissingData
-from edgekit.train.nodules.luna_diameter import baseline, lines, series_list
+from edgekit.train.nodules.diameter_baseline import baseline, series_list
 from edgekit.train.reproduction import report as reproduction_report
 from edgekit.train.reproduction import results as reproduction
+from edgekit.train.reproduction.diameter_lines import lines
 
 
 @pytest.fixture(scope="module")

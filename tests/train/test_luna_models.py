@@ -5,12 +5,12 @@ import pytest
 import torch
 from torch import nn
 
-from edgekit.edge_runtime.detection_metrics import found
 from edgekit.edge_runtime.errors import EdgekitError, UsageError
+from edgekit.edge_runtime.tasks.detection_metrics import found
 from edgekit.train.book_model import input_module
 from edgekit.train.checkpoint import load_weights, read_tensors
 from edgekit.train.data import lidc
-from edgekit.train.epoch import evaluate, on_device
+from edgekit.train.loop.epoch import evaluate, on_device
 from edgekit.train.models import luna_classifier, luna_unet
 from edgekit.train.models.luna_classifier import LunaClassifier, forerunner, forerunner_weights
 from edgekit.train.models.luna_unet import LunaUNet

@@ -13,16 +13,16 @@ import torch
 from safetensors.torch import load_file
 from small_luna import CONFIG, ONE_EPOCH, make_store, steady, train
 
+from edgekit.cli.train import summary, train_model
 from edgekit.edge_runtime.errors import InputError, Interrupted, MissingData, UsageError
 from edgekit.edge_runtime.files import sha256_file
 from edgekit.train.checkpoint import read_run
-from edgekit.train.commands import summary, train_model
 from edgekit.train.data import luna_sets
 from edgekit.train.data.luna_store import prepare
 from edgekit.train.data.synthetic_ct import write_scans
-from edgekit.train.early_stopping import is_best
-from edgekit.train.epoch import LOSSES
-from edgekit.train.fit import fit
+from edgekit.train.loop.early_stopping import is_best
+from edgekit.train.loop.epoch import LOSSES
+from edgekit.train.loop.fit import fit
 from edgekit.train.models import luna_classifier, luna_malignancy, luna_unet
 
 HERE = Path(__file__).resolve().parent

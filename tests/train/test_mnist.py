@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from edgekit.edge_runtime.errors import MissingData
 from edgekit.train.checkpoint import load_weights
 from edgekit.train.data.mnist import mnist
-from edgekit.train.epoch import evaluate, on_device
+from edgekit.train.loop.epoch import evaluate, on_device
 from edgekit.train.models.mnist_net import MODEL, MnistNet
 
 

@@ -11,11 +11,11 @@ from torch import nn
 from typer.testing import CliRunner
 
 from edgekit import app
-from edgekit.edge_runtime.bundle import Bundle
+from edgekit.edge_runtime.bundle.bundle import Bundle
+from edgekit.edge_runtime.bundle.golden import GoldenSet, save_golden
+from edgekit.edge_runtime.bundle.manifest import FORMAT_VERSION, Artifact, Golden, Manifest, TensorSpec
 from edgekit.edge_runtime.errors import InputError, UsageError
 from edgekit.edge_runtime.files import sha256_file
-from edgekit.edge_runtime.golden import GoldenSet, save_golden
-from edgekit.edge_runtime.manifest import FORMAT_VERSION, Artifact, Golden, Manifest, TensorSpec
 from edgekit.train.checkpoint import save_weights
 from edgekit.train.models.luna_unet import LunaUNet
 from edgekit.train.nodules.bundles import Tiled, chosen_bundles, load_bundle_nets

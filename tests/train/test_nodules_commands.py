@@ -13,12 +13,12 @@ from small_nodules import LUNG_HU, Middle, Share, always, ball, thresholding, up
 from typer.testing import CliRunner
 
 from edgekit import app
+from edgekit.cli.nodules import nodules
 from edgekit.edge_runtime.errors import InputError, Interrupted, MissingData, UsageError
 from edgekit.edge_runtime.files import sha256_file
 from edgekit.train.checkpoint import save_weights
 from edgekit.train.data.synthetic_ct import SPACING_MM, make_scan
 from edgekit.train.nodules.analysis import Nets, analyse, chosen_weights
-from edgekit.train.nodules.commands import nodules
 
 
 @pytest.fixture(scope="module")

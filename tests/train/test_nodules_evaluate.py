@@ -9,14 +9,14 @@ from small_nodules import LUNG_HU, always, ball, thresholding
 from typer.testing import CliRunner
 
 from edgekit import app
+from edgekit.cli.nodules_evaluate import nodules_evaluate as command
+from edgekit.cli.nodules_evaluate import table_text
 from edgekit.edge_runtime.errors import EdgekitError, Interrupted, MissingData, UsageError
 from edgekit.train.checkpoint import save_weights
 from edgekit.train.data.luna import MALIGNANCY, Annotation, read_annotations
 from edgekit.train.data.synthetic_ct import write_scans
 from edgekit.train.nodules import evaluate as nodules_evaluate
 from edgekit.train.nodules.evaluate import BENIGN, FILTERED, MALIGNANT, Detection, NetFiles, confusion, evaluate
-from edgekit.train.nodules.evaluate_commands import nodules_evaluate as command
-from edgekit.train.nodules.evaluate_commands import table_text
 
 HEAD = (
     "seriesuid,coordX,coordY,coordZ,diameter_mm,mal_bool,mal_details,bboxLowX,bboxLowY,bboxLowZ,bboxHighX,bboxHighY,"

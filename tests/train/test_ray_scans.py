@@ -9,16 +9,15 @@ import pytest
 import SimpleITK
 from small_nodules import LUNG_HU, always, ball, thresholding
 
+from edgekit.cli.luna import prepare
 from edgekit.edge_runtime.errors import EdgekitError, MissingDependency, UsageError
 from edgekit.train.checkpoint import save_weights
-from edgekit.train.data import luna_store
+from edgekit.train.data import luna_store, scan_tasks
 from edgekit.train.data.luna import MALIGNANCY
 from edgekit.train.data.luna_store import read_index
+from edgekit.train.data.scan_tasks import TRIES, Lost, WorkerLost, run_scans
 from edgekit.train.data.synthetic_ct import write_scans
-from edgekit.train.nodules import scan_tasks
 from edgekit.train.nodules.evaluate import NetFiles, evaluate
-from edgekit.train.nodules.luna_commands import prepare
-from edgekit.train.nodules.scan_tasks import TRIES, Lost, WorkerLost, run_scans
 
 
 class Loses:

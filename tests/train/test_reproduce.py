@@ -18,7 +18,7 @@ from conftest import ENVIRONMENT, ROOT
 from edgekit.edge_runtime.errors import EdgekitError, UsageError
 from edgekit.edge_runtime.files import sha256_file
 from edgekit.train.checkpoint import read_run
-from edgekit.train.fit import fit
+from edgekit.train.loop.fit import fit
 from edgekit.train.registry import book_model
 from edgekit.train.reproduction import report as reproduction_report
 from edgekit.train.reproduction import results as reproduction

@@ -8,7 +8,7 @@ import torch
 from conftest import ROOT
 
 from edgekit.edge_runtime.errors import EdgekitError, Interrupted
-from edgekit.train.fit import fit
+from edgekit.train.loop.fit import fit
 from edgekit.train.registry import book_model
 from edgekit.train.reproduction import left_out
 from edgekit.train.reproduction import lines as reproduction_lines
@@ -74,7 +74,7 @@ def test_a_damaged_result_is_named(tmp_path):
 
 def test_the_committed_page_is_what_the_committed_results_say():
     for name, content in reproduction_report.render(reproduction_report.load(ROOT / "results")).items():
-        assert (ROOT / "docs" / name).read_bytes() == content, "run: python -m edgekit.optimize.docs"
+        assert (ROOT / "docs" / name).read_bytes() == content, "run: python -m experiments.docs"
 
 
 def test_chapter_5_agrees_with_the_book_in_all_but_the_last_digit_of_seven():

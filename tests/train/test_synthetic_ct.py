@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from edgekit.edge_runtime.detection_metrics import auc
 from edgekit.edge_runtime.errors import UsageError
+from edgekit.edge_runtime.tasks.detection_metrics import auc
 from edgekit.train.data.ct import read_scan, voxel_at
 from edgekit.train.data.luna import ANNOTATIONS, CANDIDATES, MALIGNANCY, read_annotations, read_candidates, scans
 from edgekit.train.data.synthetic_ct import MARK_FILE, make_scan, write_scans

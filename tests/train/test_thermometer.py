@@ -4,12 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from edgekit.train import thermometer
 from edgekit.train.book_model import input_module
-from edgekit.train.epoch import evaluate, on_device
+from edgekit.train.loop.epoch import evaluate, on_device
+from edgekit.train.models import thermometer_steps as thermometer
 from edgekit.train.models.thermometer import hidden
-from edgekit.train.registry import book_model
-from edgekit.train.thermometer import (
+from edgekit.train.models.thermometer_steps import (
     VALIDATION,
     VALIDATION_CHAPTER_6,
     by_autograd,
@@ -17,6 +16,7 @@ from edgekit.train.thermometer import (
     by_optimizer,
     least_squares,
 )
+from edgekit.train.registry import book_model
 
 EVERY_500 = (7.8601, 3.8285, 3.0922, 2.9577, 2.9331, 2.9286, 2.9278, 2.9277, 2.9277, 2.9276)
 

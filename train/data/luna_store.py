@@ -31,8 +31,8 @@ from edgekit.train.data.luna import (
 )
 from edgekit.train.data.luna import with_malignancy as listed
 from edgekit.train.data.scan_rows import ARRAYS, Cut, ScanEntry, cut_volume, nothing
+from edgekit.train.data.scan_tasks import Lost, run_scans
 from edgekit.train.data.synthetic_ct import MARK, MARK_FILE
-from edgekit.train.nodules.scan_tasks import Lost, run_scans
 
 INDEX = "index.json"
 FORMAT_VERSION = 1

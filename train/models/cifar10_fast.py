@@ -13,11 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgekit.edge_runtime.manifest import ImagePreprocessing
+from edgekit.edge_runtime.bundle.manifest import ImagePreprocessing
 from edgekit.train.book_model import BookModel, FitConfig, Target
 from edgekit.train.data import cifar
 from edgekit.train.models import birds_cnn
-from edgekit.train.views import SixViews
+from edgekit.train.test_time_augmentation import SixViews
 
 _PATCH = 2
 _WHITENED_PICTURES = 5000  # enough for the covariance of patches of 12 numbers

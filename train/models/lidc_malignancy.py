@@ -10,12 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgekit.edge_runtime.manifest import TensorSpec
+from edgekit.edge_runtime.bundle.manifest import TensorSpec
 from edgekit.train.book_model import BookModel, FitConfig, Target
 from edgekit.train.data import lidc_malignancy
 from edgekit.train.data.ct import AIR_HU, CLIP_HU
+from edgekit.train.figures import Ranking
 from edgekit.train.models.luna_malignancy import LABELS
-from edgekit.train.nodules.figures import Ranking
 
 MEASURED = 7
 

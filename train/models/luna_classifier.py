@@ -10,11 +10,11 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgekit.edge_runtime.manifest import TensorSpec
+from edgekit.edge_runtime.bundle.manifest import TensorSpec
 from edgekit.train.book_model import BookModel, FitConfig, Target
 from edgekit.train.data import luna_samples, luna_sets
 from edgekit.train.data.ct import AIR_HU, CLIP_HU
-from edgekit.train.nodules.figures import Detections
+from edgekit.train.figures import Detections
 
 CROP = (32, 48, 48)  # slices, rows, columns
 LABELS = ("no nodule", "nodule")

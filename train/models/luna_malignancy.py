@@ -11,9 +11,9 @@ from edgekit.train.book_model import BookModel, Target
 from edgekit.train.checkpoint import read_tensors
 from edgekit.train.data import luna_samples, luna_sets
 from edgekit.train.data.book import book_file
+from edgekit.train.figures import Ranking
 from edgekit.train.models import luna_classifier
 from edgekit.train.models.luna_classifier import LunaClassifier
-from edgekit.train.nodules.figures import Ranking
 
 PUBLISHED = "part2/models/cls_2020-02-06_14.16.55_final-nodule-nonnodule.best.state"
 LABELS = ("benign", "malignant")

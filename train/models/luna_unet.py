@@ -5,13 +5,13 @@
 import torch
 from torch import Tensor, nn
 
-from edgekit.edge_runtime.manifest import TensorSpec
+from edgekit.edge_runtime.bundle.manifest import TensorSpec
 from edgekit.train.book_model import BookModel, FitConfig, Target
 from edgekit.train.data import luna_samples, luna_sets
 from edgekit.train.data.ct import AIR_HU, CLIP_HU
 from edgekit.train.data.scan_rows import SEGMENT
+from edgekit.train.figures import Pixels
 from edgekit.train.models.luna_classifier import init_weights
-from edgekit.train.nodules.figures import Pixels
 
 LABELS = ("share of the pixels in a nodule",)
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgekit.edge_runtime.manifest import ImagePreprocessing
+from edgekit.edge_runtime.bundle.manifest import ImagePreprocessing
 from edgekit.train.book_model import BookModel, FitConfig, Normalization, Target
 from edgekit.train.data import mnist
 

@@ -1,6 +1,6 @@
 """The thermometer of chapters 5 and 6 through the ordinary loop: a line, and nets of 8, 13 and 20 hidden units.
 
-`train/thermometer.py` has the same by hand, and says what the data are.
+`train/models/thermometer_steps.py` has the same by hand, and says what the data are.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from functools import partial
 import numpy as np
 from torch import nn
 
-from edgekit.edge_runtime.manifest import TensorSpec
-from edgekit.train import thermometer
+from edgekit.edge_runtime.bundle.manifest import TensorSpec
 from edgekit.train.book_model import BookModel, FitConfig, Normalization, Target
 from edgekit.train.dataset import Dataset, Split
+from edgekit.train.models import thermometer_steps as thermometer
 
 
 def readings(held_out: tuple[int, ...]) -> Dataset:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgekit.edge_runtime.manifest import TensorSpec
+from edgekit.edge_runtime.bundle.manifest import TensorSpec
 from edgekit.train.book_model import BookModel, FitConfig, Normalization, Target
 from edgekit.train.data import wine
 

@@ -38,7 +38,7 @@ _SLICES, _CROPS = 1, 4  # in one batch; more are slower on a CPU, where they lea
 _MULTIPLE = 4  # sides that the U-Net takes
 
 OnProgress = Callable[[int, int], None]
-Show = Callable[[str], AbstractContextManager[OnProgress]]  # as `edgekit.edge_runtime.commands.terminal.progress`
+Show = Callable[[str], AbstractContextManager[OnProgress]]  # as `edgekit.cli.terminal.progress`
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from edgekit.edge_runtime.bundle import Bundle, find_bundles
+from edgekit.edge_runtime.bundle.bundle import Bundle, find_bundles
+from edgekit.edge_runtime.bundle.manifest import Manifest
 from edgekit.edge_runtime.engines import load
 from edgekit.edge_runtime.engines.engine import Engine
 from edgekit.edge_runtime.errors import EdgekitError, InputError, UsageError
-from edgekit.edge_runtime.manifest import Manifest
-from edgekit.edge_runtime.measuring.cpu import cores
+from edgekit.edge_runtime.machine.cpu import cores
 from edgekit.train.data.scan_rows import SEGMENT
 from edgekit.train.models.luna_classifier import CROP
 from edgekit.train.nodules.analysis import Nets

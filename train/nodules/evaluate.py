@@ -15,15 +15,15 @@ from pathlib import Path
 
 import numpy as np
 
-from edgekit.edge_runtime.bundle import Bundle
+from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.edge_runtime.decode import DecodeError, canonical_json, decode, parse_json, to_plain
 from edgekit.edge_runtime.errors import EdgekitError, InputError, MissingData, UsageError
 from edgekit.edge_runtime.files import sha256_file, write_bytes
 from edgekit.train.data.ct import read_scan, voxel_at
 from edgekit.train.data.luna import MALIGNANCY, Annotation, read_annotations, read_series, scans, split_series
+from edgekit.train.data.scan_tasks import Lost, run_scans
 from edgekit.train.nodules.analysis import THRESHOLD, Analysis, Nets, analyse, load_nets
 from edgekit.train.nodules.bundles import load_bundle_nets
-from edgekit.train.nodules.scan_tasks import Lost, run_scans
 
 RESULT_FILE, SCANS_FOLDER, FORMAT_VERSION = "evaluation.json", "scans", 1
 NEAR = 0.7  # of the nodule's diameter: a group whose middle is nearer than this is that nodule

@@ -15,8 +15,8 @@ from edgekit.edge_runtime.errors import EdgekitError
 from edgekit.train.book_model import BookModel
 from edgekit.train.checkpoint import write_file
 from edgekit.train.dataset import Split
-from edgekit.train.device import launched_fabric, threads
-from edgekit.train.learner import batches_of, make_learner
+from edgekit.train.loop.device import launched_fabric, threads
+from edgekit.train.loop.learner import batches_of, make_learner
 from edgekit.train.reproduction.training_board import duration
 
 _TIMED_BATCHES = 3

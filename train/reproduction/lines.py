@@ -12,8 +12,8 @@ from functools import partial
 
 import torch
 
-from edgekit.train import thermometer
-from edgekit.train.thermometer import Descent
+from edgekit.train.models import thermometer_steps as thermometer
+from edgekit.train.models.thermometer_steps import Descent
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,11 +15,11 @@ import torch
 
 from edgekit.edge_runtime.errors import MissingDependency, UsageError
 from edgekit.edge_runtime.files import write_atomically
-from edgekit.edge_runtime.metrics import Accuracy
+from edgekit.edge_runtime.tasks.metrics import Accuracy
 from edgekit.train.book_model import BookModel
 from edgekit.train.checkpoint import WEIGHTS_FILE, load_weights, read_run
 from edgekit.train.data.digit_features import FEATURES, edges, hole_labels, holes
-from edgekit.train.epoch import on_device
+from edgekit.train.loop.epoch import on_device
 from edgekit.train.models import digits_cnn, digits_features
 
 if TYPE_CHECKING:

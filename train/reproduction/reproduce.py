@@ -17,7 +17,7 @@ import torch
 
 from edgekit.edge_runtime.errors import Interrupted, UsageError
 from edgekit.train.book_model import BookModel
-from edgekit.train.device import check_settings
+from edgekit.train.loop.device import check_settings
 from edgekit.train.registry import BOOK_MODELS, book_model
 from edgekit.train.reproduction import left_out
 from edgekit.train.reproduction import report as reproduction_report

@@ -13,15 +13,15 @@ from typing import Any
 
 from edgekit.edge_runtime.decode import DecodeError, canonical_json, parse_json, to_plain
 from edgekit.edge_runtime.errors import EdgekitError, MissingData
-from edgekit.edge_runtime.tasks import task
-from edgekit.train import resume
+from edgekit.edge_runtime.tasks.registry import task
 from edgekit.train.book_model import BookModel, what_is_learned
 from edgekit.train.checkpoint import RunRecord, read_run, write_file
-from edgekit.train.compare import compare
-from edgekit.train.nodules import luna_diameter
+from edgekit.train.loop import resume
+from edgekit.train.nodules import diameter_baseline
 from edgekit.train.registry import BOOK_MODELS
-from edgekit.train.reproduction import left_out, representation
+from edgekit.train.reproduction import diameter_lines, left_out, representation
 from edgekit.train.reproduction import lines as reproduction_lines
+from edgekit.train.reproduction.compare import compare
 
 FORMAT_VERSION = 1
 # Accuracy on (training, validation) pictures as drawn in the book's figure 8.13: the heights of its bars, measured in
@@ -184,20 +184,20 @@ def _plain(lines: Sequence[reproduction_lines.Line]) -> list[dict[str, Any]]:
 def _diameter() -> dict[str, Any]:
     """Chapter 14's baseline: its lines and its curve; neither where the lists that it reads are not there."""
     try:
-        found = luna_diameter.baseline()
+        found = diameter_baseline.baseline()
     except MissingData as error:
         print(f"note: the diameter baseline of chapter 14 is left out: {error}", file=sys.stderr)
         return {}
     curve = found.curve
     return {
-        "lines": _plain(luna_diameter.lines(found)),
+        "lines": _plain(diameter_lines.lines(found)),
         "roc": {
             "thresholds_mm": [round(float(value), 4) for value in curve.thresholds],
             "false_positive_rate": [round(float(value), 6) for value in curve.false_positive_rate],
             "true_positive_rate": [round(float(value), 6) for value in curve.true_positive_rate],
             "area": curve.area,
             "exact_area": found.exact_area,
-            "book_points": [[float(rate) for rate in rates] for rates in luna_diameter.BOOK_POINTS.values()],
+            "book_points": [[float(rate) for rate in rates] for rates in diameter_lines.BOOK_POINTS.values()],
         },
     }
 

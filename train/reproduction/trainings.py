@@ -24,9 +24,10 @@ import torch
 
 import edgekit
 from edgekit.edge_runtime.errors import EdgekitError, UsageError
-from edgekit.train import checkpoint, resume
+from edgekit.train import checkpoint
 from edgekit.train.book_model import BookModel
 from edgekit.train.checkpoint import RunRecord
+from edgekit.train.loop import resume
 
 ROOT = Path(edgekit.__file__).resolve().parents[1]
 _EPOCH_LINE = re.compile(r"epoch (\d+)/\d+, (.+)")

@@ -1,0 +1,114 @@
+"""What a candidate answered to each sample, small enough to lie beside every measurement; and which answers flipped.
+
+Knows tasks and arrays; it runs nothing and reads no file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..bundle.golden import Arrays
+from ..errors import InputError
+from ..tasks.metrics import Accuracy, TaskMetric, top_agreement
+from ..tasks.registry import task
+from ..tasks.regression import AGREEMENT_TOLERANCE, MeanOfSamples
+
+MAX_NUMBERS = 1_000_000  # of a task that answers numbers; pictures as answers are not kept
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answers:
+    """Answers to N samples, in their order.
+
+    `found`: (N,) int64, the index of the top label, -1 for none; or (N, …) float32 where the answer is numbers.
+    `scores`: (N,) float64, what each sample counts in the task's metric: 1 or 0 of a hit, its error, its bits; empty
+    where the metric is none of single samples. `samples_sha256` tells whether two runs asked the same.
+    """
+
+    split: str  # "validation" or "golden"
+    samples_sha256: str
+    found: np.ndarray
+    truth: np.ndarray
+    scores: np.ndarray
+    labels: tuple[str, ...]
+
+
+def answers_of(
+    task_name: str, outputs: np.ndarray, targets: np.ndarray, *, inputs: Arrays, labels: tuple[str, ...], split: str
+) -> Answers | None:
+    """Outputs (N, …) of a model as answers; None when they are too large to keep.
+
+    `targets` (N, 0) stand for a truth that nobody knows.
+    """
+    known = task(task_name)
+    picks_one = known.agreement is top_agreement
+    if not picks_one and outputs.size > MAX_NUMBERS:
+        return None
+    top = np.where(np.isnan(outputs).any(axis=1), -1, outputs.argmax(axis=1)) if picks_one else outputs
+    scores = _scores(known.metric(), outputs, top, targets)
+    return Answers(
+        split=split,
+        samples_sha256=_sha256(inputs),
+        found=top.astype(np.int64 if picks_one else np.float32),
+        truth=np.asarray(targets),
+        scores=scores,
+        labels=labels,
+    )
+
+
+def _scores(metric: TaskMetric, outputs: np.ndarray, top: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    if targets.size == 0:
+        return np.zeros(0)
+    if isinstance(metric, Accuracy):
+        return (top == targets).astype(np.float64)
+    if isinstance(metric, MeanOfSamples):
+        with contextlib.suppress(InputError):  # outputs that the metric refuses; they are kept all the same
+            metric.update(outputs, targets)
+            return metric.values
+    return np.zeros(0)
+
+
+def flipped(before: Answers, after: Answers) -> np.ndarray:
+    """Indices of the samples with another answer: another top label, or a number moved by over 2 % of the range.
+
+    Raises:
+        ValueError: they are not answers to the same samples.
+    """
+    if before.samples_sha256 != after.samples_sha256 or before.found.shape != after.found.shape:
+        raise ValueError("these are answers to different samples")
+    if before.found.dtype.kind == "i":
+        return np.flatnonzero(before.found != after.found)
+    finite = before.found[np.isfinite(before.found)]
+    allowed = AGREEMENT_TOLERANCE * float(np.ptp(finite)) if finite.size else 0.0
+    with np.errstate(invalid="ignore"):
+        near = np.abs(before.found - after.found) <= allowed  # False for NaN
+    return np.flatnonzero(~near.reshape(len(near), -1).all(axis=1))
+
+
+def said(answers: Answers, index: int) -> str:
+    """The answer to one sample, for a person."""
+    return _named(answers.found[index], answers.labels)
+
+
+def truth_of(answers: Answers, index: int) -> str:
+    """What the answer should have been; "" where nobody knows."""
+    return _named(answers.truth[index], answers.labels)
+
+
+def _named(value: np.ndarray, labels: tuple[str, ...]) -> str:
+    if np.ndim(value) == 0 and np.asarray(value).dtype.kind in "iu":
+        return labels[int(value)] if 0 <= int(value) < len(labels) else str(int(value))
+    numbers = [f"{number:.4g}" for number in np.ravel(value)[:4]]
+    return ", ".join(numbers) + (", …" if np.size(value) > 4 else "")
+
+
+def _sha256(inputs: Arrays) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(inputs):
+        digest.update(f"{name} {inputs[name].dtype} {inputs[name].shape}".encode())
+        digest.update(np.ascontiguousarray(inputs[name]).tobytes())
+    return digest.hexdigest()

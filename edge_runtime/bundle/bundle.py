@@ -1,0 +1,196 @@
+"""A bundle: a folder, or one `.zip`, of a model file, `manifest.json`, `golden.npz` and, if signed, `model.sig`.
+
+`Bundle.open` reads the manifest and checks every file before any native library sees one. Opening never loads the
+model; `engines.load` does. A bundle knows nothing about how it was made.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from ..errors import BundleError
+from ..files import copy_plain, is_plain_file, sha256_file
+from .archive import extract_zip, write_zip
+from .golden import GoldenSet, load_golden
+from .manifest import MANIFEST_FILE, MAX_MANIFEST_BYTES, SIGNATURE_FILE, Artifact, Golden, Manifest, read_manifest
+
+MAX_FILE_BYTES = 8 << 30
+MAX_SIGNATURE_BYTES = 1 << 20
+
+
+class Bundle:
+    """A bundle whose manifest and checksums were read and found good.
+
+    Attributes:
+        folder: where its files lie. For a `.zip`, or a private copy, a temporary folder that `close` removes.
+        source: what was opened, for messages.
+        manifest: the decoded `manifest.json`.
+    """
+
+    def __init__(self, folder: Path, source: Path, manifest: Manifest, temporary: tempfile.TemporaryDirectory | None):
+        self.folder = folder
+        self.source = source
+        self.manifest = manifest
+        self._temporary = temporary
+
+    @classmethod
+    def open(cls, path: str | Path, *, private: bool = False, called: str | Path | None = None) -> Bundle:
+        """Opens a folder or `.zip` and verifies size and SHA-256 of each file.
+
+        Args:
+            private: check and keep a copy in a temporary folder of this user's own, so that nobody who can write to
+                `path` can change a file between its check and its use. A `.zip` is always unpacked into one.
+            called: what messages call it instead of `path`; for who opens such a copy again.
+        Raises:
+            BundleError: nothing there; a missing, changed, linked or extra file; a hostile archive; a newer format.
+        """
+        opened = Path(path)
+        source = Path(called or path)
+        if not opened.exists():
+            raise BundleError(f"no bundle at {source}. `edgekit optimize MODEL` makes bundles in bundles/")
+        if not opened.is_dir() and not is_plain_file(opened):
+            raise BundleError(f"{source} is neither a bundle folder nor a .zip file")
+        if opened.is_dir() and not private:
+            return cls._open_folder(opened, source, None)
+        temporary = tempfile.TemporaryDirectory(prefix="edgekit-bundle-")
+        try:
+            if opened.is_dir():
+                _copy_folder(opened, source, Path(temporary.name))
+            else:
+                extract_zip(opened, Path(temporary.name))
+            return cls._open_folder(Path(temporary.name), source, temporary)
+        except BaseException:
+            temporary.cleanup()
+            raise
+
+    @classmethod
+    def _open_folder(cls, folder: Path, source: Path, temporary: tempfile.TemporaryDirectory | None) -> Bundle:
+        manifest = _read_manifest(folder, source)
+        _check_content(folder, source, manifest)
+        for entry in (manifest.artifact, manifest.golden):
+            _check_file(folder, source, entry)
+        return cls(folder, source, manifest, temporary)
+
+    @property
+    def name(self) -> str:
+        return self.manifest.name
+
+    @property
+    def model_path(self) -> Path:
+        return self.folder / self.manifest.artifact.file
+
+    @property
+    def verified(self) -> bool:
+        return self.manifest.status == "verified"
+
+    @property
+    def signed(self) -> bool:
+        """Whether it carries a signature; `signature.check` says whose."""
+        return (self.folder / SIGNATURE_FILE).exists()
+
+    @property
+    def is_private(self) -> bool:
+        """Whether its files lie in a temporary folder of this user's own."""
+        return self._temporary is not None
+
+    def golden(self) -> GoldenSet:
+        """The golden samples, held to the manifest's tensors. Raises BundleError."""
+        manifest = self.manifest
+        golden = load_golden(self.folder / manifest.golden.file, manifest.inputs, manifest.outputs)
+        if golden.samples != manifest.golden.samples:
+            raise BundleError(
+                f"{self.source}: {manifest.golden.file} holds {golden.samples} samples, the manifest says "
+                f"{manifest.golden.samples}. Pack the bundle again"
+            )
+        return golden
+
+    def save_zip(self, target: str | Path) -> Path:
+        """Packs the bundle into one deterministic `.zip`: equal bundles give equal bytes."""
+        manifest = self.manifest
+        names = [MANIFEST_FILE, manifest.artifact.file, manifest.golden.file, *([SIGNATURE_FILE] * self.signed)]
+        write_zip([(name, self.folder / name) for name in names], Path(target))
+        return Path(target)
+
+    def close(self) -> None:
+        """Removes the temporary folder of a `.zip`; a folder bundle is left as it is."""
+        if self._temporary is not None:
+            self._temporary.cleanup()
+
+    def __enter__(self) -> Bundle:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Bundle({self.name!r}, {self.manifest.status}, {str(self.source)!r})"
+
+
+def find_bundles(root: str | Path) -> list[Path]:
+    """The bundle folders and `.zip` files directly inside `root` (or `root` itself), sorted by name."""
+    root = Path(root)
+    if (root / MANIFEST_FILE).is_file() or root.suffix == ".zip":
+        return [root]
+    if not root.is_dir():
+        raise BundleError(f"no folder {root}. `edgekit quickstart` makes bundles in bundles/")
+    return sorted(p for p in root.iterdir() if (p / MANIFEST_FILE).is_file() or (p.suffix == ".zip" and p.is_file()))
+
+
+def _read_manifest(folder: Path, source: Path) -> Manifest:
+    path = folder / MANIFEST_FILE
+    if not is_plain_file(path):
+        raise BundleError(f"{source} is not a bundle: it holds no {MANIFEST_FILE}")
+    with path.open("rb") as file:
+        return read_manifest(file.read(MAX_MANIFEST_BYTES + 1), str(source))
+
+
+def _check_content(folder: Path, source: Path, manifest: Manifest) -> None:
+    """Nothing but the bundle's files: a model file can name others beside it, and native code would read them."""
+    known = {MANIFEST_FILE, SIGNATURE_FILE, manifest.artifact.file, manifest.golden.file}
+    others = sorted({path.name for path in folder.iterdir()} - known)
+    if others:
+        raise BundleError(
+            f"{source} holds {others[0]!r}, which is no part of the bundle and which no checksum covers. Remove it"
+        )
+    signature = folder / SIGNATURE_FILE
+    if signature.is_symlink() or signature.exists():
+        if not is_plain_file(signature):
+            raise BundleError(f"{source}: {SIGNATURE_FILE} is not a plain file. Fetch the bundle again")
+        if signature.stat().st_size > MAX_SIGNATURE_BYTES:
+            raise BundleError(
+                f"{source}: {SIGNATURE_FILE} has {signature.stat().st_size:,} bytes; at most {MAX_SIGNATURE_BYTES:,} "
+                "are read. Sign the bundle again"
+            )
+
+
+def _copy_folder(folder: Path, source: Path, into: Path) -> None:
+    """Copies the files that a bundle may have, and not what they point to; what they hold is checked afterwards."""
+    manifest = _read_manifest(folder, source)
+    _check_content(folder, source, manifest)
+    sizes = {
+        MANIFEST_FILE: MAX_MANIFEST_BYTES,
+        manifest.artifact.file: manifest.artifact.bytes,
+        manifest.golden.file: manifest.golden.bytes,
+    } | ({SIGNATURE_FILE: MAX_SIGNATURE_BYTES} if (folder / SIGNATURE_FILE).exists() else {})
+    for name, size in sizes.items():
+        try:
+            copy_plain(folder / name, into / name, most_bytes=min(size, MAX_FILE_BYTES))
+        except OSError as error:
+            raise BundleError(f"{source}: {name} could not be copied: {error.strerror or error}") from None
+
+
+def _check_file(folder: Path, source: Path, entry: Artifact | Golden) -> None:
+    path = folder / entry.file
+    if not is_plain_file(path):
+        raise BundleError(f"{source}: {entry.file} is missing or is not a plain file")
+    size = path.stat().st_size
+    if size != entry.bytes or size > MAX_FILE_BYTES:
+        raise BundleError(
+            f"{source}: {entry.file} has {size:,} bytes, the manifest says {entry.bytes:,}. Fetch the bundle again"
+        )
+    if sha256_file(path) != entry.sha256:
+        raise BundleError(
+            f"{source}: {entry.file} was changed or damaged after packing (SHA-256 differs from the manifest's). "
+            "Fetch the bundle again"
+        )

@@ -1,0 +1,135 @@
+"""`golden.npz`: real inputs and what the float model answered to them. Plain arrays, never pickled objects.
+
+    inputs/<name>    (N, …)  one row a sample, as the device feeds them, batch axis dropped to N
+    outputs/<name>   (N, …)  the float model's answers
+    packed/<name>    (N, …)  the artifact's own answers when it was packed
+    targets          (N, …)  the true answers
+
+It knows nothing about engines; `replay` runs it.
+"""
+
+from __future__ import annotations
+
+import math
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import BundleError, shown
+from ..files import write_atomically
+from .manifest import TensorSpec
+
+Arrays = dict[str, np.ndarray]
+
+MAX_GOLDEN_BYTES = 1 << 30
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class GoldenSet:
+    """Golden samples in memory; each array has one row a sample."""
+
+    inputs: Arrays
+    outputs: Arrays
+    packed: Arrays
+    targets: np.ndarray
+
+    @property
+    def samples(self) -> int:
+        return len(self.targets)
+
+    def sample(self, index: int) -> Arrays:
+        """The inputs of one sample, with a batch axis of 1."""
+        return {name: rows[index : index + 1] for name, rows in self.inputs.items()}
+
+
+def save_golden(path: Path, golden: GoldenSet) -> None:
+    """Writes `golden.npz` atomically: uncompressed, so equal content gives equal bytes and no size can be hidden."""
+    arrays: Arrays = {"targets": golden.targets}
+    for group in ("inputs", "outputs", "packed"):
+        arrays |= {f"{group}/{name}": rows for name, rows in getattr(golden, group).items()}
+    with write_atomically(path) as part, part.open("wb") as file:
+        np.savez(file, allow_pickle=False, **{name: np.ascontiguousarray(rows) for name, rows in arrays.items()})
+
+
+def load_golden(path: Path, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> GoldenSet:
+    """Reads `golden.npz` and holds every array to the manifest's tensors.
+
+    Memory is taken for an array only after its size was found to be that of its member, and of the file.
+
+    Raises:
+        BundleError: compressed or oversized members, pickled objects, a missing or additional array, a wrong dtype or
+            shape.
+    """
+    groups = {"inputs": inputs, "outputs": outputs, "packed": outputs}
+    names = ["targets", *(f"{kind}/{spec.name}" for kind, specs in groups.items() for spec in specs)]
+    try:
+        arrays = _read_arrays(path, names)
+    except BundleError:
+        raise
+    except Exception as error:  # numpy and zipfile raise many kinds on damaged files
+        raise BundleError(f"{path}: golden.npz cannot be read: {shown(error)}. Fetch the bundle again") from None
+    targets = arrays["targets"]
+    if targets.ndim == 0 or len(targets) == 0:
+        raise BundleError(f"{path}: golden.npz has no targets. Pack the bundle again")
+    rows = {
+        kind: {spec.name: _rows(path, arrays, f"{kind}/{spec.name}", spec, len(targets)) for spec in specs}
+        for kind, specs in groups.items()
+    }
+    return GoldenSet(inputs=rows["inputs"], outputs=rows["outputs"], packed=rows["packed"], targets=targets)
+
+
+def _read_arrays(path: Path, names: Sequence[str]) -> Arrays:
+    """Exactly the arrays `names`; raises BundleError, or whatever zipfile and numpy raise on damaged files."""
+    if path.stat().st_size > MAX_GOLDEN_BYTES:
+        raise BundleError(f"{path}: golden.npz is larger than {MAX_GOLDEN_BYTES:,} bytes")
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+            raise BundleError(f"{path}: golden.npz is compressed; only stored arrays are read")
+        # Members may overlap: then a small file unpacks to a large one.
+        if sum(member.file_size for member in members) > path.stat().st_size:
+            raise BundleError(f"{path}: golden.npz says its arrays are larger than itself. Fetch the bundle again")
+        wanted, found = sorted(f"{name}.npy" for name in names), sorted(member.filename for member in members)
+        if wanted != found:
+            difference = sorted(set(wanted) ^ set(found)) or found
+            raise BundleError(
+                f"{path}: golden.npz should hold the arrays {', '.join(sorted(names))} and no others; it differs in "
+                f"{difference[0][:80]!r}. Pack the bundle again"
+            )
+        return {member.filename.removesuffix(".npy"): _read_array(archive, member) for member in members}
+
+
+def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
+    """One `.npy` of version 1.0: numbers, little-endian, in C order, as long as it says. Raises ValueError and more."""
+    with archive.open(member) as file:
+        if np.lib.format.read_magic(file) != (1, 0):
+            raise ValueError(f"{member.filename} is not in version 1.0 of the npy format")
+        shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(file)
+        if dtype.kind not in "biuf" or dtype.byteorder == ">" or is_fortran or min(shape, default=0) < 0:
+            raise ValueError(f"{member.filename} does not hold little-endian numbers in C order")
+        size = math.prod(shape) * dtype.itemsize
+        if file.tell() + size != member.file_size:
+            raise ValueError(f"{member.filename} is not as long as its shape {list(shape)[:9]} says")
+        array = np.empty(shape, dtype)
+        raw, at = array.reshape(-1).view(np.uint8).data, 0
+        while chunk := file.read(_CHUNK):  # to the end, where zipfile compares the CRC-32
+            raw[at : at + len(chunk)] = chunk
+            at += len(chunk)
+        if at != size:
+            raise ValueError(f"{member.filename} is cut short")
+    return array
+
+
+def _rows(path: Path, arrays: Mapping[str, np.ndarray], key: str, spec: TensorSpec, rows: int) -> np.ndarray:
+    found = arrays[key]
+    expected = (rows, *spec.shape[1:])
+    if found.dtype != spec.dtype or found.shape != expected:
+        raise BundleError(
+            f"{path}: golden.npz array {key!r} should be {spec.dtype} {list(expected)}, "
+            f"found {found.dtype} {list(found.shape)}. Pack the bundle again"
+        )
+    return found

@@ -1,0 +1,203 @@
+"""Whether the installed engine can take a model file, found out before its native code sees the file.
+
+The manifest's `tools` say what made the bundle; what is installed is asked of the package's metadata, so that nothing
+is imported. Refused, because it would fail inside the engine or, worse, run wrongly:
+
+- executorch: made by a newer ExecuTorch. 1.5.1 runs what 1.4 and 1.5.0 made, not what 1.5.2 made.
+- onnx: an IR version or opset, read from the file, above what the installed onnxruntime loads.
+- torchscript, torch_export: made by a torch that is newer by a minor version or more.
+- aot: made by any other torch, or by one that the bundle does not name.
+
+Only said: an onnx bundle was proven on an onnxruntime newer by a minor version or more; an executorch, torchscript or
+torch_export bundle does not name what made it. Not checked: what has no metadata, such as an engine built by hand.
+
+ExecuTorch and TorchScript keep reading older files (their own policy) and not newer ones; an AOTInductor file is native
+code against one torch. Development builds count as the release that they lead to. What `tools` say is the packer's
+word: a check against mistakes. Against lies there are checksums, signatures and the process of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from ..errors import BundleError
+from .manifest import Manifest
+
+Release = tuple[int, ...]
+
+# onnxruntime release -> highest ONNX IR version and highest opset of the default domain that it loads, found by trying.
+# What a release that is not listed takes, it says itself.
+_ONNX_LIMITS: dict[Release, tuple[int, int]] = {(1, 32): (14, 28)}
+_MOST_FIELDS = 10_000  # a model has a dozen fields at its top level, and some functions
+
+
+def check(manifest: Manifest, path: Path) -> tuple[str, ...]:
+    """What is worth saying about the installed engine, usually nothing.
+
+    Raises:
+        BundleError: the engine cannot take this file; both versions are named.
+    """
+    known = _CHECKS.get(manifest.artifact.format)
+    return known(manifest, path) if known else ()
+
+
+def release(version: str) -> Release | None:
+    """(1, 5, 1) of "1.5.1", "1.5.1+cpu" or "1.5.1.dev3"; None of what is no version."""
+    # All of it is looked at, since messages quote it in commands.
+    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9}){0,5})[A-Za-z0-9.+_-]{0,60}", version)
+    return tuple(map(int, found[1].split("."))) if found else None
+
+
+def onnx_versions(path: Path) -> tuple[int, int]:
+    """(IR version, opset of the default domain) of an ONNX file, 0 where it names none.
+
+    Reads the top level of the protobuf message and skips the graph. Of a file that is none, what was found so far:
+    saying what is wrong with it is the engine's affair. Source: onnx.proto3, `ModelProto`.
+    """
+    ir = opset = 0
+    with path.open("rb") as file:
+        for _ in range(_MOST_FIELDS):
+            tag = _varint(file)
+            if tag is None:
+                break
+            field, wire = tag >> 3, tag & 7
+            value = _varint(file) if wire in (0, 2) else None
+            if value is None:
+                break
+            if wire == 0:
+                ir = value if field == 1 else ir
+            elif field == 8 and value <= 256:  # OperatorSetIdProto: domain, version
+                opset = max(opset, _default_opset(file.read(value)))
+            else:
+                file.seek(value, 1)
+    return ir, opset
+
+
+def _executorch(manifest: Manifest, path: Path) -> tuple[str, ...]:
+    made, installed = manifest.tools.get("executorch", ""), _installed("executorch")
+    if not installed:
+        return ()
+    if not release(made):
+        return (f"{manifest.name} does not say which ExecuTorch made it; executorch {installed} is installed",)
+    if _newer(made, installed):
+        raise _too_new(manifest, "ExecuTorch", made, f"executorch {installed}", f"pip install 'executorch=={made}'")
+    return ()
+
+
+def _onnx(manifest: Manifest, path: Path) -> tuple[str, ...]:
+    made, installed = manifest.tools.get("onnxruntime", ""), _installed("onnxruntime")
+    if not installed:
+        return ()
+    limits = _ONNX_LIMITS.get((release(installed) or ())[:2])
+    if limits:
+        for what, found, most in zip(("IR version", "opset"), onnx_versions(path), limits, strict=True):
+            if found > most:
+                raise BundleError(
+                    f"{manifest.name} has ONNX {what} {found}; the installed onnxruntime {installed} reads up to "
+                    f"{most}. Install a newer onnxruntime, or export the model again for an older one"
+                )
+    if _newer(made, installed, parts=2):
+        return (f"{manifest.name} was proven on onnxruntime {made}; the older {installed} is installed",)
+    return ()
+
+
+def _torchscript(manifest: Manifest, path: Path) -> tuple[str, ...]:
+    made, installed = manifest.tools.get("torch", ""), _installed("torch")
+    if not installed:
+        return ()
+    if not release(made):
+        return (f"{manifest.name} does not say which torch made it; torch {installed} is installed",)
+    if _newer(made, installed, parts=2):
+        raise _too_new(manifest, "torch", made, f"torch {installed}", f"pip install 'torch=={made}'")
+    return ()
+
+
+def _aot(manifest: Manifest, path: Path) -> tuple[str, ...]:
+    made, installed = manifest.tools.get("torch", ""), _installed("torch")
+    if installed and release(made) != release(installed):
+        raise BundleError(
+            f"{manifest.name} was compiled against torch {made[:60] or '(it does not say which)'} and runs with just "
+            f"that one; torch {installed} is installed. Pack the bundle again with it, or install the other"
+        )
+    return ()
+
+
+_CHECKS: dict[str, Callable[[Manifest, Path], tuple[str, ...]]] = {
+    "executorch": _executorch,
+    "onnx": _onnx,
+    "torchscript": _torchscript,
+    "aot": _aot,
+    "torch_export": _torchscript,
+}
+
+
+@functools.cache
+def _installed(package: str) -> str:
+    """The version of an installed package, "" of one that is not there or does not say."""
+    # Importing importlib.metadata costs a cold start 14 ms; pip and uv write the version into this folder's name.
+    named = re.compile(rf"{package}-([^-]+)\.dist-info")
+    for folder in sys.path:
+        with contextlib.suppress(OSError):
+            found = next(filter(None, map(named.fullmatch, os.listdir(folder or "."))), None)
+            if found:
+                return found[1]
+    import importlib.metadata
+
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def _newer(made: str, installed: str, parts: int = 9) -> bool:
+    left, right = release(made), release(installed)
+    if left is None or right is None:
+        return False
+    return _padded(left[:parts]) > _padded(right[:parts])
+
+
+def _padded(numbers: Release) -> Release:
+    return numbers + (0,) * (9 - len(numbers))  # 1.5 is 1.5.0
+
+
+def _too_new(manifest: Manifest, what: str, made: str, installed: str, remedy: str) -> BundleError:
+    return BundleError(
+        f"{manifest.name} was made with {what} {made}; the installed {installed} is older and cannot be relied on to "
+        f"read it. Run: {remedy}, or pack the bundle again with {installed}"
+    )
+
+
+def _varint(file: BinaryIO) -> int | None:
+    """The next protobuf variable-length number; None at the end of the file or of what is none."""
+    number = 0
+    for shift in range(0, 64, 7):
+        byte = file.read(1)
+        if not byte:
+            return None
+        number |= (byte[0] & 0x7F) << shift
+        if byte[0] < 0x80:
+            return number
+    return None
+
+
+def _default_opset(raw: bytes) -> int:
+    """The version in an OperatorSetIdProto of the default domain ("" or "ai.onnx"); 0 for other domains."""
+    file = io.BytesIO(raw)
+    version = 0
+    while (tag := _varint(file)) is not None:
+        value = _varint(file)
+        if value is None:
+            break
+        if tag == 0x10:
+            version = value
+        elif tag == 0x0A and file.read(value) not in (b"", b"ai.onnx"):
+            return 0
+    return version

@@ -1,0 +1,1 @@
+"""MLPerf's LoadGen as a load on bundles."""

@@ -1,0 +1,54 @@
+"""What LoadGen writes into its folder of logs: its entries, its verdict, the answers. It starts nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import EngineError
+
+Arrays = dict[str, np.ndarray]
+
+DETAIL = "mlperf_log_detail.txt"
+_LINE = ":::MLLOG "
+
+
+def read_log(path: Path) -> dict[str, Any]:
+    """The entries of LoadGen's detail log by their key, the last one of each. Raises EngineError."""
+    try:
+        lines = [line for line in path.read_text().splitlines() if line.startswith(_LINE)]
+        entries = [json.loads(line.removeprefix(_LINE)) for line in lines]
+        found = {entry["key"]: entry["value"] for entry in entries}
+    except (OSError, ValueError, KeyError) as error:
+        raise EngineError(f"{path}: LoadGen's log cannot be read: {error}") from None
+    if "result_validity" not in found:
+        raise EngineError(f"{path}: LoadGen reached no verdict: {found.get('error_runtime', 'its log ends early')}")
+    return found
+
+
+def read_answers(path: Path, outputs: Sequence[tuple[str, str, tuple[int, ...]]]) -> Arrays:
+    """The answers in LoadGen's accuracy log, (N, …) for each output, in the order of the samples.
+
+    Args:
+        outputs: name, dtype and shape of one row of each output, in the order in which they were handed over.
+    Raises:
+        EngineError: the log is missing, or holds another number of bytes.
+    """
+    try:
+        # MultiStream fills up its last query with samples that it has asked for before.
+        last = {entry["qsl_idx"]: bytes.fromhex(entry["data"]) for entry in json.loads(path.read_text())}
+        raw = [last[index] for index in sorted(last)]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise EngineError(f"{path}: LoadGen's accuracy log cannot be read: {error}") from None
+    sizes = [int(np.prod(shape)) * np.dtype(dtype).itemsize for _, dtype, shape in outputs]
+    if not raw or {len(row) for row in raw} != {sum(sizes)}:
+        raise EngineError(f"{path}: LoadGen's accuracy log should hold {sum(sizes)} bytes for each sample")
+    starts = np.cumsum([0, *sizes])
+    return {
+        name: np.stack([np.frombuffer(row[start : start + size], dtype).reshape(shape) for row in raw])
+        for (name, dtype, shape), start, size in zip(outputs, starts, sizes, strict=False)
+    }

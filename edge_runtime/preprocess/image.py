@@ -1,0 +1,98 @@
+"""Turns a picture into the input tensor that the manifest's `ImagePreprocessing` describes.
+
+The one implementation: training, optimizing, the device and the demo call it, so a picture cannot mean two things.
+`pictures.py` says how files are opened and what transparency, 16 bits and the like mean. This module knows nothing
+about models; normalisation and layout are inside the model file. What the contract's words mean:
+
+- mode "L": colour becomes grey by ITU-R BT.601.
+- "stretch" scales each side by itself; "resize_crop" is torchvision's Resize(resize_to) and CenterCrop.
+- bilinear and bicubic are antialiased when they shrink, as Pillow's (and torchvision's, on Pillow pictures) are.
+- A picture that already has the contract's size passes through bit for bit, also under "resize_crop".
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ..bundle.manifest import ImagePreprocessing
+from ..errors import InputError
+from .pictures import open_picture, plain_picture
+
+_RESAMPLING = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+}
+
+
+def load_image(source: str | Path | bytes, contract: ImagePreprocessing, *, invert: bool = False) -> np.ndarray:
+    """Reads a JPEG, PNG, GIF, BMP, WebP, TIFF or PPM file, or the bytes of one.
+
+    Args:
+        source: a path, or the file's content.
+        contract: what the model takes.
+        invert: turn black into white at the end, for a model that expects the negative of what the picture shows.
+
+    Returns:
+        (1, height, width, channels) uint8, C-contiguous, writable.
+
+    Raises:
+        InputError: no such file, not a readable picture, damaged or cut short, or beyond 64 MiB, 100 megapixels or
+            65,535 pixels on a side; the last two are known from the header, before anything is decoded.
+    """
+    where = "the picture" if isinstance(source, bytes) else str(source)
+    return _to_array(plain_picture(open_picture(source), where), contract, invert)
+
+
+def image_to_array(image: Image.Image, contract: ImagePreprocessing, *, invert: bool = False) -> np.ndarray:
+    """What `load_image` does after opening, for a picture that Pillow has opened or made: same result, same errors.
+
+    Raises:
+        InputError: as `load_image`.
+    """
+    return _to_array(plain_picture(image), contract, invert)
+
+
+def array_to_image(array: np.ndarray) -> Image.Image:
+    """An input tensor, (1, height, width, 1 or 3) or (height, width, 1 or 3) uint8, as a picture to show."""
+    pixels = array[0] if array.ndim == 4 and len(array) == 1 else array
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or pixels.size == 0:
+        raise InputError(f"only uint8 (1, height, width, 1 or 3) can be shown, found {array.dtype} {array.shape}")
+    return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+
+
+def _to_array(image: Image.Image, contract: ImagePreprocessing, invert: bool) -> np.ndarray:
+    if image.mode != contract.mode:  # converting to the same mode would copy it
+        image = image.convert(contract.mode)
+    pixels = np.array(_resized(image, contract), dtype=np.uint8)  # (H, W) or (H, W, 3)
+    if invert:
+        np.subtract(255, pixels, out=pixels)
+    return pixels.reshape(1, contract.height, contract.width, contract.channels)
+
+
+def _resized(image: Image.Image, contract: ImagePreprocessing) -> Image.Image:
+    size = (contract.width, contract.height)
+    if image.size == size:
+        return image
+    box = _centre(image.size, contract) if contract.resize == "resize_crop" else None
+    return image.resize(size, _RESAMPLING[contract.interpolation], box=box)
+
+
+def _centre(size: tuple[int, int], contract: ImagePreprocessing) -> tuple[float, float, float, float]:
+    """The part (left, top, right, bottom) of a `size` picture that scaling, then cutting the centre, leaves.
+
+    Only this part is resized, so that a strip of 1 × 60,000 pixels is never scaled up as a whole. The roundings, down
+    for the longer side and to even for the margins, are torchvision's; the pixels then differ from its Resize and
+    CenterCrop by at most one level ("nearest": by the neighbour where two pixels are equally near).
+    """
+    short = min(size)
+    edges = []
+    for side, cut in zip(size, (contract.width, contract.height), strict=True):
+        scaled = contract.resize_to * side // short
+        first = round((scaled - cut) / 2)
+        edges.append((first * side / scaled, (first + cut) * side / scaled))
+    (left, right), (top, bottom) = edges
+    return left, top, right, bottom

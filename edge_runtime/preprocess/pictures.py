@@ -1,0 +1,206 @@
+"""Opens a picture from anywhere and makes it plain: upright, opaque, 8 bits a channel, grey or RGB.
+
+Files come from strangers: size and pixel count are limited before decoding, and only the decoders listed here can run.
+This module knows nothing about models or sizes wanted; `preprocess.py` does. What a picture's pixels mean here:
+
+- EXIF orientation is applied; of an animation or a multi-page file the first frame counts.
+- Transparency is composited over white, the paper of pages and viewers that such pictures are drawn for. Dropping the
+  alpha channel instead would uncover colours that nobody was meant to see, most often black on black.
+- 16-bit grey keeps its upper 8 bits, as 16-bit colour does in Pillow; a TIFF that says 12 bits keeps its upper 8 of
+  those. 32-bit integers are read as 16-bit grey; floats as 0 (black) to 1 (white); values outside are refused, because
+  what white is would be a guess. Embedded colour profiles are not applied; LAB becomes sRGB.
+"""
+
+from __future__ import annotations
+
+import re
+import stat
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageFile,
+    JpegImagePlugin,
+    PngImagePlugin,
+    PpmImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+from ..errors import InputError
+
+MAX_FILE_BYTES = 64 << 20
+MAX_PIXELS = 100_000_000  # decoded and converted at most about 1.5 GB; a 12-megapixel photo takes 50 to 150 MB
+MAX_SIDE = 65_535  # JPEG's own limit; the first of the two resizing passes needs memory for width × this
+BACKGROUND = 255  # what shows through transparent pixels: white
+
+# The whole list of decoders that can ever run, by the file's first bytes. Pillow's own search would go on to formats
+# that start other programs (EPS runs Ghostscript), and prints warnings about large pictures before it refuses them.
+_READERS: tuple[tuple[str, re.Pattern[bytes], type[ImageFile.ImageFile]], ...] = (
+    ("JPEG", re.compile(rb"\xff\xd8\xff"), JpegImagePlugin.JpegImageFile),
+    ("PNG", re.compile(rb"\x89PNG\r\n\x1a\n"), PngImagePlugin.PngImageFile),
+    ("GIF", re.compile(rb"GIF8[79]a"), GifImagePlugin.GifImageFile),
+    ("BMP", re.compile(rb"BM"), BmpImagePlugin.BmpImageFile),
+    ("WebP", re.compile(rb"RIFF.{4}WEBP", re.DOTALL), WebPImagePlugin.WebPImageFile),
+    ("TIFF", re.compile(rb"II[*+]\0|MM\0[*+]"), TiffImagePlugin.TiffImageFile),
+    ("PPM", re.compile(rb"P[1-6]\s"), PpmImagePlugin.PpmImageFile),
+)
+# EXIF tag 0x0112: what has to be done to see the picture upright.
+_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_TIFF_BITS_PER_SAMPLE, _TIFF_PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0
+_ROWS = 256  # grey of more than 8 bits is converted this many rows at a time, to keep numpy's copies small
+
+
+def open_picture(source: str | Path | bytes) -> ImageFile.ImageFile:
+    """Reads the header of a JPEG, PNG, GIF, BMP, WebP, TIFF or PPM file, or of the bytes of one.
+
+    Raises:
+        InputError: no such file, not a readable picture, a damaged header, or beyond 64 MiB, 100 megapixels or 65,535
+            pixels on a side.
+    """
+    where, raw = ("the picture", source) if isinstance(source, bytes) else (str(source), _read(Path(source)))
+    if not raw:
+        raise InputError(f"{where} is empty (0 bytes). Save or send the picture again")
+    if len(raw) > MAX_FILE_BYTES:
+        raise _too_large(where, len(raw))
+    image = _open(raw, where)
+    _check_size(image, where)
+    return image
+
+
+def plain_picture(image: Image.Image, where: str = "the picture") -> Image.Image:
+    """The decoded picture, upright and opaque, in mode "L" or "RGB"; `where` names it in errors.
+
+    Raises:
+        InputError: damaged, cut short, too large, or of a kind whose black and white are not known.
+    """
+    _check_size(image, where)
+    try:
+        image.load()
+        return _in_8_bits(_upright(image), where)
+    except InputError:
+        raise
+    except Exception as error:  # as in _open; a damaged picture is the user's news, not a traceback
+        raise _damaged(where, error) from None
+
+
+def _read(path: Path) -> bytes:
+    try:
+        found = path.stat()
+        if stat.S_ISDIR(found.st_mode):
+            raise InputError(f"{path} is a folder, not a picture. Give the file's own path")
+        if not stat.S_ISREG(found.st_mode):  # reading a pipe could wait for ever
+            raise InputError(f"{path} is not a regular file. Save the picture to a file first")
+        if found.st_size > MAX_FILE_BYTES:
+            raise _too_large(str(path), found.st_size)
+        with path.open("rb") as file:
+            return file.read(MAX_FILE_BYTES + 1)  # it may have grown meanwhile
+    except FileNotFoundError:
+        raise InputError(f"there is no picture at {path}. Check the path") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        raise InputError(f"{path} cannot be read: {error}. Check the path and its permissions") from None
+
+
+def _open(raw: bytes, where: str) -> ImageFile.ImageFile:
+    """Reads the header only."""
+    for name, signature, reader in _READERS:
+        if signature.match(raw):
+            try:
+                return reader(BytesIO(raw))
+            except SyntaxError:  # also Pillow's answer to a width or height of 0
+                raise InputError(
+                    f"{where} looks like a {name} file, but its header is damaged or says 0 × 0 pixels. "
+                    "Save or send the picture again"
+                ) from None
+            except Exception as error:  # the readers raise a dozen kinds, and MemoryError, on bad bytes
+                raise _damaged(where, error) from None
+    known = ", ".join(name for name, _, _ in _READERS)
+    raise InputError(f"{where} is no picture that can be read: it starts with {raw[:8]!r}. Save it as one of {known}")
+
+
+def _check_size(image: Image.Image, where: str) -> None:
+    width, height = image.size
+    if width < 1 or height < 1:
+        raise InputError(f"{where} has {width} × {height} pixels, so there is nothing to see. Take it again")
+    if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
+        raise InputError(
+            f"{where} has {width:,} × {height:,} pixels; at most {MAX_PIXELS // 1_000_000} megapixels and "
+            f"{MAX_SIDE:,} pixels on a side are read. Scale it down or cut out the part that matters"
+        )
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        orientation = image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # a damaged EXIF block says nothing about the pixels, and many cameras write one
+        return image
+    turn = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
+    return image if turn is None else image.transpose(turn)
+
+
+def _in_8_bits(image: Image.Image, where: str) -> Image.Image:
+    """Any mode to an opaque one of 8 bits a channel that Pillow converts to both L and RGB."""
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        tags = getattr(image, "tag_v2", {})
+        grey = np.concatenate([_deep_grey(rows, image, tags, where) for rows in _blocks(image)])
+        return Image.fromarray(~grey if tags.get(_TIFF_PHOTOMETRIC) == _WHITE_IS_ZERO else grey)
+    if image.mode == "La":  # Pillow converts it to LA and to nothing else
+        image = image.convert("LA")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        paper = Image.new("RGB", image.size, (BACKGROUND,) * 3)
+        paper.paste(image, mask=image.getchannel("A"))
+        return paper
+    return image if image.mode in ("L", "RGB") else image.convert("RGB")
+
+
+def _blocks(image: Image.Image) -> Iterator[np.ndarray]:
+    for top in range(0, image.height, _ROWS):
+        yield np.asarray(image.crop((0, top, image.width, min(top + _ROWS, image.height))))
+
+
+def _deep_grey(values: np.ndarray, image: Image.Image, tags: dict[int, tuple[int, ...]], where: str) -> np.ndarray:
+    """(rows, width) uint16, int32 or float32 to uint8."""
+    if image.mode == "F":
+        _check_range(values, 0, 1, "float", where)
+        return (values * 255 + 0.5).astype(np.uint8)
+    if image.mode == "I":
+        _check_range(values, 0, 65_535, "32-bit", where)
+        return (values >> 8).astype(np.uint8)
+    bits = max(8, tags.get(_TIFF_BITS_PER_SAMPLE, (16,))[0])
+    grey = (values >> (bits - 8)).astype(np.uint8)
+    if isinstance(image.info.get("transparency"), int):
+        grey[values == image.info["transparency"]] = BACKGROUND
+    return grey
+
+
+def _check_range(values: np.ndarray, low: int, high: int, kind: str, where: str) -> None:
+    smallest, largest = values.min(), values.max()
+    if not (smallest >= low and largest <= high):  # in this form a NaN is outside
+        raise InputError(
+            f"{where} is a {kind} greyscale picture with values from {smallest:g} to {largest:g}; "
+            f"{low} is read as black and {high:,} as white. Scale it to that, or save it with 8 or 16 bits"
+        )
+
+
+def _too_large(where: str, size: int) -> InputError:
+    return InputError(f"{where} has {size:,} bytes; at most {MAX_FILE_BYTES:,} are read. Scale the picture down")
+
+
+def _damaged(where: str, error: Exception) -> InputError:
+    reason = str(error) or type(error).__name__
+    return InputError(f"{where} is damaged, cut short or of an unknown kind: {reason}. Save or send the picture again")

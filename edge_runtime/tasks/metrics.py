@@ -1,0 +1,216 @@
+"""How right and how close an answer is: task metrics with their intervals, and distances between two arrays.
+
+Everything is numpy in float64, so training, the float model and the artifact on a device are measured by the same
+lines. This module knows no model, no engine and no file; a task (`tasks.py`) says which metric is its own.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from typing import ClassVar, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import InputError
+
+SQNR_CAP_DB = 200.0
+# JSON has no infinity, and a manifest must be able to say that a stage failed this badly.
+NOT_FINITE = sys.float_info.max
+_Z95 = 1.959963984540054  # two-sided 95 % quantile of the normal distribution
+
+
+class TaskMetric(Protocol):
+    """What every metric class offers: filled batch by batch, read at any time after the first.
+
+    `value` lies within [`low`, `high`], its 95 % interval. `higher_is_better` lets the accuracy gate and the tables
+    treat an error and a score alike; a metric that `is_share` is written in percent. An instance is made without
+    arguments.
+    """
+
+    name: ClassVar[str]
+    higher_is_better: ClassVar[bool]
+    is_share: ClassVar[bool]
+
+    def update(self, outputs: npt.ArrayLike, targets: npt.ArrayLike) -> None: ...
+
+    @property
+    def samples(self) -> int: ...
+
+    @property
+    def value(self) -> float: ...
+
+    @property
+    def low(self) -> float: ...
+
+    @property
+    def high(self) -> float: ...
+
+
+class Accuracy:
+    """Share of samples whose largest output is at the target's index, with its Wilson interval."""
+
+    name: ClassVar[str] = "accuracy"
+    higher_is_better: ClassVar[bool] = True
+    is_share: ClassVar[bool] = True
+
+    def __init__(self) -> None:
+        self._correct = 0
+        self._samples = 0
+
+    def update(self, outputs: npt.ArrayLike, targets: npt.ArrayLike) -> None:
+        """Counts one batch: outputs (N, C), logits or probabilities; targets (N,), class indices.
+
+        A row with a NaN counts as wrong, whatever its argmax is; of equal outputs the first is the answer.
+
+        Raises:
+            InputError: the shapes do not fit each other, or the targets are not indices of the C classes.
+        """
+        scores, wanted = np.asarray(outputs), np.asarray(targets)
+        if scores.ndim != 2 or scores.shape[1] == 0 or wanted.shape != scores.shape[:1]:
+            raise InputError(
+                f"accuracy takes outputs (N, C) and targets (N,), found {scores.shape} and {wanted.shape}. "
+                "Give one row of class scores and one class index for each sample"
+            )
+        if wanted.size and not (wanted.dtype.kind in "iu" and wanted.min() >= 0 and wanted.max() < scores.shape[1]):
+            raise InputError(
+                f"the targets are not class indices: found {wanted.dtype} from {wanted.min()} to {wanted.max()}. "
+                f"Give whole numbers from 0 to {scores.shape[1] - 1}"
+            )
+        self._correct += int(np.count_nonzero(_top(scores) == wanted))
+        self._samples += len(wanted)
+
+    @property
+    def correct(self) -> int:
+        return self._correct
+
+    @property
+    def samples(self) -> int:
+        return self._samples
+
+    @property
+    def value(self) -> float:
+        """In [0, 1]; raises `InputError` before the first sample, since no number would be true."""
+        if self._samples == 0:
+            raise InputError("the accuracy of 0 samples is not defined. Evaluate on at least one sample")
+        return self._correct / self._samples
+
+    @property
+    def low(self) -> float:
+        return wilson_interval(self._correct, self._samples)[0]
+
+    @property
+    def high(self) -> float:
+        return wilson_interval(self._correct, self._samples)[1]
+
+
+def wilson_interval(successes: int, samples: int) -> tuple[float, float]:
+    """95 % score interval of a proportion, (low, high) in [0, 1]; of no samples at all it is (0, 1).
+
+    Unlike the usual ± 1.96 standard errors it stays inside [0, 1] and is not empty at 100 %. Source: E. B. Wilson,
+    "Probable inference, the law of succession, and statistical inference", JASA 22 (1927), 209-212.
+
+    Raises:
+        ValueError: not 0 <= successes <= samples.
+    """
+    if not 0 <= successes <= samples:
+        raise ValueError(f"{successes} successes of {samples} samples are impossible")
+    if samples == 0:
+        return 0.0, 1.0
+    share, z2 = successes / samples, _Z95**2
+    centre = share + z2 / (2 * samples)
+    spread = _Z95 * math.sqrt(share * (1 - share) / samples + z2 / (4 * samples**2))
+    scale = 1 + z2 / samples
+    # Rounding may leave the interval a last digit short of the proportion at 0 and 1, where the limits are exact.
+    low = 0.0 if successes == 0 else (centre - spread) / scale
+    high = 1.0 if successes == samples else (centre + spread) / scale
+    return low, high
+
+
+def sqnr_db(reference: npt.ArrayLike, found: npt.ArrayLike) -> float:
+    """Signal-to-quantization-noise ratio in decibels, 10 log10(sum reference² / sum (reference - found)²).
+
+    In [-200, 200]: 200 stands for identical, -200 for a NaN or infinity on either side. Any shape, the same for both.
+
+    Raises:
+        InputError: the shapes differ or hold no values.
+    """
+    wanted, got = _pair(reference, found)
+    if not _finite(wanted, got):
+        return -SQNR_CAP_DB
+    scale = max(float(np.abs(wanted).max()), float(np.abs(got).max()))
+    if scale == 0:
+        return SQNR_CAP_DB
+    wanted, got = wanted / scale, got / scale  # so that no square overflows
+    signal, noise = float(np.sum(wanted**2)), float(np.sum((wanted - got) ** 2))
+    if noise == 0:
+        return SQNR_CAP_DB
+    if signal == 0:
+        return -SQNR_CAP_DB
+    return min(SQNR_CAP_DB, max(-SQNR_CAP_DB, 10 * (math.log10(signal) - math.log10(noise))))
+
+
+def max_abs(reference: npt.ArrayLike, found: npt.ArrayLike) -> float:
+    """Largest absolute difference; `NOT_FINITE` (1.8e308) where a NaN or infinity is on either side.
+
+    Raises:
+        InputError: the shapes differ or hold no values.
+    """
+    wanted, got = _pair(reference, found)
+    if not _finite(wanted, got):
+        return NOT_FINITE
+    with np.errstate(over="ignore"):
+        return min(NOT_FINITE, float(np.abs(wanted - got).max()))
+
+
+def relative_error(reference: npt.ArrayLike, found: npt.ArrayLike) -> float:
+    """`max_abs` over the range (largest minus smallest value) of the reference.
+
+    A constant reference has no range: its magnitude stands in. Against all zeros any difference is `NOT_FINITE`.
+
+    Raises:
+        InputError: the shapes differ or hold no values.
+    """
+    wanted, got = _pair(reference, found)
+    difference = max_abs(wanted, got)
+    if difference in (0.0, NOT_FINITE):
+        return difference
+    scale = float(np.abs(wanted).max())
+    if scale == 0:
+        return NOT_FINITE
+    span = float(np.ptp(wanted / scale)) or 1.0  # scaled, so that the range of huge values does not overflow
+    with np.errstate(over="ignore"):
+        return float(min(NOT_FINITE, np.float64(difference) / scale / span))
+
+
+def top_agreement(reference: npt.ArrayLike, found: npt.ArrayLike) -> float:
+    """Share of rows of two (N, C) arrays whose largest value is at the same place; a row with a NaN does not agree.
+
+    Raises:
+        InputError: the shapes differ, are not (N, C), or hold no values.
+    """
+    wanted, got = _pair(reference, found)
+    if wanted.ndim != 2:
+        raise InputError(f"agreement takes arrays (N, C), found {wanted.shape}. Give one row of scores for each sample")
+    first, second = _top(wanted), _top(got)
+    return float(np.mean((first == second) & (first >= 0)))
+
+
+def _top(scores: np.ndarray) -> np.ndarray:
+    """(N, C) -> (N,): index of the largest score, -1 where the row holds a NaN, which argmax would take for largest."""
+    return np.where(np.isnan(scores).any(axis=1), -1, scores.argmax(axis=1))
+
+
+def _pair(reference: npt.ArrayLike, found: npt.ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    wanted, got = np.asarray(reference, dtype=np.float64), np.asarray(found, dtype=np.float64)
+    if wanted.shape != got.shape or wanted.size == 0:
+        raise InputError(
+            f"only two arrays of one shape with at least one value can be compared, found {wanted.shape} "
+            f"and {got.shape}. Give the answers to the same samples"
+        )
+    return wanted, got
+
+
+def _finite(*arrays: np.ndarray) -> bool:
+    return all(bool(np.isfinite(array).all()) for array in arrays)

@@ -1,0 +1,101 @@
+"""Masks as answers: the Dice score with its interval, when two masks agree, and what a person reads.
+
+A mask is (N, 1, H, W): for each pixel the probability that it belongs to what is looked for; from 0.5 on it is flagged.
+Everything is numpy in float64. This module knows no model and no picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import BundleError, EngineError, InputError
+from .regression import Estimate, MeanOfSamples
+
+THRESHOLD = 0.5
+
+
+class Dice(MeanOfSamples):
+    """Mean over the samples of 2 |A ∩ B| / (|A| + |B|), A the flagged pixels and B the true ones.
+
+    In [0, 1], 1 for a sample where both are empty and 0 for one with a NaN; with Student's interval over the samples.
+    """
+
+    subject: ClassVar[str] = "the Dice score"
+    name: ClassVar[str] = "dice"
+    higher_is_better: ClassVar[bool] = True
+    is_share: ClassVar[bool] = True
+
+    def update(self, outputs: npt.ArrayLike, targets: npt.ArrayLike) -> None:
+        """Adds one batch: outputs, probabilities, and targets, 0 or 1, both (N, 1, H, W).
+
+        Raises:
+            InputError: the shapes differ or are others.
+        """
+        found, wanted = flagged_and_true(outputs, targets)
+        if not len(found):
+            return
+        both = (found & wanted).sum(axis=1, dtype=np.float64)
+        either = found.sum(axis=1, dtype=np.float64) + wanted.sum(axis=1)
+        scores = np.where(either == 0, 1.0, 2 * both / np.maximum(either, 1))
+        bad = np.isnan(np.asarray(outputs, np.float64).reshape(len(found), -1)).any(axis=1)
+        self._values.append(np.where(bad, 0.0, scores))
+
+    def _interval(self) -> tuple[float, float, float]:
+        low, value, high = super()._interval()
+        return low, value, min(high, 1.0)
+
+
+def flagged_and_true(outputs: npt.ArrayLike, targets: npt.ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Two masks (N, 1, H, W) as (N, H · W) bool: pixels of probability 0.5 or more, and pixels that are not 0.
+
+    Raises:
+        InputError: the shapes differ or are others.
+    """
+    found, wanted = np.asarray(outputs, np.float64), np.asarray(targets)
+    if found.shape != wanted.shape or found.ndim != 4 or found.shape[1] != 1:
+        raise InputError(
+            f"masks are compared as two arrays (N, 1, H, W), found {found.shape} and {wanted.shape}. "
+            "Give one mask for each sample"
+        )
+    pixels = found.shape[2] * found.shape[3]
+    return (found >= THRESHOLD).reshape(-1, pixels), (wanted != 0).reshape(-1, pixels)
+
+
+def pixel_agreement(reference: npt.ArrayLike, found: npt.ArrayLike) -> float:
+    """Share of the pixels of two masks (N, 1, H, W) that both or neither flags; a NaN agrees with nothing.
+
+    Raises:
+        InputError: the shapes differ or are others, or there are no pixels.
+    """
+    wanted, got = np.asarray(reference, np.float64), np.asarray(found, np.float64)
+    flagged_and_true(got, wanted)
+    if not wanted.size:
+        raise InputError("the agreement of masks without pixels is not defined. Give at least one sample")
+    same = ((wanted >= THRESHOLD) == (got >= THRESHOLD)) & ~np.isnan(wanted) & ~np.isnan(got)
+    return float(same.mean())
+
+
+def flagged_share(outputs: npt.ArrayLike, labels: Sequence[str]) -> list[Estimate]:
+    """Masks (N, 1, H, W) and one label to N estimates: the share of pixels that are flagged.
+
+    Raises:
+        BundleError: the outputs are no masks, or there is not one label.
+        EngineError: an output is no probability.
+    """
+    masks = np.asarray(outputs, np.float64)
+    if masks.ndim != 4 or masks.shape[1] != 1 or len(labels) != 1:
+        raise BundleError(
+            f"the model's output has the shape {masks.shape}, its manifest lists {len(labels)} labels; masks are "
+            "(N, 1, H, W) with one label. Pack the bundle again"
+        )
+    bad = masks[~((masks >= -0.01) & (masks <= 1.01))]
+    if bad.size:
+        raise EngineError(
+            f"the model answered {bad.flat[0]:.6g} where a probability from 0 to 1 was due. "
+            "Export it with its sigmoid in the graph, and run `edgekit verify` on the bundle"
+        )
+    return [Estimate(values=((labels[0], float((mask >= THRESHOLD).mean())),)) for mask in masks]

@@ -1,0 +1,182 @@
+"""One model in a process of its own: `python -m edgekit.edge_runtime.worker.child BUNDLE`, driven over its standard
+streams.
+
+A native library that crashes takes only the worker with it; memory and load time are those of one model and nothing
+else. Each request and each answer is one line of JSON, followed by `nbytes` bytes of `.npz` where arrays travel.
+
+    load                       -> load_ms, version
+    run    + arrays (N, …)     -> arrays (N, …); row by row, or `batch` rows at a time
+    time   nanoseconds, count  -> raw wall and CPU nanoseconds of single inferences, on the arrays last given
+    memory                     -> peak_rss_bytes, rss_bytes
+    loadgen settings           -> what was used, arrays (N, …): LoadGen's queries on the arrays last given
+    profile settings           -> time by operator, on the arrays last given
+
+`Worker` (in `parent`) is the other end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import io
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from .. import engines
+from ..bundle import versions
+from ..bundle.bundle import Bundle
+from ..engines import Engine
+from ..errors import EdgekitError, InputError
+from ..machine.memory import peak_rss_bytes, rss_bytes
+
+Arrays = dict[str, np.ndarray]
+
+# Requests that other folders answer: `run(engine, samples, settings)` gives the head and the arrays of the answer.
+MORE = {
+    "loadgen": "edgekit.edge_runtime.loadgen.child",
+    "profile": "edgekit.edge_runtime.profiling.child",
+}
+
+
+def encode_arrays(arrays: Arrays) -> bytes:
+    """Arrays as uncompressed `.npz` bytes."""
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
+    return buffer.getvalue()
+
+
+def decode_arrays(raw: bytes) -> Arrays:
+    """The inverse of `encode_arrays`; never unpickles."""
+    with np.load(io.BytesIO(raw), allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files}
+
+
+class _Handler:
+    """Holds the loaded engine and answers requests; `open_engine` does the loading, so that `load` can be timed."""
+
+    def __init__(self, open_engine: Callable[[], Engine]):
+        self._open_engine = open_engine
+        self._engine: Engine | None = None
+        self._samples: list[Arrays] = []
+
+    @property
+    def engine(self) -> Engine:
+        if self._engine is None:
+            raise InputError("send `load` before anything else")
+        return self._engine
+
+    def answer(self, request: dict[str, Any], arrays: Arrays) -> tuple[dict[str, Any], Arrays]:
+        match request.get("do"):
+            case "load":
+                start = time.perf_counter_ns()
+                self._engine = self._open_engine()
+                return {"load_ms": (time.perf_counter_ns() - start) / 1e6, "version": self._engine.version}, {}
+            case "run":
+                return {}, self._run(arrays, request.get("batch", 1))
+            case "samples":
+                self._samples = _rows(arrays, request.get("batch", 1))
+                return {}, {}
+            case "time":
+                wall, cpu = self._time(request["nanoseconds"], request["count"])
+                return {}, {"wall_ns": wall, "cpu_ns": cpu}
+            case "memory":
+                return {"peak_rss_bytes": peak_rss_bytes(), "rss_bytes": rss_bytes()}, {}
+            case str(verb) if verb in MORE:
+                more = importlib.import_module(MORE[verb])  # needs packages that few devices have
+                head, answered = more.run(self.engine, self._samples, request["settings"])
+                return head, answered
+            case other:
+                raise InputError(f"unknown request {other!r}")
+
+    def _run(self, arrays: Arrays, batch: int) -> Arrays:
+        answers = [self.engine.run(sample) for sample in _rows(arrays, batch)]
+        return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
+
+    def _time(self, nanoseconds: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Runs at least `count` inferences and `nanoseconds`; wall and process CPU time of each, int64 ns."""
+        if not self._samples:
+            raise InputError("send `samples` before `time`")
+        run, samples, clock, cpu_clock = self.engine.run, self._samples, time.perf_counter_ns, time.process_time_ns
+        wall: list[int] = []
+        cpu: list[int] = []
+        end = clock() + nanoseconds
+        while len(wall) < count or clock() < end:
+            sample = samples[len(wall) % len(samples)]
+            cpu_start, start = cpu_clock(), clock()
+            run(sample)
+            stop = clock()
+            cpu.append(cpu_clock() - cpu_start)
+            wall.append(stop - start)
+        return np.array(wall, np.int64), np.array(cpu, np.int64)
+
+
+def _rows(arrays: Arrays, batch: int = 1) -> list[Arrays]:
+    count = min((len(rows) for rows in arrays.values()), default=0)
+    if count == 0:
+        raise InputError("found no rows in the arrays; every input needs at least one sample")
+    return [
+        {name: np.ascontiguousarray(rows[i : i + batch]) for name, rows in arrays.items()}
+        for i in range(0, count, batch)
+    ]
+
+
+def serve(open_engine: Callable[[], Engine]) -> None:
+    """Answers requests on standard input until it closes. Errors go back as messages; the worker stays up."""
+    # Native libraries print to descriptor 1; the answers get a descriptor of their own, so neither spoils the other.
+    answers: BinaryIO = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    requests: BinaryIO = sys.stdin.buffer
+    handler = _Handler(open_engine)
+    while line := requests.readline():
+        request = json.loads(line)
+        payload = requests.read(request["nbytes"]) if request.get("nbytes") else b""
+        try:
+            head, arrays = handler.answer(request, decode_arrays(payload) if payload else {})
+        except EdgekitError as error:
+            head, arrays = {"error": str(error), "kind": type(error).__name__}, {}
+        except Exception as error:
+            head, arrays = {"error": f"{type(error).__name__}: {error}", "kind": "EngineError"}, {}
+        raw = encode_arrays(arrays) if arrays else b""
+        answers.write(json.dumps(head | {"nbytes": len(raw)}).encode() + b"\n" + raw)
+        answers.flush()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m edgekit.edge_runtime.worker.child")
+    parser.add_argument("bundle")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--allow", action="append", default=[])
+    parser.add_argument("--called")
+    arguments = parser.parse_args()
+    # Where memory runs out, the system is to end this process and not the one that asked.
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
+
+    def open_engine() -> Engine:
+        return engines.load(bundle, num_threads=arguments.threads, allow=arguments.allow)
+
+    try:
+        bundle = Bundle.open(arguments.bundle, called=arguments.called)
+        engines.check_allowed(bundle.manifest, str(bundle.source), arguments.allow)
+        # The library's import and the search for its version are paid here; `load` then times reading the model alone.
+        engines.open_session_of(bundle.manifest.artifact.format, str(bundle.source))
+        versions.check(bundle.manifest, bundle.model_path)
+    except EdgekitError as error:
+        refusal = error
+
+        def open_engine() -> Engine:
+            raise refusal
+
+    serve(open_engine)
+
+
+if __name__ == "__main__":
+    main()

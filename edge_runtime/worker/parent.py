@@ -1,0 +1,233 @@
+"""Starts a worker and talks to it: the parent's end of `worker`. Survives whatever happens to the child."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+import edgekit
+
+from .. import errors
+from ..errors import EngineError
+from .child import Arrays, decode_arrays, encode_arrays
+
+_EMPTY = "from edgekit.edge_runtime.worker import child; child.serve(lambda: None)"
+
+
+class Worker:
+    """A model running in a process of its own.
+
+        with Worker.for_bundle(path) as worker:
+            worker.load()
+            answers = worker.run({"image": pixels})          # (N, …) arrays in, (N, …) arrays out
+
+    Raises:
+        EngineError: the process died (the signal is named), did not answer in time, or its engine failed. Errors that
+        the worker names come back as the class they had there.
+    """
+
+    def __init__(self, command: Sequence[str], *, name: str, num_threads: int = 1, timeout_s: float = 300.0):
+        self.name = name
+        self._timeout_s = timeout_s
+        self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  closed with the worker
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+            env=_environment(num_threads),
+            start_new_session=True,  # Ctrl-C is the parent's to handle; it closes the worker
+        )
+
+    @classmethod
+    def for_bundle(
+        cls,
+        bundle: Path | str,
+        *,
+        num_threads: int = 1,
+        allow: Sequence[str] = (),
+        called: Path | str | None = None,
+        timeout_s: float = 300.0,
+    ) -> Worker:
+        """A worker for a bundle folder or `.zip`; the bundle is opened and checked in the child.
+
+        Args:
+            allow: as in `engines.load`: formats that run code from the file and may do so.
+            called: what messages call the bundle, where `bundle` is a temporary copy of it.
+        """
+        # -P: a file called numpy.py in the user's current folder is not ours to run.
+        command = [sys.executable, "-P", "-m", "edgekit.edge_runtime.worker.child", "--threads", str(num_threads)]
+        command += [*(f"--allow={name}" for name in allow), f"--called={called or bundle}", "--", str(bundle)]
+        return cls(command, name=str(called or bundle), num_threads=num_threads, timeout_s=timeout_s)
+
+    def load(self) -> dict[str, Any]:
+        """Loads the model; returns `load_ms` and `version`."""
+        return self._ask({"do": "load"})[0]
+
+    def run(self, arrays: Arrays, *, batch: int = 1) -> Arrays:
+        """Runs every row of `arrays` (N, …), `batch` of them at a time, and returns the outputs (N, …)."""
+        return self._ask({"do": "run", "batch": batch}, arrays)[1]
+
+    @classmethod
+    def empty(cls) -> Worker:
+        """A worker that will load no engine: what a process costs before it does."""
+        command = [
+            sys.executable,
+            "-P",
+            "-c",
+            _EMPTY,
+        ]
+        return cls(command, name="an empty worker")
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def set_samples(self, arrays: Arrays, *, batch: int = 1) -> None:
+        """Gives the rows that `time` will run, `batch` at a time; a short last batch begins again."""
+        count = min(map(len, arrays.values()), default=0)
+        if count % batch:
+            rows = np.arange(-(-count // batch) * batch) % count
+            arrays = {name: array[rows] for name, array in arrays.items()}
+        self._ask({"do": "samples", "batch": batch}, arrays)
+
+    def time(self, *, nanoseconds: int, count: int) -> Arrays:
+        """`wall_ns` and `cpu_ns` (int64) of single runs: at least `count`, for at least `nanoseconds`."""
+        return self._ask({"do": "time", "nanoseconds": nanoseconds, "count": count})[1]
+
+    def memory(self) -> dict[str, Any]:
+        """`peak_rss_bytes` and `rss_bytes` of the worker."""
+        return self._ask({"do": "memory"})[0]
+
+    def loadgen(self, settings: dict[str, Any]) -> tuple[dict[str, Any], Arrays]:
+        """Runs LoadGen on the rows of `set_samples`; see `loadgen.child`."""
+        return self._ask({"do": "loadgen", "settings": settings})
+
+    def profile(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """Time by operator on the rows of `set_samples`; see `profiling.child`."""
+        return self._ask({"do": "profile", "settings": settings})[0]
+
+    def close(self) -> None:
+        """Ends the process; waits for it."""
+        if self._process.poll() is None:
+            if self._process.stdin:
+                try:
+                    self._process.stdin.close()
+                    self._process.wait(2)
+                except (OSError, subprocess.TimeoutExpired):
+                    self._process.kill()
+            self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout, self._stderr):
+            try:
+                if stream:
+                    stream.close()
+            except OSError:  # a dead child's unflushed pipe
+                continue
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _ask(self, request: dict[str, Any], arrays: Arrays | None = None) -> tuple[dict[str, Any], Arrays]:
+        raw = encode_arrays(arrays) if arrays else b""
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None
+        assert stdout is not None
+        try:
+            stdin.write(json.dumps(request | {"nbytes": len(raw)}).encode() + b"\n" + raw)
+            stdin.flush()
+        except OSError:
+            raise self._died(request) from None
+        deadline = time.monotonic() + self._timeout_s
+        line = self._read_line(stdout, deadline, request)
+        try:
+            head = json.loads(line)
+            answer = self._read(stdout, head.pop("nbytes"), deadline, request)
+            arrays = decode_arrays(answer) if answer else {}
+        except EngineError:
+            raise
+        except Exception:  # native code has written into the answers, or over the worker's memory
+            self._process.kill()
+            raise EngineError(
+                f"{self.name}: the process running it gave no readable answer to {request['do']!r}"
+            ) from None
+        if "error" in head:
+            kind = getattr(errors, str(head.get("kind")), None)
+            if isinstance(kind, type) and issubclass(kind, errors.EdgekitError):
+                raise kind(str(head["error"]))
+            raise EngineError(str(head["error"]))
+        return head, arrays
+
+    def _read_line(self, stdout: IO[bytes], deadline: float, request: dict[str, Any]) -> bytes:
+        line = b""
+        while not line.endswith(b"\n"):
+            line += self._read(stdout, 1, deadline, request)
+        return line
+
+    def _read(self, stdout: IO[bytes], count: int, deadline: float, request: dict[str, Any]) -> bytes:
+        found = bytearray()
+        descriptor = stdout.fileno()
+        while len(found) < count:
+            ready, _, _ = select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))
+            if not ready:
+                self._process.kill()
+                raise EngineError(
+                    f"{self.name}: no answer to {request['do']!r} within {self._timeout_s:.0f} s; stopped"
+                )
+            # os.read and not the buffered reader: select cannot see what sits in a Python buffer.
+            piece = os.read(descriptor, min(count - len(found), 1 << 20))
+            if not piece:
+                raise self._died(request)
+            found += piece
+        return bytes(found)
+
+    def _died(self, request: dict[str, Any]) -> EngineError:
+        try:
+            status = self._process.wait(5)
+        except subprocess.TimeoutExpired:  # it closed its end and lives on
+            self._process.kill()
+            status = self._process.wait()
+        self._stderr.seek(max(0, self._stderr.seek(0, os.SEEK_END) - 2000))
+        last = self._stderr.read().decode(errors="replace").strip().splitlines()[-3:]
+        said = f" Its last words: {' | '.join(last)}" if last else ""
+        return EngineError(
+            f"{self.name}: the process running it {_how(status)} during {request['do']!r}. {_advice(status)}{said}"
+        )
+
+
+def _how(status: int) -> str:
+    if status >= 0:
+        return f"ended with status {status}"
+    try:
+        return f"was killed by {signal.Signals(-status).name}"
+    except ValueError:
+        return f"was killed by signal {-status}"
+
+
+def _advice(status: int) -> str:
+    if -status == signal.SIGKILL:
+        return "The system does that when memory runs out: free some, or take a smaller model."
+    if status < 0:
+        return "That is the native library's crash: fetch or pack the bundle again, or update the engine."
+    return "Run `edgekit verify` on the bundle."
+
+
+def _environment(num_threads: int) -> dict[str, str]:
+    threads = str(num_threads)
+    # Python's own folder of this package, so that a worker finds it from any working directory.
+    here = str(Path(edgekit.__file__).resolve().parent.parent)
+    path = os.pathsep.join(p for p in (here, os.environ.get("PYTHONPATH", "")) if p)
+    return os.environ | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "PYTHONPATH": path}

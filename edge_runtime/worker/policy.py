@@ -1,0 +1,70 @@
+"""What the user lets a bundle do, and what it has to show first. Knows nothing about how a model runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..bundle.bundle import Bundle
+from ..engines import RUNS_CODE, check_allowed
+from ..errors import UsageError, unknown
+from .parent import Worker
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trust:
+    """`allow`: formats that run code from the file and may do so; `key`: the public key a bundle must be signed for."""
+
+    allow: tuple[str, ...] = ()
+    key: Path | None = None
+
+    @classmethod
+    def asked(cls, *, allow: tuple[str, ...], key: Path | None, require_signature: bool) -> Trust:
+        """As the command's options say it, before any bundle is opened.
+
+        Raises:
+            UsageError: a signature is asked for and no key, the key cannot be read, or `allow` names no such format.
+            MissingDependency: signatures need a package that is not installed.
+        """
+        if require_signature and key is None:
+            raise UsageError("--require-signature needs the public key to check with: add --key PUBLIC.pem")
+        for name in allow:
+            if name not in RUNS_CODE:
+                raise unknown("format to allow", name, RUNS_CODE)
+        if key is not None:
+            from ..bundle import signature
+
+            signature.check_key(key)
+        return cls(allow=allow, key=key)
+
+    def open(self, path: str | Path) -> Bundle:
+        """The checked bundle; with a key, a private copy whose signature is good, so that what was checked is loaded.
+
+        Raises:
+            BundleError: refused, not signed, signed for another key, changed since, or its format is not allowed.
+            MissingDependency: signatures need a package that is not installed.
+        """
+        bundle = Bundle.open(path, private=self.key is not None)
+        try:
+            if self.key is not None:
+                from ..bundle import signature
+
+                signature.check(bundle, self.key)
+            check_allowed(bundle.manifest, str(bundle.source), self.allow)
+        except BaseException:
+            bundle.close()
+            raise
+        return bundle
+
+    def worker(self, bundle: Bundle, *, num_threads: int = 1) -> Worker:
+        """A process of its own for a bundle that `open` gave; it may do what this bundle may."""
+        return Worker.for_bundle(bundle.folder, num_threads=num_threads, allow=self.allow, called=bundle.source)
+
+    def signature_of(self, bundle: Bundle) -> str:
+        """What is known of the signature of a bundle that `open` gave: "none", "not checked" or "good"."""
+        if self.key is not None:
+            return "good"  # or it had not been opened
+        return "not checked" if bundle.signed else "none"
+
+
+NO_CODE = Trust()  # what holds where the user said nothing: no code from the file, no signature asked for

@@ -1,0 +1,147 @@
+"""`edgekit benchmark` and `edgekit compare`: what they print, or give as JSON. Measures and judges nothing itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from itertools import groupby
+from pathlib import Path
+
+from rich.markup import escape
+
+from edgekit.edge_runtime.benchmark import measurement
+from edgekit.edge_runtime.benchmark.benchmark_result import QUICK, BenchmarkResult, Settings
+from edgekit.edge_runtime.benchmark.comparison import Comparison, Flips, compare
+from edgekit.edge_runtime.benchmark.judgement import Limits, Run
+from edgekit.edge_runtime.benchmark.measure import bundle_candidate, measure
+from edgekit.edge_runtime.benchmark.rows import ScalingPoint, Subject
+from edgekit.edge_runtime.benchmark.scaling import Sweep, expand, split
+from edgekit.edge_runtime.bundle.manifest import Manifest
+from edgekit.edge_runtime.decode import to_plain
+from edgekit.edge_runtime.worker.policy import NO_CODE, Trust
+
+from .bundles import _expand, print_json, warn_unverified
+from .terminal import err, out, print_measurement, progress
+
+SHOWN_FLIPS = 5
+ONE_EACH = Sweep()
+DEFAULT_LIMITS = Limits()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Printing:
+    """How a measurement is shown: with all columns, as JSON, and kept in which file."""
+
+    details: bool = False
+    as_json: bool = False
+    save_to: Path | None = None
+
+
+def benchmark(
+    paths: Sequence[Path],
+    *,
+    quick: bool,
+    sweep: Sweep = ONE_EACH,
+    printing: Printing = Printing(),
+    trust: Trust = NO_CODE,
+) -> None:
+    """Measures bundles against each other and prints the table; the first float bundle is the baseline."""
+    settings = replace(QUICK if quick else Settings(), num_threads=sweep.threads[0])
+    with ExitStack() as opened:
+        bundles = [opened.enter_context(trust.open(path)) for path in _expand(paths)]
+        manifests = [bundle.manifest for bundle in bundles]
+        for manifest in manifests:
+            warn_unverified(manifest)
+        candidates, fixed = expand([bundle_candidate(b.folder, allow=trust.allow) for b in bundles], sweep)
+        for name in fixed:
+            err.print(f"{name} takes one sample a run: its batch is not varied", soft_wrap=True, markup=False)
+        with progress("Measuring, interleaved", quiet=printing.as_json) as on_progress:
+            results = measure(candidates, settings, on_progress=on_progress)
+    base, scaling = split(results, len(bundles))
+    baseline = next((r for r, m in zip(base, manifests, strict=True) if m.recipe == "fp32"), base[0])
+    measured = from_bundles(manifests, base, baseline, scaling)
+    if printing.save_to is not None:
+        measurement.save(measured, results, printing.save_to)
+    if printing.as_json:
+        print_json(to_plain(measured))
+    else:
+        print_measurement(measured, details=printing.details)
+
+
+def from_bundles(
+    manifests: Sequence[Manifest],
+    results: Sequence[BenchmarkResult],
+    baseline: BenchmarkResult,
+    scaling: Sequence[ScalingPoint] = (),
+) -> measurement.Measurement:
+    """Rows of bundles against one of them."""
+    return measurement.measurement(
+        ", ".join(dict.fromkeys(manifest.model for manifest in manifests)),
+        [Subject.of(manifest) for manifest in manifests],
+        results,
+        baseline,
+        stages={manifest.name: manifest.stages for manifest in manifests},
+        notes={manifest.name: manifest.provenance for manifest in manifests},
+        scaling=scaling,
+    )
+
+
+def compare_files(before: Path, after: Path, *, limits: Limits = DEFAULT_LIMITS, as_json: bool) -> bool:
+    """Prints what became worse between two results files; returns whether nothing did.
+
+    Raises:
+        UsageError: a file cannot be read, or they have no row in common.
+    """
+    old, new = (Run(measurement.load(path), measurement.load_raw(path)) for path in (before, after))
+    found = compare(old, new, limits)
+    if as_json:
+        print_json(to_plain(found) | {"passed": not found.regressions})
+    else:
+        out.print(
+            f"[bold]{escape(str(before))} → {escape(str(after))}[/bold]  [dim]latency: {escape(found.relation)}[/dim]",
+            soft_wrap=True,
+        )
+        _print_comparison(found, old.measured.model)
+    return not found.regressions
+
+
+def _print_comparison(found: Comparison, model: str) -> None:
+    for text in found.differences:
+        out.print(f"[yellow]{escape(text)}[/yellow]", soft_wrap=True)
+    by_row = {flips.row: flips for flips in found.flips}
+    for name, group in groupby(found.changes, key=lambda change: change.row):
+        changes = list(group)
+        bad = any(change.verdict == "worse" for change in changes)
+        out.print(
+            f"{'[red]✗' if bad else '[green]✓'}[/] [bold]{escape(name.removeprefix(f'{model}-'))}[/bold]",
+            soft_wrap=True,
+        )
+        for change in changes:
+            style = {"worse": "red", "better": "green", "not judged": "dim"}.get(change.verdict, "")
+            line = f"    {change.what:<10} {change.text}" + (" [WORSE]" if change.verdict == "worse" else "")
+            out.print(line, style=style, soft_wrap=True, markup=False)
+        if name in by_row:
+            out.print(f"    {'answers':<10} {_flips_text(by_row[name])}", soft_wrap=True, markup=False)
+    count = len(found.regressions)
+    verdict = f"[red]{count} regression{'s' if count > 1 else ''}[/red]" if count else "[green]No regression[/green]"
+    limits = found.limits
+    allowed = {
+        "slower": limits.max_slower,
+        "larger": limits.max_larger,
+        "more memory": limits.max_more_memory,
+        "slower start": limits.max_slower_start,
+        "less accurate": limits.max_drop,
+    }
+    text = ", ".join(f"{100 * share:g}% {what}" for what, share in allowed.items())
+    out.print(f"{verdict}  [dim]allowed: {text}[/dim]", soft_wrap=True)
+
+
+def _flips_text(found: Flips) -> str:
+    shown = [
+        f"{f.sample}: {f.before} → {f.after}" + (f" (is {f.truth})" if f.truth else "")
+        for f in found.flips[:SHOWN_FLIPS]
+    ]
+    more = len(found.flips) - len(shown)
+    listed = f"; sample {'; '.join(shown)}{f'; and {more} more (--json lists all)' if more else ''}" if shown else ""
+    return f"{len(found.flips):,} of {found.samples:,} on the {found.split} samples flipped{listed}"

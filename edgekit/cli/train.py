@@ -1,0 +1,183 @@
+"""`edgekit train` and `edgekit models`: settings in, progress and an answer for a person (or JSON) out.
+
+Only this file and `progress.py` print. Errors are raised as `EdgekitError`; whoever owns the process turns them into a
+message and an exit status.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from edgekit.cli.train_progress import epoch_progress
+from edgekit.edge_runtime.decode import canonical_json, to_plain
+from edgekit.edge_runtime.errors import EdgekitError, UsageError
+from edgekit.train.book_model import BookModel
+from edgekit.train.checkpoint import EpochRecord
+from edgekit.train.loop.early_stopping import kept_epoch, stop_reason
+from edgekit.train.loop.fit import RunResult, fit
+from edgekit.train.loop.resume import ResumeState, read_state
+from edgekit.train.registry import BOOK_MODELS, book_model
+
+DEFAULT_RUNS = Path("runs")
+
+
+def train_model(
+    name: str,
+    *,
+    out: Path = DEFAULT_RUNS,
+    epochs: int | None = None,
+    seed: int | None = None,
+    device: str = "auto",
+    precision: str | None = None,
+    tensorboard: bool = False,
+    resume: bool = False,
+    epoch_samples: int | None = None,
+    json: bool = False,
+    program: str = "edgekit train",
+    on_epoch: Callable[[EpochRecord], None] | None = None,
+) -> RunResult:
+    """Trains a registered model into `out`/`name` and prints what came out, with the command to run next.
+
+    Args:
+        epochs, seed, precision, epoch_samples: instead of the model's own settings.
+        tensorboard: log the run into its folder.
+        json: print the run's record, and nothing else, on standard output.
+        program: what messages about `--resume` call this command.
+        on_epoch: shows progress instead of the bar or lines made here.
+
+    Raises:
+        UsageError: unknown model, device or precision, or nothing there to resume with these settings.
+        EdgekitError: see `fit`.
+    """
+    model = book_model(name)
+    if epochs is not None and epochs < 1:
+        raise UsageError(f"--epochs {epochs}: a run has at least 1 epoch")
+    if epoch_samples is not None and (epoch_samples < 1 or not model.crops):
+        why = "at least 1 is needed" if model.crops else f"{name} takes each sample once an epoch. Leave it out"
+        raise UsageError(f"--epoch-samples {epoch_samples}: {why}")
+    config = replace(
+        model.fit,
+        epochs=model.fit.epochs if epochs is None else epochs,
+        seed=model.fit.seed if seed is None else seed,
+        epoch_samples=epoch_samples or model.fit.epoch_samples,
+    )
+    folder = out / name
+    runs = [] if out == DEFAULT_RUNS else ["--runs", str(out)]
+    options: list[tuple[str, object, object]] = [
+        ("--epochs", epochs, None),
+        ("--seed", seed, None),
+        ("--device", device, "auto"),
+        ("--precision", precision, None),
+        ("--epoch-samples", epoch_samples, None),
+    ]
+    given = [word for flag, value, default in options if value != default for word in (flag, str(value))]
+    command = shlex.join([*program.split(), name, *runs, *given, *(["--tensorboard"] if tensorboard else [])])
+    if not resume:
+        _note_unfinished(folder, command)
+    shown = nullcontext(on_epoch) if on_epoch else epoch_progress(f"train {name}", config.epochs)
+    with shown as progress:
+        result = fit(
+            model,
+            folder,
+            config=config,
+            device=device,
+            precision=precision,
+            go_on=resume,
+            command=command,
+            tensorboard=tensorboard,
+            on_epoch=progress,
+        )
+    if os.environ.get("RANK", "0") != "0":  # one of torchrun's processes answers for all
+        return result
+    if json:
+        sys.stdout.write(canonical_json(result_as_json(result)).decode())
+    else:
+        print(summary(model, result, next_command=shlex.join(["edgekit", "optimize", name, *runs])))
+    return result
+
+
+def result_as_json(result: RunResult) -> dict[str, object]:
+    """The run's record with what is not in it: where it lies, and how much of it this call trained."""
+    here = {"folder": str(result.folder), "trained_epochs": result.trained_epochs}
+    return {**to_plain(result.record), **here}
+
+
+def summary(model: BookModel, result: RunResult, *, next_command: str) -> str:
+    """The four lines after a run: the figure with its samples, what it is compared with, the weights, what is next."""
+    record = result.record
+    lines = []
+    if result.trained_epochs == 0:
+        epochs = len(record.curve)
+        lines.append(
+            f"{model.name} was finished already, at epoch {epochs}: nothing was trained (--epochs asks for more)"
+        )
+    if result.stopped:
+        lines.append(f"{model.name}: {result.stopped}")
+    kept = kept_epoch(record.curve, record.config.best_by)
+    others = [(name, value) for name, value in kept.validation.items() if name != record.metric]
+    if record.config.best_by:
+        lines.append(
+            f"{model.name}: kept epoch {kept.epoch} of {len(record.curve)}, the best by {record.config.best_by}"
+        )
+    lines += [
+        f"{model.name}: {record.metric} {record.value:.4f} on {record.validation_samples:,} validation samples "
+        f"(95 % interval {record.low:.4f} to {record.high:.4f}), "
+        f"{len(record.curve)} epochs in {record.wall_s:.1f} s on {record.device}",
+        f"compare: {model.target.metric} {model.target.value:.2f}, {model.target.source}",
+        *(f"besides: {name} {value:.4f}" for name, value in others),
+        f"weights: {result.weights}",
+        f"next:    {next_command}",
+    ]
+    return "\n".join(lines)
+
+
+def list_models(*, as_json: bool = False) -> None:
+    """Prints every registered model with its chapter, task, what it is and what it has to reach."""
+    if as_json:
+        entries = [
+            {
+                "name": model.name,
+                "chapter": model.chapter,
+                "task": model.task,
+                "summary": model.summary,
+                "labels": list(model.labels),
+                "fit": asdict(model.fit),
+                "target": {"metric": model.target.metric, "value": model.target.value, "source": model.target.source},
+            }
+            for model in BOOK_MODELS.values()
+        ]
+        sys.stdout.write(canonical_json(entries).decode())
+        return
+    table = Table("model", "chapter", "task", "what it is", "to reach", box=None, pad_edge=False)
+    for model in BOOK_MODELS.values():
+        reach = f"{model.target.metric} {model.target.value:.2f}"
+        table.add_row(model.name, str(model.chapter), model.task, model.summary, reach)
+    Console().print(table)
+
+
+def _note_unfinished(folder: Path, command: str) -> None:
+    """Says so when this run is going to replace one that was interrupted: hours of training may be in it."""
+    try:
+        state = read_state(folder)
+    except EdgekitError:  # damaged: nothing that could be gone on from
+        return
+    if state and state.epoch < state.identity.get("epochs", 0) and not _stopped_early(state):
+        print(
+            f"note: {folder} holds an interrupted run at epoch {state.epoch} of {state.identity['epochs']}; this one "
+            f"replaces it after its first epoch. To go on instead, stop now and add --resume:\n  {command} --resume",
+            file=sys.stderr,
+        )
+
+
+def _stopped_early(state: ResumeState) -> bool:
+    model = BOOK_MODELS.get(state.identity["model"])
+    return model is not None and stop_reason(state.curve, state.identity.get("patience"), model.task) is not None

@@ -1,0 +1,1 @@
+"""Every way of calibration, measured on one model."""

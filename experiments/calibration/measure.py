@@ -1,0 +1,74 @@
+"""Every way of calibration on one model, measured on the finished file: SQNR, and the task metric on validation.
+
+`examples/calibration_ways.py` runs it on published weights and keeps the figures; `calibration_table.py` shows them.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from edgekit.edge_runtime.decode import to_plain
+from edgekit.edge_runtime.errors import EdgekitError
+from edgekit.edge_runtime.tasks.metrics import sqnr_db
+from edgekit.optimize.deploy import DeployModel
+from edgekit.optimize.exporters import EXPORTERS, Exporter
+from edgekit.optimize.recipes import RECIPES
+from edgekit.optimize.recipes.ranges import METHODS
+from edgekit.optimize.recipes.recipe import LayerChoice
+from edgekit.optimize.tuning.calibrator import Tuning, Way
+from edgekit.optimize.verify import FloatReference, gate_message, joined, measure
+
+EXPORTED_BY = ("executorch_xnnpack", "onnx")
+
+
+def ways_of(exporter: str) -> list[Way]:
+    """All that an exporter can do: the methods, and on a captured program each with what is done to the weights."""
+    plain = [Way(method=method) for method in METHODS]
+    if exporter == "onnx":
+        return plain
+    return [
+        *plain,
+        *(Way(method=m, corrected=True) for m in ("mse", "percentile")),
+        Way(method="mse", equalized=True),
+    ]
+
+
+def measure_way(
+    model: DeployModel, reference: FloatReference, exporter: Exporter, way: Way, *, max_drop: float = 0.01
+) -> dict[str, Any]:
+    """Exports one way and runs the file on the validation split: plain data for JSON; a failure is its reason."""
+    tuning = Tuning(RECIPES["w8a8_tuned"], model)
+    tuning.apply(way)
+    recipe = replace(tuning.recipe, choose_layers=lambda quantizer: LayerChoice())
+    row: dict[str, Any] = {"exporter": exporter.name, "way": way.text}
+    with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
+        path = Path(folder) / f"model{exporter.suffix}"
+        try:
+            *_, last = exporter.export(model, recipe, path)
+            answers = last.run(model.validation)
+        except EdgekitError as error:
+            return row | {"error": str(error)}
+        metric = measure(model, answers, lambda arrays: last.run(arrays), reference)
+        return row | {
+            "sqnr_db": round(sqnr_db(joined(reference.validation), joined(answers)), 2),
+            "metric": to_plain(metric),
+            "within_budget": gate_message(model, metric, max_drop) is None,
+            "bytes": path.stat().st_size,
+        }
+
+
+def measure_ways(
+    model: DeployModel, done: dict[str, dict[str, Any]], keep: Callable[[dict[str, dict[str, Any]]], None]
+) -> None:
+    """All ways through `EXPORTED_BY` but those in `done`, by "exporter: way"; `keep` is called after each."""
+    reference = FloatReference.of(model)
+    for name in EXPORTED_BY:
+        for way in ways_of(name):
+            key = f"{name}: {way.text}"
+            if key not in done:
+                done[key] = measure_way(model, reference, EXPORTERS[name], way)
+                keep(done)

@@ -1,0 +1,32 @@
+"""`results/calibration.json` as a table for the documentation. Measures nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from edgekit.edge_runtime.benchmark.table import bytes_text, metric_text, value_text
+from edgekit.edge_runtime.bundle.manifest import Metric
+from edgekit.edge_runtime.decode import decode
+
+
+def calibration_table(path: Path) -> str:
+    """One row for each model, exporter and way of calibration; what keeps within the budget of 1 % is in bold."""
+    lines = [
+        "| model | exporter | calibration | accuracy [95 %] | float | SQNR | size | within 1 % |",
+        "| --- | --- | --- | ---: | ---: | ---: | ---: | --- |",
+    ]
+    for model, rows in json.loads(path.read_text()).items():
+        for row in rows.values():
+            if "error" in row:
+                reason = " ".join(row["error"].split()).replace("|", "\\|")
+                lines.append(f"| {model} | {row['exporter']} | {row['way']} | {reason} | | | | not made |")
+                continue
+            metric = decode(Metric, row["metric"])
+            way = f"**{row['way']}**" if row["within_budget"] else row["way"]
+            lines.append(
+                f"| {model} | {row['exporter']} | {way} | {metric_text(metric)} | "
+                f"{value_text(metric.name, metric.float_value)} | {row['sqnr_db']:.1f} dB | "
+                f"{bytes_text(row['bytes'])} | {'yes' if row['within_budget'] else 'no'} |"
+            )
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,101 @@
+"""Writes the tables of the documentation from `results/`: no table is typed by hand. `python -m experiments.docs`.
+
+A table stands between `<!-- table: results/x.json -->` and `<!-- end -->`; what is between them is replaced.
+`docs/REPRODUCTION.md` is written whole, by `train/reproduction/report.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from edgekit.edge_runtime.benchmark import measurement
+from edgekit.edge_runtime.benchmark.table import footnotes, markdown
+from edgekit.edge_runtime.files import write_bytes
+from edgekit.train.reproduction import report as reproduction_report
+from experiments.training.tables import benchmark_table, speedrun_table
+
+from .calibration.table import calibration_table
+from .lung.table import luna_bundles_table, luna_crops_table, luna_pixels_table, nodules_table
+from .own_models_table import own_models_table
+from .rewrites.table import rewrites_table
+from .survey.tables import survey_backbones_table, survey_int8_table, survey_models_table
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCUMENTS = (
+    "README.md", "docs/NODULES.md", "docs/OPTIMIZATION.md", "docs/OWN_MODEL.md", "docs/REWRITES.md", "docs/TRAINING.md",
+)  # fmt: skip
+_BLOCK = re.compile(r"<!-- (\w+): (\S+) -->\n(.*?)<!-- end -->", re.DOTALL)
+
+
+def bundle_table(path: Path) -> str:
+    """A `results.json` of `edgekit optimize` as the one table, with its caption and footnotes."""
+    measured = measurement.load(path)
+    notes = "".join(f"\n- {note}" for note in footnotes(measured.rows))
+    rows = markdown(measured.rows, model=measured.model)
+    return f"{rows}\n\n{measured.caption()} Measured {measured.measured_at[:10]}.\n{notes}"
+
+
+def comparison_table(path: Path) -> str:
+    """A `edgekit.train.reproduction.compare` file: training losses of each seed beside the book's, and what came out on
+    validation."""
+    found = json.loads(path.read_text())
+    losses, ours = found["training_loss"], found["ours"]
+    seeds = [key for key in losses[0] if key.startswith("seed")]
+    final = {"book": found["book"]["value"]} | {f"seed {run['seed']}": run["validation"] for run in ours["runs"]}
+    lines = ["| training loss at epoch | " + " | ".join(str(row["epoch"]) for row in losses) + " | accuracy |"]
+    lines += ["| --- |" + " ---: |" * (len(losses) + 1)]
+    for who in ("book", *seeds):
+        cells = [f"{row[who]:.4f}" for row in losses]
+        lines += [f"| {who} | " + " | ".join(cells) + f" | {final[who]:.{2 if who == 'book' else 4}f} |"]
+    text = f"Mean over {len(seeds)} seeds {ours['mean']:.4f}, spread (standard deviation) {ours['spread']:.4f}."
+    published = found["published_weights"]
+    if published:
+        text += f" The book's published weights, measured the same way: {published['validation']:.4f}."
+    return "\n".join(lines) + f"\n\n{text}\n"
+
+
+def calibrations(path: Path) -> str:
+    """`calibration_table`, or how to have it measured: that takes an hour, and published weights on disk."""
+    return calibration_table(path) if path.is_file() else "Not measured yet: `python examples/calibration_ways.py`.\n"
+
+
+RENDERERS: dict[str, Callable[[Path], str]] = {
+    "table": bundle_table,
+    "comparison": comparison_table,
+    "training_speed": benchmark_table,
+    "speedrun": speedrun_table,
+    "own_models": own_models_table,
+    "rewrites": rewrites_table,
+    "calibration": calibrations,
+    "luna_bundles": luna_bundles_table,
+    "luna_pixels": luna_pixels_table,
+    "luna_crops": luna_crops_table,
+    "nodules": nodules_table,
+    "survey_models": survey_models_table,
+    "survey_backbones": survey_backbones_table,
+    "survey_int8": survey_int8_table,
+}
+
+
+def render(text: str) -> str:
+    """The document with every block filled anew from its results file."""
+
+    def fill(block: re.Match) -> str:
+        kind, name, _ = block.groups()
+        return f"<!-- {kind}: {name} -->\n\n{RENDERERS[kind](ROOT / name)}\n<!-- end -->"
+
+    return _BLOCK.sub(fill, text)
+
+
+def main() -> None:
+    for name in DOCUMENTS:
+        path = ROOT / name
+        write_bytes(path, render(path.read_text()).encode())
+    reproduction_report.write(ROOT / "results", ROOT / "docs")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Malignancy of real nodules: settings by cross-validation, then measured against the diameter alone."""

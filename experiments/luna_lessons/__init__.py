@@ -1,0 +1,1 @@
+"""What chapters 11 to 14 teach, shown on synthetic scans."""

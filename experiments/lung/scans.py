@@ -1,0 +1,151 @@
+"""`python -m experiments.lung.scans`: what `edgekit nodules` finds in one scan by bundles, against the float weights.
+
+Runs the command once for the published weights and once for each folder of bundles that `experiments/lung/bundles.py`
+made; a run whose folder is there, of the same files, is kept, so the same command goes on where it was. Writes
+results/nodules-int8.json after each run. Without a scan it takes the real CT of the data folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from edgekit.cli.nodules import nodules
+from edgekit.edge_runtime.bundle.bundle import Bundle
+from edgekit.edge_runtime.decode import canonical_json, to_plain
+from edgekit.edge_runtime.errors import EdgekitError, MissingData
+from edgekit.edge_runtime.files import sha256_file, write_bytes
+from edgekit.edge_runtime.program import GOES_ON, program
+from edgekit.train import provenance
+from edgekit.train.data import luna_samples
+from edgekit.train.nodules.analysis import chosen_weights
+from edgekit.train.nodules.bundles import chosen_bundles
+from edgekit.train.nodules.compare import Written, compare, read_written
+
+FLOAT = "float"
+FORMS = tuple(f"{engine}-{form}" for form in ("int8", "fp32", "fp16") for engine in ("onnx", "executorch_xnnpack"))
+# The folder that a U-Net and a classifier are taken from, to tell what 8 bits do to each.
+COMBINED = {
+    "onnx-fp16_unet_int8_classifier": ("onnx-fp16", "onnx-int8"),
+    "executorch_xnnpack-fp32_unet_int8_classifier": ("executorch_xnnpack-fp32", "executorch_xnnpack-int8"),
+}
+
+
+def result(scan: Path, work: Path, form: str, bundles: Path | None) -> Written:
+    """What `edgekit nodules` wrote for `form` under `work`; runs it where that is not there, or of other files.
+
+    Raises:
+        EdgekitError: as the command does.
+    """
+    folder = work / form
+    sums = _sums(bundles)
+    try:
+        found = read_written(folder)
+        if {net: of["sha256"] for net, of in found.answer["provenance"]["weights"].items()} == sums:
+            return found
+    except EdgekitError:  # none, or damaged: it is made again
+        pass
+    if folder.exists():
+        shutil.rmtree(folder)
+    print(f"{form}: running", file=sys.stderr, flush=True)
+    nodules(scan, out=folder, bundles=bundles, top=0)
+    return read_written(folder)
+
+
+def measure(scan: Path, *, bundles: Path, work: Path, results: Path) -> None:
+    """Runs or keeps every form whose bundles are there, and writes `results` after each.
+
+    Raises:
+        MissingData: there are no bundles. EdgekitError: as `result`.
+    """
+    forms = {form: bundles / form for form in FORMS if _complete(bundles / form)}
+    for form, (of_unet, of_classifier) in COMBINED.items():
+        if of_unet in forms and of_classifier in forms:
+            forms[form] = _combined(work / "bundles" / form, forms[of_unet], forms[of_classifier])
+    if not forms:
+        raise MissingData(f"{bundles} has none of {', '.join(FORMS)}. Make them: python -m experiments.lung.bundles")
+    reference = result(scan, work, FLOAT, None)
+    written: dict[str, Any] = {
+        "format_version": 1,
+        "scan": {
+            "series_uid": reference.answer["provenance"]["series_uid"],
+            "shape": list(reference.mask.shape),
+            "origin": luna_samples.DICOM_ORIGIN if scan == luna_samples.dicom_folder() else scan.name,
+        },
+        "note": "Flagged voxels compared with the float net's; slices "
+        f"{', '.join(map(str, luna_samples.CALIBRATED))} of this scan gave tiles that the U-Net was calibrated on, "
+        "and crops around them the classifier.",
+        "reference": _summary(reference),
+        "forms": {},
+    }
+    for form, folder in forms.items():
+        found = result(scan, work, form, folder)
+        compared = compare(found, reference)
+        print(f"{form}: {compared.text}", flush=True)
+        written["forms"][form] = _summary(found) | {"against_float": to_plain(compared)}
+        written |= {"commit": provenance.commit(), "versions": provenance.versions()}
+        write_bytes(results, canonical_json(written))
+
+
+def _complete(folder: Path) -> bool:
+    try:
+        return bool(chosen_bundles(folder))
+    except EdgekitError:  # not there, or a net could not be made in this form
+        return False
+
+
+def _combined(folder: Path, unet: Path, classifier: Path) -> Path:
+    """A folder with copies of the U-Net's bundle in `unet` and of the classifier's in `classifier`."""
+    shutil.rmtree(folder, ignore_errors=True)
+    for net, source in (("segmenter", unet), ("classifier", classifier)):
+        path = chosen_bundles(source)[net]
+        shutil.copytree(path, folder / path.name)
+    return folder
+
+
+def _sums(bundles: Path | None) -> dict[str, str]:
+    """SHA-256 by net of the files that a run would take."""
+    if bundles is None:
+        paths = chosen_weights(None, segmenter=None, classifier=None, malignancy=None)
+        return {net: sha256_file(path) for net, path in paths.items()}
+    sums = {}
+    for net, path in chosen_bundles(bundles).items():
+        with Bundle.open(path) as bundle:
+            sums[net] = sha256_file(bundle.model_path)
+    return sums
+
+
+def _summary(found: Written) -> dict[str, Any]:
+    said = found.answer["provenance"]
+    return {
+        "nets": said["weights"],
+        "flagged_voxels": said["flagged_voxels"],
+        "groups": said["groups"],
+        "findings": len(found.answer["findings"]),
+        "seconds": said["seconds"],
+        "highest": [
+            {key: finding[key] for key in ("number", "nodule", "voxel", "center_mm", "diameter_mm")}
+            for finding in found.answer["findings"][:10]
+        ],
+    }
+
+
+@program(interrupted=GOES_ON)
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m experiments.lung.scans", description=__doc__.splitlines()[0])
+    parser.add_argument("scan", nargs="?", type=Path, help="a .mhd or .mha file, or a folder of DICOM slices")
+    parser.add_argument(
+        "--bundles", type=Path, default=Path("bundles/luna"), help="as experiments.lung.bundles left it"
+    )
+    parser.add_argument("--work", type=Path, default=Path("runs/nodules"), help="where the runs are kept")
+    parser.add_argument("--results", type=Path, default=Path("results/nodules-int8.json"))
+    chosen = parser.parse_args()
+    scan = chosen.scan or luna_samples.dicom_folder()
+    measure(scan, bundles=chosen.bundles, work=chosen.work, results=chosen.results)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,43 @@
+"""`results/own-models.json` as a table for the documentation. Measures nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from edgekit.edge_runtime.benchmark.table import bytes_text, metric_text, value_text
+from edgekit.edge_runtime.bundle.manifest import Metric
+from edgekit.edge_runtime.decode import decode
+
+
+def own_models_table(path: Path) -> str:
+    """One row a bundle, a model's float accuracy first; below it where each model and its pictures come from."""
+    lines = ["| model | bundle | accuracy [95 %] | float | n | agrees | size | status |",
+             "| --- | --- | ---: | ---: | ---: | ---: | ---: | --- |"]  # fmt: skip
+    notes, chosen = [], []
+    for name, found in json.loads(path.read_text()).items():
+        for bundle, row in found["bundles"].items():
+            if "error" in row:
+                lines.append(f"| {name} | {bundle} | {row['error']} | | | | | not made |")
+                continue
+            metric = decode(Metric, row["metric"])
+            missed = [stage["stage"] for stage in row["stages"] if not stage["passed"]]
+            status = f"{row['status']}: missed at {', '.join(missed)}" if missed else row["status"]
+            lines.append(
+                f"| {name} | {bundle} | {metric_text(metric)} | {value_text(metric.name, metric.float_value)} | "
+                f"{metric.samples:,} | {metric.agreement:.1%} | {bytes_text(row['bytes'])} | {status} |"
+            )
+            if said := _chosen(row.get("notes", {})):
+                chosen.append(f"- {name}, {bundle}: {said}.")
+        notes.append(f"- {name}: `{found['source']}`, {found['data']}.")
+    chosen = [*chosen, ""] if chosen else []
+    return "\n".join([*lines, "", *chosen, *notes]) + "\n"
+
+
+def _chosen(notes: dict[str, str]) -> str:
+    """What a recipe that chooses by measurement chose, and from what."""
+    if "float_layers" in notes:
+        return f"left in float: {notes['float_layers']}; tried: {notes['layers_tried']}"
+    if "calibration" in notes:
+        return f"calibrated by {notes['calibration']}; tried: {notes['calibration_tried']}"
+    return ""

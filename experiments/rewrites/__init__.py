@@ -1,0 +1,1 @@
+"""Rewrites measured: each model before and after."""

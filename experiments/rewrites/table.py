@@ -1,0 +1,56 @@
+"""`results/rewrites.json` as a table for the documentation. Measures nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from edgekit.edge_runtime.benchmark.table import bytes_text, ms_text, ratio_text
+
+_COLUMNS = ("model", "file", "rewritten", "p50", "× faster [95 %]", "size", "SQNR", "delegated", "outside", "valid")
+
+
+def rewrites_table(path: Path) -> str:
+    """Two rows for each model, exporter and recipe: as captured, and rewritten; what edgekit makes is in bold."""
+    found = json.loads(path.read_text())
+    lines = ["| " + " | ".join(_COLUMNS) + " |", "| --- | --- | --- |" + " ---: |" * 5 + " --- | --- |"]
+    lines += [_line(model, row) for model, rows in found["models"].items() for row in rows]
+    what = [
+        f"- {model}, {row['exporter']}-{row['recipe']}: not valid: {reason}"
+        for model, rows in found["models"].items()
+        for row in rows
+        for reason in row.get("invalid_because", ())
+    ]
+    settings, machine = found["settings"], found["machine"]
+    lines += [
+        "",
+        f"Batch 1, {settings['threads']} thread, candidates interleaved, {machine['cpu']} ({machine['cores']} cores). "
+        "× faster: against the file that was not rewritten. SQNR: against the float model, on real inputs.",
+        "",
+        *dict.fromkeys(what),
+    ]
+    return "\n".join(lines)
+
+
+def _line(model: str, row: dict[str, Any]) -> str:
+    name = f"{row['exporter']}-{row['recipe']}"
+    file = f"**{name}**" if row["used"] else name
+    side = "yes" if row["side"] == "after" else "no"
+    if row["error"]:
+        reason = row["error"].replace("\n", " ").replace("|", "\\|")
+        return f"| {model} | {file} | {side} | {reason} |" + " |" * (len(_COLUMNS) - 4)
+    faster = row.get("times_faster")
+    cells = [
+        model,
+        file,
+        side,
+        ms_text(row["p50_ms"]),
+        f"{ratio_text(faster['ratio'])} [{ratio_text(faster['low'])}, {ratio_text(faster['high'])}]" if faster else "",
+        bytes_text(row["model_bytes"]),
+        f"{row['sqnr_db']:.1f} dB",
+        row["delegated_operators"],
+        row["outside_delegate"],
+        "NO" if row["invalid_because"] else "yes",
+    ]
+    return "| " + " | ".join(cells) + " |"

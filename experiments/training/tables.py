@@ -1,0 +1,110 @@
+"""The tables of docs/TRAINING.md: Markdown from what `experiments.training.benchmark` and
+`experiments.training.speedrun` wrote. Measures nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+
+def benchmark_table(path: Path) -> str:
+    """Every way to train, in epochs a second, beside the plain loop; then layouts in inference, and copies."""
+    if not path.is_file():
+        return (
+            f"Not measured yet: `python -m experiments.training.benchmark --device {path.stem.rpartition('-')[2]}`.\n"
+        )
+    found = json.loads(path.read_text())
+    rows = [
+        (
+            f"`{one['name']}`",
+            one["what"],
+            str(one["num_threads"]),
+            f"{one['epochs_per_s']:.3g}",
+            _interval(one["speedup"]),
+            f"{one['loss'][-1]:.4f}",
+        )
+        for one in found["candidates"]
+    ]
+    table = _table(("loop", "what", "threads", "epochs per s", "× plain [95 %]", "loss at the end"), rows)
+    parts = [
+        f"`{found['model']}`, {found['samples']:,} pictures an epoch in batches of {found['batch_size']}, on "
+        f"{found['device_name']}; PyTorch {found['versions']['torch']}; {found['rounds']} epochs of each, interleaved; "
+        f"load average {found['load_average']['before'][0]:.1f} on {found['load_average']['cores']} cores before.\n",
+        table,
+    ]
+    if layouts := found.get("inference"):
+        speeds = layouts["pictures_per_s"]
+        parts.append(
+            f"Inference in evaluation mode, batches of {layouts['batch_size']}: {speeds['nchw']:,.0f} pictures a "
+            f"second stored by channel, {speeds['channels_last']:,.0f} stored by pixel (`channels_last`), "
+            f"{_interval(layouts['speedup'])} times as many.\n"
+        )
+    if copies := found.get("transfers"):
+        speeds, waits = copies["gigabytes_per_s"], copies["python_waits_s"]
+        parts.append(
+            f"Copies of {copies['bytes'] / 2**20:.0f} MiB to the GPU: "
+            + ", ".join(f"{speed:.1f} GB/s {name}" for name, speed in speeds.items())
+            + f"; Python waits {1e3 * waits['ordinary']:.2f} ms for an ordinary one and "
+            f"{1e3 * waits['pinned, asynchronous']:.3f} ms for an asynchronous one.\n"
+        )
+    return "\n".join(parts)
+
+
+def speedrun_table(path: Path) -> str:
+    """Time and accuracy of `cifar10_fast` for each number of epochs, then where the time of an epoch goes."""
+    if not path.is_file():
+        return "Not measured yet: `python -m experiments.training.speedrun`.\n"
+    found = json.loads(path.read_text())
+    rows = []
+    for setting in found["settings"]:
+        runs, time_s = setting["runs"], [one["train_s"] for one in setting["runs"]]
+        rows.append(
+            (
+                str(setting["epochs"]),
+                str(len(runs)),
+                f"{setting['train_s']['mean']:.2f} s ({min(time_s):.2f} – {max(time_s):.2f})",
+                _share(setting["accuracy"]),
+                f"{setting['reached']['accuracy']} of {len(runs)}",
+                _share(setting["accuracy_with_views"]),
+                f"{setting['reached']['accuracy_with_views']} of {len(runs)}",
+            )
+        )
+    aim = f"reach {found['aim']:.0%}"
+    parts = [
+        f"On {found['device_name']}; PyTorch {found['versions']['torch']}; {found['validation_samples']:,} test "
+        f"pictures. The first run of a process, which loads and chooses kernels and is not counted, took "
+        f"{found['first_run']['train_s']:.1f} s.\n",
+        _table(("epochs", "runs", "time to train", "accuracy", aim, "with six views", aim), rows),
+    ]
+    if "kernel_s" in (limits := found["limits"]):
+        parts.append(_limits(limits))
+    return "\n".join(parts)
+
+
+def _limits(limits: dict[str, Any]) -> str:
+    """In words: how far from the device's arithmetic an epoch is, and its kernels by kind."""
+    kernels = sorted(limits["kernel_s"].items(), key=lambda item: -item[1])
+    busy, rate = sum(limits["kernel_s"].values()), limits["tflop_per_epoch"] / limits["epoch_s"]
+    peak = limits["matrix_product_tflops"]
+    return (
+        f"What limits it: an epoch takes {1e3 * limits['epoch_s']:.0f} ms, of which kernels run {1e3 * busy:.0f} ms: "
+        + ", ".join(f"{kind} {1e3 * seconds:.0f} ms" for kind, seconds in kernels)
+        + f". Its {limits['tflop_per_epoch']:.1f} TFLOP at {rate:.0f} TFLOP/s are {rate / peak:.0%} of the {peak:.0f} "
+        "that a large bfloat16 matrix product reaches here. Pooling, norms and activations move memory and compute "
+        "little; they take as long as the convolutions.\n"
+    )
+
+
+def _share(value: dict[str, float]) -> str:
+    return f"{100 * value['mean']:.2f} % ± {100 * value['spread']:.2f}"
+
+
+def _interval(speedup: dict[str, float]) -> str:
+    return f"{speedup['ratio']:.2f} [{speedup['low']:.2f}, {speedup['high']:.2f}]"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [f"| {' | '.join(head)} |", "| --- | --- |" + " ---: |" * (len(head) - 2)]
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)]) + "\n"

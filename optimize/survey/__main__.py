@@ -1,8 +1,0 @@
-"""`python -m edgekit.optimize.survey`."""
-
-import sys
-
-from .run import main
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,57 @@
+"""What is measured after each epoch besides the task's own metric: precision, recall and F1, or the area under the ROC.
+
+Filled like a metric, batch by batch. Accuracy says little where one of 300 candidates is a nodule. Chapters 12 to 14.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+from edgekit.edge_runtime.tasks.detection_metrics import Found, auc, found
+from edgekit.edge_runtime.tasks.segmentation import flagged_and_true
+
+
+class Figures(Protocol):
+    """Named figures of a validation pass; larger is better."""
+
+    def update(self, outputs: np.ndarray, targets: np.ndarray) -> None: ...
+
+    def values(self) -> dict[str, float]: ...
+
+
+class Detections:
+    """Precision, recall and F1 of class 1: logits (N, 2) and targets (N,)."""
+
+    def __init__(self) -> None:
+        self._counts = Found(true_positives=0, false_positives=0, false_negatives=0, true_negatives=0)
+
+    def update(self, outputs: np.ndarray, targets: np.ndarray) -> None:
+        self._counts += found(outputs.argmax(axis=1) == 1, targets == 1)
+
+    def values(self) -> dict[str, float]:
+        return {"precision": self._counts.precision, "recall": self._counts.recall, "f1": self._counts.f1}
+
+
+class Pixels(Detections):
+    """The same of the pixels of masks (N, 1, H, W)."""
+
+    def update(self, outputs: np.ndarray, targets: np.ndarray) -> None:
+        self._counts += found(*flagged_and_true(outputs, targets))
+
+
+class Ranking:
+    """The area under the ROC curve by the margin of class 1: logits (N, 2) and targets (N,)."""
+
+    def __init__(self) -> None:
+        self._margins: list[np.ndarray] = []
+        self._targets: list[np.ndarray] = []
+
+    def update(self, outputs: np.ndarray, targets: np.ndarray) -> None:
+        self._margins.append(outputs[:, 1] - outputs[:, 0])
+        self._targets.append(targets)
+
+    def values(self) -> dict[str, float]:
+        """Raises `InputError` where all targets are of one class."""
+        return {"auc": auc(np.concatenate(self._margins), np.concatenate(self._targets))}

@@ -1,0 +1,1 @@
+"""The one training loop, on Lightning Fabric: batches, steps, epochs, resume, TensorBoard."""

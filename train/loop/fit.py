@@ -1,0 +1,108 @@
+"""The one training run, on Lightning Fabric: any `BookModel`, any device, several processes where torchrun starts them.
+
+A whole split lives on the device as one tensor, normalised once; batches are gathered there by index. A resumed run
+repeats an uninterrupted one, on the CPU with as many threads bit for bit. Nothing here prints or knows a command;
+`commands.py` does.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from edgekit.edge_runtime.errors import EdgekitError
+from edgekit.train import checkpoint, provenance
+from edgekit.train.book_model import BookModel, FitConfig
+from edgekit.train.checkpoint import EpochRecord, RunRecord
+from edgekit.train.loop import resume
+from edgekit.train.loop.device import check_settings, launched_fabric, threads
+from edgekit.train.loop.early_stopping import stop_reason
+from edgekit.train.loop.event_log import EventLog
+from edgekit.train.loop.run import Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """A finished run: its record, its folder, and how many epochs this call trained (0: it was finished already).
+
+    `stopped` says why it ended before its last epoch, None where it did not.
+    """
+
+    record: RunRecord
+    folder: Path
+    trained_epochs: int
+    stopped: str | None = None
+
+    @property
+    def weights(self) -> Path:
+        return self.folder / checkpoint.WEIGHTS_FILE
+
+
+def fit(
+    model: BookModel,
+    folder: Path,
+    *,
+    config: FitConfig | None = None,
+    device: str = "auto",
+    precision: str | None = None,
+    go_on: bool = False,
+    command: str = "",
+    tensorboard: bool = False,
+    on_epoch: Callable[[EpochRecord], None] | None = None,
+) -> RunResult:
+    """Trains `model` into `folder`: weights.safetensors and run.json at the end, resume.pt after each epoch.
+
+    Args:
+        config: instead of the model's own. When going on it must be the run's, but `epochs` may be more.
+        go_on: from the last finished epoch in `folder`. Otherwise a finished run there stays until this one is done.
+        command: what the user types to start this run; messages quote it.
+        precision: instead of the settings' own.
+        tensorboard: log the run into `folder`/tensorboard.
+        on_epoch: called after each epoch, when that epoch is safe on disk; of epochs shorter than 20 ms, once a second
+            one is.
+
+    Raises:
+        UsageError: unknown device or precision, settings that this device has not, or nothing there that these settings
+            could go on from.
+        MissingData: the data set is not on disk.
+        Interrupted: Ctrl-C; the last finished epoch is kept, and the message says how to go on.
+        EdgekitError: the loss is no longer a number, a file is damaged, or the disk is full.
+    """
+    config = config or model.fit
+    precision = precision or config.precision
+    check_settings(device, precision)
+    provenance.commit()  # now, when the code was just loaded; hours later another commit may be checked out
+    state = resume.state_to_resume(folder, command) if go_on else None
+    run_id = state.run_id if state else uuid.uuid4().hex
+    with resume.keeping_last_epoch(folder, run_id, epochs=config.epochs, command=command), threads(config.cpu_threads):
+        dataset = model.data()
+        identity = {"model": model.name, "data": dataset.sha256(), **asdict(config), "precision": precision}
+        if state:
+            resume.check_same_run(state, identity, folder)
+            stopped = stop_reason(state.curve, config.patience, model.task)
+            if (stopped or state.epoch == config.epochs) and (finished := _finished(folder, state)):
+                return RunResult(record=finished, folder=folder, trained_epochs=0, stopped=stopped)
+        fabric = launched_fabric(device, precision)
+        run = Run(model, folder, config, dataset, fabric, run_id=run_id, identity=identity, state=state)
+        log = EventLog(folder, run.curve, epochs=config.epochs) if tensorboard and fabric.is_global_zero else None
+        while not run.ended:
+            epoch = run.train_epoch(log)
+            run.keep()
+            if fabric.is_global_zero and on_epoch:
+                on_epoch(epoch)
+        if log:
+            log.close()
+        record = run.finish()
+    trained = len(run.curve) - (state.epoch if state else 0)
+    return RunResult(record=record, folder=folder, trained_epochs=trained, stopped=run.stopped)
+
+
+def _finished(folder: Path, state: resume.ResumeState) -> RunRecord | None:
+    """The record of the run that `state` ended, None where the process died before it had written that."""
+    try:
+        record = checkpoint.read_run(folder)
+    except EdgekitError:  # an older run's, a damaged one's or none: all are written again from the state
+        return None
+    return record if record.curve == state.curve else None
