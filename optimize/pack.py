@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+import edgekit
 from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.edge_runtime.bundle.golden import Arrays, GoldenSet, save_golden
 from edgekit.edge_runtime.bundle.manifest import FORMAT_VERSION, MANIFEST_FILE, Artifact, Golden, Manifest, Metric
@@ -142,7 +143,9 @@ def _run_packed(
 
 def tools_of(exporter: Exporter) -> dict[str, str]:
     """The exact versions that an exporter's bundles depend on."""
-    return {package: importlib.metadata.version(package) for package in (*exporter.tools, "numpy", "edgekit")}
+    return {package: importlib.metadata.version(package) for package in (*exporter.tools, "numpy")} | {
+        "edgekit": edgekit.__version__
+    }
 
 
 def run_again(model: DeployModel, folder: Path) -> Arrays:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import contextlib
 import datetime
 import importlib.metadata
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from ..bundle.golden import write_arrays
 from ..bundle.manifest import StageResult
 from ..decode import DecodeError, canonical_json, decode, parse_json, to_plain
 from ..errors import UsageError
@@ -123,7 +125,7 @@ def save(
         if said is not None:
             raw |= {f"{result.name}/answers/{key}": np.asarray(value) for key, value in vars(said).items()}
     with write_atomically(path.with_suffix(".npz")) as part, part.open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **raw)
+        write_arrays(file, raw, compression=zipfile.ZIP_DEFLATED)
     save_rows(measured, path)
 
 

@@ -33,6 +33,7 @@ import numpy as np
 from .. import engines
 from ..bundle import versions
 from ..bundle.bundle import Bundle
+from ..bundle.golden import write_arrays
 from ..engines import Engine
 from ..errors import EdgekitError, InputError
 from ..machine.memory import peak_rss_bytes, rss_bytes
@@ -49,7 +50,7 @@ MORE = {
 def encode_arrays(arrays: Arrays) -> bytes:
     """Arrays as uncompressed `.npz` bytes."""
     buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **arrays)
+    write_arrays(buffer, arrays)
     return buffer.getvalue()
 
 

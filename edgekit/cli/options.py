@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -26,7 +25,9 @@ app = typer.Typer(
 
 def _print_version(asked: bool) -> None:
     if asked:
-        print(f"edgekit {importlib.metadata.version('edgekit')}")
+        from edgekit import __version__
+
+        print(f"edgekit {__version__}")
         raise typer.Exit
 
 
