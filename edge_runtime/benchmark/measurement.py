@@ -12,6 +12,7 @@ import importlib.metadata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -54,6 +55,7 @@ class Measurement:
     empty_rss_bytes: int | None = None  # of a worker process that has loaded no engine
     energy_missing: str = ""  # why there is no energy
     edgekit_version: str = ""
+    request: dict[str, Any] | None = None  # the options of `optimize`, to repeat it; None where it cannot be
 
     def caption(self) -> str:
         """What every table says below itself."""

@@ -18,11 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ..arrays import Arrays
 from ..errors import BundleError, shown
 from ..files import write_atomically
 from .manifest import TensorSpec
-
-Arrays = dict[str, np.ndarray]
 
 MAX_GOLDEN_BYTES = 1 << 30
 _CHUNK = 1 << 20
