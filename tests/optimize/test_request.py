@@ -110,6 +110,7 @@ def test_without_a_model_and_with_numbers_that_are_none_it_says_what_to_type(tmp
 
 
 MODEL = """
+import torch
 from torch import nn
 
 def build():
@@ -126,7 +127,7 @@ def test_a_run_is_repeated_from_its_results_and_makes_the_same_bundles(edgekit, 
         place.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(place / f"{i}.png")
     asked = ["striped.py:build", "--sample-shape", "1,3,8,8", "--calibration", "pictures", "--validation", "held_out"]
-    ways = ["--exporter", "onnx", "--recipe", "fp32", "--recipe", "w8a8_static", "--allow-unverified", "--quick"]
+    ways = ["--exporter", "onnx", "--recipe", "w8a8_static", "--allow-unverified", "--quick"]
     first = edgekit("optimize", *asked, *ways, "--mean", "0.5,0.5,0.5", cwd=tmp_path)
     assert first.returncode == 0, first.stdout + first.stderr
     kept = tmp_path / "runs" / "striped" / "results.json"
@@ -136,21 +137,17 @@ def test_a_run_is_repeated_from_its_results_and_makes_the_same_bundles(edgekit, 
         "calibration": "pictures",
         "validation": "held_out",
         "exporters": ["onnx"],
-        "recipes": ["fp32", "w8a8_static"],
+        "recipes": ["w8a8_static"],
         "allow_unverified": True,
         "quick": True,
         "mean": [0.5, 0.5, 0.5],
     }
     again = edgekit("optimize", "--from", kept, "--out", "others", "--again", cwd=tmp_path)
     assert again.returncode == 0, again.stdout + again.stderr
-    before, after = (sorted((tmp_path / out).iterdir()) for out in ("bundles", "others"))
-    assert [path.name for path in before] == [path.name for path in after]
-    assert len(before) == 2
-    for one, other in zip(before, after, strict=True):
-        first_made, second_made = (Bundle.open(path).manifest for path in (one, other))
-        assert first_made.artifact == second_made.artifact
-        assert first_made.golden == second_made.golden
-        assert first_made.metrics == second_made.metrics
+    [one], [other] = (list((tmp_path / out).iterdir()) for out in ("bundles", "others"))
+    before, after = (Bundle.open(path).manifest for path in (one, other))
+    assert (before.name, before.artifact, before.golden) == (after.name, after.artifact, after.golden)
+    assert before.metrics == after.metrics
     old = {name: value for name, value in json.loads(kept.read_text()).items() if name != "request"}
     kept.write_text(json.dumps(old))  # as files were before they kept it
     assert measurement.load(kept).request is None
