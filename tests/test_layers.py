@@ -72,7 +72,7 @@ def circle(edges: dict[str, set[str]]) -> list[str]:
 
 
 def in_folders(edges: dict[str, set[str]]) -> dict[str, set[str]]:
-    """The same imports between folders; one inside another is no arrow, nor what a program asks for: none imports it."""
+    """The same imports between folders; one inside another is no arrow. A program, which nobody imports, is in none."""
     folder = {name: name if FILES[name].name == "__init__.py" else name.rpartition(".")[0] for name in FILES}
     found: dict[str, set[str]] = {}
     for name, targets in edges.items():

@@ -9,7 +9,7 @@ import torch
 from own_net import LABELS, Branching, Named, Net, NotANumber, TwoInTwoOut, pixels, probabilities
 from torch import nn
 
-from edgekit.cli import bundles as device
+from edgekit.cli.bundles import inspect, verify
 from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.edge_runtime.engines import load
 from edgekit.edge_runtime.errors import EdgekitError, ExportError, InputError, Interrupted, UsageError
@@ -84,8 +84,8 @@ def test_without_them_its_stages_are_verified_and_its_accuracy_is_not(unmeasured
 
 
 def test_every_tool_says_that_no_accuracy_was_measured(unmeasured, capsys):
-    device.inspect(unmeasured, as_json=False)
-    assert device.verify([unmeasured], as_json=False)
+    inspect(unmeasured, as_json=False)
+    assert verify([unmeasured], as_json=False)
     said = capsys.readouterr()
     assert "accuracy not measured net-onnx-w8a8_static" in said.err
     assert "accuracy  not measured" in said.out
