@@ -31,14 +31,13 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from .. import engines
+from ..arrays import Arrays
 from ..bundle import versions
 from ..bundle.bundle import Bundle
 from ..bundle.golden import write_arrays
 from ..engines import Engine
 from ..errors import EdgekitError, InputError
 from ..machine.memory import peak_rss_bytes, rss_bytes
-
-Arrays = dict[str, np.ndarray]
 
 # Requests that other folders answer: `run(engine, samples, settings)` gives the head and the arrays of the answer.
 MORE = {

@@ -19,8 +19,9 @@ import numpy as np
 import edgekit
 
 from .. import errors
+from ..arrays import Arrays
 from ..errors import EngineError
-from .child import Arrays, decode_arrays, encode_arrays
+from .child import decode_arrays, encode_arrays
 
 _EMPTY = "from edgekit.edge_runtime.worker import child; child.serve(lambda: None)"
 

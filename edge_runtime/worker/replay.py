@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..arrays import Arrays
 from ..bundle import versions
 from ..bundle.bundle import Bundle
 from ..bundle.golden import GoldenSet
@@ -14,7 +15,6 @@ from ..bundle.manifest import BatchRange, Manifest
 from ..errors import BundleError, shown
 from ..tasks.metrics import max_abs, sqnr_db
 from ..tasks.registry import TASKS, task
-from .parent import Arrays
 from .policy import NO_CODE, Trust
 
 

@@ -124,7 +124,7 @@ def doctor(
     if model is not None:
         if deep or build:
             raise UsageError("--deep and --build look at this machine's engines: leave them out, or the model")
-        from edgekit.optimize.preflight.text import doctor_model
+        from edgekit.cli.preflight import doctor_model
 
         finish(doctor_model(model, sample_shapes=sample_shape or (), as_json=as_json))
         return
