@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from rich.markup import escape
@@ -20,12 +21,13 @@ from edgekit.edge_runtime.benchmark.answers import Answers, answers_of
 from edgekit.edge_runtime.benchmark.benchmark_result import QUICK, BenchmarkResult, Settings
 from edgekit.edge_runtime.benchmark.measure import Candidate, bundle_candidate, measure
 from edgekit.edge_runtime.benchmark.measurement import Measurement
-from edgekit.edge_runtime.benchmark.table import Row, Subject, metric_name, value_text
+from edgekit.edge_runtime.benchmark.rows import Row, RowStatus, Subject
 from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.edge_runtime.bundle.golden import Arrays
 from edgekit.edge_runtime.bundle.manifest import Manifest
 from edgekit.edge_runtime.engines import RUNS_CODE
 from edgekit.edge_runtime.errors import EdgekitError, ExportError, Interrupted, VerificationError
+from edgekit.edge_runtime.format import metric_name, value_text
 
 from .cache import causes, failed_before, keep_failure, unchanged_bundle
 from .deploy import DeployModel
@@ -40,7 +42,7 @@ from .verify import FloatReference
 # Importing torch takes seconds: once is enough here, and the rest is started less often than `edgekit benchmark` does.
 WHILE_MAKING = Settings(cold_starts=3, cold_start_budget_s=2.0)
 
-NOT_TRIED = "not tried"  # of a row: the time budget was spent before its turn
+NOT_TRIED: Final = "not tried"  # of a row: the time budget was spent before its turn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,7 +212,7 @@ def _causes(model: DeployModel, reference: FloatReference, exporter: Exporter, r
     return causes(model, reference, exporter, recipe, tools=tools_of(exporter), settings=settings)
 
 
-def _missing(label: str, exporter: Exporter, recipe: Recipe, status: str, reason: str) -> Row:
+def _missing(label: str, exporter: Exporter, recipe: Recipe, status: RowStatus, reason: str) -> Row:
     return Row(name=label, status=status, recipe=recipe.name, exporter=exporter.name, error=reason)
 
 

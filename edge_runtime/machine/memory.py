@@ -9,21 +9,21 @@ from pathlib import Path
 
 def peak_rss_bytes() -> int:
     """The most resident memory this process ever held, in bytes."""
-    found = _status("VmHWM")
-    if found is not None:
-        return found
+    high_water = _status("VmHWM")
+    if high_water is not None:
+        return high_water
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, others KiB
 
 
 def rss_bytes() -> int:
-    """Resident memory now, in bytes; the peak where the system does not tell."""
-    found = _status("VmRSS")
-    return peak_rss_bytes() if found is None else found
+    """Resident memory now, in bytes; the peak where the system does not report it."""
+    now = _status("VmRSS")
+    return peak_rss_bytes() if now is None else now
 
 
 def _status(field: str) -> int | None:
-    # /proc and not getrusage: on Linux a child inherits its parent's ru_maxrss across exec.
+    # Not from getrusage: on Linux a child inherits its parent's ru_maxrss across exec.
     try:
         text = Path("/proc/self/status").read_text()
     except OSError:

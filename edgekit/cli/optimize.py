@@ -16,8 +16,9 @@ from edgekit.optimize.deploy import deploy_book_model
 from edgekit.optimize.eager import eager_candidate
 from edgekit.optimize.options import Options, combinations
 from edgekit.optimize.report.page import write_report
-from edgekit.optimize.report.verdict import won
 from edgekit.train.registry import book_model
+
+from .report import closing_lines
 
 
 def optimize_model(name: str, *, weights: Path | None, runs: Path, options: Options, as_json: bool) -> bool:
@@ -60,7 +61,7 @@ def finish(delivered: Delivered, results_path: Path, options: Options, *, as_jso
         print_measurement(measured)
         text = f"Bundles in {options.out}/, raw measurements in {results_path}, report in {report}"
         out.print(text, soft_wrap=True, markup=False)
-        for line in won(measured):
+        for line in closing_lines(measured):
             out.print(line, soft_wrap=True)
     return all(row.status == NOT_TRIED for row in delivered.failed)
 
