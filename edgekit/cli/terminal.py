@@ -33,8 +33,17 @@ from edgekit.edge_runtime.format import count_text, db_text, percent_text, rate_
 
 TABLE_WIDTH = 164  # a pipe or file has no width of its own; folding a table there helps nobody
 FEW = 4  # up to this many candidates are compared with each other in words
-# What a terminal that is too narrow does without, first to last; --details shows these in the second table.
-_OPTIONAL = ("RSS added", "cold start")
+_WHOLE, _FOLDED, _NARROWEST = 99, 19, 13  # characters in a line of a name
+# For ever narrower terminals: the columns to leave out, which --details shows in another table, and where names fold.
+# Where names may fold, intervals go under their numbers.
+_FORMS: tuple[tuple[tuple[str, ...], int | None], ...] = (
+    ((), None),
+    ((), _WHOLE),
+    ((), _FOLDED),
+    (("RSS added",), _FOLDED),
+    (("RSS added", "cold start"), _FOLDED),
+    (("RSS added", "cold start"), _NARROWEST),
+)
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -55,10 +64,10 @@ def stamp_markup(status: str) -> str:
 def print_measurement(measured: Measurement, *, details: bool = False) -> None:
     """The table, its caption and its footnotes; `details` adds more columns, every pair and what was not checked."""
     console = out if out.is_terminal else Console(width=TABLE_WIDTH, highlight=False)
-    table, left_out = _fitting_table(measured, NARROW, console)
-    console.print(table)
-    if details:
-        console.print(_fitting_table(measured, (*MORE, *left_out), console)[0])
+    main_table, left_out = _fitting_table(measured, console)
+    console.print(main_table)
+    for more in _further_tables(measured, (*left_out, *MORE[1:]), console) if details else ():
+        console.print(more)
     for axis in ("threads", "batch"):
         if (table := _scaling_table(measured, axis)) is not None:
             console.print(table)
@@ -81,23 +90,38 @@ def _caption(measured: Measurement) -> str:
     return f"{measured.caption().removesuffix('.')}{samples}."
 
 
-def _fitting_table(measured: Measurement, wanted: Sequence[str], console: Console) -> tuple[Table, tuple[str, ...]]:
-    """The first table that fits, and the columns it leaves out.
-
-    Tries the whole table, then intervals under their numbers, then fewer columns. If none fits, rich folds the names.
-    """
-    table, left_out = Table(), tuple[str, ...]()
-    for count in range(len(_OPTIONAL) + 1):
-        left_out = tuple(name for name in _OPTIONAL[:count] if name in wanted)
-        kept = [name for name in wanted if name not in left_out]
-        for folded in (False, True):
-            table = _table(measured, kept, folded=folded)
-            if Width.get(console, console.options.update(width=1000), table).maximum <= console.width:
-                return table, left_out
+def _fitting_table(measured: Measurement, console: Console) -> tuple[Table, tuple[str, ...]]:
+    """The first form of the narrow table that fits, and the columns it leaves out. If none fits, rich folds names."""
+    for left_out, name_width in _FORMS:
+        kept = [name for name in NARROW if name not in left_out]
+        table = _table(measured, kept, name_width=name_width)
+        if _fits(table, console):
+            break
     return table, left_out
 
 
-def _table(measured: Measurement, wanted: Sequence[str], *, folded: bool) -> Table:
+def _further_tables(measured: Measurement, names: Sequence[str], console: Console) -> list[Table]:
+    """More columns, in as many tables as the width needs."""
+    tables: list[Table] = []
+    shown: list[str] = []
+    for name in present(measured.rows, [NARROW[0], *names])[1:]:
+        table = _table(measured, [NARROW[0], *shown, name], name_width=_FOLDED)
+        if shown and not _fits(table, console):
+            shown = []
+            tables.append(_table(measured, [NARROW[0], name], name_width=_FOLDED))
+        elif shown:
+            tables[-1] = table
+        else:
+            tables.append(table)
+        shown.append(name)
+    return tables
+
+
+def _fits(table: Table, console: Console) -> bool:
+    return Width.get(console, console.options.update(width=1000), table).maximum <= console.width
+
+
+def _table(measured: Measurement, wanted: Sequence[str], *, name_width: int | None) -> Table:
     table = Table(title=measured.model, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=0)
     names = present(measured.rows, wanted)
     for i, column in enumerate(columns(measured.rows, names)):
@@ -108,13 +132,22 @@ def _table(measured: Measurement, wanted: Sequence[str], *, folded: bool) -> Tab
         texts = [escape(cell) for cell in cells(row, names, model=measured.model)]
         if row.error:  # the reason may be long, and follows below the table
             texts[1] = {"not_run": "not run here", "not tried": "not tried"}.get(row.status, "failed")
-        if folded:
-            texts = [
-                texts[0].replace("-", "-\n", 1),
-                *(cell.replace(" \\[", "\n\\[").replace(" [", "\n[") for cell in texts[1:]),
-            ]
+        if name_width:
+            rest = (cell.replace(" \\[", "\n\\[").replace(" [", "\n[") for cell in texts[1:])
+            texts = [_folded(texts[0], name_width), *rest]
         table.add_row(*texts, style=_style(row, measured))
     return table
+
+
+def _folded(name: str, width: int) -> str:
+    """A name in lines of up to `width` characters, which end after a "-" or "_"."""
+    lines = [""]
+    for part in name.replace("-", "-\0").replace("_", "_\0").replace(" ", " \0").split("\0"):
+        if len(lines[-1] + part) <= width or not lines[-1]:
+            lines[-1] += part
+        else:
+            lines.append(part)
+    return "\n".join(lines)
 
 
 def _scaling_table(measured: Measurement, axis: str) -> Table | None:

@@ -17,7 +17,7 @@ def test_onnx_runs_its_int8_model():
     report = doctor.examine("onnx")
     assert (report.state, report.remedy) == ("works", "")
     assert "CPUExecutionProvider" in report.provides
-    assert float(report.said.split()[1]) > 20  # SQNR 43.1 dB …
+    assert float(report.result.split()[1]) > 20  # SQNR 43.1 dB …
 
 
 def test_executorch_runs_its_int8_model_and_says_through_what():
@@ -55,7 +55,7 @@ def test_a_library_that_cannot_be_imported_is_broken(tmp_path, monkeypatch, modu
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     report = doctor.examine("onnx")
     assert report.state == "broken"
-    assert said in report.said
+    assert said in report.result
     assert report.remedy == "pip install --force-reinstall 'edgekit[onnx]'"
 
 
@@ -66,7 +66,7 @@ def test_an_engine_that_answers_wrongly_is_broken(tmp_path, monkeypatch):
     found = doctor.diagnose(["onnx"])
     assert not found.healthy
     assert found.engines[0].state == "broken"
-    assert "held to SQNR ≥ 10 dB" in found.engines[0].said
+    assert "required: SQNR ≥ 10 dB" in found.engines[0].result
 
 
 def test_a_damaged_model_is_broken(tmp_path, monkeypatch):
