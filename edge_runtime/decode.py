@@ -86,7 +86,7 @@ def _value(hint: Any, data: object, where: str) -> object:
             raise _wrong(where, "a number", data) from None
     if type(data) is not hint or (isinstance(data, float) and not math.isfinite(data)):
         raise _wrong(
-            where, {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}[hint], data
+            where, {str: "a string", int: "a whole number", float: "a number", bool: "true or false"}[hint], data
         )
     return data
 

@@ -31,7 +31,7 @@ class Answers:
     given: np.ndarray
     """(N,) int64, the index of the top label, -1 for none; or (N, …) float32 where the answer is numbers."""
     truth: np.ndarray
-    """The true answers, in the same form; (N, 0) where nobody knows them."""
+    """The true answers, in the same form; (N, 0) where they are unknown."""
     scores: np.ndarray
     """(N,) float64, what each sample contributes to the task's metric: 1 or 0 for a hit or a miss, its error, its bits.
 
@@ -99,7 +99,7 @@ def answer_text(answers: Answers, index: int) -> str:
 
 
 def truth_text(answers: Answers, index: int) -> str:
-    """What the answer should have been; "" where nobody knows."""
+    """What the answer should have been; "" where it is unknown."""
     return _named(answers.truth[index], answers.labels)
 
 

@@ -29,7 +29,7 @@ class Flip:
     after: str
     """What the newer run answers."""
     truth: str
-    """The true answer; "" where nobody knows it."""
+    """The true answer; "" where it is unknown."""
 
 
 @dataclass(frozen=True, kw_only=True)

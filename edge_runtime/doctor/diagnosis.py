@@ -156,7 +156,7 @@ def probe(name: str) -> dict[str, Any]:
             command, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True, timeout=PROBE_TIMEOUT_S
         )
     except subprocess.TimeoutExpired:
-        raise InputError(f"gave no answer within {PROBE_TIMEOUT_S:.0f} s") from None
+        raise InputError(f"its process gave no answer within {PROBE_TIMEOUT_S:.0f} s") from None
     if done.returncode:
         number = done.returncode
         how = f"was killed by {signal.Signals(-number).name}" if number < 0 else f"ended with status {number}"

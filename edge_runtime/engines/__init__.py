@@ -74,8 +74,8 @@ def check_allowed(manifest: Manifest, source: str, allow: Sequence[str]) -> None
     format = manifest.artifact.format
     if format in RUNS_CODE and format not in allow:
         raise BundleError(
-            f"{source} has the format {format!r}, and loading it runs code from the file. If you trust its author like "
-            f'the author of a program, add --allow {format}, or in Python: load_engine(bundle, allow=("{format}",))'
+            f"{source} has the format {format!r}: loading it runs code from the file. If you trust its maker, add "
+            f'--allow {format}, or in Python: load_engine(bundle, allow=("{format}",))'
         )
 
 

@@ -75,7 +75,7 @@ class ExecuTorchProfiler:
         first = [event[:3] for event in self._runs[0]]
         if any([event[:3] for event in run] != first for run in self._runs):
             raise EngineError(
-                f"{self._path.name}: its operators change from run to run, so it cannot be profiled. Choose another"
+                f"{self._path.name}: its operators change between runs, so it cannot be profiled. Choose another bundle"
             )
         ns = np.array([[event[3] for event in run] for run in self._runs], np.int64)  # (runs, events)
         calls = {event[1]: i for i, event in enumerate(first) if event[0] == _CALL}

@@ -92,7 +92,7 @@ class OnnxProfiler:
         for (name, kind), times in ns.items():
             if len(times) != runs:
                 raise EngineError(
-                    f"node {name} ran {len(times)} times in {runs} runs, so it cannot be profiled. Choose another"
+                    f"node {name} ran {len(times)} times in {runs} runs, and cannot be profiled. Choose another bundle"
                 )
             arguments = whole.get((name, kind), {})
             macs = counts.get((name, kind))

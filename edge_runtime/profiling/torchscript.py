@@ -56,7 +56,9 @@ class TorchScriptProfiler:
         """Every operator in the order of execution, with remarks on what is unknown."""
         first = self._runs[0]
         if any([event.name for event in run] != [event.name for event in first] for run in self._runs):
-            raise EngineError("the script's operators change from run to run, so it cannot be profiled. Choose another")
+            raise EngineError(
+                "the script's operators change between runs, so it cannot be profiled. Choose another bundle"
+            )
         operators, unknown = [], []
         for i, event in enumerate(first):
             macs, moved = _arithmetic(event)
