@@ -14,7 +14,7 @@ from torch import nn
 
 from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.edge_runtime.bundle.manifest import TensorSpec
-from edgekit.edge_runtime.doctor.doctor import model_path
+from edgekit.edge_runtime.doctor.diagnosis import model_path
 from edgekit.optimize.deploy import Deployable, DeployModel
 from edgekit.optimize.exporters import EXPORTERS
 from edgekit.optimize.pack import pack_bundle

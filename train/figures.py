@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from edgekit.edge_runtime.tasks.detection_metrics import Found, auc, found
+from edgekit.edge_runtime.tasks.detection_metrics import ConfusionCounts, auc, count_confusion
 from edgekit.edge_runtime.tasks.segmentation import flagged_and_true
 
 
@@ -25,10 +25,10 @@ class Detections:
     """Precision, recall and F1 of class 1: logits (N, 2) and targets (N,)."""
 
     def __init__(self) -> None:
-        self._counts = Found(true_positives=0, false_positives=0, false_negatives=0, true_negatives=0)
+        self._counts = ConfusionCounts(true_positives=0, false_positives=0, false_negatives=0, true_negatives=0)
 
     def update(self, outputs: np.ndarray, targets: np.ndarray) -> None:
-        self._counts += found(outputs.argmax(axis=1) == 1, targets == 1)
+        self._counts += count_confusion(outputs.argmax(axis=1) == 1, targets == 1)
 
     def values(self) -> dict[str, float]:
         return {"precision": self._counts.precision, "recall": self._counts.recall, "f1": self._counts.f1}
@@ -38,7 +38,7 @@ class Pixels(Detections):
     """The same of the pixels of masks (N, 1, H, W)."""
 
     def update(self, outputs: np.ndarray, targets: np.ndarray) -> None:
-        self._counts += found(*flagged_and_true(outputs, targets))
+        self._counts += count_confusion(*flagged_and_true(outputs, targets))
 
 
 class Ranking:

@@ -1,4 +1,4 @@
-"""The front door: one `edgekit` command. Each verb lives in the folder that does it and is imported when it is used."""
+"""The front door: one `edgekit` command. What a verb does is imported only when it is used."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import sys
 from edgekit.edge_runtime.errors import EdgekitError
 from edgekit.edge_runtime.program import sigterm_interrupts, survive_any_encoding
 
-from .verbs import training, optimizing, scans, bundles, measuring  # isort: skip  # the order in which help lists the verbs
+from . import verbs
 from .options import app
 
-__all__ = ["app", "bundles", "main", "measuring", "optimizing", "scans", "training"]
+__all__ = ["app", "main", "verbs"]
 
 
 def main() -> None:

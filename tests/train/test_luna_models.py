@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from edgekit.edge_runtime.errors import EdgekitError, UsageError
-from edgekit.edge_runtime.tasks.detection_metrics import found
+from edgekit.edge_runtime.tasks.detection_metrics import count_confusion
 from edgekit.train.book_model import input_module
 from edgekit.train.checkpoint import load_weights, read_tensors
 from edgekit.train.data import lidc
@@ -135,7 +135,7 @@ def test_the_published_unet_finds_most_of_each_real_nodule(published, real_data)
     module = LunaUNet().eval()
     load_weights(module, published["seg_2020"])
     inputs, targets = on_device(luna_unet.MODEL, lidc.slices().validation, "cpu")
-    counts = found(module(inputs) > 0.5, targets)
+    counts = count_confusion(module(inputs) > 0.5, targets)
     assert counts.recall > 0.6
     assert counts.precision > 0.3
 
