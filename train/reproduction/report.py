@@ -16,7 +16,7 @@ from edgekit.train.checkpoint import write_file
 from edgekit.train.reproduction import plots as reproduction_plots
 from edgekit.train.reproduction.notes import DIFFERENCES, OPENING, TITLES
 from edgekit.train.reproduction.results import FORMAT_VERSION
-from edgekit.train.reproduction.training_board import duration
+from edgekit.train.reproduction.time_left import duration
 
 DOCUMENT, IMAGES = "REPRODUCTION.md", "images"
 Results = dict[str, Any]
