@@ -1,8 +1,4 @@
-"""`python -m edgekit.train MODEL`: training from a source checkout, on a machine that has torch but not edgekit
-installed.
-
-The same as `edgekit train`; heavy imports come last, so that `--help` and Ctrl-C are answered at once.
-"""
+"""`python -m edgekit.train MODEL`: the same as `edgekit train`, from a source checkout, without typer and rich."""
 
 from __future__ import annotations
 
@@ -10,36 +6,17 @@ import argparse
 import sys
 from pathlib import Path
 
+from edgekit.edge_runtime.errors import MissingDependency
+from edgekit.edge_runtime.program import program
 
-def main() -> int:
-    """Trains what the command line names; returns the exit status. Expected failures are a message, no traceback."""
-    parser = argparse.ArgumentParser(prog="python -m edgekit.train", description="Train a model of the book.")
-    parser.add_argument("model", help="a model of train/registry.py")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="where runs are kept (default: runs)")
-    parser.add_argument("--epochs", type=int, help="instead of the model's own setting")
-    parser.add_argument("--seed", type=int, help="instead of the model's own setting")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
-    parser.add_argument("--precision", help="32-true or bf16-mixed, instead of the model's own setting")
-    parser.add_argument("--tensorboard", action="store_true", help="log curves, pictures and weights for TensorBoard")
-    parser.add_argument("--resume", action="store_true", help="go on from the last finished epoch")
-    parser.add_argument("--epoch-samples", type=int, help="crops drawn an epoch, for the models of chest CTs")
-    parser.add_argument("--json", action="store_true", help="print the run's record as JSON")
-    options = parser.parse_args()
+
+@program(interrupted="interrupted before training began")
+def main() -> None:
+    """Trains the model that the command line names."""
+    options = _options()
     try:
-        return _train(options)
-    except ModuleNotFoundError as error:
-        print(f"error: training needs {error.name}, which is not installed: pip install -e '.[train]'", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("error: interrupted before training began", file=sys.stderr)
-        return 130
+        from edgekit.cli.train import train_model  # brings torch, which takes seconds; --help is answered at once
 
-
-def _train(options: argparse.Namespace) -> int:
-    from edgekit.cli.train import train_model
-    from edgekit.edge_runtime.errors import EdgekitError
-
-    try:
         train_model(
             options.model,
             out=options.runs,
@@ -53,10 +30,27 @@ def _train(options: argparse.Namespace) -> int:
             json=options.json,
             program="python -m edgekit.train",
         )
-    except EdgekitError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_status
-    return 0
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("edgekit"):
+            raise
+        raise MissingDependency(
+            f"training needs {error.name}, which is not installed. Run: pip install 'edgekit[train]'"
+        ) from None
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m edgekit.train", description="Train a model of the book.")
+    parser.add_argument("model", help="a model of train/registry.py")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the training runs (default: runs)")
+    parser.add_argument("--epochs", type=int, help="override the model's own number of epochs")
+    parser.add_argument("--seed", type=int, help="override the model's own seed")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
+    parser.add_argument("--precision", help="32-true or bf16-mixed; overrides the model's own")
+    parser.add_argument("--tensorboard", action="store_true", help="log curves, pictures and weights for TensorBoard")
+    parser.add_argument("--resume", action="store_true", help="continue from the last finished epoch")
+    parser.add_argument("--epoch-samples", type=int, help="crops in an epoch, for models of chest CTs")
+    parser.add_argument("--json", action="store_true", help="print the run's record as JSON")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -36,7 +36,8 @@ def show_progress(plan: Plan) -> Iterator[Callable[[Step], None]]:
     """Yields the function that shows each step of the plan; several threads may call it."""
     finished = len(plan.trainings) - len(plan.todo)
     print(f"{len(plan.trainings)} trainings on {plan.device}, {finished} of them finished already")
-    left, guard, console = TimeLeft(plan.todo, epoch_s=plan.epoch_s, jobs=plan.jobs), threading.Lock(), Console(stderr=True)
+    left = TimeLeft(plan.todo, epoch_s=plan.epoch_s, jobs=plan.jobs)
+    guard, console = threading.Lock(), Console(stderr=True)
     if not console.is_terminal:
 
         def line(step: Step) -> None:

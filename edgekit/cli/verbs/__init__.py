@@ -1,1 +1,7 @@
-"""The verbs of the command and their options, as typer declares them. Each imports what it needs when it is used."""
+"""The verbs, one file a group, and the command that has them all."""
+
+from ..options import app
+
+from . import training, optimizing, scans, bundles, measuring  # isort: skip  # the order in which help lists the verbs
+
+__all__ = ["app", "bundles", "measuring", "optimizing", "scans", "training"]
