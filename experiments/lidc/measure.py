@@ -195,6 +195,15 @@ def page(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def write_page(results: Path, docs: Path) -> list[Path]:
+    """Writes the page and its curves into `docs`, from the results file alone; returns their paths."""
+    result = json.loads(results.read_bytes())
+    files = {docs / PAGE: page(result).encode(), docs / CURVES: curves(result)}
+    for path, content in files.items():
+        write_bytes(path, content)
+    return list(files)
+
+
 def _verdict(part: dict[str, Any]) -> str:
     low, high = part["scores"][TOGETHER]["lead_interval"]
     area, diameter = (part["scores"][name]["auc"] for name in (TOGETHER, DIAMETER))
@@ -273,15 +282,8 @@ def main() -> None:
     for seed in asked.seeds:
         print(f"seed {seed}, {searched['best']}:", file=sys.stderr)
         found[seed] = train(asked.runs, asked.device, searched["best"], seed)
-    result = measure(found, nodules, searched, asked.device)
-    files = {
-        out: canonical_json(result),
-        asked.docs / PAGE: page(result).encode(),
-        asked.docs / CURVES: curves(result),
-    }
-    for path, content in files.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(path, content)
+    write_bytes(out, canonical_json(measure(found, nodules, searched, asked.device)))
+    for path in [out, *write_page(out, asked.docs)]:
         print(f"wrote {path}")
 
 
