@@ -82,17 +82,18 @@ class Diagnosis:
         return all(report.state != "broken" for report in self.engines)
 
 
-def diagnose(names: Iterable[str] = ENGINES, *, deep: bool = False) -> Diagnosis:
+def diagnose(names: Iterable[str] = ENGINES, *, deep: bool = False, models: Path = MODELS) -> Diagnosis:
     """Looks at this machine and tries the named engines, one after the other.
 
     Args:
         deep: also try those that compile a model first.
+        models: the folder of the tiny int8 bundles.
     """
-    return Diagnosis(machine=machine(), engines=tuple(examine(name, deep=deep) for name in names))
+    return Diagnosis(machine=machine(), engines=tuple(examine(name, deep=deep, models=models) for name in names))
 
 
-def examine(name: str, *, deep: bool = False) -> EngineReport:
-    """Finds out about one engine; whatever goes wrong is in the report."""
+def examine(name: str, *, deep: bool = False, models: Path = MODELS) -> EngineReport:
+    """Finds out about one engine; whatever goes wrong is in the report. Arguments as for `diagnose`."""
     start = time.monotonic()
     version = installed(PACKAGES[name])
     if version is None:
@@ -102,7 +103,7 @@ def examine(name: str, *, deep: bool = False) -> EngineReport:
         return _report(name, "not tried", version, said="compiles first, which takes a while", remedy="add --deep")
     try:
         facts = probe(name)
-        said, right = (facts.pop("said"), facts.pop("right")) if "right" in facts else _run(name)
+        said, right = (facts.pop("said"), facts.pop("right")) if "right" in facts else _run(model_path(name, models))
     except EdgekitError as error:
         return _report(name, "broken", version, said=str(error), remedy=_again(name), start=start)
     return _report(
@@ -117,9 +118,9 @@ def examine(name: str, *, deep: bool = False) -> EngineReport:
     )
 
 
-def model_path(name: str) -> Path:
+def model_path(name: str, models: Path = MODELS) -> Path:
     """The tiny int8 bundle of an engine; the torch engines make theirs on the spot."""
-    return MODELS / f"{name}.zip"
+    return models / f"{name}.zip"
 
 
 def installed(package: str) -> str | None:
@@ -166,9 +167,9 @@ def machine() -> Machine:
     )
 
 
-def _run(name: str) -> tuple[str, bool]:
-    """Replays the engine's tiny int8 bundle in a worker: what came out, and whether it is right."""
-    found = replay(model_path(name))
+def _run(bundle: Path) -> tuple[str, bool]:
+    """Replays an engine's tiny int8 bundle in a worker: what came out, and whether it is right."""
+    found = replay(bundle)
     return f"SQNR {found.sqnr_db:.1f} dB (held to {found.held_to}) on {found.engine}", found.passed
 
 

@@ -14,19 +14,23 @@ from ..errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
-    """Counts of true and false positives and negatives; two of them add up.
+class ConfusionCounts:
+    """How many positives and negatives were called what they are; the counts of two batches add up.
 
     A share of nothing is 0 here, as in most tools: the precision of no detections, the recall of no positives.
     """
 
     true_positives: int
+    """Positives called positive."""
     false_positives: int
+    """Negatives called positive."""
     false_negatives: int
+    """Positives called negative."""
     true_negatives: int
+    """Negatives called negative."""
 
-    def __add__(self, other: Found) -> Found:
-        return Found(
+    def __add__(self, other: ConfusionCounts) -> ConfusionCounts:
+        return ConfusionCounts(
             true_positives=self.true_positives + other.true_positives,
             false_positives=self.false_positives + other.false_positives,
             false_negatives=self.false_negatives + other.false_negatives,
@@ -50,7 +54,7 @@ class Found:
         return 2 * self.true_positives / max(1, 2 * self.true_positives + errors)
 
 
-def found(called: npt.ArrayLike, truth: npt.ArrayLike) -> Found:
+def count_confusion(called: npt.ArrayLike, truth: npt.ArrayLike) -> ConfusionCounts:
     """Counts from two arrays of one shape, each true or 1 for a positive.
 
     Raises:
@@ -60,7 +64,7 @@ def found(called: npt.ArrayLike, truth: npt.ArrayLike) -> Found:
     if said.shape != true.shape:
         raise InputError(f"detections {said.shape} and truth {true.shape} need one shape. Give one of each a sample")
     both, said_count, true_count = int((said & true).sum()), int(said.sum()), int(true.sum())
-    return Found(
+    return ConfusionCounts(
         true_positives=both,
         false_positives=said_count - both,
         false_negatives=true_count - both,

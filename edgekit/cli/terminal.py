@@ -42,9 +42,9 @@ def escape(text: str) -> str:
     return markup.escape(plain)
 
 
-def print_measurement(measured: Measurement, *, details: bool = False) -> None:
+def print_measurement(measured: Measurement, *, details: bool = False, console: Console = out) -> None:
     """The table, its caption and its footnotes; `details` adds the other columns, every pair and what was not seen."""
-    console = out if out.is_terminal else Console(width=TABLE_WIDTH, highlight=False)
+    console = console if console.is_terminal else Console(width=TABLE_WIDTH, highlight=False)
     for wanted in (NARROW, MORE) if details else (NARROW,):
         console.print(_table(measured, wanted, folded=console.width < ONE_LINE_WIDTH))
     for axis in ("threads", "batch"):

@@ -34,7 +34,7 @@ from edgekit.train.models.luna_malignancy import PUBLISHED as CLASSIFIER
 from edgekit.train.nodules.analysis import PUBLISHED_SEGMENTER
 from edgekit.train.registry import book_model
 
-from .judged import judged
+from .compare_float import compare_float
 
 WEIGHTS = {"luna_unet": PUBLISHED_SEGMENTER, "luna_classifier": CLASSIFIER, "luna_malignancy": CLASSIFIER}
 NOTES = {
@@ -119,7 +119,7 @@ def run(out: Path, results: Path, *, only: tuple[str, ...] = (), forms: tuple[st
                 place = out / (f"{exporter.name}-{form}" if name != "luna_malignancy" else "malignancy")
                 row = pack(model, reference, exporter, form, place)
                 if "bundle" in row:
-                    row |= judged(place / row["bundle"], model)
+                    row |= compare_float(place / row["bundle"], model)
                 rows[name, exporter.name, form] = row | {
                     "data": model.origin,
                     "weights_sha256": model.weights_sha256,
@@ -138,7 +138,7 @@ def judge(out: Path, results: Path) -> None:
         for row in written["rows"]:
             if row["model"] == name and "bundle" in row:
                 _say(row["bundle"])
-                row |= judged(paths[row["bundle"]], model)
+                row |= compare_float(paths[row["bundle"]], model)
     write_bytes(results, canonical_json(written))
 
 

@@ -1,5 +1,6 @@
 """A user's samples: what is read, in which order, and what is refused with the file's name."""
 
+import h5py
 import numpy as np
 import pytest
 from PIL import Image
@@ -17,8 +18,6 @@ from edgekit.optimize.user_model.picture_samples import (
     read_labels,
 )
 from edgekit.optimize.user_model.sources import Taken
-from edgekit.train.data.hdf5 import save_split
-from edgekit.train.dataset import Split
 
 CONTRACT = picture_inputs([Shape(sides=(1, 3, 8, 8))], PictureWishes(), None).picture
 IMAGENET = Taken(
@@ -119,7 +118,8 @@ def test_arrays_are_read_from_every_form(tmp_path):
     a, b = np.float32([[1, 2], [3, 4]]), np.int64([[5], [6]])
     np.save(tmp_path / "x.npy", a)
     np.savez(tmp_path / "both.npz", b=b, a=a, targets=np.int64([0, 1]))
-    save_split(tmp_path / "split.h5", Split(inputs=a, targets=np.int64([0, 1])))
+    with h5py.File(tmp_path / "split.h5", "w") as file:
+        file["inputs"], file["targets"] = a, np.int64([0, 1])
     (tmp_path / "folder").mkdir()
     np.save(tmp_path / "folder" / "a.npy", a)
     np.save(tmp_path / "folder" / "b.npy", b)
