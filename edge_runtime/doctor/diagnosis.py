@@ -96,17 +96,18 @@ class Diagnosis:
         return all(report.state != "broken" for report in self.engines)
 
 
-def diagnose(names: Iterable[str] = ENGINES, *, deep: bool = False) -> Diagnosis:
+def diagnose(names: Iterable[str] = ENGINES, *, deep: bool = False, models: Path = MODELS) -> Diagnosis:
     """Looks at this machine and tries the named engines, one after another.
 
     Args:
         deep: also try those that compile a model first.
+        models: the folder of the tiny int8 bundles.
     """
-    return Diagnosis(machine=machine(), engines=tuple(examine(name, deep=deep) for name in names))
+    return Diagnosis(machine=machine(), engines=tuple(examine(name, deep=deep, models=models) for name in names))
 
 
-def examine(name: str, *, deep: bool = False) -> EngineReport:
-    """Tries one engine. Whatever goes wrong is in the report."""
+def examine(name: str, *, deep: bool = False, models: Path = MODELS) -> EngineReport:
+    """Tries one engine. Whatever goes wrong is in the report. Arguments as for `diagnose`."""
     start = time.monotonic()
     version = installed(PACKAGES[name])
     if version is None:
@@ -116,7 +117,10 @@ def examine(name: str, *, deep: bool = False) -> EngineReport:
         return _report(name, "not tried", version, result="it compiles its model first", remedy="add --deep")
     try:
         facts = probe(name)
-        result, right = (facts.pop("result"), facts.pop("right")) if "right" in facts else _run(name)
+        if "right" in facts:
+            result, right = facts.pop("result"), facts.pop("right")
+        else:
+            result, right = _run(model_path(name, models))
     except EdgekitError as error:
         return _report(name, "broken", version, result=str(error), remedy=_reinstall(name), start=start)
     return _report(
@@ -131,9 +135,9 @@ def examine(name: str, *, deep: bool = False) -> EngineReport:
     )
 
 
-def model_path(name: str) -> Path:
+def model_path(name: str, models: Path = MODELS) -> Path:
     """The tiny int8 bundle of an engine. The torch engines have none: they make their model on the spot."""
-    return MODELS / f"{name}.zip"
+    return models / f"{name}.zip"
 
 
 def installed(package: str) -> str | None:
@@ -175,9 +179,9 @@ def machine() -> Machine:
     )
 
 
-def _run(name: str) -> tuple[str, bool]:
-    """Replays the engine's tiny int8 bundle in a worker: the result in words, and whether it is right."""
-    replayed = replay(model_path(name))
+def _run(bundle: Path) -> tuple[str, bool]:
+    """Replays an engine's tiny int8 bundle in a worker: the result in words, and whether it is right."""
+    replayed = replay(bundle)
     text = f"SQNR {db_text(replayed.sqnr_db)} (required: {replayed.held_to}) on {replayed.engine}"
     return text, replayed.passed
 

@@ -47,15 +47,6 @@ def load_image(source: str | Path | bytes, contract: ImagePreprocessing, *, inve
     return _to_array(plain_picture(open_picture(source), where), contract, invert)
 
 
-def image_to_array(image: Image.Image, contract: ImagePreprocessing, *, invert: bool = False) -> np.ndarray:
-    """As `load_image`, for a picture that Pillow has already opened or made: the same result and the same errors.
-
-    Raises:
-        InputError: as `load_image`.
-    """
-    return _to_array(plain_picture(image), contract, invert)
-
-
 def array_to_image(array: np.ndarray) -> Image.Image:
     """An input tensor, (1, height, width, 1 or 3) or (height, width, 1 or 3) uint8, as a picture to show."""
     pixels = array[0] if array.ndim == 4 and len(array) == 1 else array

@@ -137,12 +137,12 @@ def main() -> None:
     for name in options.models:
         if name not in MODELS:
             raise unknown("model", name, MODELS)
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     for name in options.models or MODELS:
         with tempfile.TemporaryDirectory(prefix="edgekit-rewrites-") as folder:
-            found[name] = benchmark_model(MODELS[name](), settings, Path(folder))
+            results[name] = benchmark_model(MODELS[name](), settings, Path(folder))
         measured = {
-            "models": found,
+            "models": results,
             "settings": {"rounds": settings.rounds, "round_ms": settings.round_ms, "threads": settings.num_threads},
             "machine": machine(),
             "versions": provenance.versions(),

@@ -243,8 +243,8 @@ def settle(module: nn.Module, pictures: torch.Tensor) -> None:
             layers[-1].bias.sub_(answers.mean(0))
 
 
-def _first_tensor(found: object) -> torch.Tensor:
-    return found if isinstance(found, torch.Tensor) else found[0]  # type: ignore[index]
+def _first_tensor(answer: object) -> torch.Tensor:
+    return answer if isinstance(answer, torch.Tensor) else answer[0]  # type: ignore[index]
 
 
 def _first(arrays: Arrays, most: int) -> Arrays:

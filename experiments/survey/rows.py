@@ -177,11 +177,11 @@ def _packed(combination: Combination, surveyed: Surveyed, reference: FloatRefere
     }
 
 
-def _agreement(surveyed: Surveyed, golden: GoldenSet, found: float) -> float:
+def _agreement(surveyed: Surveyed, golden: GoldenSet, measured: float) -> float:
     """Top-1 agreement on the golden samples; a task without classes has its own kind, which the stages measured."""
     first = surveyed.model.outputs[0]
     if surveyed.model.task != "none" or len(first.shape) != 2 or golden.packed is None:
-        return round(found, 4)
+        return round(measured, 4)
     return round(top_agreement(golden.outputs[first.name], golden.packed[first.name]), 4)
 
 
