@@ -78,6 +78,8 @@ def in_folders(edges: dict[str, set[str]]) -> dict[str, set[str]]:
     for name, targets in edges.items():
         for one in {folder[target] for target in targets}:
             here = folder[name]
+            if "edgekit" in (here, one):  # the package that all parts lie in
+                continue
             if not f"{here}.".startswith(f"{one}.") and not f"{one}.".startswith(f"{here}."):
                 found.setdefault(here, set()).add(one)
     return found
