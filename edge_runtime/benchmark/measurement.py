@@ -13,6 +13,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -56,6 +57,7 @@ class Measurement:
     empty_rss_bytes: int | None = None  # of a worker process that has loaded no engine
     energy_missing: str = ""  # why there is no energy
     edgekit_version: str = ""
+    request: dict[str, Any] | None = None  # the options of `optimize`, to repeat it; None where it cannot be
 
     def caption(self) -> str:
         """What every table says below itself."""

@@ -19,11 +19,10 @@ from typing import BinaryIO
 
 import numpy as np
 
+from ..arrays import Arrays
 from ..errors import BundleError, shown
 from ..files import write_atomically
 from .manifest import TensorSpec
-
-Arrays = dict[str, np.ndarray]
 
 MAX_GOLDEN_BYTES = 1 << 30
 _CHUNK = 1 << 20

@@ -18,7 +18,7 @@ from edgekit.edge_runtime.decode import to_plain
 from edgekit.edge_runtime.errors import EdgekitError, InputError, UsageError
 from edgekit.edge_runtime.tasks.registry import TASKS, Answer, task
 from edgekit.edge_runtime.tasks.regression import Estimate
-from edgekit.edge_runtime.worker.policy import NO_CODE, Trust
+from edgekit.edge_runtime.worker.policy import NO_CODE, Policy
 from edgekit.edge_runtime.worker.replay import ReplayResult, check_task, replay
 
 from .terminal import err, escape, out
@@ -61,7 +61,7 @@ def inspect(path: Path, *, as_json: bool) -> None:
         )
 
 
-def verify(paths: Sequence[Path], *, as_json: bool, trust: Trust = NO_CODE) -> bool:
+def verify(paths: Sequence[Path], *, as_json: bool, policy: Policy = NO_CODE) -> bool:
     """Opens each bundle, replays its golden inputs in a child process, and says how close the answers are.
 
     Goes on past a bundle that fails; returns whether all passed.
@@ -69,7 +69,7 @@ def verify(paths: Sequence[Path], *, as_json: bool, trust: Trust = NO_CODE) -> b
     found: list[ReplayResult | EdgekitError] = []
     for path in _expand(paths):
         try:
-            found.append(replay(path, trust=trust))
+            found.append(replay(path, policy=policy))
         except EdgekitError as error:
             found.append(error)
         if not as_json:
@@ -103,12 +103,12 @@ def pack(path: Path, target: Path | None) -> Path:
 
 
 def predict(
-    path: Path, images: Sequence[Path], *, top: int, invert: bool, as_json: bool, trust: Trust = NO_CODE
+    path: Path, images: Sequence[Path], *, top: int, invert: bool, as_json: bool, policy: Policy = NO_CODE
 ) -> bool:
     """Answers for pictures, one line each. A picture that cannot be read is named; returns whether all were read."""
     from edgekit.edge_runtime.preprocess.image import load_image  # Pillow is loaded by the one verb that reads pictures
 
-    with trust.open(path) as bundle, trust.worker(bundle) as worker:
+    with policy.open(path) as bundle, policy.worker(bundle) as worker:
         manifest = bundle.manifest
         if manifest.preprocessing is None:
             raise UsageError(
