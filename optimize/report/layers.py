@@ -5,12 +5,12 @@ The notes are those that `float_layers.py` leaves in a bundle's manifest.
 
 from __future__ import annotations
 
-import re
 from html import escape
+
+from ..layer_notes import read_damages
 
 SHOWN = 24  # of the layers that int8 damages most; a deep net has hundreds
 FULL_DB = 60.0  # an error of a thousandth; a bar that long says "no damage"
-_DAMAGE = re.compile(r"(?P<layer>\S+) (?P<sqnr_db>-?[0-9.]+)$")
 
 
 def layers(notes: dict[str, dict[str, str]], names: dict[str, str]) -> str:
@@ -19,10 +19,9 @@ def layers(notes: dict[str, dict[str, str]], names: dict[str, str]) -> str:
 
 
 def _table(name: str, note: dict[str, str]) -> str:
-    found = [_DAMAGE.match(entry) for entry in note["layers_sqnr_db"].split(", ")]
-    damages = [(match["layer"], float(match["sqnr_db"])) for match in found if match]
+    damages = read_damages(note["layers_sqnr_db"])
     in_float = set(note.get("float_layers", "").split(", "))
-    rows = "".join(_row(layer, sqnr_db, layer in in_float) for layer, sqnr_db in damages[:SHOWN])
+    rows = "".join(_row(one.layer, one.sqnr_db, one.layer in in_float) for one in damages[:SHOWN])
     more = len(damages) - SHOWN
     rest = f"<p>and {more} more that int8 damages less</p>" if more > 0 else ""
     tried = note.get("layers_tried", "")
