@@ -1,6 +1,6 @@
 """`python -m experiments.footprint_overhead BUNDLE ROUNDS`: `Engine.run` beside the library's own call, in turn.
 
-Prints [[engine ns, library ns], …] as JSON. It reaches into the two sessions for the bare call, which nobody else needs.
+Prints [[engine ns, library ns], …] as JSON. It reaches into the two sessions for that call, which nobody else needs.
 """
 
 from __future__ import annotations

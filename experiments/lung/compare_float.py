@@ -27,7 +27,7 @@ NEAR = (0.1, 0.5, 1.0)  # of a logit to zero, where a pixel is flagged from
 SLICES = luna_samples.HELD_OUT[::3]  # whole slices of the CT, never calibrated on, that a U-Net is compared on
 
 
-def judged(folder: Path, model: DeployModel) -> dict[str, Any]:
+def compare_float(folder: Path, model: DeployModel) -> dict[str, Any]:
     """What is measured of `model`'s bundle in `folder`: {"whole_slices": …} of a U-Net, {"crops": …} of the classifier.
 
     {} of other nets, and where the real data are not there.
