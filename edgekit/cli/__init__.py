@@ -1,4 +1,4 @@
-"""The front door: one `edgekit` command. Each verb lives in the folder that does it and is imported when it is used.
+"""The front door: one `edgekit` command. What a verb does is imported only when it is used.
 
 The command itself is built when it is asked for, because `python -m edgekit.train` uses this folder without typer.
 """
@@ -41,7 +41,8 @@ def main() -> None:
         extra = _EXTRAS.get((error.name or "").split(".")[0])
         if extra is None:
             raise
-        _complain(f"this needs {error.name}, which is not installed. Run: pip install 'edgekit[{extra}]'")
+        what = f"edgekit[{extra}]" if extra else "edgekit"
+        _complain(f"this needs {error.name}, which is not installed. Run: pip install '{what}'")
         sys.exit(1)
     except KeyboardInterrupt:
         _complain("interrupted")
@@ -56,8 +57,9 @@ def main() -> None:
         sys.exit(1)
 
 
-# What a missing package belongs to, for verbs that need more than the base install.
+# The extra that a missing package belongs to; "" for the base, which a source checkout without an install may lack.
 _EXTRAS = {
+    **dict.fromkeys(("numpy", "PIL", "psutil", "rich", "typer"), ""),
     "torch": "optimize",
     "torchvision": "optimize",
     "lightning": "optimize",

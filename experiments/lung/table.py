@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from edgekit.edge_runtime.benchmark.table import bytes_text, ms_text, value_text
+from edgekit.edge_runtime.format import bytes_text, limit_text, ms_text, percent_text, value_text
 
 _NOT_MEASURED = "Not measured yet: `{}`.\n"
 _ENGINES = {"onnx": "onnxruntime", "executorch_xnnpack": "ExecuTorch"}
@@ -72,11 +72,11 @@ def luna_pixels_table(path: Path) -> str:
     lines = [_head("engine", "form", "recipe", "pixels that differ", "of the flagged")]
     for row in rows:
         here = row["whole_slices"]
-        cells = row["form"], row["recipe"], f"{here['differ']:,}", f"{here['share']:.2%}"
+        cells = row["form"], row["recipe"], f"{here['differ']:,}", percent_text(here["share"], 2)
         lines.append(_line(_ENGINES[row["exporter"]], *cells))
     first = rows[0]["whole_slices"]
     near = first.get("float_logits_near_zero", {})
-    said = ", ".join(f"{share:.1%} as many within {width}" for width, share in near.items())
+    said = ", ".join(f"{percent_text(share)} as many within {width}" for width, share in near.items())
     said = f" Pixels whose float logit is near zero, where flagging begins: {said}." if said else ""
     return (
         "\n".join([*lines, "", f"{first['flagged_by_float']:,} flagged by the float net, {first['data']}.{said}"])
@@ -133,7 +133,7 @@ def nodules_table(path: Path) -> str:
                 form,
                 f"{one['flagged_voxels']:,}",
                 f"{apart['flagged_differ']:,}",
-                f"{apart['flagged_share']:.2%}",
+                percent_text(apart["flagged_share"], 2),
                 f"{apart['dice']:.4f}",
                 f"{one['groups']:,}",
                 str(one["findings"]),
@@ -148,7 +148,7 @@ def nodules_table(path: Path) -> str:
     missed = [form for form in results["forms"] if form not in reached]
     said = [
         f"Scan: {scan['origin']}, {' x '.join(map(str, scan['shape']))} voxels. {results['note']}",
-        f"Aimed at: less than {AIM:.0%} of the flagged voxels differ, and the ten highest findings are the same. "
+        f"Aimed at: less than {limit_text(AIM)} of the flagged voxels differ, and the same ten findings are highest. "
         f"Reached by: {', '.join(reached) or 'none'}. Missed by: {', '.join(missed) or 'none'}.",
     ]  # fmt: skip
     return "\n".join([*lines, "", *said]) + "\n"

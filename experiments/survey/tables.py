@@ -7,9 +7,18 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgekit.edge_runtime.benchmark.table import bytes_text, metric_name, ms_text, value_text
+from edgekit.edge_runtime.benchmark.stats import Ratio
 from edgekit.edge_runtime.bundle.manifest import Metric
 from edgekit.edge_runtime.decode import decode
+from edgekit.edge_runtime.format import (
+    bytes_text,
+    count_text,
+    faster_text,
+    metric_name,
+    ms_text,
+    percent_text,
+    value_text,
+)
 
 from .rows import RESCUES
 
@@ -79,9 +88,9 @@ def survey_int8_table(path: Path) -> str:
     if not results["latency"]:
         return _NOT_MEASURED + "\n"
     mflop = {row["model"]: row["mflop"] for row in results["rows"] if "mflop" in row}
-    lines = [_head(["model", "MFLOP", "engine", "float", "int8", "× faster [95 %]"])]
+    lines = [_head(["model", "MFLOP", "engine", "float", "int8", "speed ratio [95 %]"])]
     why: list[str] = []
-    faster = total = disturbed = 0
+    as_fast = total = disturbed = 0
     runs = min(one["runs"] for each in results["latency"].values() for one in each.get("bundles", {}).values())
     for model, one in results["latency"].items():
         if "error" in one:
@@ -90,17 +99,20 @@ def survey_int8_table(path: Path) -> str:
         for exporter, ratio in one["int8"].items():
             before, after = (one["bundles"][f"{exporter}-{recipe}"] for recipe in ("fp32", "w8a8_static"))
             bad = before["disturbed"] or after["disturbed"]
-            text = f"{ratio['ratio']:.2f} [{ratio['low']:.2f}, {ratio['high']:.2f}]{' (!)' if bad else ''}"
+            faster = Ratio(value=ratio["ratio"], low=ratio["low"], high=ratio["high"])
+            text = f"{faster_text(faster)}{' (!)' if bad else ''}"
             times = [ms_text(before["p50_ms"]), ms_text(after["p50_ms"])]
             lines.append(_line([model, f"{mflop[model]:,.0f}", exporter, *times, text]))
-            faster, total, disturbed = faster + (ratio["ratio"] >= 1), total + 1, disturbed + bool(bad)
+            as_fast, total, disturbed = as_fast + (faster.value >= 1), total + 1, disturbed + bool(bad)
             if ratio["why"]:
-                why.append(f"- {model}, {exporter}, {ratio['ratio']:.2f}×: {ratio['why']}")
+                why.append(f"- {model}, {exporter}, {faster_text(faster)}: {ratio['why']}")
     said = (
-        f"Int8 is at least as fast as float in {faster} of {total} rows: batch 1, one thread, interleaved, {runs} or "
+        f"Int8 is at least as fast as float in {as_fast} of {total} rows: batch 1, one thread, interleaved, {runs} or "
         "more runs of each, which is enough for the ratio and its interval, and too few to quote a latency by."
     )
-    said += f" {disturbed} rows with (!) were measured while other programs ran." if disturbed else ""
+    if disturbed:
+        rows = f"{count_text(disturbed, 'row')} with (!) {'was' if disturbed == 1 else 'were'}"
+        said += f" {rows} measured while other programs ran."
     return "\n".join([said, "", *lines, "", *why]) + "\n"
 
 
@@ -139,7 +151,7 @@ def _cell(row: Row | None, latency: dict[str, Any], notes: _Notes) -> str:
         metric = decode(Metric, row["metric"])
         parts.append(value_text(metric.name, metric.value))
     else:
-        parts.append(f"agrees {row['agreement']:.0%}")
+        parts.append(f"agrees {percent_text(row['agreement'], 0)}")
     parts += [bytes_text(row["bytes"]), f"{row['sqnr_db']:.0f} dB"]
     timed = latency.get(row["model"], {}).get("bundles", {}).get(f"{row['exporter']}-{row['recipe']}")
     if timed:

@@ -1,7 +1,7 @@
-"""The verbs, one file a group, and the command that has them all."""
+"""The verbs: their options and help. Importing this registers them, in the order in which help lists them."""
 
 from ..options import app
 
-from . import training, optimizing, scans, bundles, measuring  # isort: skip  # the order in which help lists the verbs
+from . import training, optimizing, scans, bundles, measuring  # isort: skip
 
 __all__ = ["app", "bundles", "measuring", "optimizing", "scans", "training"]
