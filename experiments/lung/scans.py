@@ -21,9 +21,9 @@ from edgekit.edge_runtime.files import sha256_file, write_bytes
 from edgekit.edge_runtime.program import GOES_ON, program
 from edgekit.train import provenance
 from edgekit.train.data import luna_samples
-from edgekit.train.nodules.analysis import chosen_weights
-from edgekit.train.nodules.bundles import chosen_bundles
-from edgekit.train.nodules.compare import Written, compare, read_written
+from edgekit.train.nodules.analysis import choose_weights
+from edgekit.train.nodules.bundles import choose_bundles
+from edgekit.train.nodules.compare import Results, compare, read_results
 
 FLOAT = "float"
 FORMS = tuple(f"{engine}-{form}" for form in ("int8", "fp32", "fp16") for engine in ("onnx", "executorch_xnnpack"))
@@ -34,7 +34,7 @@ COMBINED = {
 }
 
 
-def read_or_run(scan: Path, work: Path, form: str, bundles: Path | None) -> Written:
+def read_or_run(scan: Path, work: Path, form: str, bundles: Path | None) -> Results:
     """What `edgekit nodules` wrote for `form` under `work`; runs it where that is missing, or made from other files.
 
     Raises:
@@ -43,7 +43,7 @@ def read_or_run(scan: Path, work: Path, form: str, bundles: Path | None) -> Writ
     folder = work / form
     sums = _sums(bundles)
     try:
-        written = read_written(folder)
+        written = read_results(folder)
         if {net: of["sha256"] for net, of in written.answer["provenance"]["weights"].items()} == sums:
             return written
     except EdgekitError:  # missing or damaged: it is made again
@@ -52,7 +52,7 @@ def read_or_run(scan: Path, work: Path, form: str, bundles: Path | None) -> Writ
         shutil.rmtree(folder)
     print(f"{form}: running", file=sys.stderr, flush=True)
     nodules(scan, out=folder, bundles=bundles, top=0)
-    return read_written(folder)
+    return read_results(folder)
 
 
 def measure(scan: Path, *, bundles: Path, work: Path, results: Path) -> None:
@@ -92,7 +92,7 @@ def measure(scan: Path, *, bundles: Path, work: Path, results: Path) -> None:
 
 def _complete(folder: Path) -> bool:
     try:
-        return bool(chosen_bundles(folder))
+        return bool(choose_bundles(folder))
     except EdgekitError:  # not there, or a net could not be made in this form
         return False
 
@@ -101,7 +101,7 @@ def combine(folder: Path, *, unet: Path, classifier: Path) -> Path:
     """Fills `folder` with copies of the U-Net's bundle in `unet` and of the classifier's in `classifier`."""
     shutil.rmtree(folder, ignore_errors=True)
     for net, source in (("segmenter", unet), ("classifier", classifier)):
-        path = chosen_bundles(source)[net]
+        path = choose_bundles(source)[net]
         shutil.copytree(path, folder / path.name)
     return folder
 
@@ -109,16 +109,16 @@ def combine(folder: Path, *, unet: Path, classifier: Path) -> Path:
 def _sums(bundles: Path | None) -> dict[str, str]:
     """SHA-256 by net of the files that a run would take."""
     if bundles is None:
-        paths = chosen_weights(None, segmenter=None, classifier=None, malignancy=None)
+        paths = choose_weights(None, segmenter=None, classifier=None, malignancy=None)
         return {net: sha256_file(path) for net, path in paths.items()}
     sums = {}
-    for net, path in chosen_bundles(bundles).items():
+    for net, path in choose_bundles(bundles).items():
         with Bundle.open(path) as bundle:
             sums[net] = sha256_file(bundle.model_path)
     return sums
 
 
-def _summary(written: Written) -> dict[str, Any]:
+def _summary(written: Results) -> dict[str, Any]:
     facts = written.answer["provenance"]
     return {
         "nets": facts["weights"],
