@@ -15,8 +15,8 @@ def own_models_table(path: Path) -> str:
     lines = ["| model | bundle | accuracy [95 %] | float | n | agrees | size | status |",
              "| --- | --- | ---: | ---: | ---: | ---: | ---: | --- |"]  # fmt: skip
     notes, chosen = [], []
-    for name, found in json.loads(path.read_text()).items():
-        for bundle, row in found["bundles"].items():
+    for name, model in json.loads(path.read_text()).items():
+        for bundle, row in model["bundles"].items():
             if "error" in row:
                 lines.append(f"| {name} | {bundle} | {row['error']} | | | | | not made |")
                 continue
@@ -29,7 +29,7 @@ def own_models_table(path: Path) -> str:
             )
             if said := _chosen(row.get("notes", {})):
                 chosen.append(f"- {name}, {bundle}: {said}.")
-        notes.append(f"- {name}: `{found['source']}`, {found['data']}.")
+        notes.append(f"- {name}: `{model['source']}`, {model['data']}.")
     chosen = [*chosen, ""] if chosen else []
     return "\n".join([*lines, "", *chosen, *notes]) + "\n"
 

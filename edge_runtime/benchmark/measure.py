@@ -15,9 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ..arrays import Arrays
 from ..bundle.bundle import Bundle
-from ..bundle.golden import Arrays
-from ..bundle.manifest import BatchRange
+from ..bundle.golden import GoldenSet
+from ..bundle.manifest import BatchRange, Manifest
 from ..errors import InputError
 from ..machine.energy import POWERCAP, EnergyMeter
 from ..machine.machine_state import MachineState, Reading, machine_state, read_counters
@@ -25,7 +26,7 @@ from ..worker.parent import Worker
 from .answers import Answers, answers_of
 from .benchmark_result import BenchmarkResult, Settings
 
-__all__ = ["Candidate", "bundle_candidate", "measure"]
+__all__ = ["Candidate", "bundle_candidate", "candidate_of", "measure"]
 
 Progress = Callable[[int, int], None]
 _DEFAULT = Settings()
@@ -72,7 +73,11 @@ class _Running:
 def bundle_candidate(path: Path, *, allow: Sequence[str] = ()) -> Candidate:
     """A bundle as a candidate, with its golden inputs as samples; `allow` as in `engines.load`. Raises BundleError."""
     with Bundle.open(path) as bundle:
-        manifest, golden = bundle.manifest, bundle.golden()
+        return candidate_of(path, bundle.manifest, bundle.golden(), allow=allow)
+
+
+def candidate_of(path: Path, manifest: Manifest, golden: GoldenSet, *, allow: Sequence[str] = ()) -> Candidate:
+    """The same for a bundle at `path` whose manifest and golden samples were read already."""
 
     def keep_answers(outputs: Arrays) -> Answers | None:
         return answers_of(

@@ -9,12 +9,15 @@ from __future__ import annotations
 import contextlib
 import datetime
 import importlib.metadata
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from ..bundle.golden import write_arrays
 from ..bundle.manifest import StageResult
 from ..decode import DecodeError, canonical_json, decode, parse_json, to_plain
 from ..errors import UsageError
@@ -68,6 +71,8 @@ class Measurement:
     """Why there is no energy."""
     edgekit_version: str = ""
     """The edgekit that measured."""
+    request: dict[str, Any] | None = None
+    """The options of `optimize`, to repeat it; None where it cannot be repeated."""
 
     def caption(self) -> str:
         """The sentence below every table."""
@@ -138,7 +143,7 @@ def save(
         if kept is not None:
             raw |= {f"{result.name}/answers/{key}": np.asarray(value) for key, value in vars(kept).items()}
     with write_atomically(path.with_suffix(".npz")) as part, part.open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **raw)
+        write_arrays(file, raw, compression=zipfile.ZIP_DEFLATED)
     save_rows(measured, path)
 
 

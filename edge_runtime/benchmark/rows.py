@@ -15,7 +15,7 @@ from .benchmark_result import BenchmarkResult
 from .stats import Ratio, paired_ratio
 
 # "float" is the float model itself, which is no bundle; the last two have an error in place of figures.
-RowStatus = Literal["float", "verified", "stages_verified", "unverified", "not_run", "failed", "not tried"]
+Status = Literal["float", "verified", "stages_verified", "unverified", "not_run", "failed", "not tried"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,7 @@ class Row:
 
     name: str
     """The bundle's name, or what else was measured."""
-    status: RowStatus
+    status: Status
     """What was proven of it."""
     recipe: str = ""
     """How it was quantized."""
@@ -95,7 +95,7 @@ class Row:
 class Subject:
     """What a row says of a candidate besides its measurement; fields as in `Row`."""
 
-    status: RowStatus
+    status: Status
     recipe: str
     exporter: str
     metric: Metric | None

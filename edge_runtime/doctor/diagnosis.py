@@ -12,19 +12,17 @@ import os
 import platform
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import edgekit
-
 from ..engines import ENGINES
 from ..errors import EdgekitError, InputError
 from ..format import db_text
 from ..machine import cpu
+from ..python_child import run
 from ..worker.replay import replay
 
 MODELS = Path(__file__).with_name("models")
@@ -98,17 +96,18 @@ class Diagnosis:
         return all(report.state != "broken" for report in self.engines)
 
 
-def diagnose(names: Iterable[str] = ENGINES, *, deep: bool = False) -> Diagnosis:
+def diagnose(names: Iterable[str] = ENGINES, *, deep: bool = False, models: Path = MODELS) -> Diagnosis:
     """Looks at this machine and tries the named engines, one after another.
 
     Args:
         deep: also try those that compile a model first.
+        models: the folder of the tiny int8 bundles.
     """
-    return Diagnosis(machine=machine(), engines=tuple(examine(name, deep=deep) for name in names))
+    return Diagnosis(machine=machine(), engines=tuple(examine(name, deep=deep, models=models) for name in names))
 
 
-def examine(name: str, *, deep: bool = False) -> EngineReport:
-    """Tries one engine. Whatever goes wrong is in the report."""
+def examine(name: str, *, deep: bool = False, models: Path = MODELS) -> EngineReport:
+    """Tries one engine. Whatever goes wrong is in the report. Arguments as for `diagnose`."""
     start = time.monotonic()
     version = installed(PACKAGES[name])
     if version is None:
@@ -118,7 +117,10 @@ def examine(name: str, *, deep: bool = False) -> EngineReport:
         return _report(name, "not tried", version, result="it compiles its model first", remedy="add --deep")
     try:
         facts = probe(name)
-        result, right = (facts.pop("result"), facts.pop("right")) if "right" in facts else _run(name)
+        if "right" in facts:
+            result, right = facts.pop("result"), facts.pop("right")
+        else:
+            result, right = _run(model_path(name, models))
     except EdgekitError as error:
         return _report(name, "broken", version, result=str(error), remedy=_reinstall(name), start=start)
     return _report(
@@ -133,9 +135,9 @@ def examine(name: str, *, deep: bool = False) -> EngineReport:
     )
 
 
-def model_path(name: str) -> Path:
+def model_path(name: str, models: Path = MODELS) -> Path:
     """The tiny int8 bundle of an engine. The torch engines have none: they make their model on the spot."""
-    return MODELS / f"{name}.zip"
+    return models / f"{name}.zip"
 
 
 def installed(package: str) -> str | None:
@@ -148,13 +150,8 @@ def installed(package: str) -> str | None:
 
 def probe(name: str) -> dict[str, Any]:
     """What an engine's library reports of itself, in a process of its own. Raises InputError with what went wrong."""
-    command = [sys.executable, "-P", "-m", "edgekit.edge_runtime.doctor.probe", name]
-    here = str(Path(edgekit.__file__).resolve().parent.parent)
-    paths = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))
     try:
-        done = subprocess.run(
-            command, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True, timeout=PROBE_TIMEOUT_S
-        )
+        done = run("edgekit.edge_runtime.doctor.probe", [name], timeout_s=PROBE_TIMEOUT_S)
     except subprocess.TimeoutExpired:
         raise InputError(f"its process gave no answer within {PROBE_TIMEOUT_S:.0f} s") from None
     if done.returncode:
@@ -182,9 +179,9 @@ def machine() -> Machine:
     )
 
 
-def _run(name: str) -> tuple[str, bool]:
-    """Replays the engine's tiny int8 bundle in a worker: the result in words, and whether it is right."""
-    replayed = replay(model_path(name))
+def _run(bundle: Path) -> tuple[str, bool]:
+    """Replays an engine's tiny int8 bundle in a worker: the result in words, and whether it is right."""
+    replayed = replay(bundle)
     text = f"SQNR {db_text(replayed.sqnr_db)} (required: {replayed.held_to}) on {replayed.engine}"
     return text, replayed.passed
 

@@ -21,7 +21,7 @@ from ..bundle.manifest import Manifest
 from ..errors import EngineError, InputError
 from .executorch_build import SOURCE, build, missing, package_folder, version_of
 
-__all__ = ["NativeSession", "available", "build", "missing", "open_session", "prepare", "registered"]
+__all__ = ["NativeSession", "build", "missing", "open_session", "prepare", "registered"]
 
 _INTERNAL_CONSISTENCY = 1  # checks the whole flatbuffer: damaged programs become errors instead of crashes
 _MAP_FILE = 1  # rather than read it: the peak memory is the same, and a large program loads in two thirds of the time
@@ -168,11 +168,6 @@ def registered() -> tuple[list[str], list[str]]:
     lines = [line.split(" ", 1) for line in _text(text, keep="\n").splitlines()]
     backends, operators = ([name for kind, name in lines if kind == wanted] for wanted in ("backend", "operator"))
     return backends, sorted(set(operators))
-
-
-def available() -> bool:
-    """Whether `open_session` should work, without compiling anything. `missing` says why not."""
-    return missing() is None
 
 
 @functools.cache

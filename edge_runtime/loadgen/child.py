@@ -15,7 +15,7 @@ from typing import Any
 import mlperf_loadgen
 import numpy as np
 
-from ..bundle.golden import Arrays
+from ..arrays import Arrays
 from ..engines import Engine
 from ..errors import EngineError, UsageError
 from ..format import percent_text

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..bundle.golden import Arrays
+from ..arrays import Arrays
 from ..errors import EngineError
 
 DETAIL = "mlperf_log_detail.txt"

@@ -126,6 +126,11 @@ def _open(raw: bytes, where: str) -> ImageFile.ImageFile:
                     f"{where} looks like a {name} file, but its header is damaged or says 0 × 0 pixels. "
                     "Save or send the picture again"
                 ) from None
+            except Image.DecompressionBombError:  # some versions of Pillow raise it for some kinds of file
+                raise InputError(
+                    f"{where} has more pixels than can be read: at most {MAX_PIXELS // 1_000_000} megapixels and "
+                    f"{MAX_SIDE:,} pixels on a side. Scale it down or cut out the part that matters"
+                ) from None
             except Exception as error:  # on bad bytes the readers raise a dozen kinds, and MemoryError
                 raise _damaged(where, error) from None
     names = [name for name, _, _ in _READERS]
@@ -181,8 +186,9 @@ def _deep_grey(values: np.ndarray, image: Image.Image, tags: dict[int, tuple[int
         return (values * 255 + 0.5).astype(np.uint8)
     if image.mode == "I":
         _check_range(values, 0, 65_535, "32-bit", where)
-        return (values >> 8).astype(np.uint8)
-    bits = max(8, tags.get(_TIFF_BITS_PER_SAMPLE, (16,))[0])
+        bits = 16
+    else:
+        bits = max(8, tags.get(_TIFF_BITS_PER_SAMPLE, (16,))[0])
     grey = (values >> (bits - 8)).astype(np.uint8)
     if isinstance(image.info.get("transparency"), int):
         grey[values == image.info["transparency"]] = BACKGROUND

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ..arrays import Arrays
 from ..bundle.bundle import Bundle
-from ..bundle.golden import Arrays
 from ..engines import Engine
 from ..errors import unknown
 from .operators import Operator

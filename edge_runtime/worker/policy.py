@@ -12,8 +12,11 @@ from .parent import Worker
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trust:
-    """What the user trusts."""
+class Policy:
+    """What a bundle has to show, and may do, before anything of it is loaded.
+
+    `allow` are formats that run code from the file and may do so; `key` is the public key a bundle must be signed for.
+    """
 
     allow: tuple[str, ...] = ()
     """Formats that may run code from their files."""
@@ -21,7 +24,7 @@ class Trust:
     """The public key (PEM) that must verify a bundle's signature; None asks for no signature."""
 
     @classmethod
-    def asked(cls, *, allow: tuple[str, ...], key: Path | None, require_signature: bool) -> Trust:
+    def asked(cls, *, allow: tuple[str, ...], key: Path | None, require_signature: bool) -> Policy:
         """From the command's options, before any bundle is opened.
 
         Raises:
@@ -69,4 +72,4 @@ class Trust:
         return "not checked" if bundle.signed else "none"
 
 
-NO_CODE = Trust()  # the default: no code from files, and no signature required
+NO_CODE = Policy()  # the default: no code from files, and no signature required

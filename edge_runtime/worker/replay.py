@@ -7,15 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
+from ..arrays import Arrays
 from ..bundle import versions
 from ..bundle.bundle import Bundle
-from ..bundle.golden import Arrays, GoldenSet
+from ..bundle.golden import GoldenSet
 from ..bundle.manifest import BatchRange, Manifest
 from ..errors import BundleError, shown
 from ..format import limit_text
 from ..tasks.metrics import max_abs, sqnr_db
 from ..tasks.registry import TASKS, task
-from .policy import NO_CODE, Trust
+from .policy import NO_CODE, Policy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,16 +53,16 @@ class ReplayResult:
     """What is worth knowing about the engine installed here."""
 
 
-def replay(path: str | Path, *, num_threads: int = 1, trust: Trust = NO_CODE) -> ReplayResult:
+def replay(path: str | Path, *, num_threads: int = 1, policy: Policy = NO_CODE) -> ReplayResult:
     """Opens the bundle, runs its golden inputs in a fresh process and compares the answers.
 
     Args:
-        trust: what the bundle may do, and the key that must verify its signature.
+        policy: what the bundle may do, and the key that must verify its signature.
     Raises:
         BundleError: the bundle was refused before anything was loaded.
         EngineError: the engine failed, or its process crashed.
     """
-    with trust.open(path) as bundle, trust.worker(bundle, num_threads=num_threads) as worker:
+    with policy.open(path) as bundle, policy.worker(bundle, num_threads=num_threads) as worker:
         check_task(bundle)
         golden = bundle.golden()
         version = worker.load()["version"]
@@ -70,7 +71,7 @@ def replay(path: str | Path, *, num_threads: int = 1, trust: Trust = NO_CODE) ->
         together = worker.run(golden.inputs, batch=batch) if batch > 1 else answers
         result = judge(bundle.manifest, golden, answers, version, together=together, batch=batch)
         notes = versions.check(bundle.manifest, bundle.model_path)
-        return replace(result, signature=trust.signature_of(bundle), notes=notes)
+        return replace(result, signature=policy.signature_of(bundle), notes=notes)
 
 
 def check_task(bundle: Bundle) -> None:

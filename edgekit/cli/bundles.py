@@ -27,7 +27,7 @@ from edgekit.edge_runtime.format import (
 from edgekit.edge_runtime.tasks.classification import Answer
 from edgekit.edge_runtime.tasks.registry import TASKS, task
 from edgekit.edge_runtime.tasks.regression import Estimate
-from edgekit.edge_runtime.worker.policy import NO_CODE, Trust
+from edgekit.edge_runtime.worker.policy import NO_CODE, Policy
 from edgekit.edge_runtime.worker.replay import ReplayResult, check_task, replay
 
 from .terminal import err, escape, out, stamp_markup
@@ -70,7 +70,7 @@ def inspect(path: Path, *, as_json: bool) -> None:
         )
 
 
-def verify(paths: Sequence[Path], *, as_json: bool, trust: Trust = NO_CODE) -> bool:
+def verify(paths: Sequence[Path], *, as_json: bool, policy: Policy = NO_CODE) -> bool:
     """Replays each bundle's golden inputs in a child process and prints how close the answers are.
 
     A bundle that fails does not stop the others. Returns whether all passed.
@@ -78,7 +78,7 @@ def verify(paths: Sequence[Path], *, as_json: bool, trust: Trust = NO_CODE) -> b
     outcomes: list[ReplayResult | EdgekitError] = []
     for path in expand_folders(paths):
         try:
-            outcomes.append(replay(path, trust=trust))
+            outcomes.append(replay(path, policy=policy))
         except EdgekitError as error:
             outcomes.append(error)
         if not as_json:
@@ -114,12 +114,12 @@ def pack(path: Path, target: Path | None) -> Path:
 
 
 def predict(
-    path: Path, images: Sequence[Path], *, top: int, invert: bool, as_json: bool, trust: Trust = NO_CODE
+    path: Path, images: Sequence[Path], *, top: int, invert: bool, as_json: bool, policy: Policy = NO_CODE
 ) -> bool:
     """Prints the answer for each picture, a line each, or why it cannot be read. Returns whether all could be read."""
     from edgekit.edge_runtime.preprocess.image import load_image  # Pillow is loaded by the one verb that reads pictures
 
-    with trust.open(path) as bundle, trust.worker(bundle) as worker:
+    with policy.open(path) as bundle, policy.worker(bundle) as worker:
         manifest = bundle.manifest
         if manifest.preprocessing is None:
             raise UsageError(

@@ -61,9 +61,9 @@ def stamp_markup(status: str) -> str:
     return f"[bold {'yellow' if status in PROVEN else 'red'}]{stamp}[/]" if stamp else ""
 
 
-def print_measurement(measured: Measurement, *, details: bool = False) -> None:
+def print_measurement(measured: Measurement, *, details: bool = False, console: Console = out) -> None:
     """The table, its caption and its footnotes; `details` adds more columns, every pair and what was not checked."""
-    console = out if out.is_terminal else Console(width=TABLE_WIDTH, highlight=False)
+    console = console if console.is_terminal else Console(width=TABLE_WIDTH, highlight=False)
     main_table, left_out = _fitting_table(measured, console)
     console.print(main_table)
     for more in _further_tables(measured, (*left_out, *MORE[1:]), console) if details else ():

@@ -14,16 +14,16 @@ _COLUMNS = ("model", "file", "rewritten", "p50", "speed ratio [95 %]", "size", "
 
 def rewrites_table(path: Path) -> str:
     """Two rows for each model, exporter and recipe: as captured, and rewritten; what edgekit makes is in bold."""
-    found = json.loads(path.read_text())
+    results = json.loads(path.read_text())
     lines = ["| " + " | ".join(_COLUMNS) + " |", "| --- | --- | --- |" + " ---: |" * 5 + " --- | --- |"]
-    lines += [_line(model, row) for model, rows in found["models"].items() for row in rows]
+    lines += [_line(model, row) for model, rows in results["models"].items() for row in rows]
     what = [
         f"- {model}, {row['exporter']}-{row['recipe']}: not valid: {reason}"
-        for model, rows in found["models"].items()
+        for model, rows in results["models"].items()
         for row in rows
         for reason in row.get("invalid_because", ())
     ]
-    settings, machine = found["settings"], found["machine"]
+    settings, machine = results["settings"], results["machine"]
     lines += [
         "",
         f"Batch 1, {settings['threads']} thread, candidates interleaved, {machine['cpu']} ({machine['cores']} cores). "

@@ -44,9 +44,9 @@ class _Notes:
 
 def survey_models_table(path: Path) -> str:
     """For each exporter the registry's models; a cell is the accuracy, size, SQNR and time of one recipe."""
-    found = json.loads(path.read_text())
-    rows = [row for row in found["rows"] if not _backbone(row)]
-    latency, lines = found["latency"], [*_so_far(rows, found["planned"]["models"]), *_shares(rows), ""]
+    results = json.loads(path.read_text())
+    rows = [row for row in results["rows"] if not _backbone(row)]
+    latency, lines = results["latency"], [*_so_far(rows, results["planned"]["models"]), *_shares(rows), ""]
     for exporter in dict.fromkeys(row["exporter"] for row in rows):
         mine = [row for row in rows if row["exporter"] == exporter]
         recipes = [recipe for recipe in _RECIPES if any(row["recipe"] == recipe for row in mine)]
@@ -62,10 +62,10 @@ def survey_models_table(path: Path) -> str:
 
 def survey_backbones_table(path: Path) -> str:
     """One row a backbone: what became of it both ways, in float and in 8 bits; then the reason of each failure."""
-    found = json.loads(path.read_text())
-    rows = [row for row in found["rows"] if _backbone(row)]
+    results = json.loads(path.read_text())
+    rows = [row for row in results["rows"] if _backbone(row)]
     ways = list(dict.fromkeys((row["exporter"], row["recipe"]) for row in rows if row["recipe"] in _RECIPES))
-    notes, lines = _Notes(), [*_so_far(rows, found["planned"]["backbones"]), *_shares(rows), ""]
+    notes, lines = _Notes(), [*_so_far(rows, results["planned"]["backbones"]), *_shares(rows), ""]
     lines.append(_head(["backbone", "MFLOP", *(f"{exporter} {recipe}" for exporter, recipe in ways)]))
     for model in dict.fromkeys(row["model"] for row in rows):
         of_model = _by_way(row for row in rows if row["model"] == model)
@@ -84,15 +84,15 @@ def survey_backbones_table(path: Path) -> str:
 
 def survey_int8_table(path: Path) -> str:
     """Float against int8, one row for each model and engine; and where int8 is not faster, why."""
-    found = json.loads(path.read_text())
-    if not found["latency"]:
+    results = json.loads(path.read_text())
+    if not results["latency"]:
         return _NOT_MEASURED + "\n"
-    mflop = {row["model"]: row["mflop"] for row in found["rows"] if "mflop" in row}
+    mflop = {row["model"]: row["mflop"] for row in results["rows"] if "mflop" in row}
     lines = [_head(["model", "MFLOP", "engine", "float", "int8", "speed ratio [95 %]"])]
     why: list[str] = []
     as_fast = total = disturbed = 0
-    runs = min(one["runs"] for each in found["latency"].values() for one in each.get("bundles", {}).values())
-    for model, one in found["latency"].items():
+    runs = min(one["runs"] for each in results["latency"].values() for one in each.get("bundles", {}).values())
+    for model, one in results["latency"].items():
         if "error" in one:
             why.append(f"- {model}: not measured: {one['error']}")
             continue

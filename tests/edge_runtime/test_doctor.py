@@ -29,8 +29,8 @@ def test_executorch_runs_its_int8_model_and_says_through_what():
     assert set(report.facts) >= {"runtime", "compiler"}
 
 
-def test_what_is_not_installed_is_not_broken_and_has_a_line_that_installs_it(monkeypatch):
-    monkeypatch.setitem(diagnosis.PACKAGES, "onnx", "no-such-onnxruntime")
+def test_what_is_not_installed_is_not_broken_and_has_a_line_that_installs_it(monkeypatch, tmp_path):
+    monkeypatch.setattr("sys.path", [str(tmp_path)])  # where nothing is installed
     found = diagnosis.diagnose(["onnx"])
     assert found.healthy
     assert found.engines[0].state == "not installed"
@@ -59,20 +59,18 @@ def test_a_library_that_cannot_be_imported_is_broken(tmp_path, monkeypatch, modu
     assert report.remedy == "pip install --force-reinstall 'edgekit[onnx]'"
 
 
-def test_an_engine_that_answers_wrongly_is_broken(tmp_path, monkeypatch):
+def test_an_engine_that_answers_wrongly_is_broken(tmp_path):
     folder = make_bundle(tmp_path, name="wrong", weights=quarter_weights()[:, ::-1])
     Bundle.open(folder).save_zip(tmp_path / "onnx.zip")
-    monkeypatch.setattr(diagnosis, "MODELS", tmp_path)
-    found = diagnosis.diagnose(["onnx"])
+    found = diagnosis.diagnose(["onnx"], models=tmp_path)
     assert not found.healthy
     assert found.engines[0].state == "broken"
     assert "required: SQNR ≥ 10 dB" in found.engines[0].result
 
 
-def test_a_damaged_model_is_broken(tmp_path, monkeypatch):
+def test_a_damaged_model_is_broken(tmp_path):
     (tmp_path / "onnx.zip").write_bytes(diagnosis.model_path("onnx").read_bytes()[:-50])
-    monkeypatch.setattr(diagnosis, "MODELS", tmp_path)
-    assert diagnosis.examine("onnx").state == "broken"
+    assert diagnosis.examine("onnx", models=tmp_path).state == "broken"
 
 
 def test_the_command_tells_all_and_ends_with_1_when_something_is_broken(edgekit, tmp_path):

@@ -81,10 +81,11 @@ def test_what_is_wrong_with_the_machine_is_said_once():
 
 @pytest.mark.parametrize("width", [80, 98, 120, 130])
 @pytest.mark.parametrize("details", [False, True])
-def test_it_fits_the_terminal_without_breaking_a_number(monkeypatch, capsys, width, details):
-    monkeypatch.setattr(terminal, "out", Console(width=width, force_terminal=True, color_system=None, highlight=False))
+def test_it_fits_the_terminal_without_breaking_a_number(capsys, width, details):
+    console = Console(width=width, force_terminal=True, color_system=None, highlight=False)
     failed = Row(name="digits_cnn-onnx-w4", status="failed", error="stage 'lower' is wrong on real samples " * 9)
-    terminal.print_measurement(measured(ROW, replace(ROW, name="digits_cnn-onnx-fp32"), failed), details=details)
+    rows = (ROW, replace(ROW, name="digits_cnn-onnx-fp32"), failed)
+    terminal.print_measurement(measured(*rows), details=details, console=console)
     text = capsys.readouterr().out
     table = text.split("Batch 1")[0].splitlines()
     assert max(map(len, table)) <= width

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from forerunners import forerunner, forerunner_weights
 from torch import nn
 
 from edgekit.edge_runtime.errors import EdgekitError, UsageError
@@ -12,7 +13,7 @@ from edgekit.train.checkpoint import load_weights, read_tensors
 from edgekit.train.data import lidc
 from edgekit.train.loop.epoch import evaluate, on_device
 from edgekit.train.models import luna_classifier, luna_unet
-from edgekit.train.models.luna_classifier import LunaClassifier, forerunner, forerunner_weights
+from edgekit.train.models.luna_classifier import LunaClassifier
 from edgekit.train.models.luna_unet import LunaUNet
 
 

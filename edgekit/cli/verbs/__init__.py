@@ -1,5 +1,7 @@
 """The verbs: their options and help. Importing this registers them, in the order in which help lists them."""
 
+from ..options import app
+
 from . import training, optimizing, scans, bundles, measuring  # isort: skip
 
-__all__ = ["bundles", "measuring", "optimizing", "scans", "training"]
+__all__ = ["app", "bundles", "measuring", "optimizing", "scans", "training"]

@@ -83,10 +83,10 @@ def reproduce(
     report_only: Annotated[bool, typer.Option("--report-only", help="Train nothing. Report on finished runs.")] = False,
 ) -> None:
     """Train the book's models and report its figures beside ours. Ctrl-C keeps what is done; run again to continue."""
-    from edgekit.train.reproduction.reproduce import Request
-    from edgekit.train.reproduction.reproduce import reproduce as run
+    from edgekit.cli.reproduce import reproduce_models
+    from edgekit.train.reproduction.reproduce import ReproductionRequest
 
-    asked = Request(
+    request = ReproductionRequest(
         chapters=chapters,
         models=tuple(model or ()),
         skip=tuple(skip or ()),
@@ -98,4 +98,4 @@ def reproduce(
         runs=runs,
         docs=docs,
     )
-    finish(run(asked, report_only=report_only))
+    finish(reproduce_models(request, report_only=report_only))
