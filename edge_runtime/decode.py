@@ -1,10 +1,10 @@
 """JSON to frozen dataclasses, strictly: every field checked, nothing extra, nothing guessed.
 
-A field with a default may be missing: a file written before the field existed can still be read. One whose metadata
-says `left_out` is not written while it has its default, so that files without it keep their bytes.
+A field with a default may be missing, so that files written before the field existed can still be read. A field whose
+metadata says `left_out` is not written while it has its default, so that files without it keep their bytes.
 
-A manifest comes from somebody else's machine. It is decoded field by field against the dataclass's type hints, and the
-first thing that does not fit is named by its path (`artifact.bytes`). This module knows nothing about what it decodes.
+A manifest comes from another machine. It is decoded field by field against the dataclass's type hints, and the first
+field that does not fit is named by its path (`artifact.bytes`). This module knows nothing about what it decodes.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ T = TypeVar("T")
 
 
 class DecodeError(ValueError):
-    """The JSON does not have the shape the dataclass asks for; the text names the field."""
+    """The JSON does not fit the dataclass. The text names the field."""
 
 
 def canonical_json(value: object) -> bytes:
-    """The one way this value is written: sorted keys, two-space indent, UTF-8, newline at the end, no NaN."""
+    """The only way to write this value: sorted keys, two-space indent, UTF-8, a newline at the end, no NaN."""
     text = json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
     return (text + "\n").encode("utf-8")
 
 
 def parse_json(raw: bytes) -> Any:
-    """Parses UTF-8 JSON; raises `DecodeError` on anything json cannot take, NaN and deep nesting included."""
+    """Parses UTF-8 JSON. Raises `DecodeError` on anything else, NaN and deep nesting included."""
 
     def refuse(constant: str) -> None:
         raise DecodeError(f"{constant} is not JSON")
@@ -54,11 +54,13 @@ def to_plain(value: object) -> Any:
 
 
 def decode(cls: type[T], data: object, where: str = "") -> T:
-    """Builds the dataclass `cls` from parsed JSON; raises `DecodeError` naming the field that does not fit."""
+    """Builds the dataclass `cls` from parsed JSON. Raises `DecodeError`, which names the field that does not fit."""
     return typing.cast(T, _value(cls, data, where))
 
 
 def _value(hint: Any, data: object, where: str) -> object:
+    if hint is Any:  # whoever asks for it checks it
+        return data
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if dataclasses.is_dataclass(hint):
         return _dataclass(typing.cast(type, hint), data, where)
@@ -82,11 +84,11 @@ def _value(hint: Any, data: object, where: str) -> object:
     if hint is float and isinstance(data, int) and not isinstance(data, bool):
         try:
             data = float(data)
-        except OverflowError:  # 400 digits are JSON
+        except OverflowError:  # JSON allows 400 digits
             raise _wrong(where, "a number", data) from None
     if type(data) is not hint or (isinstance(data, float) and not math.isfinite(data)):
         raise _wrong(
-            where, {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}[hint], data
+            where, {str: "a string", int: "a whole number", float: "a number", bool: "true or false"}[hint], data
         )
     return data
 
@@ -113,7 +115,7 @@ def _dataclass(cls: type, data: object, where: str) -> object:
         raise DecodeError(f"{where or 'the manifest'}: {error}") from None
 
 
-def _wrong(where: str, expected: str, found: object) -> DecodeError:
-    # A whole number of thousands of digits has no repr.
-    text = repr(found)[:60] if not isinstance(found, int) or found.bit_length() < 4096 else "a huge number"
+def _wrong(where: str, expected: str, value: object) -> DecodeError:
+    # A whole number with thousands of digits has no repr.
+    text = repr(value)[:60] if not isinstance(value, int) or value.bit_length() < 4096 else "a huge number"
     return DecodeError(f"{where or 'the manifest'} should be {expected}, found {text}")

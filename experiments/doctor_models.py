@@ -14,7 +14,7 @@ from torch import nn
 
 from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.edge_runtime.bundle.manifest import TensorSpec
-from edgekit.edge_runtime.doctor.doctor import model_path
+from edgekit.edge_runtime.doctor.diagnosis import model_path
 from edgekit.optimize.deploy import Deployable, DeployModel
 from edgekit.optimize.exporters import EXPORTERS
 from edgekit.optimize.pack import pack_bundle
@@ -59,7 +59,7 @@ def make(engine: str, target: Path) -> None:
     exporter, recipe = EXPORTERS[EXPORTER_OF[engine]], RECIPES["w8a8_static"]
     with tempfile.TemporaryDirectory(prefix="edgekit-doctor-") as folder:
         packed = pack_bundle(model, exporter, recipe, Path(folder), reference=FloatReference.of(model))
-        with Bundle.open(packed) as bundle:
+        with Bundle.open(packed.path) as bundle:
             bundle.save_zip(target)
 
 

@@ -49,7 +49,7 @@ print((middle - start) * 1e3, (end - middle) * 1e3)
 _PREDICT = """
 import json, sys
 from edgekit.edge_runtime import Bundle, load_engine
-from edgekit.edge_runtime.measuring.memory import peak_rss_bytes
+from edgekit.edge_runtime.machine.memory import peak_rss_bytes
 with Bundle.open(sys.argv[1]) as bundle:
     allow = [name for name in ("torchscript",) if bundle.manifest.artifact.format == name]
     sample = bundle.golden().sample(0)
@@ -160,11 +160,11 @@ def measure(bundles: Path, environment: Path | None, *, repeats: int) -> Footpri
 
 
 def _bundle(folder: Path, kind: str) -> Path:
-    found = sorted(folder.glob(f"*-{kind}"))
-    if not found:
+    folders = sorted(folder.glob(f"*-{kind}"))
+    if not folders:
         raise UsageError(f"{folder} holds no bundle *-{kind}. `edgekit quickstart` makes one")
-    with Bundle.open(found[0]):
-        return found[0].resolve()
+    with Bundle.open(folders[0]):
+        return folders[0].resolve()
 
 
 def _overhead(path: Path, *, rounds: int) -> Overhead:
@@ -173,14 +173,14 @@ def _overhead(path: Path, *, rounds: int) -> Overhead:
 
 
 def _cold_starts(candidates: Sequence[tuple[str, str, Path, dict[str, str]]], repeats: int) -> tuple[ColdStart, ...]:
-    found: dict[str, list[tuple[float, list]]] = {name: [] for name, *_ in candidates}
+    samples: dict[str, list[tuple[float, list]]] = {name: [] for name, *_ in candidates}
     order = random.Random(0)
     for turn in range(repeats + 1):
         for name, python, path, variables in order.sample(candidates, len(candidates)):
             start = time.perf_counter()
             answer = json.loads(_python(python, _PREDICT, str(path), environment=variables))
             if turn:  # the first reads files that the system had not read yet
-                found[name].append(((time.perf_counter() - start) * 1e3, answer))
+                samples[name].append(((time.perf_counter() - start) * 1e3, answer))
     return tuple(
         ColdStart(
             name=name,
@@ -189,7 +189,7 @@ def _cold_starts(candidates: Sequence[tuple[str, str, Path, dict[str, str]]], re
             milliseconds=tuple(ms for ms, _ in rows),
             peak_rss_bytes=tuple(answer[1] for _, answer in rows),
         )
-        for name, rows in found.items()
+        for name, rows in samples.items()
     )
 
 
@@ -229,17 +229,17 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--out", type=Path, default=Path("results/footprint.json"))
     arguments = parser.parse_args()
-    found = measure(arguments.bundles, arguments.environment, repeats=arguments.repeats)
-    write_bytes(arguments.out, canonical_json(to_plain(found)))
-    for kind, overhead in found.overhead.items():
+    footprint = measure(arguments.bundles, arguments.environment, repeats=arguments.repeats)
+    write_bytes(arguments.out, canonical_json(to_plain(footprint)))
+    for kind, overhead in footprint.overhead.items():
         out.print(f"Engine.run on {kind}: {overhead.us:.1f} us ({overhead.share:.1%}) over the library's own call")
-    ours, numpy = (statistics.median(ms) for ms in (found.import_edge_runtime_ms, found.import_numpy_ms))
+    ours, numpy = (statistics.median(ms) for ms in (footprint.import_edge_runtime_ms, footprint.import_numpy_ms))
     out.print(f"import edge_runtime: {ours:.0f} ms on top of numpy's {numpy:.0f} ms")
-    for row in found.cold_starts:
+    for row in footprint.cold_starts:
         rss = statistics.median(row.peak_rss_bytes) / 1e6
         out.print(f"{row.name}: first answer after {statistics.median(row.milliseconds):.0f} ms, peak RSS {rss:.0f} MB")
-    if found.disk_bytes:
-        out.print(f"the environment without torch: {found.disk_bytes['all'] / 1e6:.0f} MB on disk")
+    if footprint.disk_bytes:
+        out.print(f"the environment without torch: {footprint.disk_bytes['all'] / 1e6:.0f} MB on disk")
 
 
 if __name__ == "__main__":

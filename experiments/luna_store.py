@@ -45,11 +45,11 @@ def book_cache(crops: np.ndarray, folder: Path) -> Load:
             pickle.dump((one.astype(np.float32), (0, 0, 0)), file, protocol=pickle.HIGHEST_PROTOCOL)
 
     def load(rows: np.ndarray) -> np.ndarray:
-        found = []
+        loaded = []
         for row in rows:
             with gzip.open(paths[row], "rb") as file:
-                found.append(pickle.load(file)[0])
-        return np.stack(found)
+                loaded.append(pickle.load(file)[0])
+        return np.stack(loaded)
 
     return load
 

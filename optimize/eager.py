@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from edgekit.edge_runtime.arrays import Arrays
 from edgekit.edge_runtime.benchmark.measure import Candidate
-from edgekit.edge_runtime.bundle.golden import Arrays
 from edgekit.edge_runtime.engines import Engine
 from edgekit.edge_runtime.engines.torch_arrays import arrays_of, tensors_of
 from edgekit.edge_runtime.worker.child import serve

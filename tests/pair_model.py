@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from edgekit.edge_runtime.bundle.golden import Arrays, GoldenSet, save_golden
+from edgekit.edge_runtime.arrays import Arrays
+from edgekit.edge_runtime.bundle.golden import GoldenSet, save_golden
 from edgekit.edge_runtime.bundle.manifest import FORMAT_VERSION, Artifact, Golden, Manifest, TensorSpec
 from edgekit.edge_runtime.files import sha256_file
 from edgekit.optimize.deploy import DeployModel, run_module

@@ -1,8 +1,8 @@
-"""What a manifest's `status` means, in the words every tool uses for it."""
+"""What a manifest's `status` means, in the words that every tool uses for it: terminal, tables, report and demo."""
 
 from __future__ import annotations
 
-PROVEN = ("verified", "stages_verified")  # what was measured of these was held; of the second no accuracy was measured
+PROVEN = ("verified", "stages_verified")  # every check that was made was passed; the second had no accuracy to check
 
 _STAMPS = {
     "verified": "",
@@ -12,10 +12,10 @@ _STAMPS = {
 }
 _WHY = {
     "verified": "",
-    "stages_verified": "the stages were held to the float model on real samples, but no accuracy was measured when it "
-    "was packed, so no gate was held",
-    "unverified": "it missed a stage or its accuracy gate when packed, or was made of random samples",
-    "not_run": "it was lowered for hardware that its maker did not have, so that its model file was never run",
+    "stages_verified": "every stage was checked against the float model on real samples, but its accuracy was not "
+    "measured when it was packed",
+    "unverified": "it missed a stage or the accuracy gate when it was packed, or was made from random samples",
+    "not_run": "it was made for hardware that its maker did not have, so its model file was never run",
 }
 
 
@@ -25,5 +25,5 @@ def stamp_of(status: str) -> str:
 
 
 def why_of(status: str) -> str:
-    """What is not proven of a bundle, as the end of a sentence that names it; "" for a verified one."""
-    return _WHY.get(status, f"its status {status!r} is not known here")
+    """What is not proven of a bundle, as a sentence about "it"; "" for a verified one."""
+    return _WHY.get(status, f"this edgekit does not know its status {status!r}")

@@ -1,17 +1,18 @@
 """Turns a picture into the input tensor that the manifest's `ImagePreprocessing` describes.
 
-The one implementation: training, optimizing, the device and the demo call it, so a picture cannot mean two things.
-`pictures.py` says how files are opened and what transparency, 16 bits and the like mean. This module knows nothing
-about models; normalisation and layout are inside the model file. What the contract's words mean:
+There is only this implementation: training, optimizing, the device and the demo all call it, so a picture cannot mean
+two things. `pictures` opens files, and handles transparency, 16 bits and the like. This module knows nothing about
+models; normalization and layout are inside the model file. What the contract's words mean:
 
 - mode "L": colour becomes grey by ITU-R BT.601.
-- "stretch" scales each side by itself; "resize_crop" is torchvision's Resize(resize_to) and CenterCrop.
-- bilinear and bicubic are antialiased when they shrink, as Pillow's (and torchvision's, on Pillow pictures) are.
-- A picture that already has the contract's size passes through bit for bit, also under "resize_crop".
+- "stretch" scales each side on its own; "resize_crop" is torchvision's Resize(resize_to) and CenterCrop.
+- bilinear and bicubic antialias when they shrink, as Pillow does (and torchvision, on Pillow pictures).
+- A picture that already has the contract's size stays as it is, bit for bit, even with "resize_crop".
 """
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -34,33 +35,26 @@ def load_image(source: str | Path | bytes, contract: ImagePreprocessing, *, inve
     Args:
         source: a path, or the file's content.
         contract: what the model takes.
-        invert: turn black into white at the end, for a model that expects the negative of what the picture shows.
+        invert: swap black and white at the end, for a model that expects the negative of the picture.
 
     Returns:
         (1, height, width, channels) uint8, C-contiguous, writable.
 
     Raises:
-        InputError: no such file, not a readable picture, damaged or cut short, or beyond 64 MiB, 100 megapixels or
-            65,535 pixels on a side; the last two are known from the header, before anything is decoded.
+        InputError: there is no such file, it is not a readable picture, it is damaged or cut short, or it exceeds
+            64 MiB, 100 megapixels or 65,535 pixels on a side; the last two show in the header, before decoding.
     """
     where = "the picture" if isinstance(source, bytes) else str(source)
     return _to_array(plain_picture(open_picture(source), where), contract, invert)
-
-
-def image_to_array(image: Image.Image, contract: ImagePreprocessing, *, invert: bool = False) -> np.ndarray:
-    """What `load_image` does after opening, for a picture that Pillow has opened or made: same result, same errors.
-
-    Raises:
-        InputError: as `load_image`.
-    """
-    return _to_array(plain_picture(image), contract, invert)
 
 
 def array_to_image(array: np.ndarray) -> Image.Image:
     """An input tensor, (1, height, width, 1 or 3) or (height, width, 1 or 3) uint8, as a picture to show."""
     pixels = array[0] if array.ndim == 4 and len(array) == 1 else array
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or pixels.size == 0:
-        raise InputError(f"only uint8 (1, height, width, 1 or 3) can be shown, found {array.dtype} {array.shape}")
+        raise InputError(
+            f"a picture to show should be uint8 (1, height, width, 1 or 3), found {array.dtype} {array.shape}"
+        )
     return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
 
 
@@ -78,15 +72,39 @@ def _resized(image: Image.Image, contract: ImagePreprocessing) -> Image.Image:
     if image.size == size:
         return image
     box = _centre(image.size, contract) if contract.resize == "resize_crop" else None
-    return image.resize(size, _RESAMPLING[contract.interpolation], box=box)
+    return _scaled(image, size, contract.interpolation, box=box)
+
+
+def _scaled(
+    image: Image.Image,
+    size: tuple[int, int],
+    interpolation: str,
+    *,
+    box: tuple[float, float, float, float] | None = None,
+) -> Image.Image:
+    """`image.resize(size, ..., box=box)`, across first and then down, whatever the version of Pillow.
+
+    Since Pillow 13 the cheaper direction comes first. Each rounds its levels, so that the answers for tall pictures
+    would differ from those of older versions, and from what docs/BUNDLE.md promises.
+    """
+    resampling = _RESAMPLING[interpolation]
+    if interpolation == "nearest":
+        return image.resize(size, resampling, box=box)
+    left, top, right, bottom = (float(np.float32(edge)) for edge in box or (0, 0, *image.size))  # as Pillow keeps them
+    # Only the rows that the second pass reads, so that of a long strip no more than its middle is widened.
+    reach = math.ceil(2 * max(1.0, (bottom - top) / size[1])) + 1
+    first, last = max(0, math.floor(top) - reach), min(image.height, math.ceil(bottom) + reach)
+    rows = image if (first, last) == (0, image.height) else image.crop((0, first, image.width, last))
+    wide = rows.resize((size[0], rows.height), resampling, box=(left, 0, right, rows.height))
+    return wide.resize(size, resampling, box=(0, top - first, size[0], bottom - first))
 
 
 def _centre(size: tuple[int, int], contract: ImagePreprocessing) -> tuple[float, float, float, float]:
-    """The part (left, top, right, bottom) of a `size` picture that scaling, then cutting the centre, leaves.
+    """The part (left, top, right, bottom) of a picture that is left after scaling it and cutting out the centre.
 
-    Only this part is resized, so that a strip of 1 × 60,000 pixels is never scaled up as a whole. The roundings, down
-    for the longer side and to even for the margins, are torchvision's; the pixels then differ from its Resize and
-    CenterCrop by at most one level ("nearest": by the neighbour where two pixels are equally near).
+    Only this part is resized, so that a strip of 1 × 60,000 pixels is never scaled up whole. The longer side is rounded
+    down and the margins to even, as in torchvision; pixels then differ from its Resize and CenterCrop by at most one
+    level (with "nearest", by a neighbour where two pixels are equally near).
     """
     short = min(size)
     edges = []

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from edgekit.edge_runtime.benchmark.table import bytes_text, metric_text, value_text
 from edgekit.edge_runtime.bundle.manifest import Metric
 from edgekit.edge_runtime.decode import decode
+from edgekit.edge_runtime.format import bytes_text, db_text, metric_text, value_text
 
 
 def calibration_table(path: Path) -> str:
@@ -26,7 +26,7 @@ def calibration_table(path: Path) -> str:
             way = f"**{row['way']}**" if row["within_budget"] else row["way"]
             lines.append(
                 f"| {model} | {row['exporter']} | {way} | {metric_text(metric)} | "
-                f"{value_text(metric.name, metric.float_value)} | {row['sqnr_db']:.1f} dB | "
+                f"{value_text(metric.name, metric.float_value)} | {db_text(row['sqnr_db'])} | "
                 f"{bytes_text(row['bytes'])} | {'yes' if row['within_budget'] else 'no'} |"
             )
     return "\n".join(lines) + "\n"

@@ -82,10 +82,10 @@ def page(result: dict[str, Any], source: Path) -> str:
     ]
     for seed, shown in result["seeds"].items():
         scores = shown["malignancy"]["scores"]
-        for name, found in ((name, scores[name]) for name in _NAMES if name in scores):
-            low, high = found["interval"]
-            lead = "" if name == "diameter" else "{:+.3f} – {:+.3f}".format(*found["lead_interval"])
-            lines.append(f"| {seed} | {_NAMES[name]} | {found['auc']:.3f} | {low:.3f} – {high:.3f} | {lead} |")
+        for name, score in ((name, scores[name]) for name in _NAMES if name in scores):
+            low, high = score["interval"]
+            lead = "" if name == "diameter" else "{:+.3f} – {:+.3f}".format(*score["lead_interval"])
+            lines.append(f"| {seed} | {_NAMES[name]} | {score['auc']:.3f} | {low:.3f} – {high:.3f} | {lead} |")
     lines += ["", "Intervals: nodules drawn again 2,000 times, the same ones for both scores.", ""]
     lines += [f"![Validation recall, precision and area over the epochs, first seed]({CURVES})", ""]
     return "\n".join(lines)

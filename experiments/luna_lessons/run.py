@@ -30,13 +30,13 @@ from edgekit.train.book_model import BookModel
 from edgekit.train.checkpoint import EpochRecord, RunRecord, load_weights
 from edgekit.train.data import luna_store
 from edgekit.train.data.scan_rows import ScanEntry
-from edgekit.train.data.synthetic_store import make_store
 from edgekit.train.loop.device import threads
 from edgekit.train.loop.epoch import on_device
 from edgekit.train.loop.fit import RunResult, fit
 from edgekit.train.loop.resume import RESUME_FILE
 from experiments.luna_lessons import report as luna_lessons_report
 from experiments.luna_lessons.runs import RUNS, SIZES, Size, lessons, run_folder
+from experiments.luna_lessons.synthetic_store import make_store
 
 SLICES = 72
 RESAMPLES = 2000
@@ -58,18 +58,18 @@ def train(
 
 
 def measure(
-    place: Path, found: Mapping[str, BookModel], records: Mapping[str, RunRecord], device: str = "cpu"
+    place: Path, models: Mapping[str, BookModel], records: Mapping[str, RunRecord], device: str = "cpu"
 ) -> dict[str, Any]:
     """What finished runs of one seed show: curves, the gap between training and validation, and areas."""
     index = luna_store.read_index(place / "store")
-    seed = found["head"].fit.seed
+    seed = models["head"].fit.seed
     with threads(1):
-        gaps = {name: _gap(found[name], run_folder(place, seed, name), device) for name in ("balanced", "augmented")}
+        gaps = {name: _gap(models[name], run_folder(place, seed, name), device) for name in ("balanced", "augmented")}
         rows = luna_store.rows(place / "store", luna_store.VALIDATION, "label", index=index) > 0
         diameters = luna_store.rows(place / "store", luna_store.VALIDATION, "diameter_mm", index=index)[rows]
         margins = {"diameter": np.asarray(diameters, np.float64)}
         for name in ("all-nodules", "head", "head-and-block"):
-            model = replace(found[name], data=found["head"].data)
+            model = replace(models[name], data=models["head"].data)
             logits, truth = _logits(model, run_folder(place, seed, name), device)
             margins[name] = (logits[:, 1] - logits[:, 0]).double().numpy()
     return {
@@ -111,12 +111,12 @@ def _gap(model: BookModel, folder: Path, device: str) -> dict[str, float]:
     held_logits, held = _logits(model, folder, device)
     seen_logits, truth = _logits(replace(model, data=lambda: seen), folder, device, training=True)
     sides = {"train": (seen_logits, truth), "validation": (held_logits[held == 1], held[held == 1])}
-    found: dict[str, float] = {}
+    gap: dict[str, float] = {}
     for side, (logits, targets) in sides.items():
-        found[f"{side}_nodules"] = len(targets)
-        found[f"{side}_loss"] = float(F.cross_entropy(logits, targets))
-        found[f"{side}_recall"] = float((logits.argmax(1) == 1).float().mean())
-    return found
+        gap[f"{side}_nodules"] = len(targets)
+        gap[f"{side}_loss"] = float(F.cross_entropy(logits, targets))
+        gap[f"{side}_recall"] = float((logits.argmax(1) == 1).float().mean())
+    return gap
 
 
 def _areas(margins: Mapping[str, np.ndarray], malignant: np.ndarray) -> dict[str, Any]:
@@ -160,14 +160,14 @@ def main() -> None:
     prepare(place, size, jobs=asked.jobs)
     by_seed, records = {}, {}
     for seed in asked.seeds or size.seeds:
-        found = lessons(place, size, seed, device)
+        models = lessons(place, size, seed, device)
         for name in [asked.only] if asked.only else RUNS:
             print(f"seed {seed}, {name}:", file=sys.stderr)
             folder = run_folder(place, seed, name)
-            records[name] = train(found[name], folder, device=device, on_epoch=_say).record
+            records[name] = train(models[name], folder, device=device, on_epoch=_say).record
         if asked.only:
             continue
-        by_seed[str(seed)] = measure(place, found, records, device)
+        by_seed[str(seed)] = measure(place, models, records, device)
         result = {  # after each seed: what is there is whole, should the time for the next one not suffice
             "what": "the lessons of chapters 11 to 14 on SYNTHETIC scans, which show no patient",
             "scans": size.scans,

@@ -34,8 +34,8 @@ COMBINED = {
 }
 
 
-def result(scan: Path, work: Path, form: str, bundles: Path | None) -> Written:
-    """What `edgekit nodules` wrote for `form` under `work`; runs it where that is not there, or of other files.
+def read_or_run(scan: Path, work: Path, form: str, bundles: Path | None) -> Written:
+    """What `edgekit nodules` wrote for `form` under `work`; runs it where that is missing, or made from other files.
 
     Raises:
         EdgekitError: as the command does.
@@ -43,10 +43,10 @@ def result(scan: Path, work: Path, form: str, bundles: Path | None) -> Written:
     folder = work / form
     sums = _sums(bundles)
     try:
-        found = read_written(folder)
-        if {net: of["sha256"] for net, of in found.answer["provenance"]["weights"].items()} == sums:
-            return found
-    except EdgekitError:  # none, or damaged: it is made again
+        written = read_written(folder)
+        if {net: of["sha256"] for net, of in written.answer["provenance"]["weights"].items()} == sums:
+            return written
+    except EdgekitError:  # missing or damaged: it is made again
         pass
     if folder.exists():
         shutil.rmtree(folder)
@@ -59,15 +59,15 @@ def measure(scan: Path, *, bundles: Path, work: Path, results: Path) -> None:
     """Runs or keeps every form whose bundles are there, and writes `results` after each.
 
     Raises:
-        MissingData: there are no bundles. EdgekitError: as `result`.
+        MissingData: there are no bundles. EdgekitError: as `read_or_run`.
     """
     forms = {form: bundles / form for form in FORMS if _complete(bundles / form)}
     for form, (of_unet, of_classifier) in COMBINED.items():
         if of_unet in forms and of_classifier in forms:
-            forms[form] = _combined(work / "bundles" / form, forms[of_unet], forms[of_classifier])
+            forms[form] = combine(work / "bundles" / form, unet=forms[of_unet], classifier=forms[of_classifier])
     if not forms:
         raise MissingData(f"{bundles} has none of {', '.join(FORMS)}. Make them: python -m experiments.lung.bundles")
-    reference = result(scan, work, FLOAT, None)
+    reference = read_or_run(scan, work, FLOAT, None)
     written: dict[str, Any] = {
         "format_version": 1,
         "scan": {
@@ -82,10 +82,10 @@ def measure(scan: Path, *, bundles: Path, work: Path, results: Path) -> None:
         "forms": {},
     }
     for form, folder in forms.items():
-        found = result(scan, work, form, folder)
-        compared = compare(found, reference)
+        findings = read_or_run(scan, work, form, folder)
+        compared = compare(findings, reference)
         print(f"{form}: {compared.text}", flush=True)
-        written["forms"][form] = _summary(found) | {"against_float": to_plain(compared)}
+        written["forms"][form] = _summary(findings) | {"against_float": to_plain(compared)}
         written |= {"commit": provenance.commit(), "versions": provenance.versions()}
         write_bytes(results, canonical_json(written))
 
@@ -97,8 +97,8 @@ def _complete(folder: Path) -> bool:
         return False
 
 
-def _combined(folder: Path, unet: Path, classifier: Path) -> Path:
-    """A folder with copies of the U-Net's bundle in `unet` and of the classifier's in `classifier`."""
+def combine(folder: Path, *, unet: Path, classifier: Path) -> Path:
+    """Fills `folder` with copies of the U-Net's bundle in `unet` and of the classifier's in `classifier`."""
     shutil.rmtree(folder, ignore_errors=True)
     for net, source in (("segmenter", unet), ("classifier", classifier)):
         path = chosen_bundles(source)[net]
@@ -118,17 +118,17 @@ def _sums(bundles: Path | None) -> dict[str, str]:
     return sums
 
 
-def _summary(found: Written) -> dict[str, Any]:
-    said = found.answer["provenance"]
+def _summary(written: Written) -> dict[str, Any]:
+    facts = written.answer["provenance"]
     return {
-        "nets": said["weights"],
-        "flagged_voxels": said["flagged_voxels"],
-        "groups": said["groups"],
-        "findings": len(found.answer["findings"]),
-        "seconds": said["seconds"],
+        "nets": facts["weights"],
+        "flagged_voxels": facts["flagged_voxels"],
+        "groups": facts["groups"],
+        "findings": len(written.answer["findings"]),
+        "seconds": facts["seconds"],
         "highest": [
             {key: finding[key] for key in ("number", "nodule", "voxel", "center_mm", "diameter_mm")}
-            for finding in found.answer["findings"][:10]
+            for finding in written.answer["findings"][:10]
         ],
     }
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from edgekit.edge_runtime.bundle.golden import Arrays
+from edgekit.edge_runtime.arrays import Arrays
 from edgekit.edge_runtime.bundle.manifest import TensorSpec
 from edgekit.edge_runtime.preprocess.pictures import open_picture
 from edgekit.optimize.deploy import DeployModel, deploy_book_model
@@ -89,15 +89,15 @@ def cyclegan() -> DeployModel:
 def lstm_step() -> DeployModel:
     """One step of an LSTM with 256 states, on characters of a novel with the states that they lead to."""
     torch.manual_seed(0)
-    step, found = RecurrentStep(256).eval(), []
+    step, rows = RecurrentStep(256).eval(), []
     state = (torch.zeros(1, 256), torch.zeros(1, 256))
     text = austen.novel(austen.read_text())[10_000 : 10_000 + 2 * SAMPLES]
     with torch.inference_mode():
         for letter in text:
             character = nn.functional.one_hot(torch.tensor([min(ord(letter), 127)]), 128).float()
-            found.append([part.numpy() for part in (character, *state)])
+            rows.append([part.numpy() for part in (character, *state)])
             state = step(character, *state)[1:]
-    columns = [np.concatenate(column) for column in zip(*found, strict=True)]
+    columns = [np.concatenate(column) for column in zip(*rows, strict=True)]
     first, second = (
         dict(zip(("character", "h", "c"), [column[rows] for column in columns], strict=True))
         for rows in (slice(None, SAMPLES), slice(SAMPLES, None))

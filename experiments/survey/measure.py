@@ -60,21 +60,21 @@ def measure_all(
     began = time.monotonic()
     for i, (name, rows) in enumerate(left.items()):
         try:
-            found = _measured(rows, place)
+            figures = _measured(rows, place)
         except KeyboardInterrupt:
             raise Interrupted(f"interrupted at {name}. {i} models measured now are kept") from None
         except EdgekitError as error:
-            found = {"error": str(error)}
-        keep_latency(name, place, found)
+            figures = {"error": str(error)}
+        keep_latency(name, place, figures)
         minutes = (time.monotonic() - began) / (i + 1) * (len(left) - i - 1) / 60
-        ratios = ", ".join(f"{engine} int8 {one['ratio']:.2f}x" for engine, one in found.get("int8", {}).items())
-        say(f"[{i + 1}/{len(left)}, {minutes:.0f} min left] {name}: {found.get('error') or ratios or 'measured'}")
+        ratios = ", ".join(f"{engine} int8 {one['ratio']:.2f}x" for engine, one in figures.get("int8", {}).items())
+        say(f"[{i + 1}/{len(left)}, {minutes:.0f} min left] {name}: {figures.get('error') or ratios or 'measured'}")
 
 
-def keep_latency(name: str, place: Path, found: dict[str, Any]) -> None:
+def keep_latency(name: str, place: Path, figures: dict[str, Any]) -> None:
     path = _file(name, place)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(path, canonical_json(found))
+    write_bytes(path, canonical_json(figures))
 
 
 def kept_latency(place: Path) -> dict[str, Any]:
@@ -102,10 +102,10 @@ def why_slower(floating: Profile, quantized: Profile) -> str:
 
 
 def _ns_by_kind(profile: Profile) -> Counter[str]:
-    found: Counter[str] = Counter()
+    totals: Counter[str] = Counter()
     for operator in profile.operators:
-        found[plain_kind(operator.kind)] += typical_ns(operator)  # type: ignore[assignment]
-    return found
+        totals[plain_kind(operator.kind)] += typical_ns(operator)  # type: ignore[assignment]
+    return totals
 
 
 def plain_kind(kind: str) -> str:
@@ -129,8 +129,8 @@ def _to_measure(name: str, place: Path, *, retry: bool) -> bool:
     path = _file(name, place)
     if not path.is_file():
         return True
-    found = json.loads(path.read_text())
-    return retry and ("error" in found or any(one["disturbed"] for one in found["bundles"].values()))
+    kept = json.loads(path.read_text())
+    return retry and ("error" in kept or any(one["disturbed"] for one in kept["bundles"].values()))
 
 
 def _file(name: str, place: Path) -> Path:
@@ -141,7 +141,7 @@ def _measured(rows: Sequence[dict[str, Any]], place: Path) -> dict[str, Any]:
     paths = {(row["exporter"], row["recipe"]): bundle_folder(row, place) for row in rows}
     candidates = [bundle_candidate(path, allow=RUNS_CODE) for path in paths.values()]
     results = dict(zip(paths, measure(candidates, SHORT), strict=True))
-    found: dict[str, Any] = {
+    figures: dict[str, Any] = {
         "bundles": {
             f"{exporter}-{recipe}": {
                 "p50_ms": round(one.percentile_ms(50), 4),
@@ -161,8 +161,8 @@ def _measured(rows: Sequence[dict[str, Any]], place: Path) -> dict[str, Any]:
         said = {"ratio": round(ratio.value, 4), "low": round(ratio.low, 4), "high": round(ratio.high, 4), "why": ""}
         if ratio.value < 1:
             said["why"] = _explained(paths[before], paths[after])
-        found["int8"][exporter] = said
-    return found
+        figures["int8"][exporter] = said
+    return figures
 
 
 def _explained(floating: Path, quantized: Path) -> str:

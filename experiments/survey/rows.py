@@ -21,7 +21,6 @@ from typing import Any
 
 import torch
 
-from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.edge_runtime.bundle.golden import GoldenSet
 from edgekit.edge_runtime.decode import canonical_json, to_plain
 from edgekit.edge_runtime.errors import EdgekitError, shown
@@ -160,10 +159,9 @@ def _child(
 def _packed(combination: Combination, surveyed: Surveyed, reference: FloatReference, folder: Path) -> dict[str, Any]:
     exporter, recipe = EXPORTERS[combination.exporter], RECIPES[combination.recipe]
     made = pack_bundle(surveyed.model, exporter, recipe, folder, reference=reference, allow_unverified=True)
-    with Bundle.open(made) as bundle:
-        manifest, golden = bundle.manifest, bundle.golden()
+    manifest, golden = made.manifest, made.golden
     last, notes = manifest.stages[-1], manifest.provenance
-    metric = manifest.metrics[0] if manifest.metrics else None
+    metric = made.metric
     return {
         **vars(combination),
         "outcome": _OUTCOMES.get(manifest.status, "inaccurate"),
@@ -179,11 +177,11 @@ def _packed(combination: Combination, surveyed: Surveyed, reference: FloatRefere
     }
 
 
-def _agreement(surveyed: Surveyed, golden: GoldenSet, found: float) -> float:
+def _agreement(surveyed: Surveyed, golden: GoldenSet, measured: float) -> float:
     """Top-1 agreement on the golden samples; a task without classes has its own kind, which the stages measured."""
     first = surveyed.model.outputs[0]
     if surveyed.model.task != "none" or len(first.shape) != 2 or golden.packed is None:
-        return round(found, 4)
+        return round(measured, 4)
     return round(top_agreement(golden.outputs[first.name], golden.packed[first.name]), 4)
 
 

@@ -52,13 +52,13 @@ def combinations(
         for name in names:
             if name not in known:
                 raise unknown(kind, name, known)
-    found = []
+    chosen = []
     for model in models or known_models():
         backbone = is_backbone(model)
         for exporter in exporters or (COMPARED if backbone else EXPORTERS):
             for recipe in recipes or (BACKBONE_RECIPES if backbone else RECIPE_NAMES):
-                found.append(Combination(model=model, exporter=exporter, recipe=recipe))
-    return [one for one in found if one.offered]
+                chosen.append(Combination(model=model, exporter=exporter, recipe=recipe))
+    return [one for one in chosen if one.offered]
 
 
 def survey(
@@ -99,14 +99,14 @@ def survey(
 def rescues(wanted: Sequence[Combination], place: Path, recipe: str) -> list[Combination]:
     """`recipe`, one of `RESCUES`, for those of `wanted` in 8 bits whose rows so far were made and all missed."""
     before = ("w8a8_static", *RESCUES[: RESCUES.index(recipe)])
-    found = []
+    again = []
     for one in wanted:
         rows = [kept_row(replace(one, recipe=name), place) for name in before]
         missed = all(row is not None and row["outcome"] == "inaccurate" for row in rows)
         rescue = replace(one, recipe=recipe)
         if one.recipe == "w8a8_static" and missed and rescue.offered:
-            found.append(rescue)
-    return found
+            again.append(rescue)
+    return again
 
 
 def _to_do(one: Combination, place: Path, *, retry: bool, remake: bool) -> bool:
@@ -116,16 +116,16 @@ def _to_do(one: Combination, place: Path, *, retry: bool, remake: bool) -> bool:
     return remake and "bundle" in row and not bundle_folder(row, place).is_dir()
 
 
-def take_over(found: dict[str, Any], place: Path) -> int:
+def take_over(results: dict[str, Any], place: Path) -> int:
     """Keeps rows and latencies that `collected` gave elsewhere, where `place` has none of its own; how many rows."""
     taken = 0
-    for row in found["rows"]:
+    for row in results["rows"]:
         one = Combination(model=row["model"], exporter=row["exporter"], recipe=row["recipe"])
         if kept_row(one, place) is None:
             keep_row(one, place, row)
             taken += 1
     here = kept_latency(place)
-    for name, latency in found["latency"].items():
+    for name, latency in results["latency"].items():
         if name not in here:
             keep_latency(name, place, latency)
     return taken
@@ -222,8 +222,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             else:
                 survey(wanted, options.place, timeout_s=options.timeout, retry=options.retry, remake=options.remake)
         finally:
-            found = collected(options.place)
-            if found["rows"]:
+            results = collected(options.place)
+            if results["rows"]:
                 options.out.parent.mkdir(parents=True, exist_ok=True)
-                write_bytes(options.out, canonical_json(found))
+                write_bytes(options.out, canonical_json(results))
     print(f"wrote {options.out}")

@@ -7,9 +7,18 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgekit.edge_runtime.benchmark.table import bytes_text, metric_name, ms_text, value_text
+from edgekit.edge_runtime.benchmark.stats import Ratio
 from edgekit.edge_runtime.bundle.manifest import Metric
 from edgekit.edge_runtime.decode import decode
+from edgekit.edge_runtime.format import (
+    bytes_text,
+    count_text,
+    faster_text,
+    metric_name,
+    ms_text,
+    percent_text,
+    value_text,
+)
 
 from .rows import RESCUES
 
@@ -35,9 +44,9 @@ class _Notes:
 
 def survey_models_table(path: Path) -> str:
     """For each exporter the registry's models; a cell is the accuracy, size, SQNR and time of one recipe."""
-    found = json.loads(path.read_text())
-    rows = [row for row in found["rows"] if not _backbone(row)]
-    latency, lines = found["latency"], [*_so_far(rows, found["planned"]["models"]), *_shares(rows), ""]
+    results = json.loads(path.read_text())
+    rows = [row for row in results["rows"] if not _backbone(row)]
+    latency, lines = results["latency"], [*_so_far(rows, results["planned"]["models"]), *_shares(rows), ""]
     for exporter in dict.fromkeys(row["exporter"] for row in rows):
         mine = [row for row in rows if row["exporter"] == exporter]
         recipes = [recipe for recipe in _RECIPES if any(row["recipe"] == recipe for row in mine)]
@@ -53,10 +62,10 @@ def survey_models_table(path: Path) -> str:
 
 def survey_backbones_table(path: Path) -> str:
     """One row a backbone: what became of it both ways, in float and in 8 bits; then the reason of each failure."""
-    found = json.loads(path.read_text())
-    rows = [row for row in found["rows"] if _backbone(row)]
+    results = json.loads(path.read_text())
+    rows = [row for row in results["rows"] if _backbone(row)]
     ways = list(dict.fromkeys((row["exporter"], row["recipe"]) for row in rows if row["recipe"] in _RECIPES))
-    notes, lines = _Notes(), [*_so_far(rows, found["planned"]["backbones"]), *_shares(rows), ""]
+    notes, lines = _Notes(), [*_so_far(rows, results["planned"]["backbones"]), *_shares(rows), ""]
     lines.append(_head(["backbone", "MFLOP", *(f"{exporter} {recipe}" for exporter, recipe in ways)]))
     for model in dict.fromkeys(row["model"] for row in rows):
         of_model = _by_way(row for row in rows if row["model"] == model)
@@ -75,32 +84,35 @@ def survey_backbones_table(path: Path) -> str:
 
 def survey_int8_table(path: Path) -> str:
     """Float against int8, one row for each model and engine; and where int8 is not faster, why."""
-    found = json.loads(path.read_text())
-    if not found["latency"]:
+    results = json.loads(path.read_text())
+    if not results["latency"]:
         return _NOT_MEASURED + "\n"
-    mflop = {row["model"]: row["mflop"] for row in found["rows"] if "mflop" in row}
-    lines = [_head(["model", "MFLOP", "engine", "float", "int8", "× faster [95 %]"])]
+    mflop = {row["model"]: row["mflop"] for row in results["rows"] if "mflop" in row}
+    lines = [_head(["model", "MFLOP", "engine", "float", "int8", "speed ratio [95 %]"])]
     why: list[str] = []
-    faster = total = disturbed = 0
-    runs = min(one["runs"] for each in found["latency"].values() for one in each.get("bundles", {}).values())
-    for model, one in found["latency"].items():
+    as_fast = total = disturbed = 0
+    runs = min(one["runs"] for each in results["latency"].values() for one in each.get("bundles", {}).values())
+    for model, one in results["latency"].items():
         if "error" in one:
             why.append(f"- {model}: not measured: {one['error']}")
             continue
         for exporter, ratio in one["int8"].items():
             before, after = (one["bundles"][f"{exporter}-{recipe}"] for recipe in ("fp32", "w8a8_static"))
             bad = before["disturbed"] or after["disturbed"]
-            text = f"{ratio['ratio']:.2f} [{ratio['low']:.2f}, {ratio['high']:.2f}]{' (!)' if bad else ''}"
+            faster = Ratio(value=ratio["ratio"], low=ratio["low"], high=ratio["high"])
+            text = f"{faster_text(faster)}{' (!)' if bad else ''}"
             times = [ms_text(before["p50_ms"]), ms_text(after["p50_ms"])]
             lines.append(_line([model, f"{mflop[model]:,.0f}", exporter, *times, text]))
-            faster, total, disturbed = faster + (ratio["ratio"] >= 1), total + 1, disturbed + bool(bad)
+            as_fast, total, disturbed = as_fast + (faster.value >= 1), total + 1, disturbed + bool(bad)
             if ratio["why"]:
-                why.append(f"- {model}, {exporter}, {ratio['ratio']:.2f}×: {ratio['why']}")
+                why.append(f"- {model}, {exporter}, {faster_text(faster)}: {ratio['why']}")
     said = (
-        f"Int8 is at least as fast as float in {faster} of {total} rows: batch 1, one thread, interleaved, {runs} or "
+        f"Int8 is at least as fast as float in {as_fast} of {total} rows: batch 1, one thread, interleaved, {runs} or "
         "more runs of each, which is enough for the ratio and its interval, and too few to quote a latency by."
     )
-    said += f" {disturbed} rows with (!) were measured while other programs ran." if disturbed else ""
+    if disturbed:
+        rows = f"{count_text(disturbed, 'row')} with (!) {'was' if disturbed == 1 else 'were'}"
+        said += f" {rows} measured while other programs ran."
     return "\n".join([said, "", *lines, "", *why]) + "\n"
 
 
@@ -139,7 +151,7 @@ def _cell(row: Row | None, latency: dict[str, Any], notes: _Notes) -> str:
         metric = decode(Metric, row["metric"])
         parts.append(value_text(metric.name, metric.value))
     else:
-        parts.append(f"agrees {row['agreement']:.0%}")
+        parts.append(f"agrees {percent_text(row['agreement'], 0)}")
     parts += [bytes_text(row["bytes"]), f"{row['sqnr_db']:.0f} dB"]
     timed = latency.get(row["model"], {}).get("bundles", {}).get(f"{row['exporter']}-{row['recipe']}")
     if timed:

@@ -145,7 +145,7 @@ def measure(
     compared: Sequence[Candidate], *, rounds: int, seed: int = 0, on_round: Callable[[int], None] | None = None
 ) -> dict[str, dict[str, list[float]]]:
     """Seconds (`wall_s`, `cpu_s` of this process) and `loss` of `rounds` epochs each, after a warm-up, by name."""
-    found: dict[str, dict[str, list[float]]] = {c.name: {"wall_s": [], "cpu_s": [], "loss": []} for c in compared}
+    times: dict[str, dict[str, list[float]]] = {c.name: {"wall_s": [], "cpu_s": [], "loss": []} for c in compared}
     order, draw = list(compared), random.Random(seed)
     for epoch in range(1, _WARM_UP_EPOCHS + rounds + 1):
         draw.shuffle(order)
@@ -156,10 +156,10 @@ def measure(
                 wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
             if epoch > _WARM_UP_EPOCHS:
                 for name, value in (("wall_s", wall), ("cpu_s", cpu), ("loss", loss)):
-                    found[candidate.name][name].append(value)
+                    times[candidate.name][name].append(value)
         if on_round and epoch > _WARM_UP_EPOCHS:
             on_round(epoch - _WARM_UP_EPOCHS)
-    return found
+    return times
 
 
 def benchmark(
@@ -187,7 +187,7 @@ def benchmark(
     def say(done: int) -> None:
         print(f"round {done}/{rounds}", file=sys.stderr, flush=True)
 
-    found = measure(compared, rounds=rounds, on_round=say)
+    times = measure(compared, rounds=rounds, on_round=say)
     # Each is compared with the plain loop on as many threads, so that a ratio never mixes the two effects.
     plain = {c.num_threads: c.name for c in compared if c.name.startswith("plain")}
     return {
@@ -202,12 +202,12 @@ def benchmark(
                 "name": c.name,
                 "what": c.what,
                 "num_threads": c.num_threads or torch.get_num_threads(),
-                "epochs_per_s": 1 / statistics.median(found[c.name]["wall_s"]),
+                "epochs_per_s": 1 / statistics.median(times[c.name]["wall_s"]),
                 "compared_with": plain[c.num_threads],
-                "speedup": ratio(found[plain[c.num_threads]]["wall_s"], found[c.name]["wall_s"]),
+                "speedup": ratio(times[plain[c.num_threads]]["wall_s"], times[c.name]["wall_s"]),
                 # Where others use the machine, processor time says what wall time cannot.
-                "cpu_time_speedup": ratio(found[plain[c.num_threads]]["cpu_s"], found[c.name]["cpu_s"]),
-                **found[c.name],
+                "cpu_time_speedup": ratio(times[plain[c.num_threads]]["cpu_s"], times[c.name]["cpu_s"]),
+                **times[c.name],
             }
             for c in compared
         ],
@@ -234,7 +234,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="default: results/train-benchmark-DEVICE.json")
     options = parser.parse_args()
     model = book_model(options.model)
-    found = benchmark(
+    result = benchmark(
         model,
         device=options.device,
         rounds=options.rounds,
@@ -242,8 +242,8 @@ def main() -> None:
         one_thread=options.one_thread and options.device == "cpu",
     )
     out = options.out or Path("results") / f"train-benchmark-{options.device}.json"
-    write_file(out, canonical_json(found))
-    for entry in found["candidates"]:
+    write_file(out, canonical_json(result))
+    for entry in result["candidates"]:
         wall, cpu = entry["speedup"], entry["cpu_time_speedup"]
         print(
             f"{entry['name']:26} {entry['epochs_per_s']:8.3f} epochs/s, {wall['ratio']:.2f} x {entry['compared_with']} "

@@ -92,7 +92,7 @@ def _interleaved(
     waits: dict[str, list[float]] | None = None,
 ) -> dict[str, list[float]]:
     """Seconds of each round until the device is done; `waits` takes those until the call returned."""
-    found: dict[str, list[float]] = {name: [] for name in ways}
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
     order, draw = list(ways), random.Random(0)
     for number in range(_WARM_UP_ROUNDS + rounds):
         draw.shuffle(order)
@@ -103,10 +103,10 @@ def _interleaved(
             returned = time.perf_counter()
             _wait(device)
             if number >= _WARM_UP_ROUNDS:
-                found[name].append(time.perf_counter() - began)
+                seconds[name].append(time.perf_counter() - began)
                 if waits is not None:
                     waits[name].append(returned - began)
-    return found
+    return seconds
 
 
 def _wait(device: str) -> None:

@@ -65,8 +65,9 @@ def run(model: BookModel, data: Data, config: FitConfig, fabric: Fabric) -> dict
         loss = learner.trainer.epoch(epoch)  # waits for the device once
     trained = time.perf_counter()
     accuracy = evaluate(learner.module, *data.validation, model.task).value
-    assert model.views
-    with_views = evaluate(model.views(learner.module), *data.validation, model.task).value
+    assert model.test_time_augmentation
+    averaged = model.test_time_augmentation(learner.module)
+    with_views = evaluate(averaged, *data.validation, model.task).value
     return {
         "seed": config.seed,
         "train_s": trained - began,
@@ -96,14 +97,14 @@ def limits(model: BookModel, data: Data, fabric: Fabric) -> dict[str, Any]:
     batch = data.train[0][: config.batch_size]
     with FlopCounterMode(display=False) as counter:
         learner.net(batch).sum().backward()
-    found: dict[str, Any] = {"tflop_per_epoch": counter.get_total_flops() / len(batch) * len(data.train[0]) / 1e12}
+    numbers: dict[str, Any] = {"tflop_per_epoch": counter.get_total_flops() / len(batch) * len(data.train[0]) / 1e12}
     if fabric.device.type != "cuda":
-        return found
+        return numbers
     for epoch in (1, 2):  # records the graph
         trainer.epoch(epoch)
     began = time.perf_counter()
     trainer.epoch(3)
-    found["epoch_s"] = time.perf_counter() - began
+    numbers["epoch_s"] = time.perf_counter() - began
     with profile(activities=[ProfilerActivity.CUDA]) as profiled:
         trainer.epoch(4)
     kernels: dict[str, float] = dict.fromkeys([*KINDS, OTHER], 0.0)
@@ -111,7 +112,7 @@ def limits(model: BookModel, data: Data, fabric: Fabric) -> dict[str, Any]:
         words = event.key.lower()
         kind = next((kind for kind, parts in KINDS.items() if any(part in words for part in parts)), OTHER)
         kernels[kind] += event.device_time_total / 1e6
-    return found | {"kernel_s": kernels, "matrix_product_tflops": _peak_tflops()}
+    return numbers | {"kernel_s": kernels, "matrix_product_tflops": _peak_tflops()}
 
 
 def _peak_tflops() -> float:
@@ -207,10 +208,10 @@ def main() -> None:
     options = parser.parse_args()
     if min(options.epochs) < 1:
         raise UsageError(f"--epochs {min(options.epochs)}: a run has at least 1 epoch")
-    found = measure(model, device=options.device, runs=options.runs, epochs=options.epochs, samples=options.samples)
+    result = measure(model, device=options.device, runs=options.runs, epochs=options.epochs, samples=options.samples)
     out = options.out or Path("results") / f"cifar10-fast-{options.device}.json"
-    write_file(out, canonical_json(found))
-    for entry in found["settings"]:
+    write_file(out, canonical_json(result))
+    for entry in result["settings"]:
         print(
             f"{entry['epochs']} epochs: {entry['train_s']['mean']:.2f} s, accuracy {entry['accuracy']['mean']:.4f}, "
             f"with six views {entry['accuracy_with_views']['mean']:.4f} ({entry['reached']['accuracy_with_views']} of "

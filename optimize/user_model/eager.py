@@ -16,8 +16,8 @@ from pathlib import Path
 
 import torch
 
+from edgekit.edge_runtime.arrays import Arrays
 from edgekit.edge_runtime.benchmark.measure import Candidate
-from edgekit.edge_runtime.bundle.golden import Arrays
 from edgekit.edge_runtime.engines import Engine
 from edgekit.edge_runtime.errors import EdgekitError
 from edgekit.edge_runtime.temporary import LockedFolder

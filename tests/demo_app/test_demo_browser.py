@@ -124,7 +124,7 @@ def test_a_bad_picture_gets_a_message_without_a_trace(page, tmp_path):
     bad.write_text("Dear Sir or Madam")
     page.get_by_role("radio", name="Upload").click()
     page.locator("input[type=file]").set_input_files(bad)
-    expect(page.get_by_test_id("stAlert").first).to_contain_text("no picture that can be read")
+    expect(page.get_by_test_id("stAlert").first).to_contain_text("not a picture of a known format")
     page.get_by_role("radio", name="Sample", exact=True).click()
     expect(page.get_by_test_id("verdict")).to_contain_text("Both say top left")
     assert "Traceback" not in page.content()

@@ -12,12 +12,12 @@ from typer.testing import CliRunner
 import edgekit as command
 from edgekit.edge_runtime.errors import EngineError, MissingDependency, UsageError, VerificationError
 from edgekit.edge_runtime.loadgen import child as loadgen_worker
-from edgekit.edge_runtime.loadgen.loadgen import (
+from edgekit.edge_runtime.loadgen.scenarios import (
     SCENARIOS,
     LoadgenSettings,
     read_answers,
     read_log,
-    require,
+    require_loadgen,
     run_scenario,
     run_scenarios,
 )
@@ -195,7 +195,7 @@ def test_without_the_package_the_command_to_install_it_is_named(monkeypatch, tmp
     monkeypatch.setattr("sys.path", [str(tmp_path)])  # where nothing is installed
     monkeypatch.delitem(__import__("sys").modules, "mlperf_loadgen", raising=False)
     with pytest.raises(MissingDependency, match=r"pip install 'edgekit\[loadgen\]'"):
-        require()
+        require_loadgen()
 
 
 def test_the_command_prints_verdict_metric_and_logs(bundle, tmp_path):

@@ -15,9 +15,10 @@ from pair_model import answers, pair_arrays, pair_model, unproven_bundle
 from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.edge_runtime.engines import load
 from edgekit.edge_runtime.errors import BundleError, EngineError, InputError, MissingDependency
+from edgekit.optimize.combinations import combinations
 from edgekit.optimize.exporters import EXPORTERS
 from edgekit.optimize.exporters.aot import _check_compiler
-from edgekit.optimize.options import Options, combinations
+from edgekit.optimize.user_model.request import Request
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +67,7 @@ def test_the_number_of_threads_is_chosen_where_it_runs(bundle):
 
 
 def test_machine_code_runs_only_when_asked_for_by_name(bundle):
-    with pytest.raises(BundleError, match="of the format 'aot': loading it runs code that is in the file"):
+    with pytest.raises(BundleError, match="has the format 'aot': loading it runs code from the file"):
         load(bundle)
 
 
@@ -122,7 +123,7 @@ def test_without_a_compiler_it_says_what_to_install(monkeypatch):
 
 def test_it_is_made_only_when_named():
     assert EXPORTERS["aot"].by_default is False
-    assert {exporter.name for exporter, _ in combinations(Options())} == {
+    assert {exporter.name for exporter, _ in combinations(Request(model="m"))} == {
         name for name, exporter in EXPORTERS.items() if exporter.by_default
     }
-    assert [(e.name, r.name) for e, r in combinations(Options(exporters=("aot",)))] == [("aot", "fp32")]
+    assert [(e.name, r.name) for e, r in combinations(Request(model="m", exporters=("aot",)))] == [("aot", "fp32")]

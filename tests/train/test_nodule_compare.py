@@ -8,7 +8,7 @@ import SimpleITK
 from small_nodules import LUNG_HU, always, ball, thresholding
 from typer.testing import CliRunner
 
-from edgekit import app
+from edgekit.cli import app
 from edgekit.edge_runtime.errors import InputError, MissingData, UsageError
 from edgekit.train.checkpoint import save_weights
 from edgekit.train.nodules.compare import Written, compare, read_written

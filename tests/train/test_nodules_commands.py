@@ -12,7 +12,7 @@ from PIL import Image
 from small_nodules import LUNG_HU, Middle, Share, always, ball, thresholding, upright
 from typer.testing import CliRunner
 
-from edgekit import app
+from edgekit.cli import app
 from edgekit.cli.nodules import nodules
 from edgekit.edge_runtime.errors import InputError, Interrupted, MissingData, UsageError
 from edgekit.edge_runtime.files import sha256_file

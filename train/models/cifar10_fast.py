@@ -132,5 +132,5 @@ MODEL = BookModel(
         source="arXiv 2404.00498 with six views of each picture, airbench94",
     ),
     prepare=whiten,
-    views=SixViews,
+    test_time_augmentation=SixViews,
 )

@@ -14,7 +14,7 @@ from edgekit.edge_runtime.bundle.manifest import TensorSpec
 from edgekit.train.book_model import BookModel, FitConfig, Target
 from edgekit.train.data import lidc_malignancy
 from edgekit.train.data.ct import AIR_HU, CLIP_HU
-from edgekit.train.figures import Ranking
+from edgekit.train.extra_metrics import RankingMetrics
 from edgekit.train.models.luna_malignancy import LABELS
 
 MEASURED = 7
@@ -161,7 +161,7 @@ _BASE = BookModel(
         augment="affine",
     ),
     crops=True,
-    figures=Ranking,
+    extra_metrics=RankingMetrics,
     target=Target(
         metric="auc",
         value=0.899,

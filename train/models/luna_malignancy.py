@@ -11,7 +11,7 @@ from edgekit.train.book_model import BookModel, Target
 from edgekit.train.checkpoint import read_tensors
 from edgekit.train.data import luna_samples, luna_sets
 from edgekit.train.data.book import book_file
-from edgekit.train.figures import Ranking
+from edgekit.train.extra_metrics import RankingMetrics
 from edgekit.train.models import luna_classifier
 from edgekit.train.models.luna_classifier import LunaClassifier
 
@@ -71,7 +71,7 @@ def _model(name: str, depth: int, epochs: int, value: float, learns: str) -> Boo
             balance="malignancy",
             best_by="auc",
         ),
-        figures=Ranking,
+        extra_metrics=RankingMetrics,
         prepare=start_from_nodules,
         target=Target(
             metric="auc",

@@ -10,7 +10,7 @@ from edgekit.train.book_model import BookModel, FitConfig, Target
 from edgekit.train.data import luna_samples, luna_sets
 from edgekit.train.data.ct import AIR_HU, CLIP_HU
 from edgekit.train.data.scan_rows import SEGMENT
-from edgekit.train.figures import Pixels
+from edgekit.train.extra_metrics import PixelMetrics
 from edgekit.train.models.luna_classifier import init_weights
 
 LABELS = ("share of the pixels in a nodule",)
@@ -115,7 +115,7 @@ MODEL = BookModel(
     ),
     crops=True,
     samples=luna_samples.slices,
-    figures=Pixels,
+    extra_metrics=PixelMetrics,
     target=Target(
         metric="recall",
         value=0.8423,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 CELSIUS = (0.5, 14.0, 15.0, 28.0, 11.0, 8.0, 3.0, -4.0, 6.0, 13.0, 21.0)
 UNKNOWN = (35.7, 55.9, 58.2, 81.9, 56.3, 48.9, 33.9, 21.8, 48.4, 60.4, 68.4)  # the other thermometer, in its own unit
@@ -111,31 +111,6 @@ def by_optimizer(optimizer_of: Optimizer, epochs: int, *, normalized: bool, vali
         optimizer.step()
     gradient = torch.zeros(2) if parameters.grad is None else parameters.grad
     return _descent(losses, parameters, gradient, validated)
-
-
-def least_squares(
-    indices: Sequence[int] = range(len(CELSIUS)), *, normalized: bool = True
-) -> tuple[float, float, float]:
-    """(w, b, loss) where the loss of the given readings is smallest: what every descent converges to."""
-    t_u, t_c = (values[list(indices)].double() for values in readings(normalized=normalized))
-    table = torch.stack([t_u, torch.ones_like(t_u)], dim=1)  # (n, 2)
-    w, b = torch.linalg.lstsq(table, t_c[:, None]).solution[:, 0]
-    return float(w), float(b), float(loss_of(model(t_u, w, b), t_c))
-
-
-def descend(module: nn.Module, learning_rate: float, epochs: int, validation: Sequence[int]) -> tuple[float, float]:
-    """Chapter 6: trains a (N, 1) to (N, 1) module by SGD on normalised readings; its (train, validation) loss after."""
-    t_u, t_c = (values[:, None] for values in readings(normalized=True))  # (11, 1)
-    held = list(validation)
-    train = [i for i in range(len(t_c)) if i not in held]
-    optimizer = torch.optim.SGD(module.parameters(), lr=learning_rate)
-    for _ in range(epochs):
-        loss = loss_of(module(t_u[train]), t_c[train])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    with torch.no_grad():
-        return tuple(float(loss_of(module(t_u[part]), t_c[part])) for part in (train, held))  # type: ignore[return-value]
 
 
 def _descent(losses: list[float], parameters: Tensor, gradient: Tensor, validation: Sequence[float] = ()) -> Descent:

@@ -207,8 +207,8 @@ def segment(hu: np.ndarray, net: nn.Module, *, on_progress: OnProgress | None = 
         slices = hu[np.clip(middles[:, None] + around, 0, depth - 1)]  # (N, 7, H, W)
         batch = torch.from_numpy(slices.astype(np.float32)).clamp_(AIR_HU, CLIP_HU)
         batch = F.pad(batch, (0, -width % _MULTIPLE, 0, -height % _MULTIPLE), mode="replicate")
-        found = _sound(net(batch.contiguous(memory_format=torch.channels_last)), "segmenter")
-        mask[middles] = (found[:, 0, :height, :width] > THRESHOLD).numpy()
+        probabilities = _sound(net(batch.contiguous(memory_format=torch.channels_last)), "segmenter")
+        mask[middles] = (probabilities[:, 0, :height, :width] > THRESHOLD).numpy()
         if on_progress:
             on_progress(int(middles[-1]) + 1, depth)
     return mask
@@ -252,16 +252,16 @@ def classify(
 ) -> np.ndarray:
     """The probability (N,) float64 of class 1 for a crop around each centre; raises EdgekitError at NaN."""
     net = net.eval().to(memory_format=torch.channels_last_3d)
-    found = np.zeros(len(centers))
+    probabilities = np.zeros(len(centers))
     for start in range(0, len(centers), _CROPS):
         part = centers[start : start + _CROPS]
         crops = np.stack([crop(hu, center, CROP) for center in part]).astype(np.float32)
         batch = torch.from_numpy(crops).clamp_(AIR_HU, CLIP_HU)[:, None]  # (N, 1, 32, 48, 48)
         logits = net(batch.contiguous(memory_format=torch.channels_last_3d))
-        found[start : start + len(part)] = _sound(logits, "classifier").double().softmax(1)[:, 1].numpy()
+        probabilities[start : start + len(part)] = _sound(logits, "classifier").double().softmax(1)[:, 1].numpy()
         if on_progress:
             on_progress(start + len(part), len(centers))
-    return found
+    return probabilities
 
 
 def _sound(answer: Tensor, net: str) -> Tensor:

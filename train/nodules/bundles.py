@@ -59,8 +59,8 @@ class Tiled(nn.Module):
         for row, top, bottom in rows:
             for column, left, right in columns:
                 tile = hu[:, :, row : row + self.sides[0], column : column + self.sides[1]]
-                found = self.net(tile)[:, :, top - row : bottom - row, left - column : right - column]
-                answer[:, :, top:bottom, left:right] = found
+                inner = self.net(tile)[:, :, top - row : bottom - row, left - column : right - column]
+                answer[:, :, top:bottom, left:right] = inner
         return answer
 
 
@@ -81,8 +81,8 @@ class BundleNet(nn.Module):
 
     def forward(self, hu: Tensor) -> Tensor:
         rows = hu.numpy().astype(self._takes.dtype, copy=False)
-        found = [self._engine.run({self._takes.name: row[None]})[self._gives.name] for row in rows]
-        answer = torch.from_numpy(np.concatenate(found))
+        answers = [self._engine.run({self._takes.name: row[None]})[self._gives.name] for row in rows]
+        answer = torch.from_numpy(np.concatenate(answers))
         if self._gives.name == "probabilities":  # whose softmax is themselves again
             answer = answer.clamp_min(torch.finfo(answer.dtype).tiny).log()
         return answer
@@ -95,19 +95,19 @@ def chosen_bundles(root: Path) -> dict[str, Path]:
         UsageError: the U-Net or the classifier is missing, or there are two of a net.
         BundleError: no such folder, or a bundle in it is damaged.
     """
-    found: dict[str, list[Path]] = {net: [] for net in MODELS}
+    by_net: dict[str, list[Path]] = {net: [] for net in MODELS}
     for path in find_bundles(root):
         with Bundle.open(path) as bundle:
             for net, model in MODELS.items():
                 if bundle.manifest.model == model:
-                    found[net].append(path)
-    for net, paths in found.items():
+                    by_net[net].append(path)
+    for net, paths in by_net.items():
         if len(paths) > 1:
             names = ", ".join(path.name for path in paths)
             raise UsageError(f"{root} holds {len(paths)} bundles of {MODELS[net]}: {names}. Leave one of them there")
         if not paths and net != "malignancy":
             raise UsageError(f"{root} holds no bundle of {MODELS[net]}. Make one: edgekit optimize {MODELS[net]}")
-    return {net: paths[0] for net, paths in found.items() if paths}
+    return {net: paths[0] for net, paths in by_net.items() if paths}
 
 
 def load_bundle_nets(bundles: Mapping[str, Bundle]) -> Nets:

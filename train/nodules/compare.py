@@ -85,21 +85,21 @@ def read_written(folder: Path) -> Written:
     return Written(answer=answer, mask=mask)
 
 
-def compare(found: Written, reference: Written) -> Comparison:
+def compare(results: Written, reference: Written) -> Comparison:
     """What `found` has otherwise than `reference`.
 
     Raises:
         UsageError: they are of two scans.
     """
-    ours, theirs = found.answer["provenance"], reference.answer["provenance"]
+    ours, theirs = results.answer["provenance"], reference.answer["provenance"]
     check_series(ours["series_uid"], reference)
-    here, there = found.answer["findings"], reference.answer["findings"]
+    here, there = results.answer["findings"], reference.answer["findings"]
     pairs = _pairs(here, there)
     changes = [abs(here[i]["nodule"] - there[k]["nodule"]) for i, k in pairs.items()]
     highest = min(HIGHEST, max(len(here), len(there)))
     common = {i: k for i, k in pairs.items() if i < highest and k < highest}
-    flagged, expected = int(found.mask.sum()), int(reference.mask.sum())
-    differ = int(np.count_nonzero(found.mask ^ reference.mask))
+    flagged, expected = int(results.mask.sum()), int(reference.mask.sum())
+    differ = int(np.count_nonzero(results.mask ^ reference.mask))
     return Comparison(
         flagged_voxels=flagged,
         flagged_differ=differ,

@@ -210,24 +210,24 @@ def chosen_series(root: Path, *, split: str, listed: Path | None) -> list[str] |
         UsageError: another split. MissingData: no such file, or it is empty.
     """
     if listed:
-        found = read_series(listed)
-        if not found:
+        series = read_series(listed)
+        if not series:
             raise MissingData(f"{listed} names no series. Write one series uid on each line")
-        return found
+        return series
     if split not in ("validation", "all"):
         raise UsageError(f"unknown split {split!r}. Known: all, validation; or give --series FILE")
     return sorted(scans(root)) if split == "all" else None
 
 
-def detections_of(found: Analysis) -> tuple[Detection, ...]:
+def detections_of(analysis: Analysis) -> tuple[Detection, ...]:
     """Every group of a scan with its outcome; a finding of unknown malignancy counts in the place of benign."""
-    filtered = [Detection(center_mm=place, outcome=FILTERED) for place in found.filtered_mm]
+    filtered = [Detection(center_mm=place, outcome=FILTERED) for place in analysis.filtered_mm]
     findings = [
         Detection(
             center_mm=one.center_mm,
             outcome=MALIGNANT if one.malignant is not None and one.malignant >= THRESHOLD else BENIGN,
         )
-        for one in found.findings
+        for one in analysis.findings
     ]
     return (*findings, *filtered)
 
@@ -240,16 +240,16 @@ def _analysed(nets: NetFiles, job: tuple[str, Path, tuple[Annotation, ...]]) -> 
             volume = read_scan(path)
             for one in nodules:
                 voxel_at(volume, one.center_mm, where=one.where)
-            found = analyse(volume, loaded)
+            analysis = analyse(volume, loaded)
         except (InputError, MissingData) as error:
             return Skipped(series_uid=uid, why=str(error))
     return ScanResult(
         format_version=FORMAT_VERSION,
         series_uid=uid,
         nets=nets.sha256,
-        flagged_voxels=found.flagged_voxels,
-        seconds=found.seconds,
-        detections=detections_of(found),
+        flagged_voxels=analysis.flagged_voxels,
+        seconds=analysis.seconds,
+        detections=detections_of(analysis),
     )
 
 
@@ -261,7 +261,7 @@ def _done(out: Path, wanted: Sequence[str], nets: NetFiles) -> dict[str, ScanRes
     """The results in `out` of the wanted series."""
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / SCANS_FOLDER).is_dir())):
         raise UsageError(f"{out} holds other files than results of `edgekit nodules evaluate`. Give another --out")
-    found = {}
+    results = {}
     for uid in wanted:
         path = _file(out, uid)
         if not path.is_file():
@@ -272,5 +272,5 @@ def _done(out: Path, wanted: Sequence[str], nets: NetFiles) -> dict[str, ScanRes
             raise EdgekitError(f"{path} is damaged: {error}. Remove it: the same command makes it again") from None
         if result.nets != nets.sha256 or result.format_version != FORMAT_VERSION:
             raise UsageError(f"{path} is the result of other nets. Give another --out, or remove {out}")
-        found[uid] = result
-    return found
+        results[uid] = result
+    return results

@@ -61,17 +61,17 @@ def check_free(out: Path) -> None:
         raise UsageError(f"{out} is there already, and not empty. Remove it, or give another --out")
 
 
-def answer(found: Analysis, provenance: Provenance) -> dict[str, object]:
+def answer(analysis: Analysis, provenance: Provenance) -> dict[str, object]:
     """The content of nodules.json."""
     return {
         "format_version": FORMAT_VERSION,
-        "findings": to_plain(found.findings),
+        "findings": to_plain(analysis.findings),
         "provenance": to_plain(provenance),
         "warning": STUDY,
     }
 
 
-def write(out: Path, volume: Volume, found: Analysis, provenance: Provenance, *, top: int) -> None:
+def write(out: Path, volume: Volume, analysis: Analysis, provenance: Provenance, *, top: int) -> None:
     """Makes the folder `out`, with pictures of the first `top` findings.
 
     Raises:
@@ -85,11 +85,11 @@ def write(out: Path, volume: Volume, found: Analysis, provenance: Provenance, *,
     except OSError as error:
         raise unwritable(out, error) from None
     try:
-        for finding in found.findings[:top]:
+        for finding in analysis.findings[:top]:
             picture(volume, finding).save(staging / picture_name(finding), optimize=True)
-        (staging / JSON_FILE).write_bytes(canonical_json(answer(found, provenance)))
-        save_mask(staging / MASK_FILE, found.mask)
-        (staging / PAGE_FILE).write_text(page(found, provenance, top=top), encoding="utf-8")
+        (staging / JSON_FILE).write_bytes(canonical_json(answer(analysis, provenance)))
+        save_mask(staging / MASK_FILE, analysis.mask)
+        (staging / PAGE_FILE).write_text(page(analysis, provenance, top=top), encoding="utf-8")
         staging.chmod(0o755)
         if out.is_dir():
             out.rmdir()
@@ -158,15 +158,15 @@ def where(finding: Finding) -> str:
     return f"slice {slice_}, row {row}, column {column}"
 
 
-def page(found: Analysis, provenance: Provenance, *, top: int) -> str:
+def page(analysis: Analysis, provenance: Provenance, *, top: int) -> str:
     """index.html; its pictures lie beside it."""
-    count = len(found.findings)
+    count = len(analysis.findings)
     title = f"{count or 'No'} finding{'' if count == 1 else 's'}"
-    shown = found.findings[:top]
+    shown = analysis.findings[:top]
     tiles = {
         "voxels of the scan": int(np.prod(provenance.shape)),
-        "flagged by the U-Net": found.flagged_voxels,
-        "groups of them": found.groups,
+        "flagged by the U-Net": analysis.flagged_voxels,
+        "groups of them": analysis.groups,
         "taken for nodules": count,
     }
     numbers = "".join(f"<div><b>{n:,}</b><span>{escape(what)}</span></div>" for what, n in tiles.items())
@@ -180,7 +180,7 @@ def page(found: Analysis, provenance: Provenance, *, top: int) -> str:
         f'<p class="over">edgekit nodules · {escape(provenance.scan)}</p>\n<h1>{title}</h1>\n'
         f'<p class="over">series {escape(provenance.series_uid)}</p>\n'
         f'<p class="warning">{escape(made_up + STUDY)}</p>\n<div class="numbers">{numbers}</div>\n'
-        f"{_table(found, top)}{left}\n{pictures}\n<h2>Where this comes from</h2>\n{_facts(provenance)}\n"
+        f"{_table(analysis, top)}{left}\n{pictures}\n<h2>Where this comes from</h2>\n{_facts(provenance)}\n"
         f"<footer>Slices, rows and columns are counted from 0, slices in the order of the body; x, y, z are mm in the "
         f"patient, towards the left, the back and the head. A diameter is that of a ball of as many flagged voxels. "
         f"Pictures: lung window, {LUNG_HU[0]} to {LUNG_HU[1]} HU, as the scan stores its rows.</footer>\n"
@@ -192,12 +192,12 @@ def _synthetic(provenance: Provenance) -> bool:
     return provenance.series_uid.startswith(MARK)
 
 
-def _table(found: Analysis, top: int) -> str:
-    if not found.findings:
-        best = found.most_probable
+def _table(analysis: Analysis, top: int) -> str:
+    if not analysis.findings:
+        best = analysis.most_probable
         rest = "" if best is None else f" The most probable group has P(nodule) {best:.3g}."
         return f'<p class="lead">No group of flagged voxels has a probability above one half.{rest}</p>'
-    malignant = any(finding.malignant is not None for finding in found.findings)
+    malignant = any(finding.malignant is not None for finding in analysis.findings)
     head = ["", "P(nodule)", *(["P(malignant)"] if malignant else []), "mm", "slice, row, column", "x, y, z", "voxels"]
     rows = [
         [
@@ -209,7 +209,7 @@ def _table(found: Analysis, top: int) -> str:
             ", ".join(f"{value:.1f}" for value in finding.center_mm),
             f"{finding.voxels:,}",
         ]
-        for finding in found.findings
+        for finding in analysis.findings
     ]
     body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
     heads = "".join(f'<th scope="col">{text}</th>' for text in head)

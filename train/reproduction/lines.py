@@ -129,10 +129,10 @@ def chapter_5() -> list[Line]:
     """Every figure in the book's order, from runs made now."""
     lines = []
     for run, (descend, training, validation, ends) in _RUNS.items():
-        found = descend()
-        values = {"w": found.weight, "b": found.bias}
-        values |= dict(zip(("gradient, w", "gradient, b"), found.gradient, strict=True))
-        for kind, printed, losses in (("", training, found.losses), ("validation ", validation, found.validation)):
+        descent = descend()
+        values = {"w": descent.weight, "b": descent.bias}
+        values |= dict(zip(("gradient, w", "gradient, b"), descent.gradient, strict=True))
+        for kind, printed, losses in (("", training, descent.losses), ("validation ", validation, descent.validation)):
             lines += [_line(run, f"{kind}loss, epoch {e}", text, losses[e - 1]) for e, text in printed.items()]
         lines += [_line(run, what, text, values[what]) for what, text in ends.items()]
     return lines

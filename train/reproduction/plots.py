@@ -32,22 +32,22 @@ LOOK: dict[Any, Any] = {
 }
 
 
-def figures(found: Results) -> dict[str, tuple[str, bytes]]:
+def figures(results: Results) -> dict[str, tuple[str, bytes]]:
     """What can be drawn of one chapter's results: {name: (text for those who do not see it, SVG)}."""
-    stem, device = f"reproduction-{found['chapter']}-{found['device']}", found["device"]
+    stem, device = f"reproduction-{results['chapter']}-{results['device']}", results["device"]
     drawn = {}
     with mpl.rc_context(LOOK):
-        designs = found["models"] if any(entry["book"]["figure_8_13"] for entry in found["models"]) else []
+        designs = results["models"] if any(entry["book"]["figure_8_13"] for entry in results["models"]) else []
         if designs:
             alt = f"Accuracy of chapter 8's designs on {device}, from 0.8 up: bars ours, marks the book's"
             drawn[f"{stem}-designs"] = (alt, svg(_designs(designs)))
-        if curves := designs or [entry for entry in found["models"] if entry["training_loss"]]:
+        if curves := designs or [entry for entry in results["models"] if entry["training_loss"]]:
             alt = f"Training losses on {device}: lines ours, one a seed; points the book's"
             drawn[f"{stem}-losses"] = (alt, svg(_losses(curves)))
-        if curve := found.get("roc"):
+        if curve := results.get("roc"):
             alt = "ROC curve of malignancy by diameter alone: the line ours, points the book's"
             drawn[f"{stem}-roc"] = (alt, svg(_roc(curve)))
-        if sides := found["representation"]:
+        if sides := results["representation"]:
             alt = "Hand-made features drawn over four digits, and the accuracy of either representation"
             drawn[f"{stem}-representation"] = (alt, _representation(sides))
     return drawn

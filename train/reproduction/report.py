@@ -16,7 +16,7 @@ from edgekit.train.checkpoint import write_file
 from edgekit.train.reproduction import plots as reproduction_plots
 from edgekit.train.reproduction.notes import DIFFERENCES, OPENING, TITLES
 from edgekit.train.reproduction.results import FORMAT_VERSION
-from edgekit.train.reproduction.training_board import duration
+from edgekit.train.reproduction.time_left import duration
 
 DOCUMENT, IMAGES = "REPRODUCTION.md", "images"
 Results = dict[str, Any]
@@ -36,7 +36,7 @@ def write(results: Path, docs: Path) -> list[Path]:
 
 def load(results: Path) -> list[Results]:
     """Every `reproduction-*.json` in the folder, by chapter, what is beyond the book (0) last; the CPU's first."""
-    found = []
+    contents = []
     for path in results.glob("reproduction-*.json"):
         try:
             content = parse_json(path.read_bytes())
@@ -44,8 +44,8 @@ def load(results: Path) -> list[Results]:
                 raise EdgekitError(f"{path} has another format. Write it again: edgekit reproduce --report-only")
         except (OSError, DecodeError, KeyError, TypeError) as error:
             raise EdgekitError(f"{path} is no result of `edgekit reproduce`: {error}. Remove it") from None
-        found.append(content)
-    return sorted(found, key=lambda r: (r["chapter"] or 99, r["device"] != "cpu", r["device"]))
+        contents.append(content)
+    return sorted(contents, key=lambda r: (r["chapter"] or 99, r["device"] != "cpu", r["device"]))
 
 
 def render(results: Sequence[Results]) -> dict[str, bytes]:
@@ -64,22 +64,22 @@ def render(results: Sequence[Results]) -> dict[str, bytes]:
     return {DOCUMENT: page.encode(), **figures}
 
 
-def _section(found: Results) -> str:
+def _section(results: Results) -> str:
     """One chapter on one device: where it was measured, the table, its notes."""
     parts = []
-    if found["models"]:
-        table = _table(HEAD, [_row(entry) for entry in found["models"]])
-        parts += [_caption(found), table, _bullets(map(_note, found["models"]))]
-    if found["not_run"]:
+    if results["models"]:
+        table = _table(HEAD, [_row(entry) for entry in results["models"]])
+        parts += [_caption(results), table, _bullets(map(_note, results["models"]))]
+    if results["not_run"]:
         parts += [
             "Not measured:\n",
-            _bullets(f"`{one['model']}` ({one['summary']}): {one['reason']}." for one in found["not_run"]),
+            _bullets(f"`{one['model']}` ({one['summary']}): {one['reason']}." for one in results["not_run"]),
         ]
-    if both := found["representation"]:
+    if both := results["representation"]:
         parts.append(_representation(both))
-    if found["lines"]:
-        parts.append(_lines(found["lines"]))
-    if curve := found.get("roc"):
+    if results["lines"]:
+        parts.append(_lines(results["lines"]))
+    if curve := results.get("roc"):
         parts.append(
             f"Areas by trapezoids through the book's 100 thresholds: {curve['area']:.5f}; exact, as the chance that a "
             f"malignant nodule is larger than a benign one: {curve['exact_area']:.5f}.\n"
@@ -131,10 +131,10 @@ def figure(entry: Results, value: float, *, signed: bool = False) -> str:
 
 def spread(entry: Results) -> str:
     """ " ± 0.4", the runs' standard deviation in the unit of `figure`; "" of a single run."""
-    found = entry["ours"]["spread"]
-    if found is None:
+    deviation = entry["ours"]["spread"]
+    if deviation is None:
         return ""
-    return f" ± {100 * found:.1f}" if entry["is_share"] else f" ± {found:.2g}"
+    return f" ± {100 * deviation:.1f}" if entry["is_share"] else f" ± {deviation:.2g}"
 
 
 def _note(entry: Results) -> str:
@@ -155,10 +155,10 @@ def _note(entry: Results) -> str:
 
 def _swing(entry: Results) -> list[str]:
     """Between what the measured figure went up and down over the last tenth of the epochs, where the results say so."""
-    found = [run["last_tenth"] for run in entry["ours"]["runs"] if "last_tenth" in run]
-    if not found:
+    ranges = [run["last_tenth"] for run in entry["ours"]["runs"] if "last_tenth" in run]
+    if not ranges:
         return []
-    low, high = min(low for low, _ in found), max(high for _, high in found)
+    low, high = min(low for low, _ in ranges), max(high for _, high in ranges)
     return [f"Over the last tenth of the epochs it went from {figure(entry, low)} to {figure(entry, high)}."]
 
 
@@ -203,12 +203,12 @@ def _lines(lines: Sequence[Results]) -> str:
     )
 
 
-def _caption(found: Results) -> str:
-    runs = [run for entry in found["models"] for run in entry["ours"]["runs"]]
+def _caption(results: Results) -> str:
+    runs = [run for entry in results["models"] for run in entry["ours"]["runs"]]
     machines = dict.fromkeys(f"{run['device']}, {run['machine']['cpu']}" for run in runs)
     torch = dict.fromkeys(run["versions"]["torch"] for run in runs)
     seeds = sorted({run["seed"] for run in runs})
-    metrics = dict.fromkeys(entry["measured"].replace("_", " ") for entry in found["models"])
+    metrics = dict.fromkeys(entry["measured"].replace("_", " ") for entry in results["models"])
     return (
         f"On {'; '.join(machines)}; PyTorch {', '.join(torch)}; seeds {', '.join(map(str, seeds))}. "
         f"Measured on the validation data: {', '.join(metrics)}.\n"

@@ -99,7 +99,7 @@ def _measured(model: BookModel, folder: Path, *, features: int) -> tuple[Side, n
     return side, answers.argmax(axis=1) == targets.numpy()
 
 
-def figure(path: Path, found: Comparison) -> None:
+def figure(path: Path, comparison: Comparison) -> None:
     """Draws what the hand-made features see in four digits, beside both accuracies with their intervals; PNG or SVG.
 
     Raises:
@@ -120,7 +120,7 @@ def figure(path: Path, found: Comparison) -> None:
         count = int(holes(gray[np.newaxis])[0][0])
         axes.set_title(f"{digit}: {count} hole{'' if count == 1 else 's'}", fontsize=9, color=_INK)
         _draw_features(axes, gray)
-    _draw_accuracies(accuracies.subplots(), found)
+    _draw_accuracies(accuracies.subplots(), comparison)
     with write_atomically(path) as part:
         svg = path.suffix == ".svg"  # without the date: the same comparison, the same file
         page.savefig(part, format=path.suffix[1:], metadata={"Date": None} if svg else None)
@@ -142,8 +142,8 @@ def _draw_features(axes: Axes, gray: np.ndarray) -> None:
     axes.set_axis_off()
 
 
-def _draw_accuracies(axes: Axes, found: Comparison) -> None:
-    sides = ((found.learned, "learned", _LEARNED), (found.hand_made, "made by hand", _HAND))
+def _draw_accuracies(axes: Axes, comparison: Comparison) -> None:
+    sides = ((comparison.learned, "learned", _LEARNED), (comparison.hand_made, "made by hand", _HAND))
     for y, (side, name, colour) in enumerate(sides):
         spread = [[side.accuracy - side.low], [side.high - side.accuracy]]
         axes.errorbar(side.accuracy, y, xerr=spread, fmt="o", color=colour, markersize=9, capsize=5, linewidth=2)
@@ -158,4 +158,4 @@ def _draw_accuracies(axes: Axes, found: Comparison) -> None:
     axes.set_xlim(lowest - 0.4 * (1 - lowest), 1 + 0.35 * (1 - lowest))
     axes.set_xticks([tick for tick in axes.get_xticks() if lowest - 0.4 * (1 - lowest) <= tick <= 1.001])
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-    axes.set_xlabel(f"accuracy on {found.samples} digits, 95 % interval", fontsize=9)
+    axes.set_xlabel(f"accuracy on {comparison.samples} digits, 95 % interval", fontsize=9)
