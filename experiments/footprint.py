@@ -58,30 +58,6 @@ with Bundle.open(sys.argv[1]) as bundle:
     print(json.dumps([engine.version, peak_rss_bytes(), "torch" in sys.modules]), flush=True)
 """
 
-_OVERHEAD = """
-import json, statistics, sys, time
-from edgekit.edge_runtime import Bundle, load_engine
-with Bundle.open(sys.argv[1]) as bundle, load_engine(bundle) as engine:
-    sample = bundle.golden().sample(0)
-    session = engine._session
-    ordered = [sample[spec.name] for spec in bundle.manifest.inputs]
-    if engine.name == "onnx":
-        call, arguments = session._session.run, (session._outputs, sample)
-    else:
-        session.run(ordered)  # leaves the inputs' addresses where the library looks for them
-        call, arguments = session._library.edgekit_run, session._arguments
-    def once(count, call, *arguments):
-        times = []
-        for _ in range(count):
-            start = time.perf_counter_ns()
-            call(*arguments)
-            times.append(time.perf_counter_ns() - start)
-        return statistics.median(times)
-    once(300, engine.run, sample)
-    rounds = [(once(200, engine.run, sample), once(200, call, *arguments)) for _ in range(int(sys.argv[2]))]
-print(json.dumps(rounds))
-"""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Overhead:
@@ -151,7 +127,7 @@ def measure(bundles: Path, environment: Path | None, *, repeats: int) -> Footpri
         EngineError: a process failed; the message has its last lines.
     """
     paths = {kind: _bundle(bundles, kind) for kind in (ONNX, PTE, TORCHSCRIPT)}
-    here, imports = sys.executable, [_python(sys.executable, _IMPORT).split() for _ in range(repeats)]
+    here, imports = sys.executable, [_python(sys.executable, "-c", _IMPORT).split() for _ in range(repeats)]
     candidates = [
         ("torchscript, through torch", here, paths[TORCHSCRIPT], {}),
         ("executorch, native", here, paths[PTE], {"EDGEKIT_EXECUTORCH": "native"}),
@@ -184,7 +160,7 @@ def _bundle(folder: Path, kind: str) -> Path:
 
 
 def _overhead(path: Path, *, rounds: int) -> Overhead:
-    pairs = json.loads(_python(sys.executable, _OVERHEAD, str(path), str(rounds)))
+    pairs = json.loads(_python(sys.executable, "-m", "experiments.footprint_overhead", str(path), str(rounds)))
     return Overhead(engine_ns=tuple(engine for engine, _ in pairs), library_ns=tuple(raw for _, raw in pairs))
 
 
@@ -194,7 +170,7 @@ def _cold_starts(candidates: Sequence[tuple[str, str, Path, dict[str, str]]], re
     for turn in range(repeats + 1):
         for name, python, path, variables in order.sample(candidates, len(candidates)):
             start = time.perf_counter()
-            answer = json.loads(_python(python, _PREDICT, str(path), environment=variables))
+            answer = json.loads(_python(python, "-c", _PREDICT, str(path), environment=variables))
             if turn:  # the first run reads files that are not in the system's cache yet
                 samples[name].append(((time.perf_counter() - start) * 1e3, answer))
     return tuple(
@@ -209,11 +185,11 @@ def _cold_starts(candidates: Sequence[tuple[str, str, Path, dict[str, str]]], re
     )
 
 
-def _python(python: str, code: str, *arguments: str, environment: dict[str, str] | None = None) -> str:
+def _python(python: str, *arguments: str, environment: dict[str, str] | None = None) -> str:
     """The first line that a fresh interpreter prints; what it takes to end is not measured."""
     variables = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
     process = subprocess.Popen(
-        [python, "-c", code, *arguments],
+        [python, *arguments],
         env=variables | {"OMP_NUM_THREADS": "1"} | (environment or {}),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -17,7 +17,15 @@ import edgekit
 from edgekit.edge_runtime.arrays import Arrays
 from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.edge_runtime.bundle.golden import GoldenSet, save_golden
-from edgekit.edge_runtime.bundle.manifest import FORMAT_VERSION, MANIFEST_FILE, Artifact, Golden, Manifest, Metric
+from edgekit.edge_runtime.bundle.manifest import (
+    FORMAT_VERSION,
+    MANIFEST_FILE,
+    Artifact,
+    Golden,
+    Manifest,
+    Metric,
+    StageResult,
+)
 from edgekit.edge_runtime.engines import RUNS_CODE
 from edgekit.edge_runtime.errors import UsageError, VerificationError
 from edgekit.edge_runtime.files import sha256_file, write_bytes
@@ -93,25 +101,16 @@ def pack_bundle(
         raise UsageError(f"{exporter.name} cannot do {recipe.name}. It does: {', '.join(exporter.recipes)}")
     name = bundle_name(model, exporter, recipe)
     tools = tools_of(exporter)
-    recipe = tuned(
-        Tuning(
-            model=model,
-            reference=reference,
-            exporter=exporter,
-            recipe=recipe,
-            max_drop=max_drop,
-            tools=tools,
-            on_event=on_event,
-        )
-    )
+    recipe = tuned(Tuning(
+        model=model, reference=reference, exporter=exporter, recipe=recipe, max_drop=max_drop, tools=tools,
+        on_event=on_event,
+    ))  # fmt: skip
+
+    def on_stage(result: StageResult) -> None:
+        on_event(StageChecked(result=result))
+
     with _staging(out, name) as folder:
-        chain = Chain(
-            model,
-            recipe,
-            reference,
-            keep_going=allow_unverified,
-            on_stage=lambda result: on_event(StageChecked(result=result)),
-        )
+        chain = Chain(model, recipe, reference, keep_going=allow_unverified, on_stage=on_stage)
         path = folder / f"model{exporter.suffix}"
         for stage in exported(model, exporter, recipe, path):
             chain.check(stage)

@@ -126,6 +126,11 @@ def _open(raw: bytes, where: str) -> ImageFile.ImageFile:
                     f"{where} looks like a {name} file, but its header is damaged or says 0 × 0 pixels. "
                     "Save or send the picture again"
                 ) from None
+            except Image.DecompressionBombError:  # some versions of Pillow raise it for some kinds of file
+                raise InputError(
+                    f"{where} has more pixels than can be read: at most {MAX_PIXELS // 1_000_000} megapixels and "
+                    f"{MAX_SIDE:,} pixels on a side. Scale it down or cut out the part that matters"
+                ) from None
             except Exception as error:  # on bad bytes the readers raise a dozen kinds, and MemoryError
                 raise _damaged(where, error) from None
     names = [name for name, _, _ in _READERS]

@@ -1,8 +1,8 @@
 """The parent survives whatever happens to the process that runs a model, and says what happened and what to do."""
 
 import signal
-import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,10 +14,15 @@ from edgekit.edge_runtime.worker.parent import Worker
 ARRAYS = {"x": np.zeros((1, 2), np.float32)}
 
 
+@pytest.fixture(autouse=True)
+def code_child_is_found(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+
+
 def child(code, *, timeout_s=30.0):
     """A worker process that runs `code` instead of serving; native ways to die need no model."""
     prelude = "import ctypes, faulthandler, json, os, signal, sys, time; "
-    return Worker([sys.executable, "-c", prelude + code], name="bundles/x", timeout_s=timeout_s)
+    return Worker("code_child", [prelude + code], name="bundles/x", timeout_s=timeout_s)
 
 
 def failure(code, **options):

@@ -1,5 +1,6 @@
 """`edgekit reproduce` on digits: it goes on where it stopped, reports what is there, and says what does not work."""
 
+import contextlib
 import fcntl
 import itertools
 import json
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ENVIRONMENT, ROOT
+from killed import command, descendants, kill_and_wait, until
 
 from edgekit.cli.reproduce import reproduce_models
 from edgekit.edge_runtime.errors import EdgekitError, UsageError
@@ -25,7 +27,7 @@ from edgekit.train.reproduction import report as reproduction_report
 from edgekit.train.reproduction import results as reproduction
 from edgekit.train.reproduction.reproduce import ReproductionRequest, choose_models, plan_trainings, reproduce
 from edgekit.train.reproduction.time_left import TimeLeft, duration
-from edgekit.train.reproduction.trainings import Step, environment, train_all
+from edgekit.train.reproduction.trainings import Step, threads_each, train_all
 
 DIGITS = book_model("digits_cnn")
 
@@ -130,6 +132,25 @@ def test_ctrl_c_keeps_every_training_and_the_printed_command_ends_like_an_uninte
     assert sha256_file(tmp_path / "runs/cpu/seed-123/digits_cnn/weights.safetensors") == sha256_file(whole.weights)
 
 
+def test_a_training_ends_when_its_parent_is_killed_and_nothing_half_written_is_left(tmp_path):
+    process = start(tmp_path, "--epochs", 2000, "--seeds", 1)
+    runs = tmp_path / "runs" / "cpu" / "seed-123"
+    assert until((runs / "digits_cnn" / "resume.pt").is_file, within_s=120)
+    started = descendants(process.pid)
+    assert [command(pid).split()[6] for pid in started] == ["edgekit.train"]
+    assert kill_and_wait(process, started) == set()
+    assert [path.name for path in runs.rglob("*.part")] == []
+    with (runs / ".lock").open("w") as lock:
+
+        def free() -> bool:
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return True
+            return False
+
+        assert until(free)  # the next one may train there
+
+
 def test_a_failing_model_is_reported_with_status_1_and_the_others_go_on(tmp_path):
     broken = tmp_path / "runs" / "cpu" / "seed-123" / "digits_cnn"
     broken.mkdir(parents=True)
@@ -187,11 +208,7 @@ def test_the_request_as_a_command(tmp_path):
 
 def test_trainings_at_the_same_time_share_the_cores():
     with threads(6):
-        assert [environment(jobs)["OMP_NUM_THREADS"] for jobs in (1, 2, 4, 9)] == ["6", "3", "1", "1"]
-        sixth = environment(6)
-    code = "import torch; print(torch.get_num_threads())"
-    alone = subprocess.run([sys.executable, "-c", code], env=sixth, capture_output=True, text=True)
-    assert alone.stdout.strip() == "1"
+        assert [threads_each(jobs) for jobs in (1, 2, 4, 9)] == [6, 3, 1, 1]
 
 
 def test_the_time_left_counts_what_is_known_and_says_when_that_is_not_all():
