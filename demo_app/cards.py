@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from edgekit.edge_runtime.bundle.bundle import Bundle
-from edgekit.edge_runtime.bundle.status import PROVEN
+from edgekit.edge_runtime.bundle.status import stamp_of, tone_of, why_of
 from edgekit.edge_runtime.tasks.registry import Answer
 
 from .compare import SampleComparison
@@ -44,14 +44,14 @@ def answer_card(side: str, bundle: Bundle, answer: Answer | None, latency: Laten
     rows = "".join(
         f"<dt>{html(name)}</dt><dd>{html(value)}<small>{html(note)}</small></dd>" for name, value, note in facts
     )
+    is_bad, why = tone_of(manifest.status) == "bad", why_of(manifest.status)
     warning = (
-        ""
-        if manifest.status in PROVEN
-        else '<div class="ek-unverified" role="alert"><b>UNVERIFIED</b> It missed a check or its accuracy gate when it '
-        "was packed, or was made of random samples. Do not trust its answers.</div>"
+        f'<div class="ek-unverified" role="alert"><b>{html(stamp_of(manifest.status))}</b> '
+        f"{html(why[:1].upper() + why[1:])}. Do not trust its answers.</div>"
+        if is_bad
+        else ""
     )
-    proven = manifest.status.replace("_", " ")  # "verified", "stages verified"
-    seal = f'<span class="ek-seal">{html(proven)}</span>' if manifest.status in PROVEN else ""
+    seal = "" if is_bad else f'<span class="ek-seal">{html(manifest.status)}</span>'
     return (
         f'<article class="ek-card ek-{side}" data-testid="card-{side}">{warning}'
         f'<header><span class="ek-name">{html(bundle.name)}</span>{seal}</header>'

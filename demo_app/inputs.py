@@ -13,7 +13,7 @@ from edgekit.edge_runtime.preprocess.image import load_image
 
 from . import cards
 from .compare import renamed, truth
-from .pictures import THUMBNAIL, data_address, is_picture
+from .pictures import THUMBNAIL, data_address, is_picture, raw_pixels
 from .words import markdown
 
 MOST_THUMBNAILS = 96
@@ -44,11 +44,10 @@ def choose(left: Bundle, right: Bundle, golden: GoldenSet) -> Chosen | None:
     if pictures and chosen is not None:
         alike = left.manifest.preprocessing == right.manifest.preprocessing
         with above if way == SAMPLE else st.container():
-            _show_seen(
-                chosen.left, "Exactly what the model sees" if alike or way == SAMPLE else "What the left one sees"
-            )
+            said = "Exactly what the model sees" if alike or way == SAMPLE else "What the left one sees"
+            _show_seen(left, chosen.left, said)
             if not alike and way != SAMPLE:
-                _show_seen(chosen.right, "What the right one sees")
+                _show_seen(right, chosen.right, "What the right one sees")
     return chosen
 
 
@@ -80,7 +79,7 @@ def _caption(bundle: Bundle, golden: GoldenSet, index: int, pictures: bool) -> s
     known = "" if label is None else markdown(label)
     if not pictures:
         return f"{index + 1}" + (f" · {known}" if known else "")
-    pixels = next(iter(golden.inputs.values()))[index]
+    pixels = raw_pixels(bundle.manifest, golden.sample(index))
     return f"![Sample {index + 1}, true label {known or 'unknown'}]({data_address(pixels, longest=THUMBNAIL)}) {known}"
 
 
@@ -111,6 +110,5 @@ def _picture(left: Bundle, right: Bundle, camera: bool) -> Chosen | None:
         return None
 
 
-def _show_seen(inputs: Arrays, caption: str) -> None:
-    (pixels,) = inputs.values()
-    st.html(cards.seen(pixels, caption))
+def _show_seen(bundle: Bundle, inputs: Arrays, caption: str) -> None:
+    st.html(cards.seen(raw_pixels(bundle.manifest, inputs), caption))

@@ -15,7 +15,7 @@ from edgekit.edge_runtime.tasks.registry import TASKS, Answer
 from . import cached, cards, charts
 from . import compare as comparing
 from .inputs import Chosen
-from .pictures import is_picture
+from .pictures import is_picture, raw_pixels
 from .runner import Latency, measure
 from .words import markdown, percent
 
@@ -87,7 +87,7 @@ def golden(left: Bundle, right: Bundle, samples: GoldenSet) -> None:
             **{name: f"{found} of {count}" for name, found in correct.items() if found is not None},
         }
     )
-    pixels = next(iter(samples.inputs.values())) if is_picture(left.manifest) else None
+    pixels = raw_pixels(left.manifest, samples.inputs) if is_picture(left.manifest) else None
     differing = result.disagreements
     if differing:
         shown, more = differing[:MOST_TILES], len(differing) - MOST_TILES

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgekit.edge_runtime.bundle.bundle import Bundle, find_bundles
-from edgekit.edge_runtime.bundle.status import PROVEN
+from edgekit.edge_runtime.bundle.status import stamp_of
 from edgekit.edge_runtime.engines import check_allowed
 from edgekit.edge_runtime.errors import EdgekitError
 
@@ -43,7 +43,8 @@ def signature(path: Path) -> Signature:
 def read_shelf(folder: Path, open_bundle: OpenBundle, *, allow: Sequence[str] = ()) -> Shelf:
     """Opens every bundle of `folder`; a damaged one does not keep the others from being shown.
 
-    One that would run code from its file counts as refused, unless `allow` names its format.
+    One that would run code from its file counts as refused, unless `allow` names its format; so does one of several
+    programs.
 
     Raises:
         BundleError: there is no such folder.
@@ -54,6 +55,7 @@ def read_shelf(folder: Path, open_bundle: OpenBundle, *, allow: Sequence[str] = 
         try:
             bundle = open_bundle(path, signature(path))
             check_allowed(bundle.manifest, path.name, allow)
+            bundle.manifest.program()  # one of several would have to be chosen
             models.setdefault(bundle.manifest.model, []).append(bundle)
         except (EdgekitError, OSError) as error:  # OSError: packed anew, or removed, while it was being read
             refused.append(Refused(path=path, reason=str(error)))
@@ -93,4 +95,5 @@ def default_pair(bundles: Sequence[Bundle]) -> tuple[int, int]:
 def title(bundle: Bundle) -> str:
     """How a bundle is called in a list."""
     packed = " (.zip)" if bundle.source.suffix == ".zip" else ""
-    return f"{bundle.name}{packed}" + (" · UNVERIFIED" if bundle.manifest.status not in PROVEN else "")
+    status = bundle.manifest.status
+    return f"{bundle.name}{packed}" + ("" if status in ("verified", "consistent") else f" · {stamp_of(status)}")

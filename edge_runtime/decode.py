@@ -1,10 +1,13 @@
 """JSON to frozen dataclasses, strictly: every field checked, nothing extra, nothing guessed.
 
 A field with a default may be missing: a file written before the field existed can still be read. One whose metadata
-says `left_out` is not written while it has its default, so that files without it keep their bytes.
+says `left_out` is not written while it has its default, so that files without it keep their bytes. Where a file is read
+`whole`, only those may be missing.
 
-A manifest comes from somebody else's machine. It is decoded field by field against the dataclass's type hints, and the
-first thing that does not fit is named by its path (`artifact.bytes`). This module knows nothing about what it decodes.
+A manifest comes from somebody else's machine. How deep and how long it is, is known before anything is built of it;
+then it is decoded field by field against the dataclass's type hints, and the first thing that does not fit is named by
+its path (`artifact.bytes`). `least` and `most` in a field's metadata bound a list. This module knows nothing about what
+it decodes.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 import types
 import typing
 from typing import Any, TypeVar
@@ -19,8 +23,24 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
+# A text that never ends is taken as well, so that no place is looked at twice.
+_TEXT_IN_JSON = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
+_BRACKET = re.compile(rb"[][{}]")
+
+
 class DecodeError(ValueError):
     """The JSON does not have the shape the dataclass asks for; the text names the field."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How much JSON a file may hold: brackets inside brackets, entries of a list, of an object, characters."""
+
+    depth: int
+    items: int
+    fields: int
+    text: int
+    key: int
 
 
 def canonical_json(value: object) -> bytes:
@@ -29,16 +49,51 @@ def canonical_json(value: object) -> bytes:
     return (text + "\n").encode("utf-8")
 
 
-def parse_json(raw: bytes) -> Any:
-    """Parses UTF-8 JSON; raises `DecodeError` on anything json cannot take, NaN and deep nesting included."""
+def parse_json(raw: bytes, limits: Limits | None = None) -> Any:
+    """Parses UTF-8 JSON; raises `DecodeError` on anything json cannot take, NaN and deep nesting included.
+
+    Args:
+        limits: how much there may be; the depth is known before anything is built. None: as much as json takes.
+    """
 
     def refuse(constant: str) -> None:
         raise DecodeError(f"{constant} is not JSON")
 
+    if limits:
+        _check_depth(raw, limits.depth)
     try:
-        return json.loads(raw.decode("utf-8"), parse_constant=refuse)
+        data = json.loads(raw.decode("utf-8"), parse_constant=refuse)
     except (ValueError, RecursionError) as error:
         raise DecodeError(f"not valid JSON: {error}") from None
+    if limits:
+        _check_lengths(data, limits, "")
+    return data
+
+
+def _check_depth(raw: bytes, most: int) -> None:
+    depth = 0
+    # What is between quotes is no bracket. Of what is no JSON the parser says so afterwards, at no greater depth.
+    for bracket in _BRACKET.finditer(_TEXT_IN_JSON.sub(b"", raw)):
+        depth += 1 if bracket[0] in b"[{" else -1
+        if depth > most:
+            raise DecodeError(f"it is nested more than {most} deep")
+
+
+def _check_lengths(value: object, limits: Limits, where: str) -> None:
+    if isinstance(value, str) and len(value) > limits.text:
+        raise DecodeError(f"{where} has {len(value):,} characters; at most {limits.text:,} are read")
+    if isinstance(value, list):
+        if len(value) > limits.items:
+            raise DecodeError(f"{where} has {len(value):,} entries; at most {limits.items:,} are read")
+        for i, item in enumerate(value):
+            _check_lengths(item, limits, f"{where}[{i}]")
+    if isinstance(value, dict):
+        if len(value) > limits.fields:
+            raise DecodeError(f"{where or 'it'} has {len(value):,} fields; at most {limits.fields:,} are read")
+        for key, item in value.items():
+            if len(key) > limits.key:
+                raise DecodeError(f"{where or 'it'} has a field whose name has {len(key):,} characters")
+            _check_lengths(item, limits, f"{where}.{key}" if where else key)
 
 
 def to_plain(value: object) -> Any:
@@ -53,20 +108,24 @@ def to_plain(value: object) -> Any:
     return value
 
 
-def decode(cls: type[T], data: object, where: str = "") -> T:
-    """Builds the dataclass `cls` from parsed JSON; raises `DecodeError` naming the field that does not fit."""
-    return typing.cast(T, _value(cls, data, where))
+def decode(cls: type[T], data: object, where: str = "", *, whole: bool = False) -> T:
+    """Builds the dataclass `cls` from parsed JSON; raises `DecodeError` naming the field that does not fit.
+
+    Args:
+        whole: a field must be there though it has a default, unless it is one that is left out when written.
+    """
+    return typing.cast(T, _value(cls, data, where, whole))
 
 
-def _value(hint: Any, data: object, where: str) -> object:
+def _value(hint: Any, data: object, where: str, whole: bool) -> object:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if dataclasses.is_dataclass(hint):
-        return _dataclass(typing.cast(type, hint), data, where)
+        return _dataclass(typing.cast(type, hint), data, where, whole)
     if origin in (types.UnionType, typing.Union):
         if data is None and type(None) in arguments:
             return None
         (inner,) = (a for a in arguments if a is not type(None))
-        return _value(inner, data, where)
+        return _value(inner, data, where, whole)
     if origin is typing.Literal:
         if data not in arguments or isinstance(data, bool) != isinstance(arguments[0], bool):
             raise _wrong(where, f"one of {', '.join(map(repr, arguments))}", data)
@@ -74,11 +133,11 @@ def _value(hint: Any, data: object, where: str) -> object:
     if origin is tuple:
         if not isinstance(data, list):
             raise _wrong(where, "a list", data)
-        return tuple(_value(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(data))
+        return tuple(_value(arguments[0], item, f"{where}[{i}]", whole) for i, item in enumerate(data))
     if origin is dict:
         if not isinstance(data, dict):
             raise _wrong(where, "an object", data)
-        return {key: _value(arguments[1], item, f"{where}.{key}") for key, item in data.items()}
+        return {key: _value(arguments[1], item, f"{where}.{key}", whole) for key, item in data.items()}
     if hint is float and isinstance(data, int) and not isinstance(data, bool):
         try:
             data = float(data)
@@ -91,26 +150,43 @@ def _value(hint: Any, data: object, where: str) -> object:
     return data
 
 
-def _dataclass(cls: type, data: object, where: str) -> object:
+def _dataclass(cls: type, data: object, where: str, whole: bool) -> object:
     if not isinstance(data, dict):
         raise _wrong(where, "an object", data)
     hints = typing.get_type_hints(cls)
-    names = [f.name for f in dataclasses.fields(cls)]
-    optional = {f.name for f in dataclasses.fields(cls) if f.default is not dataclasses.MISSING}
+    fields = dataclasses.fields(cls)
+    names = {f.name for f in fields}
     prefix = f"{where}." if where else ""
-    for name in names:
-        if name not in data and name not in optional:
-            raise DecodeError(f"{prefix}{name} is missing")
+    for f in fields:
+        if f.name not in data and not may_be_missing(f, whole=whole):
+            raise DecodeError(f"{prefix}{f.name} is missing")
     for name in data:
         if name not in names:
             raise DecodeError(f"{prefix}{name} is not a known field")
-    values = {name: _value(hints[name], data[name], f"{prefix}{name}") for name in names if name in data}
+    values = {}
+    for f in fields:
+        if f.name in data:
+            _check_count(f, data[f.name], f"{prefix}{f.name}")
+            values[f.name] = _value(hints[f.name], data[f.name], f"{prefix}{f.name}", whole)
     try:
         return cls(**values)
     except DecodeError:
         raise
     except ValueError as error:
         raise DecodeError(f"{where or 'the manifest'}: {error}") from None
+
+
+def may_be_missing(field: dataclasses.Field[Any], *, whole: bool) -> bool:
+    """Whether JSON may lack this field: it has a default, and read `whole`, it is left out while it has it."""
+    has_default = field.default is not dataclasses.MISSING
+    return has_default and (not whole or bool(field.metadata.get("left_out")))
+
+
+def _check_count(field: dataclasses.Field[Any], value: object, where: str) -> None:
+    least, most = field.metadata.get("least", 0), field.metadata.get("most", math.inf)
+    if isinstance(value, (list, dict)) and not least <= len(value) <= most:
+        bounds = f"{least} to {most}" if most < math.inf else f"at least {least}"
+        raise DecodeError(f"{where} has {len(value):,} entries, where {bounds} may be")
 
 
 def _wrong(where: str, expected: str, found: object) -> DecodeError:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..bundle.status import PROVEN
+from ..bundle.status import PROVEN, canonical
 from ..errors import UsageError
 from . import judgement
 from .answers import Answers, flipped, said, truth_of
@@ -97,8 +97,9 @@ def compare(before: Run, after: Run, limits: Limits) -> Comparison:
 
 def _proof(status: str) -> int:
     """How much a status says: more for more. The float model needs no proof."""
-    order = (*reversed(PROVEN), "float")
-    return order.index(status) + 1 if status in order else 0
+    order = ("undecided", *reversed(PROVEN), "float")
+    known = status if status == "float" else canonical(status)
+    return order.index(known) + 1 if known in order else 0
 
 
 def _same_samples(old: Answers | None, new: Answers | None) -> tuple[Answers, Answers] | None:

@@ -21,6 +21,8 @@ from ..bundle.manifest import BatchRange
 from ..errors import InputError
 from ..machine.energy import POWERCAP, EnergyMeter
 from ..machine.machine_state import MachineState, Reading, read, state
+from ..tasks.holds import read_as
+from ..tasks.registry import task
 from ..worker.parent import Worker
 from .answers import Answers, answers_of
 from .benchmark_result import BenchmarkResult, Settings
@@ -66,14 +68,20 @@ class _Measured:
 
 
 def bundle_candidate(path: Path, *, allow: Sequence[str] = ()) -> Candidate:
-    """A bundle as a candidate: its golden inputs are the samples; `allow` as in `engines.load`. Raises BundleError."""
+    """A bundle as a candidate: its golden inputs are the samples; `allow` as in `engines.load`.
+
+    Raises:
+        BundleError: the bundle was refused.
+        UsageError: it has several programs, of which none is called "main".
+    """
     with Bundle.open(path) as bundle:
-        manifest, golden = bundle.manifest, bundle.golden()
+        manifest, golden = bundle.manifest.only(), bundle.golden()
 
     def judge(outputs: Arrays) -> Answers | None:
+        first = manifest.outputs[0]
         return answers_of(
             manifest.task,
-            outputs[manifest.outputs[0].name],
+            read_as(outputs[first.name], first.holds, task(manifest.task).takes),
             golden.targets,
             inputs=golden.inputs,
             labels=manifest.labels,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ..bundle.manifest import Metric
-from ..bundle.status import why_of
+from ..bundle.status import canonical, stamp_of, why_of
 from ..tasks.metrics import NOT_FINITE
 from ..tasks.registry import metric_named
 from .rows import Pair, Row, Subject, row
@@ -75,7 +75,7 @@ def cells(row: Row, names: Sequence[str], *, model: str = "") -> list[str]:
     first = row.name.removeprefix(f"{model}-")
     if row.error:
         return [first, row.error if row.status == "not_run" else f"failed: {row.error}", *[""] * (len(names) - 2)]
-    stamp = " (UNVERIFIED)" if row.status == "unverified" else ""
+    stamp = f" ({stamp_of(row.status)})" if row.status in ("unverified", "undecided") else ""
     return [f"{first}{stamp}", *(_CELLS[name](row) for name in names[1:])]
 
 
@@ -103,8 +103,9 @@ def footnotes(rows: Sequence[Row]) -> list[str]:
         if own := [reason for reason in one.invalid_because if reason not in shared]:
             notes.append(f"{one.name}: not valid: {'; '.join(own)}")
     notes += [f"{row.name}: UNVERIFIED, {why_of(row.status)}" for row in rows if _unverified(row)]
-    if unmeasured := [row.name for row in rows if row.status == "stages_verified"]:
-        notes.append(f"accuracy not measured ({len(unmeasured)} of the rows): {why_of('stages_verified')}")
+    for status in ("undecided", "consistent"):
+        if alike := [row.name for row in rows if canonical(row.status) == status and not row.error]:
+            notes.append(f"{stamp_of(status)} ({len(alike)} of the rows): {why_of(status)}")
     return notes
 
 

@@ -21,7 +21,7 @@ from typing import Any
 from ..errors import BundleError, MissingDependency, UsageError
 from ..files import sha256_file, write_bytes
 from .bundle import Bundle
-from .manifest import MANIFEST_FILE, SIGNATURE_FILE
+from .names import MANIFEST_FILE, SIGNATURE_FILE
 
 MAKE_KEYS = (
     "openssl ecparam -name prime256v1 -genkey -noout -out key.pem; openssl ec -in key.pem -pubout -out public.pem"
@@ -42,7 +42,8 @@ def sign(path: str | Path, private_key: Path) -> Path:
         MissingDependency: model-signing is not installed.
     """
     with Bundle.open(path, private=True) as bundle, tempfile.TemporaryDirectory(prefix="edgekit-sign-") as temporary:
-        bundle.golden()
+        for program in bundle.manifest.programs:
+            bundle.golden(program.name)
         # The folder's name becomes the statement's subject, so it is the bundle's and not a random one.
         folder = Path(temporary) / bundle.name
         folder.mkdir()
@@ -94,8 +95,8 @@ def check(bundle: Bundle, public_key: Path) -> None:
         raise BundleError(f"{bundle.source}: the signature does not cover {', '.join(missing)}. Sign the bundle again")
 
 
-def _covered(bundle: Bundle) -> tuple[str, str, str]:
-    return MANIFEST_FILE, bundle.manifest.artifact.file, bundle.manifest.golden.file
+def _covered(bundle: Bundle) -> tuple[str, ...]:
+    return MANIFEST_FILE, *(entry.file for entry in bundle.manifest.files)
 
 
 def _files_signed(path: Path) -> dict[str, str]:

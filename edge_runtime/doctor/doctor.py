@@ -21,6 +21,7 @@ from typing import Any, Literal
 
 import edgekit
 
+from ..bundle.versions import ENGINE_PACKAGES
 from ..engines import ENGINES
 from ..errors import EdgekitError, InputError
 from ..machine import cpu
@@ -28,13 +29,6 @@ from ..worker.replay import replay
 
 MODELS = Path(__file__).with_name("models")
 PROBE_TIMEOUT_S = 600.0  # of which compiling a model takes the most
-PACKAGES = {
-    "onnx": "onnxruntime",
-    "executorch": "executorch",
-    "torchscript": "torch",
-    "aot": "torch",
-    "torch_export": "torch",
-}
 DEEP = ("aot",)  # engines whose tiny model is compiled first, which takes half a minute
 
 State = Literal["works", "broken", "not installed", "not tried"]
@@ -94,10 +88,10 @@ def diagnose(names: Iterable[str] = ENGINES, *, deep: bool = False) -> Diagnosis
 def examine(name: str, *, deep: bool = False) -> EngineReport:
     """Finds out about one engine; whatever goes wrong is in the report."""
     start = time.monotonic()
-    version = installed(PACKAGES[name])
+    version = installed(ENGINE_PACKAGES[name])
     if version is None:
         remedy = f"pip install 'edgekit[{ENGINES[name][1]}]'"
-        return _report(name, "not installed", said=f"{PACKAGES[name]} is not installed", remedy=remedy)
+        return _report(name, "not installed", said=f"{ENGINE_PACKAGES[name]} is not installed", remedy=remedy)
     if name in DEEP and not deep:
         return _report(name, "not tried", version, said="compiles first, which takes a while", remedy="add --deep")
     try:

@@ -31,10 +31,18 @@ ENGINES: dict[str, tuple[str, str]] = {
 RUNS_CODE = ("torchscript", "aot", "torch_export")
 
 
-def load(bundle: Bundle, *, num_threads: int = 1, allow: Sequence[str] = (), check_finite: bool = True) -> Engine:
+def load(
+    bundle: Bundle,
+    *,
+    program: str | None = None,
+    num_threads: int = 1,
+    allow: Sequence[str] = (),
+    check_finite: bool = True,
+) -> Engine:
     """Loads a bundle's model in the engine its manifest names.
 
     Args:
+        program: which of several model files; not needed where there is one, or one that is called "main".
         num_threads: CPU threads the engine may use inside one `run`.
         allow: formats that run code from the file (`RUNS_CODE`) and may do so.
         check_finite: whether `run` refuses NaN and infinite values in float inputs.
@@ -42,16 +50,18 @@ def load(bundle: Bundle, *, num_threads: int = 1, allow: Sequence[str] = (), che
         MissingDependency: the engine's library is not installed.
         BundleError: the format runs code and is not in `allow`, or the installed library cannot take this file.
         EngineError: the library refused the file.
+        UsageError: no such program, or there are several and none is named.
     """
-    manifest = bundle.manifest
+    manifest = bundle.manifest.only(program)
+    path = bundle.folder / manifest.artifact.file
     if num_threads < 1:
         raise InputError(f"num_threads should be 1 or more, found {num_threads}")
     check_allowed(manifest, str(bundle.source), allow)
     open_session = open_session_of(manifest.artifact.format, str(bundle.source))
-    for note in versions.check(manifest, bundle.model_path):
+    for note in versions.check(manifest, path):
         warnings.warn(note, RuntimeWarning, stacklevel=2)
     try:
-        session = open_session(bundle.model_path, manifest, num_threads)
+        session = open_session(path, manifest, num_threads)
     except EdgekitError:
         raise
     except Exception as error:
@@ -61,7 +71,7 @@ def load(bundle: Bundle, *, num_threads: int = 1, allow: Sequence[str] = (), che
 
 
 def check_allowed(manifest: Manifest, source: str, allow: Sequence[str]) -> None:
-    """Raises BundleError for a model whose loading runs code from the file, unless `allow` names its format.
+    """Raises BundleError for a bundle whose loading runs code from a file, unless `allow` names its format.
 
     Raises:
         UsageError: `allow` names a format that needs no permission, or none at all.
@@ -69,13 +79,13 @@ def check_allowed(manifest: Manifest, source: str, allow: Sequence[str]) -> None
     for name in allow:
         if name not in RUNS_CODE:
             raise unknown("format to allow", name, RUNS_CODE)
-    found = manifest.artifact.format
-    if found in RUNS_CODE and found not in allow:
-        raise BundleError(
-            f"{source} is a bundle of the format {found!r}: loading it runs code that is in the file. "
-            f"If you would run a program from whoever made it, add --allow {found}, "
-            f'or in Python: load_engine(bundle, allow=("{found}",))'
-        )
+    for found in (program.artifact.format for program in manifest.programs):
+        if found in RUNS_CODE and found not in allow:
+            raise BundleError(
+                f"{source} is a bundle of the format {found!r}: loading it runs code that is in the file. "
+                f"If you would run a program from whoever made it, add --allow {found}, "
+                f'or in Python: load_engine(bundle, allow=("{found}",))'
+            )
 
 
 def open_session_of(format: str, source: str) -> Callable[[Path, Manifest, int], Session]:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import BundleError, EngineError, unknown
+from .holds import read_as
 from .metrics import Accuracy, TaskMetric, top_agreement
 from .next_character import BitsPerCharacter, probabilities
 from .plain_answers import plain_numbers
@@ -40,6 +41,7 @@ class Task:
     `metric` measures answers against the truth; `agreement(reference, found)` is the share of samples on which two
     models give the same answer; `answer` turns outputs and labels into one answer per sample: an `Answer` where the
     labels are alternatives, an `Estimate` where each is a number. `labels_are` says which, in a word.
+    `takes` is what the outputs hold that these functions take (`holds.py`); "" is anything.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Task:
     agreement: Callable[[npt.ArrayLike, npt.ArrayLike], float]
     answer: Callable[[npt.ArrayLike, Sequence[str]], list[Answer] | list[Estimate]]
     labels_are: str
+    takes: str
 
 
 def classify(outputs: npt.ArrayLike, labels: Sequence[str]) -> list[Answer]:
@@ -92,6 +95,7 @@ TASKS: dict[str, Task] = {
         agreement=top_agreement,
         answer=classify,
         labels_are="classes",
+        takes="probabilities",
     ),
     "regression": Task(
         name="regression",
@@ -100,6 +104,7 @@ TASKS: dict[str, Task] = {
         agreement=near_agreement,
         answer=estimate,
         labels_are="numbers",
+        takes="values",
     ),
     "next_character": Task(
         name="next_character",
@@ -108,6 +113,7 @@ TASKS: dict[str, Task] = {
         agreement=top_agreement,
         answer=next_characters,
         labels_are="characters",
+        takes="log_probabilities",
     ),
     "segmentation": Task(
         name="segmentation",
@@ -116,6 +122,7 @@ TASKS: dict[str, Task] = {
         agreement=pixel_agreement,
         answer=flagged_share,
         labels_are="masks",
+        takes="mask",
     ),
     "none": Task(
         name="none",
@@ -124,8 +131,14 @@ TASKS: dict[str, Task] = {
         agreement=near_agreement,
         answer=plain_numbers,
         labels_are="numbers",
+        takes="",
     ),
 }
+
+
+def answers_to(outputs: npt.ArrayLike, *, task: Task, holds: str, labels: Sequence[str]) -> list[Answer] | list[Estimate]:
+    """One answer a sample, of outputs (N, …) that hold what a manifest says. Raises as the task's `answer` does."""
+    return task.answer(read_as(outputs, holds, task.takes), labels)
 
 
 def metric_named(name: str) -> TaskMetric | None:

@@ -155,20 +155,24 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--allow", action="append", default=[])
     parser.add_argument("--called")
+    parser.add_argument("--program")
     arguments = parser.parse_args()
     # Where memory runs out, the system is to end this process and not the one that asked.
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
 
     def open_engine() -> Engine:
-        return engines.load(bundle, num_threads=arguments.threads, allow=arguments.allow)
+        return engines.load(
+            bundle, program=arguments.program, num_threads=arguments.threads, allow=arguments.allow
+        )
 
     try:
         bundle = Bundle.open(arguments.bundle, called=arguments.called)
         engines.check_allowed(bundle.manifest, str(bundle.source), arguments.allow)
         # The library's import and the search for its version are paid here; `load` then times reading the model alone.
-        engines.open_session_of(bundle.manifest.artifact.format, str(bundle.source))
-        versions.check(bundle.manifest, bundle.model_path)
+        manifest = bundle.manifest.only(arguments.program)
+        engines.open_session_of(manifest.artifact.format, str(bundle.source))
+        versions.check(manifest, bundle.path_of(arguments.program))
     except EdgekitError as error:
         refusal = error
 

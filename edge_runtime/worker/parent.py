@@ -55,6 +55,7 @@ class Worker:
         cls,
         bundle: Path | str,
         *,
+        program: str | None = None,
         num_threads: int = 1,
         allow: Sequence[str] = (),
         called: Path | str | None = None,
@@ -63,12 +64,14 @@ class Worker:
         """A worker for a bundle folder or `.zip`; the bundle is opened and checked in the child.
 
         Args:
+            program: which of several model files, as in `engines.load`.
             allow: as in `engines.load`: formats that run code from the file and may do so.
             called: what messages call the bundle, where `bundle` is a temporary copy of it.
         """
         # -P: a file called numpy.py in the user's current folder is not ours to run.
         command = [sys.executable, "-P", "-m", "edgekit.edge_runtime.worker.child", "--threads", str(num_threads)]
-        command += [*(f"--allow={name}" for name in allow), f"--called={called or bundle}", "--", str(bundle)]
+        command += [*(f"--allow={name}" for name in allow), f"--called={called or bundle}"]
+        command += [*([] if program is None else [f"--program={program}"]), "--", str(bundle)]
         return cls(command, name=str(called or bundle), num_threads=num_threads, timeout_s=timeout_s)
 
     def load(self) -> dict[str, Any]:

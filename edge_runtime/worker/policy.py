@@ -56,9 +56,11 @@ class Trust:
             raise
         return bundle
 
-    def worker(self, bundle: Bundle, *, num_threads: int = 1) -> Worker:
+    def worker(self, bundle: Bundle, *, program: str | None = None, num_threads: int = 1) -> Worker:
         """A process of its own for a bundle that `open` gave; it may do what this bundle may."""
-        return Worker.for_bundle(bundle.folder, num_threads=num_threads, allow=self.allow, called=bundle.source)
+        return Worker.for_bundle(
+            bundle.folder, program=program, num_threads=num_threads, allow=self.allow, called=bundle.source
+        )
 
     def signature_of(self, bundle: Bundle) -> str:
         """What is known of the signature of a bundle that `open` gave: "none", "not checked" or "good"."""

@@ -145,7 +145,8 @@ def _cell(row: Row | None, latency: dict[str, Any], notes: _Notes) -> str:
     if timed:
         parts.append(ms_text(timed["p50_ms"]))
     if row["outcome"] != "verified":
-        where = f"missed at {', '.join(row['missed'])}" if row["missed"] else "missed the accuracy budget"
+        undecided = row["outcome"] == "undecided"
+        where = "undecided" if undecided else f"missed at {', '.join(row['missed'])}" if row["missed"] else "missed the accuracy budget"
         parts.append(f"**{where}**")
     return ", ".join(parts)
 

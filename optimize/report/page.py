@@ -14,6 +14,7 @@ from edgekit.edge_runtime.benchmark import measurement
 from edgekit.edge_runtime.benchmark.measurement import Measurement
 from edgekit.edge_runtime.benchmark.table import Row, bytes_text, footnotes, ms_text, quality_name, value_text
 from edgekit.edge_runtime.bundle.manifest import Metric
+from edgekit.edge_runtime.bundle.status import canonical
 from edgekit.edge_runtime.files import write_bytes
 
 from . import parts, plots
@@ -113,7 +114,8 @@ def _counts(rows: tuple[Row, ...]) -> str:
     """How many bundles were verified, unverified, failed, and how many measurements may not be quoted."""
     count = {
         ("verified", "good"): sum(row.status == "verified" for row in rows),
-        ("stages verified, accuracy not measured", "good"): sum(row.status == "stages_verified" for row in rows),
+        ("consistent, accuracy not measured", "good"): sum(canonical(row.status) == "consistent" for row in rows),
+        ("undecided", "none"): sum(row.status == "undecided" for row in rows),
         ("unverified", "bad"): sum(row.status == "unverified" for row in rows),
         ("packed, not run here", "none"): sum(row.status == "not_run" for row in rows),
         ("failed", "bad"): sum(bool(row.error) and row.status != "not_run" for row in rows),
