@@ -29,4 +29,4 @@ def __getattr__(name: str) -> Any:
         from . import api
 
         return getattr(api, name)
-    raise AttributeError(f"module 'optimize' has no attribute {name!r}")
+    raise AttributeError(f"module 'edgekit.optimize' has no attribute {name!r}")

@@ -99,7 +99,7 @@ def open_session_of(format: str, source: str) -> Callable[[Path, Manifest, int],
     try:
         open_session: Callable[[Path, Manifest, int], Session] = importlib.import_module(module).open_session
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.startswith("edge_runtime"):
+        if error.name is None or error.name.startswith("edgekit"):
             raise
         raise MissingDependency(
             f"{source} needs {error.name}, which is not installed. Run: pip install 'edgekit[{extra}]'"

@@ -77,9 +77,11 @@ def test_a_bundle_that_runs_code_is_offered_only_when_its_format_is_allowed(tmp_
 
 
 def test_the_page_process_loads_no_engine_and_no_training_library():
-    modules = sorted(f"demo_app.{path.stem}" for path in (ROOT / "demo_app").glob("*.py") if path.stem != "__init__")
-    code = f"import sys, {', '.join(modules)}; print(*{{name.split('.')[0] for name in sys.modules}})"
+    names = [path.stem for path in (ROOT / "demo_app").glob("*.py") if path.stem != "__init__"]
+    modules = [f"edgekit.demo_app.{name}" for name in sorted(names)]
+    code = f"import sys, {', '.join(modules)}; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     loaded = set(done.stdout.split())
-    assert {"demo_app", "edge_runtime", "streamlit"} <= loaded, done.stderr
-    assert loaded & {"torch", "train", "optimize", "onnx", "onnxruntime", "executorch", "lightning"} == set()
+    assert {"edgekit.demo_app", "edgekit.edge_runtime", "streamlit"} <= loaded, done.stderr
+    heavy = {"torch", "edgekit.train", "edgekit.optimize", "onnx", "onnxruntime", "executorch", "lightning"}
+    assert loaded & heavy == set()
