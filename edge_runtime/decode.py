@@ -86,7 +86,8 @@ def _check_lengths(value: object, limits: Limits, where: str) -> None:
         if len(value) > limits.items:
             raise DecodeError(f"{where} has {len(value):,} entries; at most {limits.items:,} are read")
         for i, item in enumerate(value):
-            _check_lengths(item, limits, f"{where}[{i}]")
+            if not isinstance(item, str) or len(item) > limits.text:  # where it is, is put together only then
+                _check_lengths(item, limits, f"{where}[{i}]")
     if isinstance(value, dict):
         if len(value) > limits.fields:
             raise DecodeError(f"{where or 'it'} has {len(value):,} fields; at most {limits.fields:,} are read")

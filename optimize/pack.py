@@ -13,8 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.edge_runtime.bundle import versions
+from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.edge_runtime.bundle.golden import Arrays, GoldenSet, save_golden
 from edgekit.edge_runtime.bundle.manifest import (
     FORMAT_VERSION,
@@ -39,9 +39,9 @@ from edgekit.edge_runtime.worker.replay import larger_batch
 
 from .cache import MADE_FROM, causes, measured_layers
 from .deploy import DeployModel
-from .golden_floors import HOLDS, golden_floors
 from .exporters import Exporter
 from .exporters.errors import exported
+from .golden_floors import HOLDS, golden_floors
 from .recipes import Recipe
 from .tuning.calibrator import Tuning
 from .tuning.float_layers import OnTrial, Search

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -181,19 +182,29 @@ def make_bundle(
     return path
 
 
-def one_program(path: Path, given: OutputSpec, samples: int, *, taken: TensorSpec = IMAGE, name: str = MAIN) -> Program:
-    """The program of `model.onnx` and `golden.npz`, or of `NAME.onnx` and `NAME.npz` where it has a name of its own."""
-    file, golden = ("model.onnx", "golden.npz") if name == MAIN else (f"{name}.onnx", f"{name}.npz")
-    requires, features = versions.requirements("onnx", path / file, {})
+def one_program(
+    path: Path,
+    inputs: Sequence[TensorSpec],
+    outputs: Sequence[OutputSpec],
+    samples: int,
+    *,
+    name: str = MAIN,
+    file: str = "model.onnx",
+    golden: str = "golden.npz",
+    format: str = "onnx",
+    floor: Floor = FLOOR,
+    engines: tuple[EngineRun, ...] = (RAN,),
+) -> Program:
+    """What a manifest says of a model file and a golden file that lie in the folder `path`."""
+    requires, features = versions.requirements(format, path / file, {})
+    held_to = {"samples": samples, "replay": "by_output", "floors": one_floor(outputs, floor)}
     return Program(
         name=name,
-        artifact=Artifact(file=file, format="onnx", **_entry(path / file)),
-        inputs=(taken,),
-        outputs=(given,),
-        golden=Golden(
-            file=golden, samples=samples, replay="by_output", floors=one_floor([given], FLOOR), **_entry(path / golden)
-        ),
-        engines=(RAN,),
+        artifact=Artifact(file=file, format=format, **_entry(path / file)),
+        inputs=tuple(inputs),
+        outputs=tuple(outputs),
+        golden=Golden(file=golden, **held_to, **_entry(path / golden)),
+        engines=engines,
         requires=requires,
         features=features,
     )
@@ -203,7 +214,7 @@ def _write_format_2(path: Path, given: TensorSpec, samples: int, metric: Metric,
     manifest = Manifest(
         format_version=FORMAT_VERSION,
         verdict=None,
-        programs=(one_program(path, OutputSpec.of(given, "probabilities"), samples),),
+        programs=(one_program(path, [IMAGE], [OutputSpec.of(given, "probabilities")], samples),),
         metrics=(metric,),
         stages=(),
         origin=ORIGIN,

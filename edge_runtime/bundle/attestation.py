@@ -1,4 +1,4 @@
-"""Attestations: what a replay of a bundle's golden samples gave on some device. They lie beside the bundle, never in it.
+"""Attestations: what a replay of a bundle's golden samples gave on some device. They lie beside it, never in it.
 
 `NAME.attest.json` says where, when and by which runtime the replay was run, and what came out, output by output. It is
 bound to the bundle by the SHA-256 of its manifest's bytes, and signed with the same keys, in `NAME.attest.sig`. This
@@ -16,7 +16,7 @@ from ..errors import BundleError, shown
 from ..files import is_plain_file
 from .limits import MAX_MANIFEST_BYTES, MAX_PROGRAMS, MAX_TENSORS
 from .names import PROGRAM_NAME, SAFE_NAME, SHA256, TENSOR_NAME
-from .sealed import check_seal, first_difference, parse_sealed, sealed
+from .sealed import check_seal, difference, parse_sealed, sealed
 
 ATTESTATION_VERSION = 1
 SUFFIX, SIGNATURE_SUFFIX = ".attest.json", ".attest.sig"
@@ -120,9 +120,10 @@ def read_attestation(raw: bytes, where: str) -> Attestation:
             raise BundleError(f"{where} is an attestation of version {shown(version, 20)}. Upgrade edgekit")
         if version != ATTESTATION_VERSION:
             raise DecodeError(f"attestation_version should be {ATTESTATION_VERSION}")
-        found = decode(Attestation, check_seal(data, raw), whole=True)
-        if (written := found.to_bytes()) != raw:
-            raise DecodeError(f"it is not written as attestations are: {first_difference(raw, written)}")
+        plain = check_seal(data, raw)
+        found = decode(Attestation, plain, whole=True)
+        if unlike := difference(plain, to_plain(found)):
+            raise DecodeError(f"it is not written as attestations are: {unlike}")
     except DecodeError as error:
         raise BundleError(f"{where} was refused: {shown(error)}. Attest the bundle again") from None
     return found
@@ -158,7 +159,9 @@ def find_attestations(path: str | Path, sha256: str) -> list[Beside]:
 
 
 def _belongs(file: str, name: str) -> bool:
-    return file == f"{name}{SUFFIX}" or re.fullmatch(rf"{re.escape(name)}\.\d{{1,9}}{re.escape(SUFFIX)}", file) is not None
+    return (
+        file == f"{name}{SUFFIX}" or re.fullmatch(rf"{re.escape(name)}\.\d{{1,9}}{re.escape(SUFFIX)}", file) is not None
+    )
 
 
 def _read(path: Path, sha256: str) -> Beside:

@@ -1,4 +1,4 @@
-"""What a model takes and gives: its tensors, and how a picture becomes one of them. Plain data, checked; runs nothing."""
+"""What a model takes and gives: its tensors, and how a picture becomes one of them. Checked data; runs nothing."""
 
 from __future__ import annotations
 

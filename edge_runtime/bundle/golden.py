@@ -159,7 +159,7 @@ def _check_directory(path: Path, members: int) -> None:
         end = file.read(_END.size)
         if len(end) < _END.size or not end.startswith(b"PK\5\6"):
             raise BundleError(
-                f"{path}: golden.npz is no zip archive, was cut short, or ends in something else. Fetch the bundle again"
+                f"{path}: golden.npz is no zip archive, or was cut short or added to. Fetch the bundle again"
             )
         file.seek(max(0, size - _END.size - 20))
         zip64 = file.read(4) == b"PK\6\7"

@@ -8,8 +8,8 @@ from __future__ import annotations
 from ..decode import Limits
 
 MAX_MANIFEST_BYTES = 4 << 20
-# Of any JSON that comes with a bundle: the labels of a 20,000-class model fit three times over.
-JSON_LIMITS = Limits(depth=16, items=65_536, fields=1_024, text=65_536, key=256)
+# Of any JSON that comes with a bundle: the labels of a 20,000-class model fit ten times over.
+JSON_LIMITS = Limits(depth=16, items=262_144, fields=1_024, text=65_536, key=256)
 
 MAX_RANK = 16  # axes of a tensor, the batch axis counted; as many as ExecuTorch knows
 MAX_SIDE = 1 << 24  # of one axis

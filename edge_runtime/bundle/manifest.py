@@ -7,7 +7,6 @@ byte anywhere is seen. This module says what a manifest is; `reading` reads one,
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -311,8 +310,14 @@ class Manifest:
         raise UsageError(f"{self.name} has no program {name[:80]!r}. It has {known}")
 
     def only(self, name: str | None = None) -> Manifest:
-        """The same manifest with one of its programs, as `program` picks it, and nothing of the others."""
-        return replace(self, programs=(self.program(name),))
+        """The same manifest with one of its programs, as `program` picks it, and nothing of the others.
+
+        A picture and the verdict are the first program's.
+        """
+        chosen = self.program(name)
+        if chosen is self.programs[0]:
+            return replace(self, programs=(chosen,))
+        return replace(self, programs=(chosen,), preprocessing=None, verdict=None)
 
     @property
     def files(self) -> tuple[Artifact | Golden, ...]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..decode import DecodeError, decode
+from ..decode import DecodeError, decode, to_plain
 from ..errors import BundleError, shown
 from . import format1
 from .limits import MAX_MANIFEST_BYTES
 from .manifest import FORMAT_VERSION, Manifest
-from .sealed import check_seal, first_difference, parse_sealed
+from .sealed import check_seal, difference, parse_sealed
 
 
 def read_manifest(raw: bytes, where: str) -> Manifest:
@@ -34,8 +34,8 @@ def read_manifest(raw: bytes, where: str) -> Manifest:
         if version == 1:
             return _format_1(plain)
         manifest = decode(Manifest, plain, whole=True)
-        if (written := manifest.to_bytes()) != raw:
-            raise DecodeError(f"it is not written as format {version} is: {first_difference(raw, written)}")
+        if found := difference(plain, to_plain(manifest)):
+            raise DecodeError(f"it is not written as format {version} is: {found}")
         return manifest
     except DecodeError as error:
         said = shown(error)

@@ -97,6 +97,8 @@ _ATTESTATION: dict[str, dict[str, Any]] = {
     "OutputResult.samples": {"minimum": 1},
     "OutputResult.sqnr_db": {"minimum": -200, "maximum": 200},
 }
+
+
 def manifest_schema(version: int = manifest.FORMAT_VERSION) -> dict[str, Any]:
     """The schema of a format as plain JSON data; every dataclass but `Manifest` itself is in its `$defs`."""
     if version == 1:

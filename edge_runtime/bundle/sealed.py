@@ -7,6 +7,7 @@ of its own, so a reader in any language takes that line out, hashes the rest and
 from __future__ import annotations
 
 import hashlib
+import json
 from typing import Any
 
 from ..decode import DecodeError, canonical_json, parse_json
@@ -15,7 +16,7 @@ from .limits import JSON_LIMITS
 
 def sealed(plain: dict[str, Any]) -> bytes:
     """The exact bytes of a file that says `plain`, checksum included. Raises DecodeError on what JSON cannot say."""
-    return canonical_json(plain | {"sha256": _checksum(plain)})
+    return _canonical(plain | {"sha256": hashlib.sha256(_canonical(plain)).hexdigest()})
 
 
 def parse_sealed(raw: bytes) -> dict[str, Any]:
@@ -28,25 +29,39 @@ def parse_sealed(raw: bytes) -> dict[str, Any]:
 
 def check_seal(data: dict[str, Any], raw: bytes) -> dict[str, Any]:
     """What `parse_sealed` gave, less the checksum, after it was found to fit. Raises DecodeError."""
-    plain = {key: value for key, value in data.items() if key != "sha256"}
     checksum = data.get("sha256")
+    line = f'  "sha256": "{checksum}",\n'.encode(errors="replace")
+    before, found, after = raw.partition(b"\n" + line)
     # Canonical bytes and not just equal content: white space and key order are covered as well.
-    if checksum != _checksum(plain) or canonical_json(data) != raw:
+    if not found or hashlib.sha256(before + b"\n" + after).hexdigest() != checksum or _canonical(data) != raw:
         raise DecodeError("its checksum does not match its content: the file was changed after it was written")
-    return plain
+    return {key: value for key, value in data.items() if key != "sha256"}
 
 
-def first_difference(raw: bytes, wanted: bytes) -> str:
-    """Where bytes that say the same are not written the same: the first line of `raw` that is another in `wanted`."""
-    lines, due = raw.decode().splitlines(), wanted.decode().splitlines()
-    for i, line in enumerate(lines):
-        if i >= len(due) or line != due[i]:
-            return f"line {i + 1} is {line.strip()[:60]!r}, canonical is {due[i].strip()[:60] if i < len(due) else ''!r}"
-    return f"line {len(lines) + 1} is missing"
+def difference(found: object, due: object, where: str = "") -> str:
+    """Where JSON that was read is not what would be written, by its path; "" where it is, types of numbers included."""
+    if type(found) is not type(due):
+        return f"{where} is {_short(found)}, written {_short(due)}"
+    if isinstance(found, dict) and isinstance(due, dict):
+        if surplus := sorted(found.keys() - due.keys()):
+            return f"{where}.{surplus[0]} is left out while it is {_short(found[surplus[0]])}"
+        pairs = ((key, found.get(key), value) for key, value in due.items())
+        inner = (difference(here, there, f"{where}.{key}" if where else key) for key, here, there in pairs)
+        return next(filter(None, inner), "")
+    if isinstance(found, list) and isinstance(due, list) and len(found) == len(due):
+        if found == due and all(type(item) is str for item in found):
+            return ""
+        inner = (difference(a, b, f"{where}[{i}]") for i, (a, b) in enumerate(zip(found, due, strict=True)))
+        return next(filter(None, inner), "")
+    return "" if found == due else f"{where} is {_short(found)}, written {_short(due)}"
 
 
-def _checksum(plain: dict[str, Any]) -> str:
+def _short(value: object) -> str:
+    return json.dumps(value)[:60]
+
+
+def _canonical(plain: dict[str, Any]) -> bytes:
     try:
-        return hashlib.sha256(canonical_json(plain)).hexdigest()
+        return canonical_json(plain)
     except (ValueError, RecursionError) as error:  # UnicodeEncodeError: half of a surrogate pair is JSON
         raise DecodeError(f"not canonical: {error}") from None

@@ -28,8 +28,8 @@ class Meaning:
 
 STATUSES: dict[Status, Meaning] = {
     "verified": Meaning(
-        means="It keeps the accuracy of the float model: the loss lies within the budget with 95 % certainty, or it is a "
-        "float file that is lossless, with at least 60 dB in every output and no answer that differs.",
+        means="It keeps the accuracy of the float model: the loss lies within the budget with 95 % certainty, or it is "
+        "a float file that is lossless, with at least 60 dB in every output and no answer that differs.",
         stamp="",
         why="",
         tone="good",
@@ -59,7 +59,8 @@ STATUSES: dict[Status, Meaning] = {
         strict=True,
     ),
     "unverified": Meaning(
-        means="It missed a stage or its accuracy gate and its maker wanted it all the same, or its samples were random.",
+        means="It missed a stage or its accuracy gate and its maker wanted it all the same, or its samples were "
+        "random.",
         stamp="UNVERIFIED",
         why="it missed a stage or its accuracy gate when packed, or was made of random samples",
         tone="bad",

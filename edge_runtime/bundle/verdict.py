@@ -18,8 +18,8 @@ class Verdict:
     `status` is what follows for this file: "verified", "refused", "undecided", or where no loss could be measured
     "consistent" or "unverified". `basis` is what that rests on: "lossless" (60 dB in every output and no answer that
     differs), "hits" (counts, with exact bounds), "bootstrap", "value" (one number of each model, which has no bound),
-    "answers" (of both models, without truth), "broken" (an answer is no number) or "nothing" (samples on which the float
-    model says the same to all).
+    "answers" (of both models, without truth), "broken" (an answer is no number) or "nothing" (samples on which the
+    float model says the same to all).
 
     `loss` is the paired difference in the metric's unit, positive where the file is worse; the true one lies above
     `high` in at most 5 % of cases, and below `low` in at most 5 %. `budget` is in the same unit. Where there is no

@@ -153,8 +153,9 @@ def _sigmoid(logits: np.ndarray) -> np.ndarray:
 def _pair(reference: npt.ArrayLike, found: npt.ArrayLike, *, axes: int = 1) -> tuple[np.ndarray, np.ndarray]:
     wanted, got = np.asarray(reference, np.float64), np.asarray(found, np.float64)
     if wanted.shape != got.shape or wanted.size == 0 or wanted.ndim < axes:
+        shape = "(N, C, …)" if axes == 2 else "(N, …)"
         raise InputError(
-            f"agreement takes two arrays of one shape {'(N, C, …)' if axes == 2 else '(N, …)'} with at least one value, "
-            f"found {wanted.shape} and {got.shape}. Give the answers to the same samples"
+            f"agreement takes two arrays of one shape {shape} with at least one value, found "
+            f"{wanted.shape} and {got.shape}. Give the answers to the same samples"
         )
     return wanted, got

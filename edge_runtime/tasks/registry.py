@@ -136,7 +136,9 @@ TASKS: dict[str, Task] = {
 }
 
 
-def answers_to(outputs: npt.ArrayLike, *, task: Task, holds: str, labels: Sequence[str]) -> list[Answer] | list[Estimate]:
+def answers_to(
+    outputs: npt.ArrayLike, *, task: Task, holds: str, labels: Sequence[str]
+) -> list[Answer] | list[Estimate]:
     """One answer a sample, of outputs (N, …) that hold what a manifest says. Raises as the task's `answer` does."""
     return task.answer(read_as(outputs, holds, task.takes), labels)
 

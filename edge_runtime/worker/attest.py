@@ -7,7 +7,15 @@ import importlib.metadata
 import platform
 from pathlib import Path
 
-from ..bundle.attestation import ATTESTATION_VERSION, SUFFIX, Attestation, Device, OutputResult, beside, find_attestations
+from ..bundle.attestation import (
+    ATTESTATION_VERSION,
+    SUFFIX,
+    Attestation,
+    Device,
+    OutputResult,
+    beside,
+    find_attestations,
+)
 from ..bundle.bundle import Bundle
 from ..errors import UsageError
 from ..files import write_bytes
@@ -54,7 +62,9 @@ def write_attestation(path: str | Path, bundle: Bundle, made: Attestation) -> Pa
         UsageError: the folder cannot be written to.
     """
     first = beside(path)
-    taken = {one.path.name for one in find_attestations(path, bundle.sha256) if _stays(one.attestation, one.unfit, made)}
+    taken = {
+        one.path.name for one in find_attestations(path, bundle.sha256) if _stays(one.attestation, one.unfit, made)
+    }
     names = [first.name, *(f"{first.name.removesuffix(SUFFIX)}.{i}{SUFFIX}" for i in range(2, len(taken) + 2))]
     target = first.with_name(next(name for name in names if name not in taken))
     try:

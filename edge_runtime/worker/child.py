@@ -162,9 +162,7 @@ def main() -> None:
         Path("/proc/self/oom_score_adj").write_text("1000")
 
     def open_engine() -> Engine:
-        return engines.load(
-            bundle, program=arguments.program, num_threads=arguments.threads, allow=arguments.allow
-        )
+        return engines.load(bundle, program=arguments.program, num_threads=arguments.threads, allow=arguments.allow)
 
     try:
         bundle = Bundle.open(arguments.bundle, called=arguments.called)

@@ -1,4 +1,4 @@
-"""The device's verbs: inspect, verify, sign, pack, predict. Each does one thing and prints it, or gives JSON."""
+"""The device's verbs: verify, sign, pack, predict. Each does one thing and prints it, or gives JSON."""
 
 from __future__ import annotations
 
@@ -9,80 +9,59 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from edgekit.edge_runtime.benchmark.table import bytes_text, metric_name, metric_text, value_text
+from edgekit.edge_runtime.benchmark.table import bytes_text
 from edgekit.edge_runtime.bundle import versions
+from edgekit.edge_runtime.bundle.attestation import SUFFIX
 from edgekit.edge_runtime.bundle.bundle import Bundle, find_bundles
-from edgekit.edge_runtime.bundle.manifest import Manifest, TensorSpec
-from edgekit.edge_runtime.bundle.status import PROVEN, stamp_of, why_of
-from edgekit.edge_runtime.decode import to_plain
+from edgekit.edge_runtime.bundle.manifest import Manifest, OutputSpec, TensorSpec
+from edgekit.edge_runtime.bundle.status import Tone, stamp_of, tone_of, why_of
 from edgekit.edge_runtime.errors import EdgekitError, InputError, UsageError
-from edgekit.edge_runtime.tasks.registry import TASKS, Answer, task
+from edgekit.edge_runtime.tasks.registry import Answer, answers_to, task
 from edgekit.edge_runtime.tasks.regression import Estimate
+from edgekit.edge_runtime.worker.attest import attestation_of, write_attestation
 from edgekit.edge_runtime.worker.policy import NO_CODE, Trust
-from edgekit.edge_runtime.worker.replay import ReplayResult, check_task, replay
+from edgekit.edge_runtime.worker.replay import OutputReplay, ReplayResult, check_task, replay_opened
 
 from .terminal import err, escape, out
 
-
-def inspect(path: Path, *, as_json: bool) -> None:
-    """Prints what a bundle says of itself, after its checksums were verified. Runs nothing."""
-    with Bundle.open(path) as bundle:
-        manifest, signed = bundle.manifest, bundle.signed
-    if as_json:
-        print_json(to_plain(manifest))
-        return
-    warn_unverified(manifest)
-    metric = manifest.metrics[0] if manifest.metrics else None
-    lines = {
-        "bundle": f"{manifest.name} ({manifest.status}, format {manifest.format_version})",
-        "model": f"{manifest.model}: {manifest.task}, {len(manifest.labels)} {_labels_are(manifest)}",
-        "made by": f"{manifest.exporter}, recipe {manifest.recipe}",
-        "file": f"{manifest.artifact.file}, {bytes_text(manifest.artifact.bytes)}, sha256 {manifest.artifact.sha256}",
-        "signature": "there is one; `edgekit verify --key` checks it" if signed else "none",
-        "takes": _tensors(manifest.inputs),
-        "gives": _tensors(manifest.outputs),
-        "picture": manifest.preprocessing.expects if manifest.preprocessing else "none: takes arrays",
-        metric_name(metric.name) if metric else "accuracy": (
-            f"{metric_text(metric)} on {metric.samples:,} samples; "
-            f"float {value_text(metric.name, metric.float_value)}, same answer {metric.agreement:.2%}"
-            if metric
-            else "not measured"
-        ),
-        "labels": ", ".join(manifest.labels[:12]) + (", …" if len(manifest.labels) > 12 else ""),
-        "tools": ", ".join(f"{name} {version}" for name, version in sorted(manifest.tools.items())),
-    }
-    for key, value in (lines | manifest.provenance).items():
-        out.print(f"[bold]{escape(f'{key:>20}')}[/bold]  {escape(value)}", soft_wrap=True)
-    for stage in manifest.stages:
-        out.print(
-            f"{escape(f'{stage.stage:>20}')}  {'passed' if stage.passed else 'MISSED'}: SQNR {stage.sqnr_db} dB, "
-            f"{escape(stage.held_to)}",
-            soft_wrap=True,
-        )
+COLORS: dict[Tone, str] = {"good": "green", "fair": "yellow", "bad": "red"}
 
 
-def verify(paths: Sequence[Path], *, as_json: bool, trust: Trust = NO_CODE) -> bool:
+def verify(paths: Sequence[Path], *, as_json: bool, trust: Trust = NO_CODE, attest: bool = False) -> bool:
     """Opens each bundle, replays its golden inputs in a child process, and says how close the answers are.
 
     Goes on past a bundle that fails; returns whether all passed.
+
+    Args:
+        attest: also write what was found beside each bundle, as an attestation.
     """
     found: list[ReplayResult | EdgekitError] = []
     for path in _expand(paths):
+        written: Path | None = None
         try:
-            found.append(replay(path, trust=trust))
+            with trust.open(path) as bundle:
+                found.append(replay_opened(bundle, trust=trust))
+                if attest:
+                    written = write_attestation(path, bundle, attestation_of(bundle, found[-1]))
         except EdgekitError as error:
             found.append(error)
         if not as_json:
             _print_replay(path, found[-1])
+        if written:
+            err.print(f"attested in {escape(str(written))}", soft_wrap=True)
     if as_json:
         print_json([{"error": str(f), "passed": False} if isinstance(f, EdgekitError) else asdict(f) for f in found])
     return all(isinstance(f, ReplayResult) and f.passed for f in found)
 
 
 def sign(path: Path, key: Path) -> None:
-    """Signs a sound bundle with a private key."""
+    """Signs a sound bundle, or an attestation that lies beside one, with a private key."""
     from edgekit.edge_runtime.bundle import signature
 
+    if path.name.endswith(SUFFIX):
+        written = signature.sign_attestation(path, key)
+        out.print(f"signed: {escape(str(written))}. Next: edgekit inspect BUNDLE --key PUBLIC.pem", soft_wrap=True)
+        return
     with Bundle.open(path) as bundle:
         warn_unverified(bundle.manifest)
     written, name = signature.sign(path, key), escape(str(path))
@@ -109,10 +88,10 @@ def predict(
     from edgekit.edge_runtime.preprocess.image import load_image  # Pillow is loaded by the one verb that reads pictures
 
     with trust.open(path) as bundle, trust.worker(bundle) as worker:
-        manifest = bundle.manifest
+        manifest = bundle.manifest.only()
         if manifest.preprocessing is None:
             raise UsageError(
-                f"{path} takes arrays, not pictures: {_tensors(manifest.inputs)}. From Python: "
+                f"{path} takes arrays, not pictures: {tensors_text(manifest.inputs)}. From Python: "
                 "edgekit.load_engine(edgekit.Bundle.open(PATH)).run({NAME: ARRAY})"
             )
         check_task(bundle)
@@ -126,8 +105,10 @@ def predict(
                 answers.append({"image": str(image), "error": str(error)})
                 err.print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True)
                 continue
-            outputs = worker.run({manifest.inputs[0].name: pixels})[manifest.outputs[0].name]
-            answer = task(manifest.task).answer(outputs, manifest.labels)[0]
+            first = manifest.outputs[0]
+            outputs = worker.run({manifest.inputs[0].name: pixels})[first.name]
+            known = task(manifest.task)
+            answer = answers_to(outputs, task=known, holds=first.holds, labels=manifest.labels)[0]
             said, line = _said(answer, top)
             answers.append({"image": str(image), **said})
             if not as_json:
@@ -146,14 +127,16 @@ def print_json(value: object) -> None:
 def warn_unverified(manifest: Manifest) -> None:
     """Every tool that opens a bundle of which something was not proven says so."""
     if said := stamp_of(manifest.status):
-        color = "yellow" if manifest.status in PROVEN else "red"
+        color = COLORS[tone_of(manifest.status)]
         err.print(f"[bold {color}]{said}[/bold {color}] {manifest.name}: {why_of(manifest.status)}", soft_wrap=True)
 
 
 def warn(bundle: Bundle) -> None:
     """What a user should know before a bundle runs: that it is unverified, or proven on another engine."""
     warn_unverified(bundle.manifest)
-    for note in versions.check(bundle.manifest, bundle.model_path):
+    programs = [program.name for program in bundle.manifest.programs]
+    notes = [note for name in programs for note in versions.check(bundle.manifest.only(name), bundle.path_of(name))]
+    for note in dict.fromkeys(notes):
         err.print(f"[yellow]note:[/yellow] {escape(note)}", soft_wrap=True)
 
 
@@ -169,13 +152,12 @@ def _said(answer: Answer | Estimate, top: int) -> tuple[dict[str, Any], str]:
     return said, f"[bold]{escape(answer.label)}[/bold] {answer.probability:.1%}  [dim]{others}[/dim]"
 
 
-def _tensors(specs: Sequence[TensorSpec]) -> str:
-    return "; ".join(f"{spec.name} {spec.dtype} {spec.shape_text}" for spec in specs)
-
-
-def _labels_are(manifest: Manifest) -> str:
-    known = TASKS.get(manifest.task)
-    return known.labels_are if known else "labels"
+def tensors_text(specs: Sequence[TensorSpec]) -> str:
+    """What a program takes or gives, in one line."""
+    return "; ".join(
+        f"{spec.name} {spec.dtype} {spec.shape_text}" + (f" ({spec.holds})" if isinstance(spec, OutputSpec) else "")
+        for spec in specs
+    )
 
 
 def _expand(paths: Sequence[Path]) -> list[Path]:
@@ -194,16 +176,32 @@ def _print_replay(path: Path, found: ReplayResult | EdgekitError) -> None:
         return
     mark = "[green]✓[/green]" if found.passed else "[red]✗[/red]"
     said = stamp_of(found.status)
-    stamp = f" [bold {'yellow' if found.status in PROVEN else 'red'}]{said}[/]" if said else ""
+    stamp = f" [bold {COLORS[tone_of(found.status)]}]{said}[/]" if said else ""
     stamp += {"good": " [green](signature good)[/green]", "not checked": " (signed; no --key to check it with)"}.get(
         found.signature, ""
     )
     together = f"; {found.batch} at once SQNR {found.batch_sqnr_db:.1f} dB to one at a time" if found.batch > 1 else ""
+    packed = found.max_abs_since_packed
+    since = "never run before" if packed is None else f"since packing max |Δ| {packed:.2g}"
     out.print(
         f"{mark} {found.name}{stamp}: SQNR {found.sqnr_db:.1f} dB, max |Δ| {found.max_abs:.2g}, agrees "
         f"{found.agreement:.1%} on {found.samples} real samples [dim](held to {found.held_to}; {found.engine}; "
-        f"since packing max |Δ| {found.max_abs_since_packed:.2g}{together})[/dim]",
+        f"{since}{together})[/dim]",
         soft_wrap=True,
     )
+    if len(found.outputs) > 1:
+        for output in found.outputs:
+            out.print(
+                f"    {_output_line(output, several=len({o.program for o in found.outputs}) > 1)}", soft_wrap=True
+            )
     for note in found.notes:
         out.print(f"    [yellow]{escape(note)}[/yellow]", soft_wrap=True)
+
+
+def _output_line(output: OutputReplay, *, several: bool) -> str:
+    name = f"{output.program} {output.output}" if several else output.output
+    mark = "[green]✓[/green]" if output.passed else "[red]✗[/red]"
+    return (
+        f"{mark} {escape(name)}: SQNR {output.sqnr_db:.1f} dB, max |Δ| {output.max_abs:.2g}, agrees "
+        f"{output.agreement:.1%} [dim](held to {output.held_to})[/dim]"
+    )

@@ -146,7 +146,13 @@ def _cell(row: Row | None, latency: dict[str, Any], notes: _Notes) -> str:
         parts.append(ms_text(timed["p50_ms"]))
     if row["outcome"] != "verified":
         undecided = row["outcome"] == "undecided"
-        where = "undecided" if undecided else f"missed at {', '.join(row['missed'])}" if row["missed"] else "missed the accuracy budget"
+        where = (
+            "undecided"
+            if undecided
+            else f"missed at {', '.join(row['missed'])}"
+            if row["missed"]
+            else "missed the accuracy budget"
+        )
         parts.append(f"**{where}**")
     return ", ".join(parts)
 
