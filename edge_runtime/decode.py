@@ -13,6 +13,7 @@ it decodes.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 import re
@@ -154,8 +155,7 @@ def _value(hint: Any, data: object, where: str, whole: bool) -> object:
 def _dataclass(cls: type, data: object, where: str, whole: bool) -> object:
     if not isinstance(data, dict):
         raise _wrong(where, "an object", data)
-    hints = typing.get_type_hints(cls)
-    fields = dataclasses.fields(cls)
+    hints, fields = _hints(cls), dataclasses.fields(cls)
     names = {f.name for f in fields}
     prefix = f"{where}." if where else ""
     for f in fields:
@@ -175,6 +175,11 @@ def _dataclass(cls: type, data: object, where: str, whole: bool) -> object:
         raise
     except ValueError as error:
         raise DecodeError(f"{where or 'the manifest'}: {error}") from None
+
+
+@functools.cache
+def _hints(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls)  # which evaluates each of them anew
 
 
 def may_be_missing(field: dataclasses.Field[Any], *, whole: bool) -> bool:

@@ -9,7 +9,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from hostile_content import HOSTILE_NPY
-
 from test_manifest import PROGRAM
 
 from edgekit.edge_runtime.bundle.golden import UNNAMED, GoldenSet, load_golden, save_golden

@@ -223,7 +223,7 @@ FLOATS = PICTURE | {"layout": "NCHW", "dtype": "float32", "mean": [0.5], "std": 
         ({"preprocessing": PICTURE | {"mean": [0.5], "std": [0.5]}}, "L uint8 takes 0 of each"),
         ({"preprocessing": FLOATS | {"mode": "RGB"}}, "RGB float32 takes 3 of each"),
         ({"preprocessing": FLOATS | {"std": [0.0]}}, "std is above 0"),
-        ({"preprocessing": FLOATS}, "preprocessing gives float32 [1, 1, 8, 8], the first program takes uint8 [1, 8, 8, 1]"),
+        ({"preprocessing": FLOATS}, "gives float32 [1, 1, 8, 8], the first program takes uint8 [1, 8, 8, 1]"),
         ({"preprocessing": PICTURE | {"height": 9}}, "preprocessing gives uint8 [1, 9, 8, 1]"),
         ({"surprise": 1}, "surprise is not a known field"),
         ({"metrics": [{"name": "accuracy"}]}, "metrics[0].value is missing"),
