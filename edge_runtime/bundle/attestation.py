@@ -118,7 +118,7 @@ def read_attestation(raw: bytes, where: str) -> Attestation:
         version = data.get("attestation_version")
         if type(version) is int and version > ATTESTATION_VERSION:
             raise BundleError(f"{where} is an attestation of version {shown(version, 20)}. Upgrade edgekit")
-        if version != ATTESTATION_VERSION:
+        if type(version) is not int or version != ATTESTATION_VERSION:
             raise DecodeError(f"attestation_version should be {ATTESTATION_VERSION}")
         plain = check_seal(data, raw)
         found = decode(Attestation, plain, whole=True)
