@@ -1,18 +1,21 @@
 """`python -m edgekit.demo_app BUNDLES`: the demo without the `edgekit` command, where only runtime and demo are
 installed."""
 
-from __future__ import annotations
-
-import argparse
 import sys
 from pathlib import Path
 
-from edgekit.edge_runtime.errors import EdgekitError
-
-from .launch import launch
+from edgekit.safe_path import leave_out_current_folder
 
 
 def main() -> None:
+    """What it needs is imported only when the current folder is no place to find it in."""
+    leave_out_current_folder()
+    import argparse
+
+    from edgekit.edge_runtime.errors import EdgekitError
+
+    from .launch import launch
+
     parser = argparse.ArgumentParser(
         prog="python -m edgekit.demo_app", description="Compare two bundles in the browser."
     )

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from edgekit.edge_runtime.arrays import Arrays
 from edgekit.edge_runtime.bundle.bundle import Bundle
-from edgekit.edge_runtime.bundle.golden import Arrays, GoldenSet
+from edgekit.edge_runtime.bundle.golden import GoldenSet
 from edgekit.edge_runtime.bundle.manifest import Manifest
 from edgekit.edge_runtime.errors import BundleError
 from edgekit.edge_runtime.tasks.metrics import max_abs, sqnr_db

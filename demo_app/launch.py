@@ -12,20 +12,21 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
+import tomllib
 import webbrowser
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import edgekit
 from edgekit.edge_runtime.bundle.bundle import find_bundles
 from edgekit.edge_runtime.errors import BundleError, EdgekitError, MissingDependency, UsageError
+from edgekit.edge_runtime.python_child import PythonChild
 
 HOST = "127.0.0.1"
 START_TIMEOUT_S = 60.0
 _APP = Path(__file__).resolve().parent / "app.py"
+_CONFIG = _APP.parent / ".streamlit" / "config.toml"
 
 
 def launch(bundles: Path, *, port: int | None = None, open_browser: bool = True, allow: Sequence[str] = ()) -> None:
@@ -60,38 +61,33 @@ def launch(bundles: Path, *, port: int | None = None, open_browser: bool = True,
 @contextlib.contextmanager
 def _server(bundles: Path, port: int, allow: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
     """The running server; Ctrl-C and SIGTERM end the block quietly, and nothing is left behind."""
-    command = [sys.executable, "-m", "streamlit", "run", str(_APP), f"--server.port={port}", f"--server.address={HOST}"]
-    command += [
-        "--server.headless=true",
-        "--browser.gatherUsageStats=false",
-        "--logger.level=warning",
-        "--",
-        str(bundles.resolve()),
-        *allow,
-    ]
-    process = subprocess.Popen(
-        command,
+    child = PythonChild(
+        "streamlit",
+        ["run", str(_APP), f"--server.port={port}", *_stated_settings(), "--", str(bundles.resolve()), *allow],
+        # A visitor's STREAMLIT_* variables name further settings; so does .streamlit/ in their current folder.
+        environment={name: value for name, value in os.environ.items() if not name.startswith("STREAMLIT_")},
+        in_own_folder=True,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,  # Streamlit's banner; errors go to stderr
-        env=_environment(),
-        start_new_session=True,  # Ctrl-C reaches this process alone, which then ends the server once
     )
     try:
         with _signals_interrupt():
-            yield process
+            yield child.process
     except KeyboardInterrupt:
         print("\nThe demo has ended.", flush=True)
     finally:
-        _end(process)
+        child.end(grace_s=10)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(10)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+def _stated_settings() -> list[str]:
+    """The settings of the config file but the theme, as flags: these outrank the file in the user's home as well."""
+    sections = tomllib.loads(_CONFIG.read_text())
+    stated = []
+    for section in sections.keys() - {"theme"}:
+        for name, value in sections[section].items():
+            for one in value if isinstance(value, list) else [value]:
+                stated.append(f"--{section}.{name}={str(one).lower() if isinstance(one, bool) else one}")
+    return sorted(stated)
 
 
 @contextlib.contextmanager
@@ -161,12 +157,3 @@ def _checked_port(port: int) -> int:
                 f"port {port} on {HOST} cannot be used: {error.strerror}. Name another with --port, or leave it out"
             ) from None
     return port
-
-
-def _environment() -> dict[str, str]:
-    # Streamlit puts the script's own folder on the path, not the one that holds the packages.
-    root = str(Path(edgekit.__file__).resolve().parent.parent)
-    path = os.pathsep.join(p for p in (root, os.environ.get("PYTHONPATH", "")) if p)
-    # A visitor's STREAMLIT_* variables would outrank the app's config file, which keeps the page from the outside.
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("STREAMLIT_")}
-    return kept | {"PYTHONPATH": path}

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import streamlit as st
 
+from edgekit.edge_runtime.arrays import Arrays
 from edgekit.edge_runtime.benchmark.validity import MAX_SPREAD
 from edgekit.edge_runtime.bundle.bundle import Bundle
-from edgekit.edge_runtime.bundle.golden import Arrays, GoldenSet
+from edgekit.edge_runtime.bundle.golden import GoldenSet
 from edgekit.edge_runtime.errors import EdgekitError
 from edgekit.edge_runtime.tasks.registry import TASKS, Answer
 

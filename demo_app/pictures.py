@@ -11,7 +11,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from edgekit.edge_runtime.bundle.golden import Arrays
+from edgekit.edge_runtime.arrays import Arrays
 from edgekit.edge_runtime.bundle.manifest import Manifest
 from edgekit.edge_runtime.preprocess.image import array_to_image, pixels_of
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from edgekit.edge_runtime.arrays import Arrays
 from edgekit.edge_runtime.benchmark.stats import percentile_ms
-from edgekit.edge_runtime.bundle.golden import Arrays
 from edgekit.edge_runtime.errors import EngineError
 from edgekit.edge_runtime.worker.parent import Worker
 

@@ -36,8 +36,8 @@ def main(names: list[str]) -> None:
             value = (row.get("metric") or {}).get("value")
             print(f"{name} {key}: {row.get('error') or (row['sqnr_db'], value, row['within_budget'])}", flush=True)
 
-        with MODELS[name]() as (source, wishes, _):
-            measure_ways(own_model(source, wishes).model, rows, keep)
+        with MODELS[name]() as (source, request, _):
+            measure_ways(own_model(source, request).model, rows, keep)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,6 @@ from pathlib import Path
 
 import torch
 
-from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.edge_runtime.decode import canonical_json, to_plain
 from edgekit.edge_runtime.errors import EdgekitError
 from edgekit.edge_runtime.files import write_bytes
@@ -30,10 +29,9 @@ from edgekit.optimize.exporters import EXPORTERS
 from edgekit.optimize.pack import pack_bundle
 from edgekit.optimize.recipes import RECIPES
 from edgekit.optimize.user_model.array_samples import Samples
-from edgekit.optimize.user_model.given import Wishes
-from edgekit.optimize.user_model.inputs import PictureWishes, Shape
 from edgekit.optimize.user_model.model import own_model
 from edgekit.optimize.user_model.picture_samples import read_labels
+from edgekit.optimize.user_model.request import Request
 from edgekit.optimize.user_model.sources import Source, open_source
 from edgekit.optimize.verify import FloatReference
 from edgekit.train.data import data_root, ranked
@@ -45,7 +43,7 @@ RECIPE_ORDER = ("fp32", "w8a8_static", "w8a8_tuned", "mixed")
 PAIRS = [(exporter, recipe) for exporter in ("onnx", "executorch_xnnpack") for recipe in RECIPE_ORDER]
 NOTES = ("calibration", "calibration_tried", "float_layers", "layers_tried")  # of the manifest, what was chosen
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
-Ready = tuple[Source, Wishes, str]
+Ready = tuple[Source, Request, str]
 
 
 @contextmanager
@@ -54,7 +52,8 @@ def cifar_resnet(depth: int, file: str) -> Iterator[Ready]:
     data = ten_classes()
     weights = data_root() / "weights" / "cifar10_resnet" / file
     source = open_source(f"{HERE / 'cifar_resnet.py'}:resnet{depth}", weights=weights)
-    wishes = Wishes(
+    request = Request(
+        model=source.what,
         name=f"resnet{depth}",
         calibration=Samples(arrays={"image": data.calibration.inputs}, words="510 training pictures of CIFAR-10"),
         validation=Samples(
@@ -63,15 +62,15 @@ def cifar_resnet(depth: int, file: str) -> Iterator[Ready]:
             words="the 10,000 test pictures of CIFAR-10",
         ),
         labels=TEN_LABELS,
-        shapes=(Shape(sides=(1, 3, 32, 32)),),
-        picture=PictureWishes(**IMAGENET),
-        most=510,
+        sample_shape=(1, 3, 32, 32),
+        **IMAGENET,
+        calibration_samples=510,
     )
-    yield source, wishes, f"weights {file}"
+    yield source, request, f"weights {file}"
 
 
 @contextmanager
-def imagenet(what: str, weights: Path, picture: PictureWishes) -> Iterator[Ready]:
+def imagenet(what: str, weights: Path, resize_to: int | None = None) -> Iterator[Ready]:
     """On ImageNet training pictures, one half to calibrate, the other to measure, so the accuracy is optimistic."""
     folder = data_root() / "imagenet_samples"
     labels = read_labels(data_root() / "weights" / "mobilenet_v2_tf2" / "imagenet_labels.txt")[1:]  # 0 is background
@@ -87,19 +86,18 @@ def imagenet(what: str, weights: Path, picture: PictureWishes) -> Iterator[Ready
             with halves[name].open("w", newline="") as file:
                 csv.writer(file).writerows(part)
         source = open_source(what, weights=weights)
-        shapes = (Shape(sides=(1, 3, 224, 224)),)
-        wishes = Wishes(**halves, labels=labels, shapes=shapes, picture=picture)  # type: ignore[arg-type]
-        yield source, wishes, f"weights {weights.name}; ImageNet training pictures, one a class, so optimistic"
+        request = Request(model=what, **halves, labels=labels, sample_shape=(1, 3, 224, 224), resize_to=resize_to)
+        yield source, request, f"weights {weights.name}; ImageNet training pictures, one a class, so optimistic"
 
 
 def _mobilenet() -> contextmanager:
     weights = data_root() / "weights" / "mobilenet_v2_tf2" / "mobilenet_v2_tf2_torchvision_rot180.pth"
-    return imagenet(f"{HERE / 'mobilenet_v2_tf2.py'}:build", weights, PictureWishes(resize_to=256))
+    return imagenet(f"{HERE / 'mobilenet_v2_tf2.py'}:build", weights, resize_to=256)
 
 
 def _squeezenet() -> contextmanager:
     weights = data_root() / "weights" / "squeezenet1_0" / "squeezenet1_0_deepcompression.pth"
-    return imagenet("torchvision:squeezenet1_0", weights, PictureWishes())
+    return imagenet("torchvision:squeezenet1_0", weights)
 
 
 MODELS: dict[str, Callable] = {
@@ -115,8 +113,8 @@ def measured(name: str, kept: dict, recipes: Collection[str]) -> dict:
 
     Of recipes other than `recipes`, the bundles of `kept` stay as an earlier run has measured them.
     """
-    with MODELS[name]() as (source, wishes, words), tempfile.TemporaryDirectory() as out:
-        own = own_model(source, wishes)
+    with MODELS[name]() as (source, request, words), tempfile.TemporaryDirectory() as out:
+        own = own_model(source, request)
         reference = FloatReference.of(own.model)
         print(f"{name}: float {to_plain(reference.metric)}", flush=True)
         bundles = {key: row for key, row in kept.items() if key.partition("-")[2] not in recipes}
@@ -126,14 +124,14 @@ def measured(name: str, kept: dict, recipes: Collection[str]) -> dict:
             if recipe not in recipes or saved:
                 continue
             try:
-                path = pack_bundle(
+                made = pack_bundle(
                     own.model, EXPORTERS[exporter], RECIPES[recipe], Path(out), reference=reference,
                     allow_unverified=True,
                 )  # fmt: skip
             except EdgekitError as error:
                 bundles[f"{exporter}-{recipe}"] = {"error": str(error)}
                 continue
-            manifest = Bundle.open(path).manifest
+            manifest = made.manifest
             bundles[f"{exporter}-{recipe}"] = {
                 "status": manifest.status,
                 "bytes": manifest.artifact.bytes,

@@ -59,7 +59,7 @@ def make(engine: str, target: Path) -> None:
     exporter, recipe = EXPORTERS[EXPORTER_OF[engine]], RECIPES["w8a8_static"]
     with tempfile.TemporaryDirectory(prefix="edgekit-doctor-") as folder:
         packed = pack_bundle(model, exporter, recipe, Path(folder), reference=FloatReference.of(model))
-        with Bundle.open(packed) as bundle:
+        with Bundle.open(packed.path) as bundle:
             bundle.save_zip(target)
 
 

@@ -49,7 +49,7 @@ print((middle - start) * 1e3, (end - middle) * 1e3)
 _PREDICT = """
 import json, sys
 from edgekit.edge_runtime import Bundle, load_engine
-from edgekit.edge_runtime.measuring.memory import peak_rss_bytes
+from edgekit.edge_runtime.machine.memory import peak_rss_bytes
 with Bundle.open(sys.argv[1]) as bundle:
     allow = [name for name in ("torchscript",) if bundle.manifest.artifact.format == name]
     sample = bundle.golden().sample(0)

@@ -1,107 +1,72 @@
-"""`optimize.optimize`: a model and samples in, verified bundles out; the public function of this package.
+"""`optimize`: a request in, verified bundles and what was measured out; the public function of this package.
 
-It prints nothing unless asked to; all it finds is in the `Result`.
+The command, Python and a file all come this way. Nothing is printed: what happens is said as events.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-import torch
 from torch import nn
 
-from edgekit.cli.optimize_own import deliver_own
 from edgekit.edge_runtime.benchmark.measurement import Measurement
 from edgekit.edge_runtime.benchmark.rows import Row
-from edgekit.edge_runtime.errors import InputError, UsageError
+from edgekit.edge_runtime.errors import MissingData, UsageError
+from edgekit.train.registry import book_model
 
-from .deploy import Predict
-from .options import Options, combinations
-from .user_model.array_samples import TARGETS, Samples, check_rows
-from .user_model.given import Wishes
-from .user_model.inputs import PictureWishes, Shape
+from .combinations import Combination, combinations
+from .deliver import Delivered, MakeEager, deliver
+from .deploy import DeployModel, deploy_book_model
+from .eager import eager_candidate
+from .events import OnEvent, RecipesLeftOut, Remark, ignore
+from .user_model.eager import eager_of
 from .user_model.model import own_model
-from .user_model.module import argument_names
-from .user_model.sources import Source, open_source, plain_name
-
-Array = np.ndarray | torch.Tensor
-Given = Array | Sequence[Array] | Mapping[str, Array] | str | Path
+from .user_model.request import Request
+from .user_model.sources import Source, is_registered, open_source, plain_name
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
     """What became of the model.
 
-    `rows`: the float model first, then a row for each bundle, then those that failed with their `error`; each has
-    name, status, metric (with interval), model_bytes, p50_ms, times_smaller, times_faster and more.
-    `bundles`: the folder of each finished bundle, by its row's name. `says`: what was found out about the model and
-    what is not proven. `measured` is what `edgekit report` makes a page of.
+    `delivered` holds all of it; `says` what was found out about a user's model and what is not proven.
     """
 
-    rows: tuple[Row, ...]
-    bundles: Mapping[str, Path]
+    delivered: Delivered
     says: tuple[str, ...]
-    measured: Measurement
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """The float model first, then a row for each bundle, then those that failed with their `error`.
+
+        Each has name, status, metric (with interval), model_bytes, p50_ms, times_smaller, times_faster and more.
+        """
+        return self.measured.rows
+
+    @property
+    def bundles(self) -> Mapping[str, Path]:
+        """The folder of each finished bundle, by its row's name."""
+        return {bundle.name: bundle.path for bundle in self.delivered.packed}
+
+    @property
+    def measured(self) -> Measurement:
+        """What `edgekit report` makes a page of."""
+        return self.delivered.measured
 
     @property
     def failed(self) -> tuple[Row, ...]:
         return tuple(row for row in self.rows if row.error)
 
 
-def optimize(
-    model: nn.Module | str,
-    samples: Given | None,
-    *,
-    validation: Given | None = None,
-    targets: Array | None = None,
-    evaluate: Callable[[Predict], float] | None = None,
-    labels: Sequence[str] = (),
-    task: str = "",
-    name: str = "",
-    out: str | Path = Path("bundles"),
-    exporters: Sequence[str] = (),
-    recipes: Sequence[str] = (),
-    max_drop: float = 0.01,
-    max_batch: int = 1,
-    allow_unverified: bool = False,
-    picture: PictureWishes | None = None,
-    sample_shape: Sequence[int] | None = None,
-    quick: bool = False,
-    say: Callable[[str], None] = lambda line: None,
-) -> Result:
+def optimize(request: Request, *, on_event: OnEvent = ignore) -> Result:
     """Exports and quantizes a trained model every way it can go; delivers what was proven on real samples.
 
     Args:
-        model: an nn.Module with its weights, which is copied and left as it is; or a text that `edgekit optimize`
-            takes, like "torchvision:mobilenet_v2" or "my_package.my_module:build_model".
-        samples: real inputs to calibrate on, some tens to hundreds, axis 0 the samples: an array (N, …) for a model of
-            one input, arrays in the order of `forward`'s arguments, or a dict by their names; float32, float16, uint8,
-            int8, int32 or int64, as `forward` takes them. Or a path: a folder of pictures, or .npy, .npz, .h5. None:
-            only recipes that need no samples are carried out, and nothing is proven.
-        validation: samples that accuracy is measured on, in the same forms; those that are in `samples` as well are
-            taken out there. A path may hold the true answers: one folder a class, a CSV of file,label, or `targets`.
-        targets: the true answers to `validation`: (N,) int64 class indices, or (N, F) float32 for a regression.
-        evaluate: instead of `targets`: takes a function from arrays to answers, both dicts by name of arrays (N, …),
-            calls it as it likes and gives one number, higher is better. It is called for the float model and for each
-            bundle in its engine. Answers are named as the bundle names them: "probabilities", "prediction", the keys
-            of a dict that `forward` gives, else "output".
-        labels: names of the outputs, one each, in order.
-        task: "classification" (a softmax is put behind logits), "regression" or "none"; "" for classification where
-            classes are known, else none.
-        name: of the bundles; "" for the class of the model, or what `model` says.
-        out: folder for the bundles.
-        exporters, recipes: only these, by name; empty for all.
-        max_drop: how much of the float model's metric may be lost, relative.
-        max_batch: leave the batch free, for 1 to so many rows in one run.
-        allow_unverified: keep a bundle that missed a stage or the gate, stamped unverified.
-        picture: how pictures become the input: resize, resize_to, mean, std, mode, interpolation. With it `samples`
-            may also be raw pixels (N, H, W, 1 or 3) uint8, and the normalisation becomes part of the graph.
-        sample_shape: (1, 3, H, W), the size of pictures.
-        quick: measure for a shorter time; rougher figures.
-        say: called with each line of progress, in rich's markup.
+        request: the model, its samples, and all options, each explained under its field.
+        on_event: hears what happens, as it happens (`edgekit.optimize.events`).
 
     Returns:
         the rows of the table, and where the bundles are.
@@ -109,68 +74,86 @@ def optimize(
     Raises:
         UsageError, InputError, MissingData: the model, samples or names do not fit; nothing was made.
         Interrupted: Ctrl-C; finished bundles are kept.
+        ExportError: not one bundle could be made, and the float model cannot be measured either.
     """
-    options = Options(
-        recipes=tuple(recipes),
-        exporters=tuple(exporters),
-        out=Path(out),
-        max_drop=max_drop,
-        max_batch=max_batch,
-        allow_unverified=allow_unverified,
-        quick=quick,
-    )
-    pairs = combinations(options)
-    source = _source(model, classes=len(labels) or None)
-    names = argument_names(source.module)
-    if targets is not None and (validation is None or isinstance(validation, (str, Path))):
-        raise UsageError("targets are the true answers to `validation`, which is to be arrays then")
-    wishes = Wishes(
-        calibration=_given(samples, names, "samples"),
-        validation=_given(validation, names, "validation", targets),
-        labels=tuple(labels),
-        task=task,
-        name=name,
-        shapes=(Shape(sides=tuple(sample_shape)),) if sample_shape else (),
-        picture=picture or PictureWishes(),
-        evaluate=evaluate,
-    )
-    own = own_model(source, wishes)
-    done = deliver_own(own, pairs, options, say=say, quiet=True)
-    return Result(
-        rows=done.measured.rows,
-        bundles={path.name: path for path in done.packed},
-        says=own.says,
-        measured=done.measured,
-    )
+    pairs = combinations(request)
+    registered = isinstance(request.model, str) and is_registered(request.model)
+    with (_of_registry if registered else _of_user)(request) as ready:
+        for text in ready.says:
+            on_event(Remark(text=text))
+        pairs = pairs if ready.calibrated else _without_samples(pairs, on_event)
+        earlier = results_path(request, ready.model.name)
+        delivered = deliver(ready.model, pairs, request, ready.make_eager, earlier=earlier, on_event=on_event)
+    return Result(delivered=delivered, says=ready.says)
 
 
-def _source(model: nn.Module | str, *, classes: int | None) -> Source:
-    if isinstance(model, str):
-        return open_source(model, classes=classes)
-    if not isinstance(model, nn.Module):
-        raise UsageError(f"model should be an nn.Module or a text, found {type(model).__name__}")
-    kind = type(model).__name__
-    return Source(what=kind, name=plain_name(kind), module=model, weights="as given from Python")
+def results_path(request: Request, model: str) -> Path:
+    """Where the command keeps what it measured of a model, and where an earlier run's is looked for."""
+    return Path(request.runs) / model / "results.json"
 
 
-def _given(given: Given | None, names: Sequence[str], what: str, targets: Array | None = None) -> Path | Samples | None:
-    if given is None:
-        return None
-    if isinstance(given, (str, Path)):
-        return Path(given)
-    if isinstance(given, (np.ndarray, torch.Tensor)):
-        given = [given]
-    if isinstance(given, Mapping):
-        arrays = {str(key): _array(value) for key, value in given.items()}
-    else:
-        called = [names[i] if i < len(names) else f"input_{i}" for i in range(len(given))]
-        arrays = {key: _array(value) for key, value in zip(called, given, strict=True)}
-    if not arrays:
-        raise InputError(f"{what} holds no arrays. Give at least one real sample")
-    truth = None if targets is None else _array(targets)
-    check_rows(arrays if truth is None else arrays | {TARGETS: truth}, what)
-    return Samples(arrays=arrays, targets=truth, words=f"{len(next(iter(arrays.values()))):,} samples in memory")
+@dataclass(frozen=True, kw_only=True)
+class _Ready:
+    """A model ready to be packed, what is to be said of it, whether it can be calibrated, and its float candidate."""
+
+    model: DeployModel
+    says: tuple[str, ...] = ()
+    calibrated: bool = True
+    make_eager: MakeEager
 
 
-def _array(value: Array) -> np.ndarray:
-    return value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
+@contextmanager
+def _of_registry(request: Request) -> Iterator[_Ready]:
+    """A registry's model, with its own data and the weights of its run."""
+    name = str(request.model)
+    book = book_model(name)
+    if strangers := [f"--{field.replace('_', '-')}" for field in request.of_user_model]:
+        raise UsageError(
+            f"{name} is a model of the registry, which has its own data and settings. It does not take "
+            f"{', '.join(strangers)}; --weights, --recipe, --exporter, --max-batch and --max-drop work with it"
+        )
+    weights = Path(request.weights or Path(request.runs) / name / "weights.safetensors")
+    if not weights.is_file():
+        raise MissingData(f"no weights at {weights}. Train them: edgekit train {name}, or give --weights FILE")
+    model = deploy_book_model(book, weights).with_max_batch(request.max_batch)
+    yield _Ready(model=model, make_eager=lambda samples: eager_candidate(model, weights, samples))
+
+
+@contextmanager
+def _of_user(request: Request) -> Iterator[_Ready]:
+    """A user's own model, with the samples of the request."""
+    own = own_model(_source(request), request)
+    own = replace(own, model=own.model.with_max_batch(request.max_batch))
+    with eager_of(own) as make_eager:
+        yield _Ready(model=own.model, says=own.says, calibrated=own.calibrated, make_eager=make_eager)
+
+
+def _source(request: Request) -> Source:
+    if isinstance(request.model, str):
+        return open_source(
+            request.model,
+            weights=None if request.weights is None else Path(request.weights),
+            random_weights=request.random_weights,
+            classes=len(request.labels) or None,
+        )
+    if not isinstance(request.model, nn.Module):
+        raise UsageError(f"model should be an nn.Module or a text, found {type(request.model).__name__}")
+    kind = type(request.model).__name__
+    return Source(what=kind, name=plain_name(kind), module=request.model, weights="as given from Python")
+
+
+def _without_samples(pairs: list[Combination], on_event: OnEvent) -> list[Combination]:
+    """The pairs whose recipes need no samples.
+
+    Raises:
+        UsageError: there are none.
+    """
+    left = [(exporter, recipe) for exporter, recipe in pairs if not recipe.needs_calibration]
+    if not left:
+        raise UsageError(
+            f"{', '.join(dict.fromkeys(recipe.name for _, recipe in pairs))} cannot be made without samples. Give "
+            "--calibration with real ones; --random-samples calibrates on noise, and stamps the bundles unverified"
+        )
+    if skipped := dict.fromkeys(recipe.name for _, recipe in pairs if recipe.needs_calibration and not recipe.after):
+        on_event(RecipesLeftOut(recipes=tuple(skipped)))
+    return left

@@ -1,32 +1,49 @@
-"""What need not be made again: a bundle, or a failure, whose every cause is the same as when it was made.
+"""What need not be done again: a bundle, a failure or a measurement whose every cause is the same as before.
 
-Causes are the weights, the float model's own answers, all samples, recipe, exporter, budget, the tools' versions and
-the code of `optimize` itself. A bundle carries their digest; a failure is kept in the user's cache. Makes nothing.
+The causes of a bundle are the weights, the float model's own answers, all samples, recipe, exporter, budget, the tools'
+versions and the code that makes bundles (`MAKES_BUNDLES`). Their digest is its fingerprint: a bundle carries it, a
+failure is kept under it in the user's cache. Makes and measures nothing.
 """
 
 from __future__ import annotations
 
 import functools
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from edgekit.edge_runtime.arrays import Arrays
+from edgekit.edge_runtime.benchmark import measurement
+from edgekit.edge_runtime.benchmark.benchmark_result import Settings
+from edgekit.edge_runtime.benchmark.measurement import Measurement
 from edgekit.edge_runtime.bundle.bundle import Bundle
-from edgekit.edge_runtime.bundle.golden import Arrays
+from edgekit.edge_runtime.bundle.manifest import MANIFEST_FILE
 from edgekit.edge_runtime.decode import canonical_json, to_plain
-from edgekit.edge_runtime.errors import BundleError
+from edgekit.edge_runtime.errors import BundleError, UsageError
 from edgekit.edge_runtime.files import user_cache, write_bytes
+from edgekit.edge_runtime.machine.cpu import machine
 
 from .deploy import DeployModel
 from .exporters import Exporter
 from .recipes import Recipe
 from .verify import FloatReference
 
-MADE_FROM = "made_from"  # in the manifest's provenance
+MADE_FROM = "made_from"  # the fingerprint, in the manifest's provenance
+
+# The code that a bundle follows from: what changes it makes every bundle anew. A model's inputs, and what a user's
+# samples are read as, are causes themselves, so that the code that reads them is not among these.
+MAKES_BUNDLES = (
+    *("optimize/pack.py", "optimize/verify.py", "optimize/deploy.py", "optimize/user_model/module.py"),
+    *("optimize/user_model/evaluation.py", "optimize/exporters", "optimize/recipes", "optimize/rewrites"),
+    *("optimize/tuning", "edge_runtime/bundle/golden.py", "edge_runtime/bundle/manifest.py", "edge_runtime/tasks"),
+)
+TRAINS_BUNDLES = ("train/loop", "train/book_model.py")  # besides, where a recipe trains on
+_ROOT = Path(__file__).resolve().parent.parent  # the folders of all parts, in a source checkout and in a wheel
 
 
-def causes(
+def fingerprint(
     model: DeployModel,
     reference: FloatReference,
     exporter: Exporter,
@@ -39,7 +56,7 @@ def causes(
 
     The float model's answers stand for its code, which may change while its weights do not.
     """
-    digest = hashlib.sha256(_code().encode())
+    digest = hashlib.sha256(code_digest(trains=recipe.needs_training).encode())
     specs = [to_plain(spec) for spec in (*model.inputs, *model.outputs)]
     preprocessing = to_plain(model.preprocessing) if model.preprocessing else None
     of_model = [model.name, model.task, list(model.labels), preprocessing, specs, model.weights_sha256, model.notes]
@@ -56,13 +73,24 @@ def causes(
     return digest.hexdigest()
 
 
-def unchanged_bundle(folder: Path, made_from: str) -> bool:
-    """Whether a sound bundle made from the same causes lies in `folder`."""
+@functools.cache
+def code_digest(*, trains: bool, root: Path = _ROOT) -> str:
+    """The digest of edgekit's own code that makes bundles; `trains`: also of that which trains them on."""
+    digest = hashlib.sha256()
+    for part in MAKES_BUNDLES + (TRAINS_BUNDLES if trains else ()):
+        place = root / part
+        for path in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
+            digest.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def unchanged_bundle(folder: Path, made_from: str) -> Bundle | None:
+    """The bundle in `folder`, opened, where it is sound and was made from the same causes."""
     try:
-        with Bundle.open(folder) as bundle:
-            return bundle.manifest.provenance.get(MADE_FROM) == made_from
+        bundle = Bundle.open(folder)
     except BundleError:  # none, or a damaged one: it is made again
-        return False
+        return None
+    return bundle if bundle.manifest.provenance.get(MADE_FROM) == made_from else None
 
 
 def failed_before(made_from: str) -> str | None:
@@ -85,15 +113,27 @@ def measured_layers(made_from: str) -> Path:
     return user_cache() / "layers" / f"{made_from}.json"
 
 
+def measured_before(path: Path, baseline: str, bundles: Sequence[Path], settings: Settings) -> Measurement | None:
+    """The measurement in `path` where it is of just these candidates as they are now; None where it is not.
+
+    Args:
+        path: an earlier run's results.json.
+        baseline: the name of the first row, "" where that is a bundle.
+        bundles: folders of the other rows, in order.
+        settings: how they would be measured now.
+    """
+    try:
+        earlier = measurement.load(path)
+        measured_ns = path.stat().st_mtime_ns
+        if any((folder / MANIFEST_FILE).stat().st_mtime_ns > measured_ns for folder in bundles):
+            return None
+    except (UsageError, OSError):  # none, one of another version, or half of it removed
+        return None
+    wanted = [*([baseline] if baseline else []), *(folder.name for folder in bundles)]
+    found = [row.name for row in earlier.rows if not row.error]
+    here = (earlier.machine, earlier.settings) == (machine(), settings)
+    return earlier if here and found == wanted else None
+
+
 def _failure(made_from: str) -> Path:
     return user_cache() / "failed" / f"{made_from}.txt"
-
-
-@functools.cache
-def _code() -> str:
-    """The digest of edgekit's own code that makes bundles."""
-    digest = hashlib.sha256()
-    here = Path(__file__).resolve().parent
-    for path in sorted(here.rglob("*.py")):
-        digest.update(path.relative_to(here).as_posix().encode() + path.read_bytes())
-    return digest.hexdigest()

@@ -1,127 +1,126 @@
 """One model every way it is asked for: packed, verified, then all of it measured against each other.
 
-Prints nothing by itself and writes nothing but bundles; `commands.py` and `api.py` do with the result what they like.
+What happens is said as events (`events.py`); nothing is printed, and nothing is written but bundles.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
-from rich.markup import escape
 
-from edgekit.cli.terminal import progress, stage_line
+from edgekit.edge_runtime.arrays import Arrays
 from edgekit.edge_runtime.benchmark import measurement
 from edgekit.edge_runtime.benchmark.answers import Answers, answers_of
 from edgekit.edge_runtime.benchmark.benchmark_result import QUICK, BenchmarkResult, Settings
-from edgekit.edge_runtime.benchmark.measure import Candidate, bundle_candidate, measure
+from edgekit.edge_runtime.benchmark.measure import Candidate, candidate_of, measure
 from edgekit.edge_runtime.benchmark.measurement import Measurement
-from edgekit.edge_runtime.benchmark.table import Row, Subject, metric_name, value_text
-from edgekit.edge_runtime.bundle.bundle import Bundle
-from edgekit.edge_runtime.bundle.golden import Arrays
-from edgekit.edge_runtime.bundle.manifest import Manifest
+from edgekit.edge_runtime.benchmark.rows import Row, Status, Subject
 from edgekit.edge_runtime.engines import RUNS_CODE
 from edgekit.edge_runtime.errors import EdgekitError, ExportError, Interrupted, VerificationError
 
-from .cache import causes, failed_before, keep_failure, unchanged_bundle
+from .cache import failed_before, fingerprint, keep_failure, measured_before, unchanged_bundle
+from .combinations import Combination, most_promising_first
 from .deploy import DeployModel
-from .exporters import EXPORTERS, Exporter
-from .measured_before import measured_before
-from .options import Options
-from .pack import bundle_name, pack_bundle, run_again, tools_of
-from .recipes import RECIPES, Recipe
-from .search_order import most_promising_first
+from .events import (
+    BundleBegun,
+    BundleFailed,
+    BundleNotTried,
+    BundlePacked,
+    BundleUnchanged,
+    FloatMeasured,
+    MeasuredBefore,
+    MeasuringProgress,
+    OnEvent,
+    ignore,
+)
+from .pack import Packed, bundle_name, pack_bundle, run_again, tools_of
+from .user_model.request import Request
 from .verify import FloatReference
 
 # Importing torch takes seconds: once is enough here, and the rest is started less often than `edgekit benchmark` does.
 WHILE_MAKING = Settings(cold_starts=3, cold_start_budget_s=2.0)
 
-NOT_TRIED = "not tried"  # of a row: the time budget was spent before its turn
+MakeEager = Callable[[Arrays], Candidate | None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Delivered:
-    """What became of one model: the finished bundles, what was measured, and a row for each that was not made."""
+    """What became of one model: the finished bundles, what was measured, and a row for each that was not made.
 
-    packed: tuple[Path, ...]
+    `answers` to the validation split are by the name of the row. `measured_before`: nothing had changed, so `measured`
+    is an earlier run's, and `results` is empty.
+    """
+
+    packed: tuple[Packed, ...]
     failed: tuple[Row, ...]
     measured: Measurement
     results: tuple[BenchmarkResult, ...]
-    answers: dict[str, Answers]  # to the validation split, by the name of the row
-    measured_before: bool = False  # nothing had changed: `measured` is an earlier run's, and `results` is empty
+    answers: dict[str, Answers]
+    measured_before: bool = False
 
 
 def deliver(
     model: DeployModel,
-    pairs: Sequence[tuple[Exporter, Recipe]],
-    options: Options,
-    eager: Callable[[Arrays], Candidate | None],
+    pairs: Sequence[Combination],
+    request: Request,
+    make_eager: MakeEager,
     *,
-    say: Callable[[str], None],
-    quiet: bool,
     earlier: Path | None = None,
+    on_event: OnEvent = ignore,
 ) -> Delivered:
-    """Packs and verifies `model` every way of `pairs`, then measures all of it against the `eager` candidate.
+    """Packs and verifies `model` every way of `pairs`, then measures all of it against the float model.
 
     Args:
+        request: budget, place, objective and the like; `pairs` were made of it.
+        make_eager: makes the float model a candidate that runs the samples (N, …) it is given; None where it cannot
+            run in a process of its own, and the first bundle is then what the others are measured against.
         earlier: the results.json of an earlier run; what it measured and nothing has changed is not measured again.
-        eager: makes the float model a candidate that runs the samples (N, …) it is given; None where it cannot run
-            in a process of its own, and the first bundle is then what the others are measured against.
-        quiet: no bar of progress.
     Raises:
         Interrupted: Ctrl-C; the bundles that were finished are kept.
         InputError: the float model answers NaN or infinity.
         ExportError: not one bundle could be made, and the float model cannot be measured either.
     """
     reference = FloatReference.of(model)
-    metric = reference.metric
-    found = f"{metric_name(metric.name)} {value_text(metric.name, metric.value)}" if metric else "accuracy not measured"
-    samples = metric.samples if metric else len(next(iter(reference.validation.values())))
-    say(f"[bold]{model.name}[/bold] float: {found} on {samples:,} {'validation' if metric else 'real'} samples")
-    answers: dict[str, Answers] = {}
+    samples = len(next(iter(reference.validation.values())))
+    on_event(FloatMeasured(model=model.name, metric=reference.metric, samples=samples))
 
-    def keep(name: str, outputs: Arrays) -> None:
-        first = outputs[model.outputs[0].name]
-        truth = model.targets_of(np.arange(len(first)))
-        found = answers_of(model.task, first, truth, inputs=model.validation, labels=model.labels, split="validation")
-        if found is not None:
-            answers[name] = found
-
-    tried = pairs if options.time_budget_s is None else most_promising_first(pairs, options.objective)
-    packed, failed, unchanged = _pack_all(model, reference, tried, options, say, keep)
-    # Without an eager model the first bundle is the measure of the others: that is not to depend on a budget.
-    places = {bundle_name(model, *pair): place for place, pair in enumerate(pairs)}
-    packed.sort(key=lambda folder: places[folder.name])
-    runs = [folder for folder in packed if EXPORTERS[_manifest(folder).exporter].runs_here]
-    failed += [_not_run(_manifest(folder)) for folder in packed if folder not in runs]
-    baseline = eager(reference.golden_inputs)
-    if baseline is None and not runs:
+    packed, failed, answers = _pack_all(model, reference, pairs, request, on_event)
+    runs = [bundle for bundle in packed if bundle.manifest.status != "not_run"]
+    failed += [_not_run(bundle) for bundle in packed if bundle.manifest.status == "not_run"]
+    eager = make_eager(reference.golden_inputs)
+    if eager is None and not runs:
         reasons = " ".join(row.error for row in failed)
         raise ExportError(f"no bundle of {model.name} could be made that runs here. {reasons}")
+
+    settings = QUICK if request.quick else WHILE_MAKING
     before, results = None, list[BenchmarkResult]()
-    if earlier and not options.again and set(packed) == unchanged:
-        before = measured_before(earlier, baseline.name if baseline else "", runs, _settings(options))
+    if earlier and not request.again and all(bundle.unchanged for bundle in packed):
+        before = measured_before(earlier, eager.name if eager else "", [bundle.path for bundle in runs], settings)
     if before is not None:
-        say(f"  [green]✓[/green] nothing changed since it was measured, {before.measured_at}; --again measures anew")
-        rows = (*(row for row in before.rows if not row.error), *failed)
-        measured = replace(before, rows=rows)
+        on_event(MeasuredBefore(measured_at=before.measured_at))
+        measured = replace(before, rows=(*(row for row in before.rows if not row.error), *failed))
     else:
-        if metric is not None:
-            if baseline is not None:
-                keep(baseline.name, reference.validation)
-            for folder in runs:
-                if folder in unchanged:
-                    keep(folder.name, run_again(model, folder))
-        measured, results = _measure(model, baseline, reference, runs, failed, options, quiet=quiet)
-    measured = replace(measured, max_drop=options.max_drop, bundles=str(options.out), objective=options.objective)
+        if reference.metric is not None:
+            outputs = {eager.name: reference.validation} if eager else {}
+            answers |= _judged(model, outputs)
+            for bundle in runs:
+                if bundle.unchanged:
+                    answers |= _judged(model, {bundle.name: run_again(model, bundle.path)})
+        measured, results = _measure(model, reference, eager, runs, failed, settings, on_event)
     return Delivered(
         packed=tuple(packed),
         failed=tuple(failed),
-        measured=measured,
+        measured=replace(
+            measured,
+            max_drop=request.max_drop,
+            bundles=str(request.out),
+            objective=request.objective,
+            request=request.to_plain() or None,
+        ),
         results=tuple(results),
         answers=answers,
         measured_before=before is not None,
@@ -129,135 +128,156 @@ def deliver(
 
 
 def _pack_all(
-    model: DeployModel,
-    reference: FloatReference,
-    pairs: Sequence[tuple[Exporter, Recipe]],
-    options: Options,
-    say: Callable[[str], None],
-    keep: Callable[[str, Arrays], None],
-) -> tuple[list[Path], list[Row], set[Path]]:
-    """Bundles that were delivered, and a row with the reason for each that was not; one failure stops no other.
+    model: DeployModel, reference: FloatReference, pairs: Sequence[Combination], request: Request, on_event: OnEvent
+) -> tuple[list[Packed], list[Row], dict[str, Answers]]:
+    """The bundles in the order of `pairs`, a row with the reason for each that is not there, and the new ones' answers.
 
-    Last the bundles among them that were there before, and of which nothing has changed.
+    One failure stops no other.
     """
-    packed: list[Path] = []
-    unchanged: set[Path] = set()
+    packed: list[Packed] = []
     failed: list[Row] = []
+    answers: dict[str, Answers] = {}
     missed: set[tuple[str, str]] = set()  # exporter and recipe of what was made, and found too inaccurate
     began = time.monotonic()
-    for exporter, recipe in pairs:
-        if recipe.after and recipe.name not in options.recipes and (exporter.name, recipe.after) not in missed:
+    for pair in pairs if request.time_budget_s is None else most_promising_first(pairs, request.objective):
+        exporter, recipe = pair
+        name = bundle_name(model, exporter, recipe)
+        by_name = recipe.name in request.recipes
+        if recipe.after and not by_name and (exporter.name, recipe.after) not in missed:
             continue
-        if recipe.needs_training and recipe.name not in options.recipes and model.training is None:
+        if recipe.needs_training and not by_name and model.training is None:
             continue
-        label = bundle_name(model, exporter, recipe)
-        spent = options.time_budget_s is not None and time.monotonic() - began > options.time_budget_s
+        spent = request.time_budget_s is not None and time.monotonic() - began > request.time_budget_s
         if spent and packed:  # whatever the budget, there is one bundle to show for it
-            failed.append(_missing(label, exporter, recipe, NOT_TRIED, "not tried: the time budget was spent"))
-            say(f"[bold]{label}[/bold]  [yellow]not tried: the time budget was spent[/yellow]")
+            on_event(BundleNotTried(name=name))
+            failed.append(_missing(name, pair, "not tried", "not tried: the time budget was spent"))
             continue
-        made_from = _causes(model, reference, exporter, recipe, options)
         try:
-            say(f"[bold]{label}[/bold]  [dim]{exporter.summary}; {recipe.summary}[/dim]")
-            if made_from and unchanged_bundle(options.out / label, made_from):
-                say("  [green]✓[/green] unchanged since it was packed")
-                unchanged.add(options.out / label)
-                packed.append(options.out / label)
-                continue
-            if made_from and (reason := failed_before(made_from)):
-                raise VerificationError(f"{reason} (an earlier attempt; --again makes another)")
-            folder = pack_bundle(
-                model,
-                exporter,
-                recipe,
-                options.out,
-                reference=reference,
-                max_drop=options.max_drop,
-                allow_unverified=options.allow_unverified,
-                on_stage=lambda result: say(stage_line(result)),
-                on_trial=lambda line: say(f"    [dim]{escape(line)}[/dim]"),
-                on_answers=partial(keep, label),
-                made_from=made_from,
-            )
+            on_event(BundleBegun(name=name, exporter_summary=exporter.summary, recipe_summary=recipe.summary))
+            made = _kept_or_packed(model, reference, pair, request, on_event)
         except KeyboardInterrupt:
-            raise Interrupted(f"interrupted at {label}. {_kept(packed)}") from None
+            raise Interrupted(f"interrupted at {name}. {_finished(packed)}") from None
         except OSError as error:
             place = f" ({error.filename})" if error.filename else ""
-            raise EdgekitError(f"{label} could not be written: {error.strerror}{place}. {_kept(packed)}") from None
+            raise EdgekitError(f"{name} could not be written: {error.strerror}{place}. {_finished(packed)}") from None
         except EdgekitError as error:
-            say(f"  [red]✗ {escape(str(error))}[/red]")
-            failed.append(_missing(label, exporter, recipe, "failed", str(error)))
+            on_event(BundleFailed(name=name, reason=str(error), earlier=isinstance(error, _FailedBefore)))
+            failed.append(_missing(name, pair, "failed", str(error)))
             if isinstance(error, VerificationError):
                 missed.add((exporter.name, recipe.name))
-                if made_from and not failed_before(made_from):
-                    keep_failure(made_from, str(error))
             continue
-        packed.append(folder)
-        notes = _manifest(folder).provenance
-        if "rewrites" in notes:
-            say(f"    [dim]rewritten: {notes['rewrites']}[/dim]")
-        if "delegated_operators" in notes:
-            outside = notes["outside_delegate"]
-            say(f"    [dim]{notes['delegated_operators']} operators delegated, outside: {outside}[/dim]")
-    return packed, failed, unchanged
+        answers |= _judged(model, {name: made.answers} if made.answers else {})
+        packed.append(replace(made, answers={}))  # those of all bundles together may be too much for the memory
+    # Without an eager model the first bundle is the measure of the others: that is not to depend on a budget.
+    places = {bundle_name(model, *pair): place for place, pair in enumerate(pairs)}
+    return sorted(packed, key=lambda bundle: places[bundle.name]), failed, answers
 
 
-def _causes(model: DeployModel, reference: FloatReference, exporter: Exporter, recipe: Recipe, options: Options) -> str:
-    """The digest by which a bundle or a failure is known again; empty where all is to be made anew."""
-    if options.again or model.evaluate is not None:  # what a user's function measures may have changed
+class _FailedBefore(VerificationError):
+    """The same attempt failed in an earlier run."""
+
+
+def _kept_or_packed(
+    model: DeployModel, reference: FloatReference, pair: Combination, request: Request, on_event: OnEvent
+) -> Packed:
+    """The bundle that an earlier run made from the same causes, else a new one. Raises as `pack_bundle` does."""
+    exporter, recipe = pair
+    name, out = bundle_name(model, exporter, recipe), Path(request.out)
+    made_from = _made_from(model, reference, pair, request)
+    if made_from and (bundle := unchanged_bundle(out / name, made_from)):
+        on_event(BundleUnchanged(name=name))
+        with bundle:
+            golden = bundle.golden()
+        return Packed(path=out / name, manifest=bundle.manifest, golden=golden, answers={}, unchanged=True)
+    if made_from and (reason := failed_before(made_from)):
+        raise _FailedBefore(reason)
+    try:
+        made = pack_bundle(
+            model,
+            exporter,
+            recipe,
+            out,
+            reference=reference,
+            max_drop=request.max_drop,
+            allow_unverified=request.allow_unverified,
+            made_from=made_from,
+            on_event=on_event,
+        )
+    except VerificationError as error:
+        if made_from:
+            keep_failure(made_from, str(error))
+        raise
+    on_event(BundlePacked(name=name, manifest=made.manifest))
+    return made
+
+
+def _made_from(model: DeployModel, reference: FloatReference, pair: Combination, request: Request) -> str:
+    """The fingerprint of a bundle or a failure; empty where all is to be made anew."""
+    if request.again or model.evaluate is not None:  # what a user's function measures may have changed
         return ""
-    settings = (options.max_drop, options.allow_unverified, model.noise)
-    return causes(model, reference, exporter, recipe, tools=tools_of(exporter), settings=settings)
+    exporter, recipe = pair
+    settings = (request.max_drop, request.allow_unverified, model.noise)
+    return fingerprint(model, reference, exporter, recipe, tools=tools_of(exporter), settings=settings)
 
 
-def _missing(label: str, exporter: Exporter, recipe: Recipe, status: str, reason: str) -> Row:
-    return Row(name=label, status=status, recipe=recipe.name, exporter=exporter.name, error=reason)
-
-
-def _not_run(manifest: Manifest) -> Row:
-    """The row of a bundle that was made and is kept, and that nothing here can run."""
-    notes = manifest.provenance
-    reason = f"packed and not run here: {notes['delegated_operators']} operators are delegated to {notes['delegates']}"
-    return _missing(manifest.name, EXPORTERS[manifest.exporter], RECIPES[manifest.recipe], manifest.status, reason)
-
-
-def _kept(packed: Sequence[Path]) -> str:
-    if not packed:
-        return "No bundle was finished, and nothing half-written is left"
-    return f"Finished and kept, {len(packed)}: {', '.join(map(str, packed))}. Nothing half-written is left"
+def _judged(model: DeployModel, outputs: Mapping[str, Arrays]) -> dict[str, Answers]:
+    """The outputs of candidates, by name, to the validation split, as answers; but for those too large to keep."""
+    found = {}
+    for name, arrays in outputs.items():
+        first = arrays[model.outputs[0].name]
+        truth = model.targets_of(np.arange(len(first)))
+        answers = answers_of(model.task, first, truth, inputs=model.validation, labels=model.labels, split="validation")
+        if answers is not None:
+            found[name] = answers
+    return found
 
 
 def _measure(
     model: DeployModel,
-    eager: Candidate | None,
     reference: FloatReference,
-    packed: Sequence[Path],
+    eager: Candidate | None,
+    runs: Sequence[Packed],
     failed: Sequence[Row],
-    options: Options,
-    *,
-    quiet: bool,
+    settings: Settings,
+    on_event: OnEvent,
 ) -> tuple[Measurement, list[BenchmarkResult]]:
-    candidates = [*([eager] if eager else []), *(bundle_candidate(p, allow=RUNS_CODE) for p in packed)]
-    with progress("Measuring, interleaved", quiet=quiet) as on_progress:
-        results = measure(candidates, _settings(options), on_progress=on_progress)
-    manifests = [_manifest(folder) for folder in packed]
-    subjects = [Subject(status="float", recipe="fp32", exporter=eager.name, metric=reference.metric)] if eager else []
+    candidates = [candidate_of(b.path, b.manifest, b.golden, allow=RUNS_CODE) for b in runs]
+    subjects = [Subject.of(b.manifest) for b in runs]
+    if eager is not None:
+        candidates.insert(0, eager)
+        subjects.insert(0, Subject(status="float", recipe="fp32", exporter=eager.name, metric=reference.metric))
+
+    def on_progress(done: int, total: int) -> None:
+        on_event(MeasuringProgress(done=done, total=total))
+
+    results = measure(candidates, settings, on_progress=on_progress)
     measured = measurement.measurement(
         model.name,
-        subjects + [Subject.of(manifest) for manifest in manifests],
+        subjects,
         results,
         results[0],
         failed=failed,
-        stages={manifest.name: manifest.stages for manifest in manifests},
-        notes={manifest.name: manifest.provenance for manifest in manifests},
+        stages={b.name: b.manifest.stages for b in runs},
+        notes={b.name: b.manifest.provenance for b in runs},
     )
     return measured, results
 
 
-def _settings(options: Options) -> Settings:
-    return QUICK if options.quick else WHILE_MAKING
+def _missing(name: str, pair: Combination, status: Status, reason: str) -> Row:
+    return Row(name=name, status=status, recipe=pair[1].name, exporter=pair[0].name, error=reason)
 
 
-def _manifest(folder: Path) -> Manifest:
-    with Bundle.open(folder) as bundle:
-        return bundle.manifest
+def _not_run(bundle: Packed) -> Row:
+    """The row of a bundle that was made and is kept, and that nothing here can run."""
+    manifest, notes = bundle.manifest, bundle.manifest.provenance
+    reason = f"packed and not run here: {notes['delegated_operators']} operators are delegated to {notes['delegates']}"
+    return Row(
+        name=bundle.name, status=manifest.status, recipe=manifest.recipe, exporter=manifest.exporter, error=reason
+    )
+
+
+def _finished(packed: Sequence[Packed]) -> str:
+    if not packed:
+        return "No bundle was finished, and nothing half-written is left"
+    paths = ", ".join(str(bundle.path) for bundle in packed)
+    return f"Finished and kept, {len(packed)}: {paths}. Nothing half-written is left"

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from edgekit.edge_runtime.bundle.golden import Arrays
+from edgekit.edge_runtime.arrays import Arrays
 from edgekit.edge_runtime.bundle.manifest import BatchRange, ImagePreprocessing, TensorSpec
 from edgekit.edge_runtime.engines import Session
 from edgekit.edge_runtime.errors import MissingData, UsageError

@@ -6,15 +6,14 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from edgekit.edge_runtime.arrays import Arrays
 from edgekit.edge_runtime.benchmark.measure import Candidate
-from edgekit.edge_runtime.bundle.golden import Arrays
 from edgekit.edge_runtime.engines import Engine
 from edgekit.edge_runtime.engines.torch_arrays import arrays_of, tensors_of
 from edgekit.edge_runtime.worker.child import serve
@@ -48,16 +47,8 @@ def eager_candidate(model: DeployModel, weights: Path, samples: Arrays) -> Candi
     """The float model as a benchmark candidate; its size is that of the weights' file."""
 
     def start(num_threads: int) -> Worker:
-        command = [
-            sys.executable,
-            "-m",
-            "edgekit.optimize.eager",
-            model.name,
-            str(weights),
-            "--threads",
-            str(num_threads),
-        ]
-        return Worker(command, name=EAGER, num_threads=num_threads)
+        arguments = [model.name, str(weights), "--threads", str(num_threads)]
+        return Worker("edgekit.optimize.eager", arguments, name=EAGER, num_threads=num_threads)
 
     return Candidate(name=EAGER, start=start, samples=samples, model_bytes=weights.stat().st_size)
 

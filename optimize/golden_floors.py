@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from edgekit.edge_runtime.arrays import Arrays
 from edgekit.edge_runtime.bundle.contract import Holds
-from edgekit.edge_runtime.bundle.golden import Arrays
 from edgekit.edge_runtime.bundle.manifest import Floor, OutputSpec
 from edgekit.edge_runtime.tasks.holds import kind
 from edgekit.edge_runtime.tasks.variation import varying_sqnr_db

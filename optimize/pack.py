@@ -6,16 +6,18 @@ import importlib.metadata
 import platform
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
+import edgekit
+from edgekit.edge_runtime.arrays import Arrays
 from edgekit.edge_runtime.bundle import versions
 from edgekit.edge_runtime.bundle.bundle import Bundle
-from edgekit.edge_runtime.bundle.golden import Arrays, GoldenSet, save_golden
+from edgekit.edge_runtime.bundle.golden import GoldenSet, save_golden
 from edgekit.edge_runtime.bundle.manifest import (
     FORMAT_VERSION,
     MAIN,
@@ -37,19 +39,41 @@ from edgekit.edge_runtime.files import sha256_file, write_bytes
 from edgekit.edge_runtime.worker.parent import Worker
 from edgekit.edge_runtime.worker.replay import larger_batch
 
-from .cache import MADE_FROM, causes, measured_layers
+from .cache import MADE_FROM
 from .deploy import DeployModel
+from .events import OnEvent, StageChecked, ignore
 from .exporters import Exporter
 from .exporters.errors import exported
 from .golden_floors import HOLDS, golden_floors
 from .recipes import Recipe
-from .tuning.calibrator import Tuning
-from .tuning.float_layers import OnTrial, Search
-from .tuning.qat import QuantizationAwareTraining
+from .tuning.table import Tuning, tuned
 from .user_model.evaluation import run_in_pieces
-from .verify import Chain, FloatReference, OnStage, gate_message, measure
+from .verify import Chain, FloatReference, gate_message, measure
 
 GOLDEN_FILE = "golden.npz"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Packed:
+    """A finished bundle, with what was read and run while it was made: nobody has to open it again.
+
+    `answers` are the artifact's own to the validation split; {} where its accuracy was not measured, and where the
+    bundle is `unchanged`: made by an earlier run.
+    """
+
+    path: Path
+    manifest: Manifest
+    golden: GoldenSet
+    answers: Arrays
+    unchanged: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.manifest.name
+
+    @property
+    def metric(self) -> Metric | None:
+        return self.manifest.metrics[0] if self.manifest.metrics else None
 
 
 def bundle_name(model: DeployModel, exporter: Exporter, recipe: Recipe) -> str:
@@ -66,19 +90,16 @@ def pack_bundle(
     reference: FloatReference,
     max_drop: float = 0.01,
     allow_unverified: bool = False,
-    on_stage: OnStage = lambda result: None,
-    on_trial: OnTrial = lambda line: None,
-    on_answers: Callable[[Arrays], None] = lambda answers: None,
     made_from: str = "",
-) -> Path:
-    """Exports `model`, proves it stage by stage, and leaves a bundle folder in `out`; returns that folder.
+    on_event: OnEvent = ignore,
+) -> Packed:
+    """Exports `model`, proves it stage by stage, and leaves a bundle folder in `out`.
 
     Args:
         max_drop: how much of the float model's metric may be lost, relative (0.01 keeps 99 %).
-        on_trial: called with a line for each measurement of a recipe that chooses layers.
-        on_answers: called with the artifact's answers to the validation split, where they were measured.
-        made_from: the digest of all causes (`unchanged.py`), by which the bundle is known again; empty: it is not kept.
         allow_unverified: deliver a bundle that missed a stage or the gate all the same, stamped `unverified`.
+        made_from: the fingerprint (`cache.py`) by which the bundle is known again; empty: it is not kept.
+        on_event: hears of each stage, and of each trial of a recipe that measures before it quantizes.
     Raises:
         UsageError: the exporter cannot carry out the recipe.
         ExportError: a library could not make a file of this model. Nothing is left behind.
@@ -88,24 +109,25 @@ def pack_bundle(
         raise UsageError(f"{exporter.name} cannot do {recipe.name}. It does: {', '.join(exporter.recipes)}")
     name = bundle_name(model, exporter, recipe)
     tools = tools_of(exporter)
-    if recipe.name == "w8a8_tuned":
-        recipe = Tuning(recipe, model, say=on_trial).recipe
-    elif recipe.needs_training:
-        recipe = QuantizationAwareTraining(recipe, model, say=on_trial).recipe
-    elif recipe.after:
-        kept = measured_layers(causes(model, reference, exporter, recipe, tools=tools, settings=()))
-        search = Search(
-            model,
-            reference,
+    recipe = tuned(
+        Tuning(
+            model=model,
+            reference=reference,
+            exporter=exporter,
+            recipe=recipe,
             max_drop=max_drop,
-            kept=kept,
-            sqnr_floor_db=recipe.sqnr_floor_db,
-            agreement_floor=recipe.agreement_floor,
-            say=on_trial,
+            tools=tools,
+            on_event=on_event,
         )
-        recipe = replace(recipe, choose_layers=search.choose)
+    )
     with _staging(out, name) as folder:
-        chain = Chain(model, recipe, reference, keep_going=allow_unverified, on_stage=on_stage)
+        chain = Chain(
+            model,
+            recipe,
+            reference,
+            keep_going=allow_unverified,
+            on_stage=lambda result: on_event(StageChecked(result=result)),
+        )
         path = folder / f"model{exporter.suffix}"
         for stage in exported(model, exporter, recipe, path):
             chain.check(stage)
@@ -122,8 +144,6 @@ def pack_bundle(
 
         # From here on the bundle is what a device gets: opened, checked, and run where nothing of ours is loaded.
         answers, metric = _run_packed(model, reference, chain, folder, golden) if exporter.runs_here else ({}, None)
-        if answers:
-            on_answers(answers)
         missed = gate_message(model, metric, max_drop)
         if missed and not allow_unverified:
             raise VerificationError(f"{name}: {missed}. Nothing was written; --max-drop or --allow-unverified override")
@@ -136,15 +156,16 @@ def pack_bundle(
             stages=tuple(chain.results),
         )
         write_bytes(folder / MANIFEST_FILE, final.to_bytes())
-        Bundle.open(folder).close()
-    return out / name
+        with Bundle.open(folder) as bundle:
+            manifest = bundle.manifest
+    return Packed(path=out / name, manifest=manifest, golden=golden, answers=answers)
 
 
 def _run_packed(
     model: DeployModel, reference: FloatReference, chain: Chain, folder: Path, golden: GoldenSet
 ) -> tuple[Arrays, Metric | None]:
     """Runs the bundle in a process of its own and holds it to the float model: its answers, and their metric."""
-    with Bundle.open(folder) as bundle, Worker.for_bundle(bundle.folder, allow=RUNS_CODE) as worker:
+    with Worker.for_bundle(folder, allow=RUNS_CODE) as worker:  # which opens and checks it
         worker.load()
         found = worker.run(golden.inputs)
         chain.check_reload(found)
@@ -158,12 +179,14 @@ def _run_packed(
 
 def tools_of(exporter: Exporter) -> dict[str, str]:
     """The exact versions that an exporter's bundles depend on."""
-    return {package: importlib.metadata.version(package) for package in (*exporter.tools, "numpy", "edgekit")}
+    return {package: importlib.metadata.version(package) for package in (*exporter.tools, "numpy")} | {
+        "edgekit": edgekit.__version__
+    }
 
 
 def run_again(model: DeployModel, folder: Path) -> Arrays:
-    """What a finished bundle answers to the validation split, in a process of its own."""
-    with Bundle.open(folder) as bundle, Worker.for_bundle(bundle.folder, allow=RUNS_CODE) as worker:
+    """What an earlier run's bundle answers to the validation split, in a process of its own."""
+    with Worker.for_bundle(folder, allow=RUNS_CODE) as worker:
         worker.load()
         return run_in_pieces(worker.run, model.validation)
 

@@ -20,7 +20,8 @@ from tiny_bundle import (
     quarter_weights,
 )
 
-from edgekit.edge_runtime.bundle.golden import Arrays, GoldenSet, save_golden
+from edgekit.edge_runtime.arrays import Arrays
+from edgekit.edge_runtime.bundle.golden import GoldenSet, save_golden
 from edgekit.edge_runtime.bundle.manifest import (
     FORMAT_VERSION,
     Floor,

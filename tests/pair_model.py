@@ -10,7 +10,8 @@ import torch
 from tiny_bundle import ORIGIN, one_program
 from torch import nn
 
-from edgekit.edge_runtime.bundle.golden import Arrays, GoldenSet, save_golden
+from edgekit.edge_runtime.arrays import Arrays
+from edgekit.edge_runtime.bundle.golden import GoldenSet, save_golden
 from edgekit.edge_runtime.bundle.manifest import FORMAT_VERSION, Floor, Manifest, OutputSpec, TensorSpec
 from edgekit.optimize.deploy import DeployModel, run_module
 from edgekit.optimize.exporters import EXPORTERS

@@ -4,6 +4,7 @@ import pytest
 
 from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.optimize.deploy import deploy_book_model
+from edgekit.optimize.events import StageChecked
 from edgekit.optimize.exporters import EXPORTERS
 from edgekit.optimize.pack import pack_bundle
 from edgekit.optimize.recipes import RECIPES
@@ -37,9 +38,9 @@ def test_the_published_weights_give_the_published_accuracy(birds):
 @pytest.mark.parametrize(("exporter", "recipe"), PAIRS, ids=lambda value: value.name)
 def test_birds_cnn(birds, exporter, recipe):
     model, reference, out = birds
-    stages = []
-    folder = pack_bundle(model, exporter, recipe, out, reference=reference, on_stage=stages.append)
-    check(folder, stages, recipe)
+    events = []
+    made = pack_bundle(model, exporter, recipe, out, reference=reference, on_event=events.append)
+    check(made.path, [event.result for event in events if isinstance(event, StageChecked)], recipe)
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,21 @@ The same as `edgekit train`; heavy imports come last, so that `--help` and Ctrl-
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgekit.safe_path import leave_out_current_folder
+
+if TYPE_CHECKING:
+    import argparse
 
 
 def main() -> int:
     """Trains what the command line names; returns the exit status. Expected failures are a message, no traceback."""
+    leave_out_current_folder()
+    import argparse
+
     parser = argparse.ArgumentParser(prog="python -m edgekit.train", description="Train a model of the book.")
     parser.add_argument("model", help="a model of train/registry.py")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where runs are kept (default: runs)")
@@ -38,21 +46,23 @@ def main() -> int:
 def _train(options: argparse.Namespace) -> int:
     from edgekit.cli.train import train_model
     from edgekit.edge_runtime.errors import EdgekitError
+    from edgekit.edge_runtime.program import sigterm_interrupts
 
     try:
-        train_model(
-            options.model,
-            out=options.runs,
-            epochs=options.epochs,
-            seed=options.seed,
-            device=options.device,
-            precision=options.precision,
-            tensorboard=options.tensorboard,
-            resume=options.resume,
-            epoch_samples=options.epoch_samples,
-            json=options.json,
-            program="python -m edgekit.train",
-        )
+        with sigterm_interrupts():  # as when the parent of a training that `edgekit reproduce` started is gone
+            train_model(
+                options.model,
+                out=options.runs,
+                epochs=options.epochs,
+                seed=options.seed,
+                device=options.device,
+                precision=options.precision,
+                tensorboard=options.tensorboard,
+                resume=options.resume,
+                epoch_samples=options.epoch_samples,
+                json=options.json,
+                program="python -m edgekit.train",
+            )
     except EdgekitError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_status

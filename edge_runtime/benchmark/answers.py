@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..bundle.golden import Arrays
+from ..arrays import Arrays
 from ..errors import InputError
 from ..tasks.metrics import Accuracy, TaskMetric, top_agreement
 from ..tasks.registry import task

@@ -15,9 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ..arrays import Arrays
 from ..bundle.bundle import Bundle
-from ..bundle.golden import Arrays
-from ..bundle.manifest import BatchRange
+from ..bundle.golden import GoldenSet
+from ..bundle.manifest import BatchRange, Manifest
 from ..errors import InputError
 from ..machine.energy import POWERCAP, EnergyMeter
 from ..machine.machine_state import MachineState, Reading, read, state
@@ -27,7 +28,7 @@ from ..worker.parent import Worker
 from .answers import Answers, answers_of
 from .benchmark_result import BenchmarkResult, Settings
 
-__all__ = ["Candidate", "bundle_candidate", "measure"]
+__all__ = ["Candidate", "bundle_candidate", "candidate_of", "measure"]
 
 Progress = Callable[[int, int], None]
 _DEFAULT = Settings()
@@ -75,7 +76,11 @@ def bundle_candidate(path: Path, *, allow: Sequence[str] = ()) -> Candidate:
         UsageError: it has several programs, of which none is called "main".
     """
     with Bundle.open(path) as bundle:
-        manifest, golden = bundle.manifest.only(), bundle.golden()
+        return candidate_of(path, bundle.manifest.only(), bundle.golden(), allow=allow)
+
+
+def candidate_of(path: Path, manifest: Manifest, golden: GoldenSet, *, allow: Sequence[str] = ()) -> Candidate:
+    """The same for a bundle at `path` whose manifest, of one program, and golden samples were read already."""
 
     def judge(outputs: Arrays) -> Answers | None:
         first = manifest.outputs[0]

@@ -9,12 +9,15 @@ from __future__ import annotations
 import contextlib
 import datetime
 import importlib.metadata
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from ..bundle.golden import write_arrays
 from ..bundle.manifest import StageResult
 from ..decode import DecodeError, canonical_json, decode, parse_json, to_plain
 from ..errors import UsageError
@@ -54,6 +57,7 @@ class Measurement:
     empty_rss_bytes: int | None = None  # of a worker process that has loaded no engine
     energy_missing: str = ""  # why there is no energy
     edgekit_version: str = ""
+    request: dict[str, Any] | None = None  # the options of `optimize`, to repeat it; None where it cannot be
 
     def caption(self) -> str:
         """What every table says below itself."""
@@ -123,7 +127,7 @@ def save(
         if said is not None:
             raw |= {f"{result.name}/answers/{key}": np.asarray(value) for key, value in vars(said).items()}
     with write_atomically(path.with_suffix(".npz")) as part, part.open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **raw)
+        write_arrays(file, raw, compression=zipfile.ZIP_DEFLATED)
     save_rows(measured, path)
 
 

@@ -8,10 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Literal
 
 from ..bundle.manifest import Manifest, Metric
 from .benchmark_result import BenchmarkResult
 from .stats import Ratio, paired_ratio
+
+# "float": the float model itself; "failed", "not tried": there is no bundle; else what the bundle's manifest says.
+Status = Literal["float", "verified", "stages_verified", "unverified", "not_run", "failed", "not tried"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +27,7 @@ class Row:
     """
 
     name: str
-    status: str
+    status: Status
     recipe: str = ""
     exporter: str = ""
     engine: str = ""
@@ -67,7 +71,7 @@ class Row:
 class Subject:
     """What a row says of a candidate besides its measurement."""
 
-    status: str
+    status: Status
     recipe: str
     exporter: str
     metric: Metric | None

@@ -17,15 +17,15 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
+from ..arrays import Arrays
 from ..errors import BundleError, shown
 from ..files import write_atomically
 from .limits import MAX_GOLDEN_BYTES, MAX_MEMBER_NAME
 from .manifest import Program, TensorSpec
-
-Arrays = dict[str, np.ndarray]
 
 ONE_OF_SEVERAL = ("probabilities", "logits", "log_probabilities")  # what is held, one number for each label
 UNNAMED = ""  # the engine of format 1's `packed` answers
@@ -71,7 +71,19 @@ def save_golden(path: Path, golden: GoldenSet) -> None:
     for engine, answers in golden.packed.items():
         arrays |= {f"{_prefix(engine)}/{name}": rows for name, rows in answers.items()}
     with write_atomically(path) as part, part.open("wb") as file:
-        np.savez(file, allow_pickle=False, **{name: np.ascontiguousarray(rows) for name, rows in arrays.items()})
+        write_arrays(file, {name: np.ascontiguousarray(rows) for name, rows in arrays.items()})
+
+
+def write_arrays(file: BinaryIO, arrays: Mapping[str, np.ndarray], *, compression: int = zipfile.ZIP_STORED) -> None:
+    """Writes arrays as `.npz`, the same bytes for the same arrays; no objects.
+
+    Not `np.savez`, which takes them as keywords: one called `file` collides with its own, and so, in some versions of
+    numpy, does `allow_pickle`.
+    """
+    with zipfile.ZipFile(file, "w", compression) as archive:
+        for name, rows in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asanyarray(rows), allow_pickle=False)
 
 
 def load_golden(path: Path, program: Program) -> GoldenSet:

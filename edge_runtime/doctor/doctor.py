@@ -12,19 +12,17 @@ import os
 import platform
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import edgekit
-
 from ..bundle.versions import ENGINE_PACKAGES
 from ..engines import ENGINES
 from ..errors import EdgekitError, InputError
 from ..machine import cpu
+from ..python_child import run
 from ..worker.replay import replay
 
 MODELS = Path(__file__).with_name("models")
@@ -126,13 +124,8 @@ def installed(package: str) -> str | None:
 
 def probe(name: str) -> dict[str, Any]:
     """What the engine's library says of itself, in a process of its own. Raises InputError with what went wrong."""
-    command = [sys.executable, "-P", "-m", "edgekit.edge_runtime.doctor.probe", name]
-    here = str(Path(edgekit.__file__).resolve().parent.parent)
-    paths = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))
     try:
-        done = subprocess.run(
-            command, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True, timeout=PROBE_TIMEOUT_S
-        )
+        done = run("edgekit.edge_runtime.doctor.probe", [name], timeout_s=PROBE_TIMEOUT_S)
     except subprocess.TimeoutExpired:
         raise InputError(f"gave no answer within {PROBE_TIMEOUT_S:.0f} s") from None
     if done.returncode:

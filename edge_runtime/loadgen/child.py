@@ -15,11 +15,10 @@ from typing import Any
 import mlperf_loadgen
 import numpy as np
 
+from ..arrays import Arrays
 from ..engines import Engine
 from ..errors import EngineError, UsageError
 from .log import DETAIL, read_log
-
-Arrays = dict[str, np.ndarray]
 
 SERVER_LOAD = 0.6  # of the measured throughput, where no rate is asked for
 SERVER_LATENCY_MS = 15.0  # MLPerf's bound for its image classifiers

@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays import Arrays
 from ..errors import EngineError
-
-Arrays = dict[str, np.ndarray]
 
 DETAIL = "mlperf_log_detail.txt"
 _LINE = ":::MLLOG "

@@ -180,8 +180,9 @@ def _deep_grey(values: np.ndarray, image: Image.Image, tags: dict[int, tuple[int
         return (values * 255 + 0.5).astype(np.uint8)
     if image.mode == "I":
         _check_range(values, 0, 65_535, "32-bit", where)
-        return (values >> 8).astype(np.uint8)
-    bits = max(8, tags.get(_TIFF_BITS_PER_SAMPLE, (16,))[0])
+        bits = 16
+    else:
+        bits = max(8, tags.get(_TIFF_BITS_PER_SAMPLE, (16,))[0])
     grey = (values >> (bits - 8)).astype(np.uint8)
     if isinstance(image.info.get("transparency"), int):
         grey[values == image.info["transparency"]] = BACKGROUND

@@ -10,12 +10,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ..arrays import Arrays
 from ..bundle.bundle import Bundle
 from ..engines import Engine
 from ..errors import unknown
 from .operators import Operator
-
-Arrays = dict[str, np.ndarray]
 
 # format in the manifest -> module with `open_profiler`
 PROFILERS = {

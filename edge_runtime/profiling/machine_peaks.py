@@ -27,9 +27,10 @@ from ..decode import DecodeError, canonical_json, decode, parse_json, to_plain
 from ..errors import EngineError
 from ..files import user_cache, write_bytes
 from ..machine.cpu import machine
-from ..worker.parent import _environment
+from ..python_child import run
 from .tiny_onnx import Tensor, one_node_model
 
+_THIS = "edgekit.edge_runtime.profiling.machine_peaks"
 MAX_AGE_S = 24 * 3600
 _SIDE = 512  # of the matrices: short enough to end before another program takes the core
 _SECONDS = 0.35  # for each figure
@@ -91,10 +92,8 @@ def machine_peaks(num_threads: int = 1, *, again: bool = False) -> Peaks:
     kept = _kept(path)
     if kept is not None and not again:
         return kept
-    command = [sys.executable, "-P", "-m", "edgekit.edge_runtime.profiling.machine_peaks", str(num_threads)]
-    environment = _environment(num_threads) | {"OPENBLAS_NUM_THREADS": str(num_threads)}
     try:
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=_TIMEOUT_S)
+        done = run(_THIS, [str(num_threads)], timeout_s=_TIMEOUT_S, num_threads=num_threads)
         found = decode(Peaks, json.loads(done.stdout))
     except subprocess.TimeoutExpired:
         raise EngineError(

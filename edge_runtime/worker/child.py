@@ -31,13 +31,13 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from .. import engines
+from ..arrays import Arrays
 from ..bundle import versions
 from ..bundle.bundle import Bundle
+from ..bundle.golden import write_arrays
 from ..engines import Engine
 from ..errors import EdgekitError, InputError
 from ..machine.memory import peak_rss_bytes, rss_bytes
-
-Arrays = dict[str, np.ndarray]
 
 # Requests that other folders answer: `run(engine, samples, settings)` gives the head and the arrays of the answer.
 MORE = {
@@ -49,7 +49,7 @@ MORE = {
 def encode_arrays(arrays: Arrays) -> bytes:
     """Arrays as uncompressed `.npz` bytes."""
     buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **arrays)
+    write_arrays(buffer, arrays)
     return buffer.getvalue()
 
 
@@ -151,12 +151,17 @@ def serve(open_engine: Callable[[], Engine]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m edgekit.edge_runtime.worker.child")
-    parser.add_argument("bundle")
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("bundle", nargs="?")
+    which.add_argument("--empty", action="store_true", help="serve nothing: what a process costs without a model")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--allow", action="append", default=[])
     parser.add_argument("--called")
     parser.add_argument("--program")
     arguments = parser.parse_args()
+    if arguments.empty:
+        serve(lambda: None)
+        return
     # Where memory runs out, the system is to end this process and not the one that asked.
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")

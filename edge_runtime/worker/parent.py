@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -16,13 +16,13 @@ from typing import IO, Any
 
 import numpy as np
 
-import edgekit
-
 from .. import errors
+from ..arrays import Arrays
 from ..errors import EngineError
-from .child import Arrays, decode_arrays, encode_arrays
+from ..python_child import PythonChild
+from .child import decode_arrays, encode_arrays
 
-_EMPTY = "from edgekit.edge_runtime.worker import child; child.serve(lambda: None)"
+_CHILD = "edgekit.edge_runtime.worker.child"
 
 
 class Worker:
@@ -32,23 +32,29 @@ class Worker:
             worker.load()
             answers = worker.run({"image": pixels})          # (N, …) arrays in, (N, …) arrays out
 
+    Args:
+        module: a program that answers as `worker.child` does.
+        name: what messages call it.
     Raises:
         EngineError: the process died (the signal is named), did not answer in time, or its engine failed. Errors that
         the worker names come back as the class they had there.
     """
 
-    def __init__(self, command: Sequence[str], *, name: str, num_threads: int = 1, timeout_s: float = 300.0):
+    def __init__(
+        self, module: str, arguments: Sequence[str], *, name: str, num_threads: int = 1, timeout_s: float = 300.0
+    ):
         self.name = name
         self._timeout_s = timeout_s
         self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  closed with the worker
-        self._process = subprocess.Popen(
-            command,
+        self._child = PythonChild(
+            module,
+            arguments,
+            num_threads=num_threads,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
-            env=_environment(num_threads),
-            start_new_session=True,  # Ctrl-C is the parent's to handle; it closes the worker
         )
+        self._process = self._child.process
 
     @classmethod
     def for_bundle(
@@ -68,11 +74,9 @@ class Worker:
             allow: as in `engines.load`: formats that run code from the file and may do so.
             called: what messages call the bundle, where `bundle` is a temporary copy of it.
         """
-        # -P: a file called numpy.py in the user's current folder is not ours to run.
-        command = [sys.executable, "-P", "-m", "edgekit.edge_runtime.worker.child", "--threads", str(num_threads)]
-        command += [*(f"--allow={name}" for name in allow), f"--called={called or bundle}"]
-        command += [*([] if program is None else [f"--program={program}"]), "--", str(bundle)]
-        return cls(command, name=str(called or bundle), num_threads=num_threads, timeout_s=timeout_s)
+        chosen = [*(f"--allow={name}" for name in allow), *([] if program is None else [f"--program={program}"])]
+        arguments = ["--threads", str(num_threads), *chosen, f"--called={called or bundle}", "--", str(bundle)]
+        return cls(_CHILD, arguments, name=str(called or bundle), num_threads=num_threads, timeout_s=timeout_s)
 
     def load(self) -> dict[str, Any]:
         """Loads the model; returns `load_ms` and `version`."""
@@ -85,13 +89,7 @@ class Worker:
     @classmethod
     def empty(cls) -> Worker:
         """A worker that will load no engine: what a process costs before it does."""
-        command = [
-            sys.executable,
-            "-P",
-            "-c",
-            _EMPTY,
-        ]
-        return cls(command, name="an empty worker")
+        return cls(_CHILD, ["--empty"], name="an empty worker")
 
     @property
     def pid(self) -> int:
@@ -123,20 +121,12 @@ class Worker:
 
     def close(self) -> None:
         """Ends the process; waits for it."""
-        if self._process.poll() is None:
-            if self._process.stdin:
-                try:
-                    self._process.stdin.close()
-                    self._process.wait(2)
-                except (OSError, subprocess.TimeoutExpired):
-                    self._process.kill()
-            self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout, self._stderr):
-            try:
-                if stream:
-                    stream.close()
-            except OSError:  # a dead child's unflushed pipe
-                continue
+        if self._process.poll() is None and self._process.stdin:
+            with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+                self._process.stdin.close()
+                self._process.wait(2)
+        self._child.end()
+        self._stderr.close()
 
     def __enter__(self) -> Worker:
         return self
@@ -163,7 +153,7 @@ class Worker:
         except EngineError:
             raise
         except Exception:  # native code has written into the answers, or over the worker's memory
-            self._process.kill()
+            self._child.kill()
             raise EngineError(
                 f"{self.name}: the process running it gave no readable answer to {request['do']!r}"
             ) from None
@@ -186,7 +176,7 @@ class Worker:
         while len(found) < count:
             ready, _, _ = select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))
             if not ready:
-                self._process.kill()
+                self._child.kill()
                 raise EngineError(
                     f"{self.name}: no answer to {request['do']!r} within {self._timeout_s:.0f} s; stopped"
                 )
@@ -201,7 +191,7 @@ class Worker:
         try:
             status = self._process.wait(5)
         except subprocess.TimeoutExpired:  # it closed its end and lives on
-            self._process.kill()
+            self._child.kill()
             status = self._process.wait()
         self._stderr.seek(max(0, self._stderr.seek(0, os.SEEK_END) - 2000))
         last = self._stderr.read().decode(errors="replace").strip().splitlines()[-3:]
@@ -226,11 +216,3 @@ def _advice(status: int) -> str:
     if status < 0:
         return "That is the native library's crash: fetch or pack the bundle again, or update the engine."
     return "Run `edgekit verify` on the bundle."
-
-
-def _environment(num_threads: int) -> dict[str, str]:
-    threads = str(num_threads)
-    # Python's own folder of this package, so that a worker finds it from any working directory.
-    here = str(Path(edgekit.__file__).resolve().parent.parent)
-    path = os.pathsep.join(p for p in (here, os.environ.get("PYTHONPATH", "")) if p)
-    return os.environ | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "PYTHONPATH": path}

@@ -12,14 +12,17 @@ from .parent import Worker
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trust:
-    """`allow`: formats that run code from the file and may do so; `key`: the public key a bundle must be signed for."""
+class Policy:
+    """What a bundle has to show, and may do, before anything of it is loaded.
+
+    `allow` are formats that run code from the file and may do so; `key` is the public key a bundle must be signed for.
+    """
 
     allow: tuple[str, ...] = ()
     key: Path | None = None
 
     @classmethod
-    def asked(cls, *, allow: tuple[str, ...], key: Path | None, require_signature: bool) -> Trust:
+    def asked(cls, *, allow: tuple[str, ...], key: Path | None, require_signature: bool) -> Policy:
         """As the command's options say it, before any bundle is opened.
 
         Raises:
@@ -69,4 +72,4 @@ class Trust:
         return "not checked" if bundle.signed else "none"
 
 
-NO_CODE = Trust()  # what holds where the user said nothing: no code from the file, no signature asked for
+NO_CODE = Policy()  # what holds where the user said nothing: no code from the file, no signature asked for

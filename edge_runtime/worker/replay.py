@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..arrays import Arrays
 from ..bundle import versions
 from ..bundle.bundle import Bundle
 from ..bundle.golden import GoldenSet
@@ -17,8 +18,7 @@ from ..tasks.holds import kind, readable
 from ..tasks.metrics import max_abs, sqnr_db
 from ..tasks.registry import TASKS, task
 from ..tasks.variation import varying_sqnr_db
-from .parent import Arrays
-from .policy import NO_CODE, Trust
+from .policy import NO_CODE, Policy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,33 +71,33 @@ class ReplayResult:
     outputs: tuple[OutputReplay, ...] = ()
 
 
-def replay(path: str | Path, *, num_threads: int = 1, trust: Trust = NO_CODE) -> ReplayResult:
+def replay(path: str | Path, *, num_threads: int = 1, policy: Policy = NO_CODE) -> ReplayResult:
     """Opens the bundle, runs the golden inputs of each of its programs in a fresh process and compares.
 
     Args:
-        trust: what the bundle may do, and the key it must be signed for.
+        policy: what the bundle may do, and the key it must be signed for.
     Raises:
         BundleError: the bundle was refused before anything was loaded.
         EngineError: the engine failed, or its process crashed.
     """
-    with trust.open(path) as bundle:
-        return replay_opened(bundle, num_threads=num_threads, trust=trust)
+    with policy.open(path) as bundle:
+        return replay_opened(bundle, num_threads=num_threads, policy=policy)
 
 
-def replay_opened(bundle: Bundle, *, num_threads: int = 1, trust: Trust = NO_CODE) -> ReplayResult:
-    """`replay` of a bundle that `trust` opened. Raises the same."""
+def replay_opened(bundle: Bundle, *, num_threads: int = 1, policy: Policy = NO_CODE) -> ReplayResult:
+    """`replay` of a bundle that `policy` opened. Raises the same."""
     check_task(bundle)
     results, notes = [], []
     for program in bundle.manifest.programs:
         manifest, golden = bundle.manifest.only(program.name), bundle.golden(program.name)
-        with trust.worker(bundle, program=program.name, num_threads=num_threads) as worker:
+        with policy.worker(bundle, program=program.name, num_threads=num_threads) as worker:
             version = worker.load()["version"]
             found = worker.run(golden.inputs)
             batch = larger_batch(program.batch, golden.samples)
             together = worker.run(golden.inputs, batch=batch) if batch > 1 else found
         results.append(judge(manifest, golden, found, version, together=together, batch=batch))
         notes += versions.check(manifest, bundle.path_of(program.name))
-    return replace(_together(results), signature=trust.signature_of(bundle), notes=tuple(dict.fromkeys(notes)))
+    return replace(_together(results), signature=policy.signature_of(bundle), notes=tuple(dict.fromkeys(notes)))
 
 
 def check_task(bundle: Bundle) -> None:

@@ -27,7 +27,8 @@ def main() -> None:
         extra = _EXTRAS.get((error.name or "").split(".")[0])
         if extra is None:
             raise
-        _complain(f"this needs {error.name}, which is not installed. Run: pip install 'edgekit[{extra}]'")
+        what = f"edgekit[{extra}]" if extra else "edgekit"
+        _complain(f"this needs {error.name}, which is not installed. Run: pip install '{what}'")
         sys.exit(1)
     except KeyboardInterrupt:
         _complain("interrupted")
@@ -42,8 +43,9 @@ def main() -> None:
         sys.exit(1)
 
 
-# What a missing package belongs to, for verbs that need more than the base install.
+# The extra that a missing package belongs to; "" for the base, which a source checkout without an install may lack.
 _EXTRAS = {
+    **dict.fromkeys(("numpy", "PIL", "psutil", "rich", "typer"), ""),
     "torch": "optimize",
     "torchvision": "optimize",
     "lightning": "optimize",

@@ -19,7 +19,7 @@ from edgekit.edge_runtime.benchmark.rows import ScalingPoint, Subject
 from edgekit.edge_runtime.benchmark.scaling import Sweep, expand, split
 from edgekit.edge_runtime.bundle.manifest import Manifest
 from edgekit.edge_runtime.decode import to_plain
-from edgekit.edge_runtime.worker.policy import NO_CODE, Trust
+from edgekit.edge_runtime.worker.policy import NO_CODE, Policy
 
 from .bundles import _expand, print_json, warn_unverified
 from .terminal import err, out, print_measurement, progress
@@ -44,16 +44,16 @@ def benchmark(
     quick: bool,
     sweep: Sweep = ONE_EACH,
     printing: Printing = Printing(),
-    trust: Trust = NO_CODE,
+    policy: Policy = NO_CODE,
 ) -> None:
     """Measures bundles against each other and prints the table; the first float bundle is the baseline."""
     settings = replace(QUICK if quick else Settings(), num_threads=sweep.threads[0])
     with ExitStack() as opened:
-        bundles = [opened.enter_context(trust.open(path)) for path in _expand(paths)]
+        bundles = [opened.enter_context(policy.open(path)) for path in _expand(paths)]
         manifests = [bundle.manifest for bundle in bundles]
         for manifest in manifests:
             warn_unverified(manifest)
-        candidates, fixed = expand([bundle_candidate(b.folder, allow=trust.allow) for b in bundles], sweep)
+        candidates, fixed = expand([bundle_candidate(b.folder, allow=policy.allow) for b in bundles], sweep)
         for name in fixed:
             err.print(f"{name} takes one sample a run: its batch is not varied", soft_wrap=True, markup=False)
         with progress("Measuring, interleaved", quiet=printing.as_json) as on_progress:

@@ -19,7 +19,7 @@ from edgekit.edge_runtime.errors import EdgekitError, InputError, UsageError
 from edgekit.edge_runtime.tasks.registry import Answer, answers_to, task
 from edgekit.edge_runtime.tasks.regression import Estimate
 from edgekit.edge_runtime.worker.attest import attestation_of, write_attestation
-from edgekit.edge_runtime.worker.policy import NO_CODE, Trust
+from edgekit.edge_runtime.worker.policy import NO_CODE, Policy
 from edgekit.edge_runtime.worker.replay import OutputReplay, ReplayResult, check_task, replay_opened
 
 from .terminal import err, escape, out
@@ -27,7 +27,7 @@ from .terminal import err, escape, out
 COLORS: dict[Tone, str] = {"good": "green", "fair": "yellow", "bad": "red"}
 
 
-def verify(paths: Sequence[Path], *, as_json: bool, trust: Trust = NO_CODE, attest: bool = False) -> bool:
+def verify(paths: Sequence[Path], *, as_json: bool, policy: Policy = NO_CODE, attest: bool = False) -> bool:
     """Opens each bundle, replays its golden inputs in a child process, and says how close the answers are.
 
     Goes on past a bundle that fails; returns whether all passed.
@@ -39,8 +39,8 @@ def verify(paths: Sequence[Path], *, as_json: bool, trust: Trust = NO_CODE, atte
     for path in _expand(paths):
         written: Path | None = None
         try:
-            with trust.open(path) as bundle:
-                found.append(replay_opened(bundle, trust=trust))
+            with policy.open(path) as bundle:
+                found.append(replay_opened(bundle, policy=policy))
                 if attest:
                     written = write_attestation(path, bundle, attestation_of(bundle, found[-1]))
         except EdgekitError as error:
@@ -82,12 +82,12 @@ def pack(path: Path, target: Path | None) -> Path:
 
 
 def predict(
-    path: Path, images: Sequence[Path], *, top: int, invert: bool, as_json: bool, trust: Trust = NO_CODE
+    path: Path, images: Sequence[Path], *, top: int, invert: bool, as_json: bool, policy: Policy = NO_CODE
 ) -> bool:
     """Answers for pictures, one line each. A picture that cannot be read is named; returns whether all were read."""
     from edgekit.edge_runtime.preprocess.image import load_image  # Pillow is loaded by the one verb that reads pictures
 
-    with trust.open(path) as bundle, trust.worker(bundle) as worker:
+    with policy.open(path) as bundle, policy.worker(bundle) as worker:
         manifest = bundle.manifest.only()
         if manifest.preprocessing is None:
             raise UsageError(

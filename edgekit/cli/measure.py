@@ -25,7 +25,7 @@ from edgekit.edge_runtime.machine.cpu import machine
 from edgekit.edge_runtime.profiling.machine_peaks import machine_peaks
 from edgekit.edge_runtime.profiling.profile import profile_bundle
 from edgekit.edge_runtime.profiling.roofline_plot import roofline_svg
-from edgekit.edge_runtime.worker.policy import NO_CODE, Trust
+from edgekit.edge_runtime.worker.policy import NO_CODE, Policy
 
 from .bundles import _expand, print_json, warn_unverified
 from .profile_text import ProfileReport, print_peaks, print_profile
@@ -46,7 +46,7 @@ def loadgen(
     logs: Path | None,
     as_json: bool,
     sweep: Sweep = ONE_OF_EACH,
-    trust: Trust = NO_CODE,
+    policy: Policy = NO_CODE,
 ) -> None:
     """Runs each bundle under LoadGen, one after the other, and prints its verdict, metric and log folder."""
     threads = _one(sweep, "--scenario")
@@ -56,10 +56,10 @@ def loadgen(
         qps=qps,
         latency_ms=latency_ms,
         num_threads=threads,
-        allow=trust.allow,
+        allow=policy.allow,
     )
     require()
-    with _opened(paths, trust) as bundles:
+    with _opened(paths, policy) as bundles:
         if not as_json:
             out.print(f"[bold]{scenario}[/bold]: {SCENARIOS[scenario].about}", soft_wrap=True)
             err.print(f"[dim]Under load for {duration_s:g} s and more, each …[/dim]")
@@ -115,16 +115,16 @@ def profile(
     save_to: Path | None,
     as_json: bool,
     sweep: Sweep = ONE_OF_EACH,
-    trust: Trust = NO_CODE,
+    policy: Policy = NO_CODE,
 ) -> None:
     """Profiles each bundle, one after the other, prints its operators beside this machine's peaks, keeps all."""
     threads, seconds = _one(sweep, "--profile"), QUICK_PROFILE_S if quick else PROFILE_S
     profiles = []
-    with _opened(paths, trust) as bundles, progress("Profiling", quiet=as_json) as on_progress:
+    with _opened(paths, policy) as bundles, progress("Profiling", quiet=as_json) as on_progress:
         peaks = machine_peaks(threads)
         for i, path in enumerate(bundles):
             on_progress(i, len(bundles))
-            profiles.append(profile_bundle(path, num_threads=threads, seconds=seconds, allow=trust.allow))
+            profiles.append(profile_bundle(path, num_threads=threads, seconds=seconds, allow=policy.allow))
     reports = [ProfileReport.of(found, peaks) for found in profiles]
     if any(point.of_roof > 1 for report in reports for point in report.points):
         # Then the machine can do more than was seen: perhaps other programs were running.
@@ -148,10 +148,10 @@ def profile(
 
 
 @contextmanager
-def _opened(paths: Sequence[Path], trust: Trust) -> Iterator[list[Path]]:
+def _opened(paths: Sequence[Path], policy: Policy) -> Iterator[list[Path]]:
     """The folders of the checked bundles; a `.zip` is there as long as this is."""
     with ExitStack() as opened:
-        bundles = [opened.enter_context(trust.open(path)) for path in _expand(paths)]
+        bundles = [opened.enter_context(policy.open(path)) for path in _expand(paths)]
         for bundle in bundles:
             warn_unverified(bundle.manifest)
         yield [bundle.folder for bundle in bundles]

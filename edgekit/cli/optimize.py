@@ -1,68 +1,175 @@
-"""`edgekit optimize` and `edgekit quickstart`: every recipe and exporter asked for, proven, measured, in one table."""
+"""`edgekit optimize`: a request out of what was typed, what happens as lines and bars, and the table at the end."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
+from types import TracebackType
+from typing import Any
 
-from edgekit.cli.bundles import print_json
-from edgekit.cli.terminal import err, out, print_measurement
 from edgekit.edge_runtime.benchmark import measurement
+from edgekit.edge_runtime.benchmark.measure import Progress
+from edgekit.edge_runtime.benchmark.measurement import Measurement
+from edgekit.edge_runtime.benchmark.table import metric_name, quality_name, value_text
 from edgekit.edge_runtime.decode import to_plain
-from edgekit.edge_runtime.errors import MissingData, UsageError
-from edgekit.optimize.deliver import NOT_TRIED, Delivered, deliver
-from edgekit.optimize.deploy import deploy_book_model
-from edgekit.optimize.eager import eager_candidate
-from edgekit.optimize.options import Options, combinations
+from edgekit.edge_runtime.errors import UsageError
+from edgekit.optimize import events
+from edgekit.optimize.api import Result, optimize, results_path
 from edgekit.optimize.report.page import write_report
-from edgekit.optimize.report.verdict import won
-from edgekit.train.registry import book_model
+from edgekit.optimize.report.verdict import best_row, headline, interval, pareto
+from edgekit.optimize.user_model.picture_samples import read_labels
+from edgekit.optimize.user_model.request import Request, read_request
+
+from .bundles import print_json
+from .terminal import err, escape, out, print_measurement, progress, stage_line
 
 
-def optimize_model(name: str, *, weights: Path | None, runs: Path, options: Options, as_json: bool) -> bool:
+def optimize_command(typed: Mapping[str, Any], file: Path | None, *, as_json: bool) -> bool:
+    """Carries out the options `typed`, by the names of `Request`; they go before those of a `file`.
+
+    Returns whether all passed.
+    """
+    return optimize_and_print(request_of(typed, file), as_json=as_json)
+
+
+def request_of(typed: Mapping[str, Any], file: Path | None = None) -> Request:
+    """The request that a file and the typed options make together.
+
+    Raises:
+        UsageError: no model, or an option that cannot be read.
+        MissingData, InputError: a file of labels that is not there, or is none.
+    """
+    kept = read_request(file) if file else {}
+    asked = kept | {name: _READ[name](value) if name in _READ else value for name, value in typed.items()}
+    if "model" not in asked:
+        raise UsageError("say which model: edgekit optimize WHAT, or --from FILE. `edgekit models` lists some")
+    return Request(**asked)
+
+
+def optimize_and_print(request: Request, *, as_json: bool = False) -> bool:
     """Packs, verifies and measures; writes results.json and report.html beside the run. Returns whether all passed."""
-    book = book_model(name)
-    pairs = combinations(options)
-    path = weights or runs / name / "weights.safetensors"
-    if not path.is_file():
-        raise MissingData(f"no weights at {path}. Train them: edgekit train {name}, or give --weights FILE")
-    model = deploy_book_model(book, path).with_max_batch(options.max_batch)
-    results = runs / name / "results.json"
-    delivered = deliver(
-        model,
-        pairs,
-        options,
-        lambda samples: eager_candidate(model, path, samples),
-        say=sayer(as_json),
-        quiet=as_json,
-        earlier=results,
-    )
-    return finish(delivered, results, options, as_json=as_json)
+    with Teller(as_json=as_json) as teller:
+        result = optimize(request, on_event=teller.tell)
+    return finish(result, request, as_json=as_json)
 
 
-def sayer(as_json: bool) -> Callable[[str], None]:
-    """Prints a line of progress: to stdout, or to stderr where stdout is for JSON alone."""
-    return lambda text: (err if as_json else out).print(text, soft_wrap=True)
-
-
-def finish(delivered: Delivered, results_path: Path, options: Options, *, as_json: bool) -> bool:
+def finish(result: Result, request: Request, *, as_json: bool) -> bool:
     """Writes results.json and report.html, prints the table and the verdict; returns whether nothing failed."""
-    measured = delivered.measured
+    delivered, measured = result.delivered, result.measured
+    results = results_path(request, measured.model)
     if delivered.measured_before:  # the raw samples beside it stay
-        measurement.save_rows(measured, results_path)
+        measurement.save_rows(measured, results)
     else:
-        measurement.save(measured, delivered.results, results_path, answers=delivered.answers)
-    report = write_report(measured, results_path.with_name("report.html"))
+        measurement.save(measured, delivered.results, results, answers=delivered.answers)
+    report = write_report(measured, results.with_name("report.html"))
     if as_json:
         print_json(to_plain(measured))
     else:
         print_measurement(measured)
-        text = f"Bundles in {options.out}/, raw measurements in {results_path}, report in {report}"
+        text = f"Bundles in {request.out}/, raw measurements in {results}, report in {report}"
         out.print(text, soft_wrap=True, markup=False)
         for line in won(measured):
             out.print(line, soft_wrap=True)
-    return all(row.status == NOT_TRIED for row in delivered.failed)
+    return all(row.status == "not tried" for row in delivered.failed)
+
+
+class Teller:
+    """Tells events as they come: lines on stdout, bars on stderr. With `as_json` lines go to stderr, without bars."""
+
+    def __init__(self, *, as_json: bool = False):
+        self._console, self._quiet = (err if as_json else out), as_json
+        self._bars = ExitStack()
+        self._bar: Progress | None = None
+
+    def __enter__(self) -> Teller:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._close_bar()
+
+    def tell(self, event: events.Event) -> None:
+        match event:
+            case events.TrainingProgress(done=done, total=total):
+                self._step("Training in 8 bits", done, total)
+            case events.MeasuringProgress(done=done, total=total):
+                self._step("Measuring, interleaved", done, total)
+            case events.Trial(text=text):  # also between two steps of a bar
+                self._say(f"    [dim]{escape(text)}[/dim]")
+            case _:
+                self._close_bar()
+                for line in lines_of(event):
+                    self._say(line)
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, soft_wrap=True)
+
+    def _step(self, label: str, done: int, total: int) -> None:
+        if self._bar is None:
+            self._bar = self._bars.enter_context(progress(label, quiet=self._quiet))
+        self._bar(done, total)
+        if done == total:
+            self._close_bar()
+
+    def _close_bar(self) -> None:
+        self._bars.close()
+        self._bar = None
+
+
+def lines_of(event: events.Event) -> list[str]:
+    """What is printed of an event, in rich's markup."""
+    match event:
+        case events.Remark(text=text):
+            return [f"  [dim]{escape(text)}[/dim]"]
+        case events.RecipesLeftOut(recipes=recipes):
+            why = "there are no samples to calibrate on (--calibration)"
+            return [f"  [yellow]{', '.join(recipes)} left out: {why}[/yellow]"]
+        case events.FloatMeasured(model=model, metric=metric, samples=samples):
+            if metric is None:
+                return [f"[bold]{escape(model)}[/bold] float: accuracy not measured on {samples:,} real samples"]
+            value = f"{metric_name(metric.name)} {value_text(metric.name, metric.value)}"
+            return [f"[bold]{escape(model)}[/bold] float: {escape(value)} on {metric.samples:,} validation samples"]
+        case events.BundleBegun(name=name, exporter_summary=exporter, recipe_summary=recipe):
+            return [f"[bold]{escape(name)}[/bold]  [dim]{escape(exporter)}; {escape(recipe)}[/dim]"]
+        case events.StageChecked(result=result):
+            return [stage_line(result)]
+        case events.BundleUnchanged():
+            return ["  [green]✓[/green] unchanged since it was packed"]
+        case events.BundlePacked(manifest=manifest):
+            notes, lines = manifest.provenance, []
+            if "rewrites" in notes:
+                lines.append(f"    [dim]rewritten: {escape(notes['rewrites'])}[/dim]")
+            if "delegated_operators" in notes:
+                count, outside = notes["delegated_operators"], notes["outside_delegate"]
+                lines.append(f"    [dim]{escape(count)} operators delegated, outside: {escape(outside)}[/dim]")
+            return lines
+        case events.BundleFailed(reason=reason, earlier=earlier):
+            again = " (an earlier attempt; --again makes another)" if earlier else ""
+            return [f"  [red]✗ {escape(reason)}{again}[/red]"]
+        case events.BundleNotTried(name=name):
+            return [f"[bold]{escape(name)}[/bold]  [yellow]not tried: the time budget was spent[/yellow]"]
+        case events.MeasuredBefore(measured_at=when):
+            return [f"  [green]✓[/green] nothing changed since it was measured, {when}; --again measures anew"]
+    return []
+
+
+def won(measured: Measurement) -> list[str]:
+    """The last lines: what the best verified bundle kept and gained, and what to type next; in rich's markup."""
+    best = best_row(measured)
+    if best is None:
+        return ["[red]No bundle was verified and measured.[/red] The lines above say why"]
+    kept, smaller, faster = headline(best)
+    names = ", ".join(row.name.removeprefix(f"{measured.model}-") for row in pareto(measured.rows))
+    quality = f"[bold]{kept}[/bold] of the float {quality_name(best.metric)} kept"
+    objective = f" (the best in {measured.objective})" if measured.objective else ""
+    return [
+        f"[bold green]{best.name}[/bold green]{objective}: {quality if best.metric else 'accuracy not measured'}, "
+        f"[bold]{smaller}[/bold] smaller, [bold]{faster}[/bold] {interval(best)} faster than {measured.baseline}",
+        f"[dim]Pareto front, which no verified bundle beats in both size and speed: {names}[/dim]",
+        f"Next: [bold]edgekit demo --bundles {measured.bundles}[/bold]",
+    ]
 
 
 def seconds_of(text: str) -> float:
@@ -71,3 +178,19 @@ def seconds_of(text: str) -> float:
     if match is None:
         raise UsageError(f"a time budget should be like 90s, 10m or 1h, found {text!r}")
     return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
+
+
+def _numbers(option: str, text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"{option} {text!r} should be numbers with commas, like 0.485,0.456,0.406") from None
+
+
+# What is typed otherwise than the record keeps it.
+_READ: dict[str, Callable[[Any], Any]] = {
+    "labels": read_labels,
+    "time_budget_s": seconds_of,
+    "mean": partial(_numbers, "--mean"),
+    "std": partial(_numbers, "--std"),
+}

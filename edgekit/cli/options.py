@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from edgekit.edge_runtime.worker.policy import Trust
+    from edgekit.edge_runtime.worker.policy import Policy
 
 app = typer.Typer(
     name="edgekit",
@@ -26,7 +25,9 @@ app = typer.Typer(
 
 def _print_version(asked: bool) -> None:
     if asked:
-        print(f"edgekit {importlib.metadata.version('edgekit')}")
+        from edgekit import __version__
+
+        print(f"edgekit {__version__}")
         raise typer.Exit
 
 
@@ -63,8 +64,8 @@ def finish(passed: bool) -> None:
         raise typer.Exit(1)
 
 
-def trust_of(allow: Sequence[str] | None, *, key: Path | None = None, require_signature: bool = False) -> Trust:
+def policy_of(allow: Sequence[str] | None, *, key: Path | None = None, require_signature: bool = False) -> Policy:
     """What `--allow`, `--key` and `--require-signature` say together. Raises UsageError."""
-    from edgekit.edge_runtime.worker.policy import Trust
+    from edgekit.edge_runtime.worker.policy import Policy
 
-    return Trust.asked(allow=tuple(allow or ()), key=key, require_signature=require_signature)
+    return Policy.asked(allow=tuple(allow or ()), key=key, require_signature=require_signature)

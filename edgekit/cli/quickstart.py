@@ -7,9 +7,9 @@ from pathlib import Path
 
 from edgekit.cli.terminal import out as console
 from edgekit.cli.train import train_model
-from edgekit.optimize.options import Options
+from edgekit.optimize import Request
 
-from .optimize import optimize_model
+from .optimize import optimize_and_print
 
 MODEL = "digits_cnn"
 # What most users want to see first; `edgekit optimize digits_cnn` does the rest.
@@ -23,7 +23,6 @@ def quickstart(*, out: Path, runs: Path) -> bool:
     console.print(f"[bold]1/2[/bold] Training {MODEL} on the UCI handwritten digits")
     train_model(MODEL, out=runs)
     console.print("[bold]2/2[/bold] Bundles: exported, quantized, verified stage by stage, measured against each other")
-    options = Options(out=out, recipes=RECIPES, exporters=EXPORTERS)
-    passed = optimize_model(MODEL, weights=None, runs=runs, options=options, as_json=False)
+    passed = optimize_and_print(Request(model=MODEL, out=out, runs=runs, recipes=RECIPES, exporters=EXPORTERS))
     console.print(f"[dim]{time.monotonic() - start:.0f} s in all[/dim]")
     return passed

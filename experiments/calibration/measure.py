@@ -19,7 +19,7 @@ from edgekit.optimize.exporters import EXPORTERS, Exporter
 from edgekit.optimize.recipes import RECIPES
 from edgekit.optimize.recipes.ranges import METHODS
 from edgekit.optimize.recipes.recipe import LayerChoice
-from edgekit.optimize.tuning.calibrator import Tuning, Way
+from edgekit.optimize.tuning.calibrator import Calibrator, Way
 from edgekit.optimize.verify import FloatReference, gate_message, joined, measure
 
 EXPORTED_BY = ("executorch_xnnpack", "onnx")
@@ -41,7 +41,7 @@ def measure_way(
     model: DeployModel, reference: FloatReference, exporter: Exporter, way: Way, *, max_drop: float = 0.01
 ) -> dict[str, Any]:
     """Exports one way and runs the file on the validation split: plain data for JSON; a failure is its reason."""
-    tuning = Tuning(RECIPES["w8a8_tuned"], model)
+    tuning = Calibrator(RECIPES["w8a8_tuned"], model)
     tuning.apply(way)
     recipe = replace(tuning.recipe, choose_layers=lambda quantizer: LayerChoice())
     row: dict[str, Any] = {"exporter": exporter.name, "way": way.text}

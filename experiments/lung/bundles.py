@@ -1,7 +1,7 @@
 """`python -m experiments.lung.bundles`: the nets of the lung project as bundles, and how well each keeps its float net.
 
 Every net with its published weights, in float and in 8 bits, for onnxruntime and ExecuTorch. A bundle that is there
-already and whose causes have not changed is kept, so the same command goes on where it was. Writes
+already and whose inputs have not changed is kept, so the same command goes on where it was. Writes
 results/luna-bundles.json after every bundle; `--latency` measures all of them, interleaved, for a quiet machine.
 """
 
@@ -13,16 +13,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edgekit.cli.terminal import stage_line
+from edgekit.cli.optimize import Teller
 from edgekit.edge_runtime.benchmark.measure import bundle_candidate, measure
-from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.edge_runtime.bundle.manifest import Manifest
 from edgekit.edge_runtime.decode import canonical_json, parse_json
 from edgekit.edge_runtime.errors import EdgekitError, MissingData, VerificationError
 from edgekit.edge_runtime.files import write_bytes
 from edgekit.edge_runtime.machine.cpu import machine
 from edgekit.edge_runtime.program import GOES_ON, program
-from edgekit.optimize.cache import causes, unchanged_bundle
+from edgekit.optimize.cache import fingerprint, unchanged_bundle
 from edgekit.optimize.deploy import DeployModel, deploy_book_model
 from edgekit.optimize.exporters import EXPORTERS, Exporter
 from edgekit.optimize.pack import bundle_name, pack_bundle, tools_of
@@ -34,7 +33,7 @@ from edgekit.train.models.luna_malignancy import PUBLISHED as CLASSIFIER
 from edgekit.train.nodules.analysis import PUBLISHED_SEGMENTER
 from edgekit.train.registry import book_model
 
-from .judged import judged
+from .compare_float import compare_float
 
 WEIGHTS = {"luna_unet": PUBLISHED_SEGMENTER, "luna_classifier": CLASSIFIER, "luna_malignancy": CLASSIFIER}
 NOTES = {
@@ -46,6 +45,7 @@ FORMATS = ("onnx", "executorch_xnnpack")
 # The first recipe that holds its gate is taken; of "w8a8", which is for study, whatever came out.
 FORMS = {"fp32": ("fp32",), "fp16": ("fp16",), "int8": ("w8a8_static", "mixed"), STUDY: ("w8a8_static",)}
 _MAX_DROP = 0.01
+_TELLER = Teller(as_json=True)  # all of it on stderr
 
 
 def sample_model(name: str) -> DeployModel:
@@ -60,16 +60,17 @@ def pack(model: DeployModel, reference: FloatReference, exporter: Exporter, form
     row: dict[str, Any] = {"model": model.name, "exporter": exporter.name, "form": form, "failed": {}}
     settings = (_MAX_DROP, form == STUDY, model.noise)
     for recipe in (RECIPES[name] for name in FORMS[form]):
-        made_from = causes(model, reference, exporter, recipe, tools=tools_of(exporter), settings=settings)
-        folder = out / bundle_name(model, exporter, recipe)
-        _say(folder.name)
-        if not unchanged_bundle(folder, made_from):
+        made_from = fingerprint(model, reference, exporter, recipe, tools=tools_of(exporter), settings=settings)
+        name = bundle_name(model, exporter, recipe)
+        _say(name)
+        if kept := unchanged_bundle(out / name, made_from):
+            manifest = kept.manifest
+        else:
             try:
-                folder = pack_bundle(
+                manifest = pack_bundle(
                     model, exporter, recipe, out, reference=reference, max_drop=_MAX_DROP, made_from=made_from,
-                    allow_unverified=form == STUDY,
-                    on_stage=lambda result: _say(stage_line(result)), on_trial=_say,
-                )  # fmt: skip
+                    allow_unverified=form == STUDY, on_event=_TELLER.tell,
+                ).manifest  # fmt: skip
             except VerificationError as error:
                 row["failed"][recipe.name] = str(error)
                 _say(str(error))
@@ -77,8 +78,7 @@ def pack(model: DeployModel, reference: FloatReference, exporter: Exporter, form
             except EdgekitError as error:
                 row["failed"][recipe.name] = str(error)
                 return row
-        with Bundle.open(folder) as bundle:
-            return row | {"bundle": folder.name, **_facts(bundle.manifest)}
+        return row | {"bundle": name, **_facts(manifest)}
     return row
 
 
@@ -119,7 +119,7 @@ def run(out: Path, results: Path, *, only: tuple[str, ...] = (), forms: tuple[st
                 place = out / (f"{exporter.name}-{form}" if name != "luna_malignancy" else "malignancy")
                 row = pack(model, reference, exporter, form, place)
                 if "bundle" in row:
-                    row |= judged(place / row["bundle"], model)
+                    row |= compare_float(place / row["bundle"], model)
                 rows[name, exporter.name, form] = row | {
                     "data": model.origin,
                     "weights_sha256": model.weights_sha256,
@@ -138,7 +138,7 @@ def judge(out: Path, results: Path) -> None:
         for row in written["rows"]:
             if row["model"] == name and "bundle" in row:
                 _say(row["bundle"])
-                row |= judged(paths[row["bundle"]], model)
+                row |= compare_float(paths[row["bundle"]], model)
     write_bytes(results, canonical_json(written))
 
 

@@ -19,7 +19,6 @@ from typing import Any
 from edgekit.edge_runtime.benchmark.benchmark_result import QUICK, BenchmarkResult, Settings
 from edgekit.edge_runtime.benchmark.measure import bundle_candidate, measure
 from edgekit.edge_runtime.benchmark.stats import paired_ratio
-from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.edge_runtime.bundle.manifest import Manifest
 from edgekit.edge_runtime.decode import canonical_json
 from edgekit.edge_runtime.errors import EdgekitError, unknown
@@ -78,9 +77,8 @@ def benchmark_model(model: DeployModel, settings: Settings, folder: Path) -> lis
                 except EdgekitError as error:
                     row["error"] = str(error)
                     continue
-                named = made.rename(made.with_name(f"{made.name}-{side}"))
-                with Bundle.open(named) as bundle:
-                    row |= _facts(bundle.manifest)
+                named = made.path.rename(made.path.with_name(f"{made.name}-{side}"))
+                row |= _facts(made.manifest)
                 if side == "after" and not row["rewrites"]:
                     row["error"] = "nothing to rewrite"
                     continue

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from edgekit.edge_runtime.bundle.golden import Arrays
+from edgekit.edge_runtime.arrays import Arrays
 from edgekit.edge_runtime.bundle.manifest import TensorSpec
 from edgekit.edge_runtime.preprocess.pictures import open_picture
 from edgekit.optimize.deploy import DeployModel, deploy_book_model

@@ -15,14 +15,14 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from edgekit.edge_runtime.bundle.golden import Arrays
+from edgekit.edge_runtime.arrays import Arrays
 from edgekit.edge_runtime.errors import MissingData, UsageError
 from edgekit.optimize.deploy import DeployModel, deploy_book_model
 from edgekit.optimize.user_model.array_samples import Samples
-from edgekit.optimize.user_model.given import Wishes
-from edgekit.optimize.user_model.inputs import PictureWishes, picture_inputs
+from edgekit.optimize.user_model.inputs import picture_inputs
 from edgekit.optimize.user_model.model import own_model
 from edgekit.optimize.user_model.picture_samples import calibration_pictures
+from edgekit.optimize.user_model.request import Request
 from edgekit.optimize.user_model.sources import open_source
 from edgekit.train.book_model import BookModel, input_module
 from edgekit.train.checkpoint import save_weights
@@ -202,19 +202,20 @@ def _backbone(name: str) -> tuple[DeployModel, str]:
     folder = data_root() / "imagenet_samples"
     if not folder.is_dir():
         raise MissingData(f"the pictures that backbones are compared on are not in {folder}. Set EDGEKIT_DATA")
-    inputs = picture_inputs((), PictureWishes(), source.taken)
+    inputs = picture_inputs(Request(model=source.what), source.taken)
     assert inputs.picture is not None
     rows = calibration_pictures(folder, inputs.picture, name="image", most=2 * PICTURES).arrays["image"]
     if not real:
         with torch.inference_mode():
             settle(source.module, inputs.module(torch.from_numpy(rows[:PICTURES])))
-    wishes = Wishes(
+    request = Request(
+        model=source.what,
         calibration=Samples(arrays={"image": rows[:PICTURES]}, words=f"{PICTURES} ImageNet pictures"),
         validation=Samples(arrays={"image": rows[PICTURES:]}, words=f"{PICTURES} other ImageNet pictures"),
         task="none",  # logits: probabilities of random weights are all but equal, and hide every error
         name=safe_name(name),
     )
-    model = own_model(source, wishes).model
+    model = own_model(source, request).model
     return model, f"published ({on_disk.name})" if real else "random (seed 0), batch norms and last bias settled"
 
 

@@ -21,7 +21,6 @@ from typing import Any
 
 import torch
 
-from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.edge_runtime.bundle.golden import GoldenSet
 from edgekit.edge_runtime.decode import canonical_json, to_plain
 from edgekit.edge_runtime.errors import EdgekitError, shown
@@ -160,10 +159,9 @@ def _child(
 def _packed(combination: Combination, surveyed: Surveyed, reference: FloatReference, folder: Path) -> dict[str, Any]:
     exporter, recipe = EXPORTERS[combination.exporter], RECIPES[combination.recipe]
     made = pack_bundle(surveyed.model, exporter, recipe, folder, reference=reference, allow_unverified=True)
-    with Bundle.open(made) as bundle:
-        manifest, golden = bundle.manifest, bundle.golden()
+    manifest, golden = made.manifest, made.golden
     last, notes = manifest.stages[-1], manifest.provenance
-    metric = manifest.metrics[0] if manifest.metrics else None
+    metric = made.metric
     return {
         **vars(combination),
         "outcome": _OUTCOMES.get(manifest.status, "inaccurate"),

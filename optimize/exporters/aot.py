@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from edgekit.edge_runtime.bundle.golden import Arrays
+from edgekit.edge_runtime.arrays import Arrays
 from edgekit.edge_runtime.engines.aot import COMPILED_FOR, AotSession
 from edgekit.edge_runtime.errors import MissingDependency
 from edgekit.edge_runtime.files import write_atomically

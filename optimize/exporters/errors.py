@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from edgekit.edge_runtime.bundle.golden import Arrays
+from edgekit.edge_runtime.arrays import Arrays
 from edgekit.edge_runtime.errors import EdgekitError, ExportError
 
 from ..deploy import DeployModel, Predict
@@ -53,8 +53,12 @@ _FIXED_BATCH = (
 )
 
 
-def exported(model: DeployModel, exporter: Exporter, recipe: Recipe, path: Path) -> Iterator[Stage]:
+def exported(
+    model: DeployModel, exporter: Exporter, recipe: Recipe, path: Path, *, subject: str = ""
+) -> Iterator[Stage]:
     """The stages of `exporter.export`, its errors told.
+
+    `subject` is what errors say has failed; "" for "EXPORTER could not export MODEL as RECIPE: it".
 
     Raises:
         ExportError: the exporter cannot take the model; names the stage, the operator and the user's line.
@@ -76,12 +80,12 @@ def exported(model: DeployModel, exporter: Exporter, recipe: Recipe, path: Path)
         except (EdgekitError, KeyboardInterrupt):
             raise
         except Exception as error:
-            raise _told(error, model, exporter, recipe, last) from error
+            raise _told(error, model, exporter, recipe, last, subject) from error
         last = stage.kind
-        yield replace(stage, run=_guarded(stage.run, model, exporter, recipe, last))
+        yield replace(stage, run=_guarded(stage.run, model, exporter, recipe, last, subject))
 
 
-def _guarded(run: Predict, model: DeployModel, exporter: Exporter, recipe: Recipe, stage: str) -> Predict:
+def _guarded(run: Predict, model: DeployModel, exporter: Exporter, recipe: Recipe, stage: str, subject: str) -> Predict:
     """`run`, whose errors are told like those of making the program: it may fail only when it is run on samples."""
 
     def guarded(arrays: Arrays) -> Arrays:
@@ -90,12 +94,14 @@ def _guarded(run: Predict, model: DeployModel, exporter: Exporter, recipe: Recip
         except EdgekitError:
             raise
         except Exception as error:
-            raise _told(error, model, exporter, recipe, stage) from error
+            raise _told(error, model, exporter, recipe, stage, subject) from error
 
     return guarded
 
 
-def _told(error: Exception, model: DeployModel, exporter: Exporter, recipe: Recipe, last: str | None) -> Exception:
+def _told(
+    error: Exception, model: DeployModel, exporter: Exporter, recipe: Recipe, last: str | None, subject: str
+) -> Exception:
     chain = [error]
     while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None and cause not in chain:
         chain.append(cause)  # type: ignore[arg-type]
@@ -116,8 +122,8 @@ def _told(error: Exception, model: DeployModel, exporter: Exporter, recipe: Reci
         remedy = _FIXED_BATCH
     batch = f" for batches of {model.batch}" if model.batch else ""
     parts = [
-        f"{exporter.name} could not export {model.name}{batch} as {recipe.name}: it failed at {stage} with "
-        f"{type(root).__name__}: {_first(root)}",
+        f"{subject or f'{exporter.name} could not export {model.name}{batch} as {recipe.name}: it'} failed at {stage} "
+        f"with {type(root).__name__}: {_first(root)}",
         f"Operator: {operator[0]}" if operator else "",
         f"Your line: {place}" if place else "",
         f"Remedy: {remedy}" if remedy else "Remedy: use another exporter, or write that part of the model differently",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from edgekit.edge_runtime.bundle.golden import Arrays
+from edgekit.edge_runtime.arrays import Arrays
 from edgekit.optimize.deploy import DeployModel, run_module
 from edgekit.optimize.recipes import Recipe
 from edgekit.optimize.recipes.layers import torch_layers

@@ -12,7 +12,7 @@ import onnx
 import onnxruntime
 import torch
 
-from edgekit.edge_runtime.bundle.golden import Arrays
+from edgekit.edge_runtime.arrays import Arrays
 from edgekit.optimize.deploy import DeployModel, run_module
 from edgekit.optimize.recipes import Recipe
 from edgekit.optimize.rewrites import FOR_ONNX_INT8, Rewrite, rewrite

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from edgekit.edge_runtime.bundle.golden import Arrays
+from edgekit.edge_runtime.arrays import Arrays
 from edgekit.edge_runtime.engines.torch_export import TorchExportSession
 from edgekit.edge_runtime.files import write_atomically
 from edgekit.optimize.deploy import DeployModel, run_module, run_session

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from edgekit.edge_runtime.bundle.golden import Arrays
+from edgekit.edge_runtime.arrays import Arrays
 from edgekit.edge_runtime.bundle.manifest import TensorSpec
 from edgekit.edge_runtime.errors import ExportError
 from edgekit.train.book_model import input_module
@@ -24,9 +24,8 @@ from ..exporters import EXPORTERS
 from ..exporters.errors import exported
 from ..recipes import RECIPES
 from ..user_model.array_samples import noise
-from ..user_model.given import Wishes
-from ..user_model.inputs import Shape
 from ..user_model.model import own_model
+from ..user_model.request import Request
 from ..user_model.sources import is_registered, open_source
 from .on_executorch import examine as examine_executorch
 from .on_onnx import examine as examine_onnx
@@ -52,12 +51,12 @@ class Preflight:
 
 
 def preflight(
-    what: str, *, shapes: Sequence[Shape] = (), on_step: Callable[[str], None] = lambda text: None
+    what: str, *, shapes: Sequence[str] = (), on_step: Callable[[str], None] = lambda text: None
 ) -> Preflight:
     """Takes a model like `edgekit optimize` does, with weights as they are drawn, through every engine.
 
     Args:
-        shapes: what the model takes, where its source does not say so.
+        shapes: what the model takes, where its source does not say so, like "1,3,224,224".
         on_step: called with the name of each engine before it is tried.
     Raises:
         UsageError: `what` is no model, or its own code failed; names the line.
@@ -66,12 +65,12 @@ def preflight(
     on_step("capture")
     program, error = None, ""
     try:
-        _run(model, "onnx", capture_only=True)
+        _capture(model)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # recurrent layers set attributes while they run; nothing follows from it
             program = torch.export.export(model.module, model.example, strict=False)
     except ExportError as failure:
-        error = str(failure).replace(f"onnx could not export {model.name} as fp32: it", "torch.export", 1)
+        error = str(failure)
     engines: list[EngineFindings] = []
     if program is None:
         engines += [EngineFindings(engine=name, runs=False, error=error) for name in ENGINES[:3]]
@@ -86,12 +85,13 @@ def preflight(
     return Preflight(model=model.name, engines=tuple(engines), notes=notes)
 
 
-def random_model(what: str, shapes: Sequence[Shape] = ()) -> tuple[DeployModel, tuple[str, ...]]:
+def random_model(what: str, shapes: Sequence[str] = ()) -> tuple[DeployModel, tuple[str, ...]]:
     """`what` behind raw input as it would be deployed, on one random sample, and what to say about it."""
     torch.manual_seed(0)
     if not is_registered(what):
         source = open_source(what, random_weights=True)
-        own = own_model(source, Wishes(shapes=tuple(shapes), most=1, random=True))
+        request = Request(model=what, sample_shape=shapes, calibration_samples=1, random_samples=True)
+        own = own_model(source, request)
         one = {name: rows[:1] for name, rows in own.model.calibration.items()}
         notes = (own.says[0],) if own.says else ()
         return _with(own.model, one), notes
@@ -131,11 +131,17 @@ def _torchscript(model: DeployModel, name: str) -> EngineFindings:
     return EngineFindings(engine=name, runs=True)
 
 
-def _run(model: DeployModel, name: str, *, capture_only: bool = False) -> None:
+def _capture(model: DeployModel) -> None:
+    """Captures the model, as every exporter but TorchScript begins. Raises ExportError, told as torch.export's own."""
+    with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
+        path = Path(folder) / "model.onnx"
+        stage = next(exported(model, EXPORTERS["onnx"], RECIPES["fp32"], path, subject="torch.export"))
+        stage.run(model.calibration)
+
+
+def _run(model: DeployModel, name: str) -> None:
     """Carries out an exporter's stages on one sample. Raises ExportError, which names the operator and the line."""
     exporter = EXPORTERS[name]
     with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
         for stage in exported(model, exporter, RECIPES["fp32"], Path(folder) / f"model{exporter.suffix}"):
             stage.run(model.calibration)
-            if capture_only:
-                return

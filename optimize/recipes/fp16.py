@@ -15,7 +15,7 @@ import onnx
 import torch
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
-from edgekit.edge_runtime.bundle.golden import Arrays
+from edgekit.edge_runtime.arrays import Arrays
 
 from .fp16_norms import unfold_wide_norms, unfold_wide_onnx_norms
 from .layers import onnx_layer

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import torch
 
-from edgekit.edge_runtime.bundle.golden import Arrays
+from edgekit.edge_runtime.arrays import Arrays
 
 # Layers that stay in float, by the names that `layers.py` gives them.
 FloatLayers = frozenset[str]
@@ -53,7 +53,8 @@ class Recipe:
     `after`: the recipe whose failure calls for this one; by itself it is carried out only when asked for by name.
     `needs_training`: it trains on, so it follows such a failure only where training data is at hand.
     `on_request`: it suits few models, so it is carried out only when asked for by name.
-    `choose_layers`: an exporter asks it which layers stay in float: none, unless `pack_bundle` set it to measure.
+    `choose_layers`: an exporter asks it which layers stay in float: none, unless a tuner (`tuning/table.py`)
+    set it to measure.
     """
 
     name: str

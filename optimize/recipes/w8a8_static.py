@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 
-from edgekit.edge_runtime.bundle.golden import Arrays
+from edgekit.edge_runtime.arrays import Arrays
 
 from .layers import joins_float, torch_layer
 from .onnx_prepare import prepared

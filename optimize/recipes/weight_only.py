@@ -17,7 +17,7 @@ import torch
 from onnxruntime.quantization.onnx_model import ONNXModel
 from torch import nn
 
-from edgekit.edge_runtime.bundle.golden import Arrays
+from edgekit.edge_runtime.arrays import Arrays
 from edgekit.edge_runtime.errors import ExportError
 
 from .layers import torch_layer

@@ -9,8 +9,6 @@ from html import escape
 from pathlib import Path
 from string import Template
 
-from edgekit.cli.terminal import out as console
-from edgekit.edge_runtime.benchmark import measurement
 from edgekit.edge_runtime.benchmark.measurement import Measurement
 from edgekit.edge_runtime.benchmark.table import Row, bytes_text, footnotes, ms_text, quality_name, value_text
 from edgekit.edge_runtime.bundle.manifest import Metric
@@ -35,12 +33,6 @@ LAYERS = (
     "The fewest of the worst ones stayed in float, so that the accuracy keeps within its budget."
 )
 LONGEST_NAME = 34  # characters; plots have no room for more
-
-
-def report_command(results: Path, out: Path | None) -> None:
-    """`edgekit report RESULTS`: writes the report. Raises UsageError when RESULTS is no measurement."""
-    path = write_report(measurement.load(results), out or results.with_name("report.html"))
-    console.print(f"Report: {path}", soft_wrap=True, markup=False)
 
 
 def write_report(measured: Measurement, path: Path) -> Path:

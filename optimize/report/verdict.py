@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from edgekit.edge_runtime.benchmark.measurement import Measurement
-from edgekit.edge_runtime.benchmark.table import Row, bytes_text, ms_text, quality_name, ratio_text, share_kept
+from edgekit.edge_runtime.benchmark.table import Row, bytes_text, ms_text, ratio_text, share_kept
 from edgekit.edge_runtime.bundle.status import PROVEN
 
 FLOAT_RECIPES = ("", "fp32", "fp16")
@@ -16,23 +16,6 @@ OBJECTIVES: dict[str, Callable[[Row], float | None]] = {
     "size": lambda row: row.model_bytes,
     "memory": lambda row: row.peak_rss_bytes,
 }
-
-
-def won(measured: Measurement) -> list[str]:
-    """The last lines: what the best verified bundle kept and gained, and what to type next."""
-    best = best_row(measured)
-    if best is None:
-        return ["[red]No bundle was verified and measured.[/red] The lines above say why"]
-    kept, smaller, faster = headline(best)
-    names = ", ".join(row.name.removeprefix(f"{measured.model}-") for row in pareto(measured.rows))
-    quality = f"[bold]{kept}[/bold] of the float {quality_name(best.metric)} kept"
-    objective = f" (the best in {measured.objective})" if measured.objective else ""
-    return [
-        f"[bold green]{best.name}[/bold green]{objective}: {quality if best.metric else 'accuracy not measured'}, "
-        f"[bold]{smaller}[/bold] smaller, [bold]{faster}[/bold] {interval(best)} faster than {measured.baseline}",
-        f"[dim]Pareto front, which no verified bundle beats in both size and speed: {names}[/dim]",
-        f"Next: [bold]edgekit demo --bundles {measured.bundles}[/bold]",
-    ]
 
 
 def best_row(measured: Measurement) -> Row | None:

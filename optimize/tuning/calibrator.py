@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from edgekit.edge_runtime.bundle.golden import Arrays
+from edgekit.edge_runtime.arrays import Arrays
 from edgekit.edge_runtime.tasks.metrics import sqnr_db
 
 from ..deploy import DeployModel, run_module
@@ -48,7 +48,7 @@ class Way:
         return " + ".join([self.method, *(name for name, on in added if on)])
 
 
-class Tuning:
+class Calibrator:
     """Tries the ways on one model; `recipe` is what an exporter is to be given, and carries out the one that won."""
 
     def __init__(self, recipe: Recipe, model: DeployModel, *, say: Callable[[str], None] = lambda line: None):

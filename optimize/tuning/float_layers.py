@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from edgekit.edge_runtime.arrays import Arrays
 from edgekit.edge_runtime.benchmark.table import metric_name, value_text
-from edgekit.edge_runtime.bundle.golden import Arrays
 from edgekit.edge_runtime.decode import DecodeError, canonical_json, parse_json
 from edgekit.edge_runtime.errors import VerificationError
 from edgekit.edge_runtime.files import write_bytes

@@ -17,7 +17,6 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from edgekit.cli.terminal import progress
 from edgekit.edge_runtime.errors import ExportError
 from edgekit.train.book_model import FitConfig
 from edgekit.train.loop.batches import Batches
@@ -44,6 +43,7 @@ class QuantizationAwareTraining:
     Args:
         settings: epochs, batch size, learning rate, optimizer, schedule and seed; nothing else of them is used.
         say: called with a line after each epoch.
+        on_progress: called with the steps that are done and those there are.
 
     Raises:
         ExportError: the model comes without training data.
@@ -56,13 +56,14 @@ class QuantizationAwareTraining:
         *,
         settings: FitConfig = SETTINGS,
         say: Callable[[str], None] = lambda line: None,
+        on_progress: Callable[[int, int], None] = lambda done, total: None,
     ):
         if model.training is None:
             raise ExportError(
                 f"{recipe.name} trains on, and {model.name} comes without training data. It can be made of the "
                 "registry's models whose training split fits into memory. Remedy: w8a8_tuned or mixed, which need none"
             )
-        self._model, self._data, self._say = model, model.training, say
+        self._model, self._data, self._say, self._on_progress = model, model.training, say, on_progress
         self._settings = replace(settings, cpu_threads=self._data.fit.cpu_threads)
         self.notes: dict[str, str] = {}
         self.recipe = replace(recipe, choose_layers=self._choose, pt2e=self._pt2e)
@@ -97,29 +98,28 @@ class QuantizationAwareTraining:
         optimizer = make_optimizer(module, settings)
         steps = math.ceil(len(batches) / settings.batch_size) * settings.epochs
         done = 0
-        with progress("Training in 8 bits") as on_progress:
-            for epoch in range(1, settings.epochs + 1):
-                if epoch == settings.epochs:
-                    _freeze_ranges(module)
-                total = 0.0
-                for indices in batches.begin(epoch).split(settings.batch_size):
-                    rate = settings.learning_rate * SCHEDULES[settings.schedule](done, steps)
-                    for group in optimizer.param_groups:
-                        group["lr"] = rate
-                    inputs, targets = batches.take(indices)
-                    loss = loss_fn(module(inputs), targets)
-                    if not math.isfinite(loss.item()):  # before it gets into the weights, which then cannot be rounded
-                        raise ExportError(
-                            f"training in 8 bits diverged: in epoch {epoch} the loss is {loss.item()}. Remedy: mixed, "
-                            "which leaves the layers that 8 bits damage in float"
-                        )
-                    optimizer.zero_grad(set_to_none=True)
-                    loss.backward()
-                    optimizer.step()
-                    total += loss.item() * len(indices)
-                    done += 1
-                    on_progress(done, steps)
-                self._say(f"epoch {epoch} of {settings.epochs}: loss {total / len(batches):.4f} in 8 bits")
+        for epoch in range(1, settings.epochs + 1):
+            if epoch == settings.epochs:
+                _freeze_ranges(module)
+            total = 0.0
+            for indices in batches.begin(epoch).split(settings.batch_size):
+                rate = settings.learning_rate * SCHEDULES[settings.schedule](done, steps)
+                for group in optimizer.param_groups:
+                    group["lr"] = rate
+                inputs, targets = batches.take(indices)
+                loss = loss_fn(module(inputs), targets)
+                if not math.isfinite(loss.item()):  # before it gets into the weights, which then cannot be rounded
+                    raise ExportError(
+                        f"training in 8 bits diverged: in epoch {epoch} the loss is {loss.item()}. Remedy: mixed, "
+                        "which leaves the layers that 8 bits damage in float"
+                    )
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                optimizer.step()
+                total += loss.item() * len(indices)
+                done += 1
+                self._on_progress(done, steps)
+            self._say(f"epoch {epoch} of {settings.epochs}: loss {total / len(batches):.4f} in 8 bits")
         after = _mean_loss(module, data, loss_fn, settings.batch_size)
         self._say(f"loss in 8 bits on {min(JUDGED_ON, len(batches)):,} training samples: {before:.4f} -> {after:.4f}")
         self.notes |= {

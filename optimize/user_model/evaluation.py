@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from edgekit.edge_runtime.bundle.golden import Arrays
+from edgekit.edge_runtime.arrays import Arrays
 from edgekit.edge_runtime.bundle.manifest import Metric
 from edgekit.edge_runtime.errors import InputError
 from edgekit.edge_runtime.tasks.metrics import NOT_FINITE

@@ -5,69 +5,19 @@ Put together from what the user says, what the source says of itself, and what t
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from torch import nn
 
-from edgekit.edge_runtime.bundle.golden import Arrays
+from edgekit.edge_runtime.arrays import Arrays
 from edgekit.edge_runtime.bundle.manifest import ImagePreprocessing, TensorSpec
 from edgekit.edge_runtime.errors import InputError, UsageError
 from edgekit.train.preprocess import PixelNormalize
 
+from .request import DTYPES, Request, Shape
 from .sources import Taken
-
-RESIZES, MODES, INTERPOLATIONS = ("stretch", "resize_crop"), ("RGB", "L"), ("bilinear", "bicubic", "nearest")
-DTYPES = ("uint8", "int8", "int32", "int64", "float16", "float32")
-_SHAPE = re.compile(r"(?:(?P<name>[A-Za-z_]\w*)=)?(?P<sides>\d+(?:,\d+)*)(?::(?P<dtype>\w+))?")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shape:
-    """One `--sample-shape`: sides with the batch of 1 first; `name` and `dtype` are "" where they were not given."""
-
-    sides: tuple[int, ...]
-    name: str = ""
-    dtype: str = ""
-
-    @classmethod
-    def parse(cls, text: str) -> Shape:
-        """Of "1,3,224,224", "tokens=1,16:int64" and the like; raises UsageError."""
-        found = _SHAPE.fullmatch(text.replace(" ", ""))
-        if found is None:
-            raise UsageError(f"--sample-shape {text!r} is none. Write it like 1,3,224,224 or tokens=1,16:int64")
-        sides = tuple(map(int, found["sides"].split(",")))
-        if sides[0] != 1 or min(sides) < 1:
-            raise UsageError(f"--sample-shape {text} should begin with 1, one sample, and hold no 0. Like 1,3,224,224")
-        if found["dtype"] and found["dtype"] not in DTYPES:
-            raise UsageError(f"--sample-shape {text}: unknown dtype {found['dtype']!r}. Known: {', '.join(DTYPES)}")
-        return cls(sides=sides, name=found["name"] or "", dtype=found["dtype"] or "")
-
-
-@dataclass(frozen=True, kw_only=True)
-class PictureWishes:
-    """How pictures become the model's input, as far as the user says; None leaves it to the source or a default."""
-
-    resize: str | None = None
-    resize_to: int | None = None
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
-    mode: str | None = None
-    interpolation: str | None = None
-
-    def __post_init__(self) -> None:
-        for name, value, known in (
-            ("resize", self.resize, RESIZES),
-            ("mode", self.mode, MODES),
-            ("interpolation", self.interpolation, INTERPOLATIONS),
-        ):
-            if value is not None and value not in known:
-                raise UsageError(f"unknown {name} {value!r}. Known: {', '.join(known)}")
-
-    def __bool__(self) -> bool:
-        return any(value is not None for value in vars(self).values())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +30,7 @@ class Inputs:
     words: str
 
 
-def picture_inputs(shapes: Sequence[Shape], wishes: PictureWishes, taken: Taken | None) -> Inputs:
+def picture_inputs(request: Request, taken: Taken | None) -> Inputs:
     """One input of raw pixels, normalised inside the graph as user and source say.
 
     A shape 1,H,W,3:uint8 is of a model that takes raw pixels itself, and gets them as they are.
@@ -88,6 +38,7 @@ def picture_inputs(shapes: Sequence[Shape], wishes: PictureWishes, taken: Taken 
     Raises:
         UsageError: the size is not known, or sizes and channels contradict each other.
     """
+    shapes = request.shapes
     if not shapes and taken is None:
         raise UsageError("the pictures' size is not known. Give --sample-shape 1,CHANNELS,HEIGHT,WIDTH")
     shape = shapes[0] if shapes else Shape(sides=(1, 3, taken.height, taken.width))  # type: ignore[union-attr]
@@ -99,18 +50,18 @@ def picture_inputs(shapes: Sequence[Shape], wishes: PictureWishes, taken: Taken 
         )
     height, width = shape.sides[1:3] if raw else shape.sides[2:]
     channels = shape.sides[3] if raw else shape.sides[1]
-    mode = wishes.mode or ("L" if channels == 1 else "RGB")
+    mode = request.mode or ("L" if channels == 1 else "RGB")
     if (mode == "L") != (channels == 1):
         raise UsageError(f"--mode {mode} does not fit {channels} channels. RGB has 3, L has 1")
-    resize = wishes.resize or ("resize_crop" if taken or wishes.resize_to else "stretch")
-    if wishes.resize_to:
-        resize_to = wishes.resize_to
+    resize = request.resize or ("resize_crop" if taken or request.resize_to else "stretch")
+    if request.resize_to:
+        resize_to = request.resize_to
     elif taken and resize == "resize_crop":
         resize_to = round(taken.resize_to * max(height, width) / max(taken.height, taken.width))
     else:
         resize_to = max(height, width)
-    mean, std = (_per_channel(name, wishes, taken, channels) for name in ("mean", "std"))
-    interpolation = wishes.interpolation or (taken.interpolation if taken else "bilinear")
+    mean, std = (_per_channel(name, request, taken, channels) for name in ("mean", "std"))
+    interpolation = request.interpolation or (taken.interpolation if taken else "bilinear")
     try:
         contract = ImagePreprocessing(
             kind="image",
@@ -133,7 +84,7 @@ def picture_inputs(shapes: Sequence[Shape], wishes: PictureWishes, taken: Taken 
         specs=(TensorSpec(name="image", dtype="uint8", shape=(1, height, width, channels)),),
         picture=contract,
         module=module,
-        words=words + (f"; from {taken.words}" if taken and not wishes else ""),
+        words=words + (f"; from {taken.words}" if taken and not request.describes_pictures else ""),
     )
 
 
@@ -180,8 +131,8 @@ def _plain(specs: Sequence[TensorSpec]) -> Inputs:
     return Inputs(specs=tuple(specs), picture=None, module=nn.Identity(), words=f"arrays: {words}")
 
 
-def _per_channel(name: str, wishes: PictureWishes, taken: Taken | None, channels: int) -> tuple[float, ...]:
-    given = getattr(wishes, name)
+def _per_channel(name: str, request: Request, taken: Taken | None, channels: int) -> tuple[float, ...]:
+    given = getattr(request, name)
     found: tuple[float, ...] = given or (getattr(taken, name) if taken else ({"mean": 0.0, "std": 1.0}[name],))
     if len(found) == 1:
         return found * channels

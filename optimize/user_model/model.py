@@ -12,16 +12,17 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from edgekit.edge_runtime.bundle.golden import Arrays
+from edgekit.edge_runtime.arrays import Arrays
 from edgekit.edge_runtime.bundle.manifest import TensorSpec
 from edgekit.edge_runtime.errors import InputError, UsageError, unknown
 
 from ..deploy import HEADS, DeployModel
 from .array_samples import Samples, fewer, noise, without
-from .given import Notes, Wishes, take
-from .inputs import DTYPES, Inputs
+from .inputs import Inputs
+from .matching import Matched, Notes, match_samples
 from .module import FirstRun, Parts, argument_names, first_run
 from .picture_samples import class_folders, labelled_pictures
+from .request import DTYPES, Request
 from .sources import Source, plain_name
 from .weights import check_weights, weights_sha256
 
@@ -45,22 +46,22 @@ class OwnModel:
     file: Path | None = None
 
 
-def own_model(source: Source, wishes: Wishes) -> OwnModel:
+def own_model(source: Source, request: Request) -> OwnModel:
     """Checks a source against the user's samples and puts together what is to be deployed.
 
     Raises:
-        UsageError: wishes that contradict each other or the model.
+        UsageError: options that contradict each other or the model.
         InputError: NaN weights, samples that do not fit, labels that are not as many as the outputs.
         MissingData: a file or folder is not there.
     """
-    if wishes.task and wishes.task not in TASKS:
-        raise unknown("task", wishes.task, TASKS)
+    if request.task and request.task not in TASKS:
+        raise unknown("task", request.task, TASKS)
     notes = Notes(says=list(source.notes))
     module = _plain_copy(source.module, notes)
     check_weights(module)
-    names = argument_names(module) or tuple(s.name or f"input_{i}" for i, s in enumerate(wishes.shapes)) or ("input",)
-    taking = take(source, wishes, names, notes)
-    inputs, calibration, validation = taking.inputs, taking.calibration, taking.validation
+    names = argument_names(module) or tuple(s.name or f"input_{i}" for i, s in enumerate(request.shapes)) or ("input",)
+    matched = match_samples(source, request, names, notes)
+    inputs, calibration, validation = matched.inputs, matched.calibration, matched.validation
     real = calibration or validation
     sample = _tensors(inputs, (real or noise(inputs.specs, 1)).arrays)
     advice = (
@@ -70,8 +71,8 @@ def own_model(source: Source, wishes: Wishes) -> OwnModel:
         fed = [inputs.module(sample[0])] if inputs.picture else sample
     ran = first_run(module, fed, advice=advice)
     first = next(iter(ran.answers.values()))
-    task = wishes.task or _task_of(first, source, wishes, inputs)
-    labels = _labels(task, first, source, wishes, inputs, notes)
+    task = request.task or _task_of(first, source, request, matched)
+    labels = _labels(task, first, source, request, matched, notes)
     head = _head(task, first, real is not None, notes)
     parts = Parts(
         inputs=inputs.module,
@@ -80,20 +81,20 @@ def own_model(source: Source, wishes: Wishes) -> OwnModel:
         names=tuple(spec.name for spec in inputs.specs),
         outputs=ran.places,
     )
-    if isinstance(wishes.validation, Path) and inputs.picture:
-        validation = labelled_pictures(wishes.validation, inputs.picture, name="image", labels=labels, task=task)
+    if matched.labelled and inputs.picture:
+        validation = labelled_pictures(matched.labelled, inputs.picture, name="image", labels=labels, task=task)
     if calibration and validation:
         calibration, dropped = without(calibration, validation)
         if dropped:
             notes.add(f"{dropped:,} calibration samples are in the validation split as well, and were left out")
-    _say_what_is_not_proven(wishes, calibration, validation, notes)
+    _say_what_is_not_proven(request, calibration, validation, notes)
     checked = validation or fewer(calibration or noise(inputs.specs), CHECKED_SAMPLES)
-    fitted = calibration or (noise(inputs.specs) if wishes.random else None)
-    if not wishes.task:
+    fitted = calibration or (noise(inputs.specs) if request.random_samples else None)
+    if not request.task:
         notes.add(f"task: {task} (--task says otherwise)")
     notes.says.insert(0, inputs.words)
     model = DeployModel(
-        name=plain_name(wishes.name or source.name),
+        name=plain_name(request.name or source.name),
         task=task,
         module=parts.module(),
         inputs=inputs.specs,
@@ -105,8 +106,8 @@ def own_model(source: Source, wishes: Wishes) -> OwnModel:
         targets=checked.targets,
         weights_sha256=weights_sha256(module),
         origin=_origin(calibration, validation),
-        evaluate=wishes.evaluate,
-        noise=real is None or (calibration is None and wishes.random),
+        evaluate=request.evaluate,
+        noise=real is None or (calibration is None and request.random_samples),
         notes={"source": source.what, "weights": source.weights} | notes.kept,
     )
     return OwnModel(model=model, calibrated=fitted is not None, says=tuple(notes.says), parts=parts, file=source.file)
@@ -133,18 +134,20 @@ def _tensors(inputs: Inputs, arrays: Arrays) -> list[Tensor]:
     return [torch.from_numpy(arrays[spec.name][:1].copy()) for spec in inputs.specs]
 
 
-def _task_of(first: Tensor, source: Source, wishes: Wishes, inputs: Inputs) -> str:
+def _task_of(first: Tensor, source: Source, request: Request, matched: Matched) -> str:
     """classification where there are classes to tell apart, else none."""
     scores = first.ndim == 2 and first.shape[1] > 1 and first.is_floating_point()
-    known = bool(wishes.labels or source.labels or inputs.picture)
-    whole = isinstance(wishes.validation, Samples) and wishes.validation.targets is not None
-    whole = whole and wishes.validation.targets.dtype.kind in "iu"  # type: ignore[union-attr]
+    known = bool(request.labels or source.labels or matched.inputs.picture)
+    truth = matched.validation.targets if matched.validation else None
+    whole = truth is not None and truth.dtype.kind in "iu"
     return "classification" if scores and (known or whole) else "none"
 
 
-def _labels(task: str, first: Tensor, source: Source, wishes: Wishes, inputs: Inputs, notes: Notes) -> tuple[str, ...]:
+def _labels(
+    task: str, first: Tensor, source: Source, request: Request, matched: Matched, notes: Notes
+) -> tuple[str, ...]:
     if task == "none":
-        return wishes.labels
+        return tuple(request.labels)
     if first.ndim != 2 or first.shape[0] != 1 or not first.is_floating_point():
         raise UsageError(
             f"--task {task} needs one row of numbers for each sample, (1, N) float; the model gives "
@@ -153,25 +156,25 @@ def _labels(task: str, first: Tensor, source: Source, wishes: Wishes, inputs: In
     count = first.shape[1]
     if task == "classification" and count < 2:
         raise UsageError("--task classification needs 2 or more outputs, found 1. Use --task none, or give two outputs")
-    if wishes.labels:
-        if len(wishes.labels) != count:
+    if request.labels:
+        if len(request.labels) != count:
             raise InputError(
-                f"there are {len(wishes.labels):,} labels and the model gives {count:,} numbers. Give one each"
+                f"there are {len(request.labels):,} labels and the model gives {count:,} numbers. Give one each"
             )
-        return wishes.labels
+        return tuple(request.labels)
     if task == "regression":
         return ("value",) if count == 1 else tuple(f"value {i}" for i in range(count))
     if len(source.labels) == count:
         notes.add(f"labels: the {count:,} of {source.what}")
         return source.labels
-    if isinstance(wishes.validation, Path) and inputs.picture:
-        classes = class_folders(wishes.validation)
+    if matched.labelled:
+        classes = class_folders(matched.labelled)
         if len(classes) != count:
             raise InputError(
-                f"{wishes.validation} has {len(classes):,} classes and the model gives {count:,} numbers. "
+                f"{matched.labelled} has {len(classes):,} classes and the model gives {count:,} numbers. "
                 "Give the labels in the order of the outputs: --labels FILE"
             )
-        notes.add(f"labels: the classes of {wishes.validation.name} in alphabetical order, as ImageFolder has them")
+        notes.add(f"labels: the classes of {matched.labelled.name} in alphabetical order, as ImageFolder has them")
         return classes
     notes.add(f"labels: none were given, so answers are called {GENERIC.format(0)} to {GENERIC.format(count - 1)}")
     return tuple(GENERIC.format(i) for i in range(count))
@@ -202,15 +205,15 @@ def _outputs(task: str, ran: FirstRun) -> tuple[TensorSpec, ...]:
 
 
 def _say_what_is_not_proven(
-    wishes: Wishes, calibration: Samples | None, validation: Samples | None, notes: Notes
+    request: Request, calibration: Samples | None, validation: Samples | None, notes: Notes
 ) -> None:
     if calibration is None and validation is None:
         notes.add("no samples were given: the stages are compared on random noise, which proves little, and every "
                   "bundle is stamped unverified. Give --calibration and --validation", keep="not_proven")  # fmt: skip
-    elif (validation is None or validation.targets is None) and wishes.evaluate is None:
+    elif (validation is None or validation.targets is None) and request.evaluate is None:
         notes.add("accuracy: not measured, since no samples with their true answers were given (--validation). The "
                   "stages are compared with the float model on calibration samples", keep="not_proven")  # fmt: skip
-    if calibration is None and wishes.random:
+    if calibration is None and request.random_samples:
         notes.add("calibrated on random noise (--random-samples): stamped unverified", keep="calibration")
 
 

@@ -10,13 +10,11 @@ from test_demo_page import APP, checked, png, text, upload
 from torch import nn
 
 from edgekit.demo_app import cached
-from edgekit.optimize import PictureWishes
+from edgekit.optimize import Request
 from edgekit.optimize.exporters import EXPORTERS
 from edgekit.optimize.pack import pack_bundle
 from edgekit.optimize.recipes import RECIPES
 from edgekit.optimize.user_model.array_samples import Samples
-from edgekit.optimize.user_model.given import Wishes
-from edgekit.optimize.user_model.inputs import Shape
 from edgekit.optimize.user_model.model import own_model
 from edgekit.optimize.user_model.sources import Source
 from edgekit.optimize.verify import FloatReference
@@ -29,14 +27,15 @@ def folder(tmp_path_factory):
     with torch.no_grad():
         net[2].weight.copy_(9 * torch.eye(2))
     pixels = np.random.default_rng(0).integers(0, 256, (16, 8, 8, 1), np.uint8)
-    wishes = Wishes(
+    request = Request(
+        model="sides",
         calibration=Samples(arrays={"image": pixels}, words="made by the test"),
         labels=("left", "right"),
-        shapes=(Shape(sides=(1, 1, 8, 8)),),
-        picture=PictureWishes(mode="L"),
+        sample_shape=(1, 1, 8, 8),
+        mode="L",
     )
     source = Source(what="sides", name="sides", module=net, weights="made by the test")
-    model, out = own_model(source, wishes).model, tmp_path_factory.mktemp("own")
+    model, out = own_model(source, request).model, tmp_path_factory.mktemp("own")
     pack_bundle(model, EXPORTERS["onnx"], RECIPES["fp32"], out, reference=FloatReference.of(model))
     yield out
     cached._runner.clear()

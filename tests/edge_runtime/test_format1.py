@@ -26,7 +26,7 @@ from edgekit.edge_runtime.bundle.manifest import Artifact, Floor
 from edgekit.edge_runtime.bundle.reading import read_manifest
 from edgekit.edge_runtime.decode import canonical_json
 from edgekit.edge_runtime.errors import BundleError
-from edgekit.edge_runtime.worker.policy import Trust
+from edgekit.edge_runtime.worker.policy import Policy
 from edgekit.edge_runtime.worker.replay import judge, replay
 
 OLD = ROOT / "tests" / "data" / "format1"
@@ -226,7 +226,7 @@ def test_bundles_of_89a4be3_open_and_answer_as_when_they_were_packed(name):
 
 def test_the_signature_of_89a4be3_is_still_good():
     signed = OLD / "digits_cnn-executorch_xnnpack-w8a8_static"
-    with Trust(key=OLD / "key.pub").open(signed) as bundle:
+    with Policy(key=OLD / "key.pub").open(signed) as bundle:
         assert bundle.name == signed.name
 
 

@@ -1,5 +1,6 @@
 """Golden files: what is saved comes back, and a file that lies about its arrays is refused with what is wrong."""
 
+import io
 import struct
 import time
 import tracemalloc
@@ -11,10 +12,11 @@ import pytest
 from hostile_content import HOSTILE_NPY
 from test_manifest import PROGRAM
 
-from edgekit.edge_runtime.bundle.golden import UNNAMED, GoldenSet, load_golden, save_golden
+from edgekit.edge_runtime.bundle.golden import UNNAMED, GoldenSet, load_golden, save_golden, write_arrays
 from edgekit.edge_runtime.bundle.limits import MAX_GOLDEN_BYTES
 from edgekit.edge_runtime.bundle.manifest import EngineRun, OutputSpec, Program, TensorSpec, one_floor
 from edgekit.edge_runtime.errors import BundleError
+from edgekit.edge_runtime.worker.child import decode_arrays, encode_arrays
 
 INPUT = TensorSpec(name="x", dtype="int64", shape=(1, 2))
 OUTPUT = OutputSpec(name="y", dtype="float16", shape=(1, 3, 2), holds="features")
@@ -63,6 +65,24 @@ def test_what_was_saved_comes_back_in_c_order_and_writable(path):
         np.testing.assert_array_equal(found.packed[engine]["y"], ANSWERS + added)
     np.testing.assert_array_equal(found.targets, GOLDEN.targets)
     assert (found.outputs["y"].flags.c_contiguous, found.outputs["y"].flags.writeable) == (True, True)
+
+
+def test_arrays_are_written_as_numpy_writes_them():
+    mine, numpys = io.BytesIO(), io.BytesIO()
+    write_arrays(mine, {"x": GOLDEN.inputs["x"], "y": ANSWERS})
+    np.savez(numpys, x=GOLDEN.inputs["x"], y=ANSWERS)
+    assert mine.getvalue() == numpys.getvalue()
+
+
+def test_arrays_may_have_the_names_of_numpys_own_arguments():
+    arrays = {"file": np.arange(3), "allow_pickle": np.arange(4), "self": np.arange(5)}
+    found = decode_arrays(encode_arrays(arrays))
+    assert {name: len(rows) for name, rows in found.items()} == {"file": 3, "allow_pickle": 4, "self": 5}
+
+
+def test_objects_are_not_written():
+    with pytest.raises(ValueError, match="allow_pickle=False"):
+        write_arrays(io.BytesIO(), {"x": np.array([{}])})
 
 
 def test_answers_that_are_not_known_are_an_empty_column(tmp_path):

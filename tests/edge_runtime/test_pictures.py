@@ -139,6 +139,13 @@ def test_a_transparent_colour_is_white(bits, colour, rows):
     assert read(png(2, 1, bits, colour, rows, palette, hidden))[0, :, 0].tolist() == [255, 9]
 
 
+def test_a_transparent_grey_is_white_in_32_bits_too():
+    """As older versions of Pillow open a 16-bit PNG."""
+    image = Image.fromarray(np.int32([[7, 9 << 8]]))
+    image.info["transparency"] = 7
+    assert (image.mode, np.asarray(plain_picture(image)).tolist()) == ("I", [[255, 9]])
+
+
 def test_a_gif_shows_its_first_frame_over_white():
     frames = [Image.new("P", (4, 4), colour) for colour in (1, 2)]
     for frame in frames:

@@ -168,7 +168,7 @@ def test_hostile_headers_and_bombs_take_no_memory(tmp_path):
         (tmp_path / str(index)).write_bytes(raw)
     script = """
 import resource, sys
-from edgekit.edge_runtime.pictures import InputError, open_picture, plain_picture
+from edgekit.edge_runtime.preprocess.pictures import InputError, open_picture, plain_picture
 def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 before = peak()
 for path in sys.argv[1:]:

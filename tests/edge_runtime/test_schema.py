@@ -13,8 +13,9 @@ import test_format1
 import test_manifest
 from conftest import ROOT
 from test_manifest import FLOATS
+from test_manifest_programs import two_programs
 
-from edgekit.edge_runtime.bundle import attestation, contract, format1, manifest, schema
+from edgekit.edge_runtime.bundle import attestation, contract, format1, manifest, programs, schema
 from edgekit.edge_runtime.bundle.attestation import Attestation, Device, OutputResult, read_attestation
 from edgekit.edge_runtime.bundle.bundle import find_bundles
 from edgekit.edge_runtime.bundle.manifest import BatchRange, EngineRun
@@ -133,7 +134,7 @@ def test_it_is_a_valid_schema(name):
 
 
 def test_every_real_manifest_validates(quickstart):
-    manifests = [test_manifest.MANIFEST, full_2(), test_manifest.two_programs()]
+    manifests = [test_manifest.MANIFEST, full_2(), two_programs()]
     paths = [path / "manifest.json" for path in find_bundles(quickstart.bundles)]
     real = [json.loads(path.read_bytes()) for path in paths]
     check = jsonschema.Draft202012Validator(schema.manifest_schema())
@@ -173,7 +174,7 @@ def test_a_checksum_that_is_none_is_refused_by_both(kind, sha256):
 
 
 @pytest.mark.parametrize(
-    ("page", "modules"), [("BUNDLE.md", (manifest, contract, attestation)), ("BUNDLE-1.md", (format1,))]
+    ("page", "modules"), [("BUNDLE.md", (manifest, contract, attestation, programs)), ("BUNDLE-1.md", (format1,))]
 )
 def test_every_field_is_documented(page, modules):
     text = (ROOT / "docs" / page).read_text()

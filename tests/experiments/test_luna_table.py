@@ -9,7 +9,7 @@ from torch import nn
 from edgekit.train.data import lidc
 from edgekit.train.data.dicom import Volume
 from edgekit.train.dataset import Split
-from experiments.lung import judged as luna_judged
+from experiments.lung import compare_float
 from experiments.lung.table import luna_bundles_table, luna_crops_table, luna_pixels_table, nodules_table
 
 ROW = {"model": "luna_unet", "exporter": "onnx", "bundle": "luna_unet-onnx-fp32", "form": "fp32", "recipe": "fp32",
@@ -80,9 +80,9 @@ def test_flagged_pixels_are_compared_on_whole_slices(monkeypatch):
     hu = np.zeros((100, 8, 8), np.int16)
     hu[:, 0], hu[:, 1, :2] = 100, 50  # a row that both flag, and two pixels that only the lower threshold does
     volume = Volume(hu=hu, spacing_mm=(1, 1, 1), origin_mm=(0, 0, 0), orientation=np.eye(3), series_uid="any")
-    monkeypatch.setattr(luna_judged.luna_samples, "read_dicom", lambda: volume)
-    found = luna_judged._on_whole_slices(Shifted(40), Shifted(59))
-    count = len(luna_judged.SLICES)
+    monkeypatch.setattr(compare_float.luna_samples, "read_dicom", lambda: volume)
+    found = compare_float._on_whole_slices(Shifted(40), Shifted(59))
+    count = len(compare_float.SLICES)
     assert (found["flagged_by_float"], found["differ"], found["share"]) == (8 * count, 2 * count, 0.25)
     assert found["float_logits_near_zero"] == {"0.1": 0.0, "0.5": 0.0, "1.0": 0.25}  # 50 HU lie 0.9 below
 
@@ -95,6 +95,6 @@ def test_crops_taken_otherwise_are_counted(monkeypatch):
     inputs = np.array([-1.0, 0.1, 2.0], np.float32)[:, None, None, None, None] * np.ones((1, 1, 2, 2, 2), np.float32)
     monkeypatch.setattr(lidc, "shown", lambda: {"some": Split(inputs=inputs, targets=np.ones(3, np.int64))})
     wanted = nn.Sequential(Logits(), nn.Softmax(1))
-    found = luna_judged._on_crops(lambda hu: Logits()(hu - 0.2), wanted)["some"]
+    found = compare_float._on_crops(lambda hu: Logits()(hu - 0.2), wanted)["some"]
     assert (found["crops"], found["nodules"], found["nodules_by_float"], found["otherwise"]) == (3, 1, 2, 1)
     assert 0.04 < found["largest_change"] < 0.06

@@ -14,12 +14,14 @@ from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.edge_runtime.bundle.manifest import TensorSpec
 from edgekit.edge_runtime.bundle.status import PROVEN, stamp_of
 from edgekit.edge_runtime.errors import ExportError
+from edgekit.optimize.combinations import combinations
 from edgekit.optimize.deliver import deliver
+from edgekit.optimize.events import BundleUnchanged, Event
 from edgekit.optimize.exporters import EXPORTERS
 from edgekit.optimize.exporters.ahead import delegates_in
-from edgekit.optimize.options import Options, combinations
 from edgekit.optimize.pack import pack_bundle
 from edgekit.optimize.recipes import RECIPES
+from edgekit.optimize.user_model.request import Request
 from edgekit.optimize.verify import FloatReference
 
 VULKAN, CORE_ML = EXPORTERS["executorch_vulkan"], EXPORTERS["executorch_coreml"]
@@ -39,7 +41,7 @@ def model():
 def test_a_net_is_lowered_to_the_delegate_and_never_called_verified(exporter, model, tmp_path):
     if exporter is CORE_ML:
         pytest.importorskip("coremltools")
-    folder = pack_bundle(model, exporter, FP32, tmp_path, reference=FloatReference.of(model))
+    folder = pack_bundle(model, exporter, FP32, tmp_path, reference=FloatReference.of(model)).path
     manifest = Bundle.open(folder).manifest
     assert (manifest.status, manifest.metrics, manifest.artifact.format) == ("not_run", (), "executorch")
     assert manifest.status not in PROVEN
@@ -62,7 +64,7 @@ def test_core_ml_takes_a_pool_whose_stride_is_its_size_without_saying_so(pool, t
             return pool(x).flatten(1)
 
     model = quarters_model(Pooled(), name="pooled", samples=64)
-    folder = pack_bundle(model, CORE_ML, FP32, tmp_path, reference=FloatReference.of(model))
+    folder = pack_bundle(model, CORE_ML, FP32, tmp_path, reference=FloatReference.of(model)).path
     assert set(delegates_in((folder / "model.pte").read_bytes())) == {"CoreMLBackend"}
 
 
@@ -82,22 +84,22 @@ def test_what_no_operator_of_goes_to_the_delegate_is_not_packed(model, tmp_path)
 
 
 def test_both_are_made_only_for_who_names_them():
-    assert {VULKAN, CORE_ML}.isdisjoint(exporter for exporter, _ in combinations(Options()))
-    asked = combinations(Options(exporters=("executorch_vulkan",)))
+    assert {VULKAN, CORE_ML}.isdisjoint(exporter for exporter, _ in combinations(Request(model="m")))
+    asked = combinations(Request(model="m", exporters=("executorch_vulkan",)))
     assert [(exporter.name, recipe.name) for exporter, recipe in asked] == [("executorch_vulkan", "fp32")]
 
 
 def test_beside_others_it_is_kept_and_not_measured(model, tmp_path):
     pairs = [(EXPORTERS["onnx"], FP32), (VULKAN, FP32)]
-    said: list[str] = []
-    options = Options(out=tmp_path, quick=True)
+    heard: list[Event] = []
+    options = Request(model="m", out=tmp_path, quick=True)
     for _ in range(2):  # the second time both are known again
-        done = deliver(model, pairs, options, lambda inputs: None, say=said.append, quiet=True)
-        names = [path.name for path in done.packed]
+        done = deliver(model, pairs, options, lambda inputs: None, on_event=heard.append)
+        names = [bundle.name for bundle in done.packed]
         assert names == ["small-onnx-fp32", "small-executorch_vulkan-fp32"]
         [row] = [row for row in done.measured.rows if row.exporter == VULKAN.name]
         assert (row.status, row.p50_ms) == ("not_run", None)
         assert "packed and not run here" in row.error
         assert "VulkanBackend" in row.error
     assert json.loads((tmp_path / names[1] / "manifest.json").read_bytes())["status"] == "not_run"
-    assert len([line for line in said if "unchanged since it was packed" in line]) == 2
+    assert [event.name for event in heard if isinstance(event, BundleUnchanged)] == names

@@ -15,9 +15,10 @@ from pair_model import answers, pair_arrays, pair_model, unproven_bundle
 from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.edge_runtime.engines import load
 from edgekit.edge_runtime.errors import BundleError, EngineError, InputError, MissingDependency
+from edgekit.optimize.combinations import combinations
 from edgekit.optimize.exporters import EXPORTERS
 from edgekit.optimize.exporters.aot import _check_compiler
-from edgekit.optimize.options import Options, combinations
+from edgekit.optimize.user_model.request import Request
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +123,7 @@ def test_without_a_compiler_it_says_what_to_install(monkeypatch):
 
 def test_it_is_made_only_when_named():
     assert EXPORTERS["aot"].by_default is False
-    assert {exporter.name for exporter, _ in combinations(Options())} == {
+    assert {exporter.name for exporter, _ in combinations(Request(model="m"))} == {
         name for name, exporter in EXPORTERS.items() if exporter.by_default
     }
-    assert [(e.name, r.name) for e, r in combinations(Options(exporters=("aot",)))] == [("aot", "fp32")]
+    assert [(e.name, r.name) for e, r in combinations(Request(model="m", exporters=("aot",)))] == [("aot", "fp32")]

@@ -7,14 +7,15 @@ import torch
 from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.edge_runtime.engines import RUNS_CODE, load
 from edgekit.edge_runtime.errors import VerificationError
-from edgekit.edge_runtime.worker.policy import Trust
+from edgekit.edge_runtime.worker.policy import Policy
 from edgekit.edge_runtime.worker.replay import replay
+from edgekit.optimize.combinations import combinations
 from edgekit.optimize.deliver import deliver
 from edgekit.optimize.deploy import deploy_book_model, input_spec
 from edgekit.optimize.exporters import EXPORTERS
-from edgekit.optimize.options import Options, combinations
 from edgekit.optimize.pack import pack_bundle
 from edgekit.optimize.recipes import RECIPES
+from edgekit.optimize.user_model.request import Request
 from edgekit.optimize.verify import FloatReference
 from edgekit.train.checkpoint import save_weights
 from edgekit.train.models.thermometer_steps import VALIDATION, least_squares
@@ -61,14 +62,14 @@ def thermometer(weights):
 def bundles(thermometer, tmp_path_factory):
     """Every pair that can be made of it, by name; of two readings 8 bits lose about 2 %, so the budget is 5 %."""
     out = tmp_path_factory.mktemp("bundles")
-    made = [pack_bundle(thermometer[0], e, r, out, reference=thermometer[1], max_drop=0.05) for e, r in PAIRS]
+    made = [pack_bundle(thermometer[0], e, r, out, reference=thermometer[1], max_drop=0.05).path for e, r in PAIRS]
     return {path.name: path for path in made}
 
 
 def test_every_exporter_and_recipe_packs_a_regression(bundles):
     assert len(bundles) == len(PAIRS)
     for path in bundles.values():
-        manifest, found = Bundle.open(path).manifest, replay(path, trust=Trust(allow=RUNS_CODE))
+        manifest, found = Bundle.open(path).manifest, replay(path, policy=Policy(allow=RUNS_CODE))
         metric = manifest.metrics[0]
         assert (manifest.status, metric.name, metric.samples) == ("verified", "mean_absolute_error", 2)
         assert metric.low <= metric.value <= 1.05 * metric.float_value
@@ -117,11 +118,11 @@ def test_optimize_ends_in_a_table_of_errors(edgekit, weights, tmp_path):
 
 
 def test_a_recipe_that_finds_nothing_to_do_is_a_row_with_the_reason(thermometer, tmp_path):
-    options = Options(exporters=("executorch_xnnpack",), recipes=("fp32", "w4_dynamic"), out=tmp_path, quick=True)
-    done = deliver(
-        thermometer[0], combinations(options), options, lambda inputs: None, say=lambda line: None, quiet=True
+    options = Request(
+        model="m", exporters=("executorch_xnnpack",), recipes=("fp32", "w4_dynamic"), out=tmp_path, quick=True
     )
-    assert [path.name for path in done.packed] == ["thermometer-executorch_xnnpack-fp32"]
+    done = deliver(thermometer[0], combinations(options), options, lambda inputs: None)
+    assert [bundle.name for bundle in done.packed] == ["thermometer-executorch_xnnpack-fp32"]
     [row] = done.failed
     assert (row.name, row.status) == ("thermometer-executorch_xnnpack-w4_dynamic", "failed")
     assert "no linear layer whose weights could be kept in 4 bits" in row.error
@@ -145,7 +146,7 @@ def test_chapter_4_in_eight_bits_with_fresh_weights(name, exporter, data_root, t
     reference = FloatReference.of(model)
     folder = pack_bundle(
         model, EXPORTERS[exporter], RECIPES["w8a8_static"], tmp_path, reference=reference, max_drop=0.2
-    )
+    ).path
     assert [s.passed for s in Bundle.open(folder).manifest.stages] == [True] * 4
 
 

@@ -10,6 +10,7 @@ from torch import nn
 
 from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.edge_runtime.tasks.metrics import sqnr_db
+from edgekit.optimize.events import Event, Trial
 from edgekit.optimize.exporters import EXPORTERS
 from edgekit.optimize.pack import pack_bundle
 from edgekit.optimize.recipes import RECIPES
@@ -18,7 +19,7 @@ from edgekit.optimize.recipes.ranges import METHODS, range_of
 from edgekit.optimize.recipes.w8a8_static import quantize_onnx, quantize_pt2e
 from edgekit.optimize.rewrites import rewrite
 from edgekit.optimize.rewrites.equalize import EQUALIZE
-from edgekit.optimize.tuning.calibrator import Tuning, Way
+from edgekit.optimize.tuning.calibrator import Calibrator, Way
 from edgekit.optimize.verify import FloatReference
 
 CLIPPING = [method for method in METHODS if method != "minmax"]
@@ -192,10 +193,10 @@ def test_a_batch_norm_counts_to_the_layer_it_is_folded_into():
 def test_every_way_is_tried_on_held_out_samples_and_the_best_is_kept(exporter, ways, tmp_path):
     model = drowned_model()
     options = {"reference": FloatReference.of(model), "allow_unverified": True}
-    lines: list[str] = []
-    folder = pack_bundle(model, EXPORTERS[exporter], RECIPES["w8a8_tuned"], tmp_path, **options, on_trial=lines.append)
-    with Bundle.open(folder) as bundle:
-        notes = bundle.manifest.provenance
+    heard: list[Event] = []
+    made = pack_bundle(model, EXPORTERS[exporter], RECIPES["w8a8_tuned"], tmp_path, **options, on_event=heard.append)
+    notes = made.manifest.provenance
+    lines = [event.text for event in heard if isinstance(event, Trial)]
     tried = dict(part.rsplit(" ", 2)[:2] for part in notes["calibration_tried"].split(" (SQNR")[0].split(", "))
     assert len(tried) == ways
     assert float(tried[notes["calibration"]]) == max(map(float, tried.values()))
@@ -206,7 +207,7 @@ def test_equalization_saves_a_net_that_plain_int8_ruins(tmp_path):
     model = drowned_model()
     folder = pack_bundle(
         model, EXPORTERS["executorch_xnnpack"], RECIPES["w8a8_tuned"], tmp_path, reference=FloatReference.of(model)
-    )
+    ).path
     with Bundle.open(folder) as bundle:
         manifest = bundle.manifest
     assert manifest.status == "verified"
@@ -215,4 +216,4 @@ def test_equalization_saves_a_net_that_plain_int8_ruins(tmp_path):
 
 def test_a_way_says_what_it_does():
     assert Way(method="mse", equalized=True, corrected=True).text == "mse + equalization + bias correction"
-    assert Tuning(RECIPES["w8a8_tuned"], drowned_model()).recipe.name == "w8a8_tuned"
+    assert Calibrator(RECIPES["w8a8_tuned"], drowned_model()).recipe.name == "w8a8_tuned"

@@ -78,7 +78,7 @@ def test_a_fixed_bundle_takes_its_one_shape(tmp_path):
 
 def test_packing_proves_a_larger_batch_and_replay_does_so_again(tmp_path):
     model = pair_model(max_batch=8)
-    folder = pack_bundle(model, EXPORTERS["onnx"], RECIPES["fp32"], tmp_path, reference=FloatReference.of(model))
+    folder = pack_bundle(model, EXPORTERS["onnx"], RECIPES["fp32"], tmp_path, reference=FloatReference.of(model)).path
     stages = [(stage.stage, stage.compared_with, stage.passed) for stage in Bundle.open(folder).manifest.stages]
     assert stages[-2:] == [("reload", "eager", True), ("batch", "reload", True)]
     found = replay(folder)

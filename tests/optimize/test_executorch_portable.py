@@ -5,10 +5,11 @@ from quarters import quarters_model
 from torch import nn
 
 from edgekit.edge_runtime.bundle.bundle import Bundle
+from edgekit.optimize.combinations import combinations
 from edgekit.optimize.exporters import EXPORTERS
-from edgekit.optimize.options import Options, combinations
 from edgekit.optimize.pack import pack_bundle
 from edgekit.optimize.recipes import RECIPES
+from edgekit.optimize.user_model.request import Request
 from edgekit.optimize.verify import FloatReference
 
 PORTABLE = EXPORTERS["executorch_portable"]
@@ -26,7 +27,7 @@ def model():
 
 @pytest.mark.parametrize("recipe", PORTABLE.recipes)
 def test_it_is_verified_and_nothing_is_delegated(model, recipe, tmp_path):
-    folder = pack_bundle(model, PORTABLE, RECIPES[recipe], tmp_path, reference=FloatReference.of(model))
+    folder = pack_bundle(model, PORTABLE, RECIPES[recipe], tmp_path, reference=FloatReference.of(model)).path
     manifest = Bundle.open(folder).manifest
     assert (manifest.status, manifest.artifact.format) == ("verified", "executorch")
     assert manifest.provenance["delegated_operators"].startswith("0 of ")
@@ -35,7 +36,7 @@ def test_it_is_verified_and_nothing_is_delegated(model, recipe, tmp_path):
 
 
 def test_it_runs_only_where_it_is_named():
-    assert PORTABLE not in [exporter for exporter, _ in combinations(Options())]
-    asked = combinations(Options(exporters=("executorch_portable",)))
+    assert PORTABLE not in [exporter for exporter, _ in combinations(Request(model="m"))]
+    asked = combinations(Request(model="m", exporters=("executorch_portable",)))
     assert {recipe.name for _, recipe in asked} <= set(PORTABLE.recipes)
     assert {exporter for exporter, _ in asked} == {PORTABLE}

@@ -33,7 +33,7 @@ def test_int8_ruins_it_and_two_layers_in_float_save_it(model, exporter, tmp_path
     reference = FloatReference.of(model)
     with pytest.raises(VerificationError, match="stage 'quantize' is wrong"):
         pack_bundle(model, EXPORTERS[exporter], RECIPES["w8a8_static"], tmp_path, reference=reference)
-    folder = pack_bundle(model, EXPORTERS[exporter], RECIPES["mixed"], tmp_path, reference=reference)
+    folder = pack_bundle(model, EXPORTERS[exporter], RECIPES["mixed"], tmp_path, reference=reference).path
     with Bundle.open(folder) as bundle:
         manifest = bundle.manifest
     assert manifest.status == "verified"
@@ -43,7 +43,7 @@ def test_int8_ruins_it_and_two_layers_in_float_save_it(model, exporter, tmp_path
 
 def test_without_true_answers_the_floors_choose(model, tmp_path):
     bare = replace(model, targets=None)
-    folder = pack_bundle(bare, EXPORTERS["onnx"], RECIPES["mixed"], tmp_path, reference=FloatReference.of(bare))
+    folder = pack_bundle(bare, EXPORTERS["onnx"], RECIPES["mixed"], tmp_path, reference=FloatReference.of(bare)).path
     with Bundle.open(folder) as bundle:
         manifest = bundle.manifest
     assert manifest.status == "stages_verified"

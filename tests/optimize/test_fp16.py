@@ -17,7 +17,7 @@ def bundles(tmp_path_factory):
     out, model = tmp_path_factory.mktemp("fp16"), drowned_model()
     reference = FloatReference.of(model)
     return {
-        name: pack_bundle(model, EXPORTERS[name], RECIPES["fp16"], out, reference=reference)
+        name: pack_bundle(model, EXPORTERS[name], RECIPES["fp16"], out, reference=reference).path
         for name in ("onnx", "executorch_xnnpack")
     }
 

@@ -9,26 +9,25 @@ import torch
 from own_net import LABELS, Branching, Named, Net, NotANumber, TwoInTwoOut, pixels, probabilities
 from torch import nn
 
-from edgekit.cli import bundles as device
-from edgekit.cli.optimize_own import deliver_own
+from edgekit.cli.bundles import inspect, verify
 from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.edge_runtime.engines import load
 from edgekit.edge_runtime.errors import EdgekitError, ExportError, InputError, Interrupted, UsageError
-from edgekit.optimize import PictureWishes
+from edgekit.optimize import optimize
+from edgekit.optimize.combinations import combinations
 from edgekit.optimize.deliver import deliver
+from edgekit.optimize.events import BundleBegun
 from edgekit.optimize.exporters import EXPORTERS
-from edgekit.optimize.options import Options, combinations
 from edgekit.optimize.pack import pack_bundle
 from edgekit.optimize.recipes import RECIPES
 from edgekit.optimize.user_model.array_samples import Samples
-from edgekit.optimize.user_model.given import Wishes
-from edgekit.optimize.user_model.inputs import Shape
 from edgekit.optimize.user_model.model import own_model
+from edgekit.optimize.user_model.request import Request
 from edgekit.optimize.user_model.sources import Source
 from edgekit.optimize.verify import FloatReference
 
 ONNX, FP32, W8A8 = EXPORTERS["onnx"], RECIPES["fp32"], RECIPES["w8a8_static"]
-PLAIN = PictureWishes(mean=(0.0,), std=(1.0,))
+PLAIN = {"mean": (0.0,), "std": (1.0,)}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -48,9 +47,9 @@ def source(module, name="net"):
     return Source(what=name, name=name, module=module, weights="made by the test")
 
 
-def own(module, **wishes):
-    given = {"calibration": samples(), "shapes": (Shape(sides=(1, 3, 8, 8)),), "picture": PLAIN}
-    return own_model(source(module), Wishes(**(given | wishes)))
+def own(module, **options):
+    given = {"model": module, "calibration": samples(), "sample_shape": (1, 3, 8, 8)} | PLAIN
+    return own_model(source(module), Request(**(given | options)))
 
 
 def tokens(count=16):
@@ -60,7 +59,7 @@ def tokens(count=16):
 
 
 def pack(model, out, exporter=ONNX, recipe=FP32, **options):
-    return pack_bundle(model, exporter, recipe, out, reference=FloatReference.of(model), **options)
+    return pack_bundle(model, exporter, recipe, out, reference=FloatReference.of(model), **options).path
 
 
 @pytest.fixture(scope="module")
@@ -85,8 +84,8 @@ def test_without_them_its_stages_are_verified_and_its_accuracy_is_not(unmeasured
 
 
 def test_every_tool_says_that_no_accuracy_was_measured(unmeasured, capsys):
-    device.inspect(unmeasured, as_json=False)
-    assert device.verify([unmeasured], as_json=False)
+    inspect(unmeasured, as_json=False)
+    assert verify([unmeasured], as_json=False)
     said = capsys.readouterr()
     assert "accuracy not measured net-onnx-w8a8_static" in said.err
     assert "accuracy  not measured" in said.out
@@ -94,16 +93,16 @@ def test_every_tool_says_that_no_accuracy_was_measured(unmeasured, capsys):
 
 
 def test_without_samples_all_is_stamped_unverified_and_static_int8_left_out(tmp_path):
-    found = own_model(source(Net()), Wishes(shapes=(Shape(sides=(1, 3, 8, 8)),), picture=PLAIN))
+    found = own(Net(), calibration=None)
     assert "every bundle is stamped unverified" in " ".join(found.says)
     assert not found.calibrated
     assert Bundle.open(pack(found.model, tmp_path)).manifest.status == "unverified"
     with pytest.raises(UsageError, match="w8a8_static cannot be made without samples.*--random-samples"):
-        deliver_own(found, [(ONNX, W8A8)], Options(), say=print, quiet=True)
+        optimize(Request(model=Net(), sample_shape=(1, 3, 8, 8), **PLAIN, recipes=["w8a8_static"], exporters=["onnx"]))
 
 
 def test_calibrated_on_noise_it_is_unverified_whatever_its_accuracy(tmp_path):
-    found = own(Net(), calibration=None, validation=samples(16, 1, truth=True), labels=LABELS, random=True)
+    found = own(Net(), calibration=None, validation=samples(16, 1, truth=True), labels=LABELS, random_samples=True)
     manifest = Bundle.open(pack(found.model, tmp_path, recipe=W8A8, max_drop=0.9)).manifest
     assert (found.calibrated, manifest.status) == (True, "unverified")
     assert "random noise" in manifest.provenance["calibration"]
@@ -114,7 +113,7 @@ def test_calibrated_on_noise_it_is_unverified_whatever_its_accuracy(tmp_path):
 def test_several_inputs_and_outputs_by_name(module, exporter, tmp_path):
     if isinstance(module, Named) and exporter != "onnx":
         pytest.skip("one exporter shows the dict's names")
-    found = own_model(source(module), Wishes(calibration=tokens()))
+    found = own_model(source(module), Request(model=module, calibration=tokens()))
     names = ["scores", "features"] if isinstance(module, Named) else ["output_0", "output_1"]
     assert [(s.name, s.dtype) for s in found.model.inputs] == [("tokens", "int64"), ("numbers", "float32")]
     assert [s.name for s in found.model.outputs] == names
@@ -128,7 +127,7 @@ def test_several_inputs_and_outputs_by_name(module, exporter, tmp_path):
 
 
 def test_a_free_batch_with_several_inputs(tmp_path):
-    found = own_model(source(TwoInTwoOut()), Wishes(calibration=tokens()))
+    found = own_model(source(TwoInTwoOut()), Request(model="m", calibration=tokens()))
     folder = pack(found.model.with_max_batch(4), tmp_path)
     three = {name: rows[:3] for name, rows in found.model.calibration.items()}
     with load(Bundle.open(folder)) as engine:
@@ -180,20 +179,20 @@ def test_the_users_own_module_is_left_as_it_is():
 
 def test_a_wrong_shape_names_the_layer_and_the_users_line():
     with pytest.raises(InputError, match=r"fails in fc \(Linear\).*Your line: .*own_net\.py, line \d+.*--sample-shape"):
-        own(Net(), calibration=None, shapes=(Shape(sides=(1, 3, 16, 16)),))
+        own(Net(), calibration=None, sample_shape=(1, 3, 16, 16))
 
 
 @pytest.mark.parametrize(
-    ("wishes", "message"),
+    ("options", "message"),
     [
         ({"labels": LABELS[:3]}, "there are 3 labels and the model gives 4 numbers"),
         ({"calibration": Samples(arrays={"x": np.zeros((4, 9, 9, 3), np.uint8)}, words="s")}, r"is \[9, 9, 3\] each"),
         ({"task": "ranking"}, "unknown task 'ranking'. Known: classification, none, regression"),
     ],
 )
-def test_wishes_that_do_not_fit_are_refused(wishes, message):
+def test_options_that_do_not_fit_are_refused(options, message):
     with pytest.raises(EdgekitError, match=message):
-        own(Net(), **wishes)
+        own(Net(), **options)
 
 
 def test_answers_that_are_no_numbers_are_refused_before_anything_is_exported():
@@ -214,24 +213,24 @@ def test_what_cannot_be_exported_names_operator_line_and_remedy(tmp_path):
 
 
 def test_ctrl_c_keeps_what_is_finished_and_leaves_nothing_half_written(tmp_path):
-    def say(line):
-        if "net-onnx-w8_dynamic" in line:
+    def interrupt(event):
+        if isinstance(event, BundleBegun) and event.name == "net-onnx-w8_dynamic":
             signal.raise_signal(signal.SIGINT)
 
-    options = Options(exporters=("onnx",), recipes=("fp32", "w8_dynamic"), out=tmp_path)
+    options = Request(model="m", exporters=("onnx",), recipes=("fp32", "w8_dynamic"), out=tmp_path)
     model = own(Net(), labels=LABELS).model
     with pytest.raises(Interrupted, match=r"interrupted at net-onnx-w8_dynamic. Finished and kept, 1: .*net-onnx-fp32"):
-        deliver(model, combinations(options), options, lambda rows: None, say=say, quiet=True)
+        deliver(model, combinations(options), options, lambda rows: None, on_event=interrupt)
     assert [path.name for path in tmp_path.iterdir()] == ["net-onnx-fp32"]
 
 
 def test_a_full_disk_is_said_and_leaves_nothing_half_written(tmp_path):
     model, before = own(Net(), labels=LABELS).model, resource.getrlimit(resource.RLIMIT_FSIZE)
-    options = Options(exporters=("onnx",), recipes=("fp32",), out=tmp_path)
+    options = Request(model="m", exporters=("onnx",), recipes=("fp32",), out=tmp_path)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))  # no file may grow beyond this
         with pytest.raises(EdgekitError, match=r"net-onnx-fp32 could not be written: File too large.*No bundle"):
-            deliver(model, combinations(options), options, lambda rows: None, say=lambda line: None, quiet=True)
+            deliver(model, combinations(options), options, lambda rows: None)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert list(tmp_path.iterdir()) == []

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-import edgekit
+from edgekit.cli import main
 from edgekit.edge_runtime.bundle.bundle import Bundle
 
 TEXT = (ROOT / "docs" / "OWN_MODEL.md").read_text()
@@ -33,7 +33,7 @@ def run(command, monkeypatch):
     """The command as typed, in this process."""
     monkeypatch.setattr(sys, "argv", shlex.split(command))
     with pytest.raises(SystemExit) as ended:
-        edgekit.main()
+        main()
     return ended.value.code
 
 

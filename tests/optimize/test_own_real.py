@@ -8,22 +8,20 @@ import torch
 from conftest import ROOT
 
 from edgekit.edge_runtime.bundle.bundle import Bundle
-from edgekit.optimize import PictureWishes
 from edgekit.optimize.exporters import EXPORTERS
 from edgekit.optimize.pack import pack_bundle
 from edgekit.optimize.recipes import RECIPES
 from edgekit.optimize.user_model.array_samples import Samples
-from edgekit.optimize.user_model.given import Wishes
-from edgekit.optimize.user_model.inputs import Shape
 from edgekit.optimize.user_model.model import own_model
 from edgekit.optimize.user_model.picture_samples import read_labels
+from edgekit.optimize.user_model.request import Request
 from edgekit.optimize.user_model.sources import open_source
 from edgekit.optimize.verify import FloatReference
 from edgekit.train.data.cifar import TEN_LABELS, ten_classes
 from experiments.own_models_table import own_models_table
 
 EXAMPLES = ROOT / "examples"
-IMAGENET = PictureWishes(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 MEASURED = json.loads((ROOT / "results" / "own-models.json").read_text())
 
 
@@ -73,22 +71,23 @@ def test_resnet20_on_200_pictures(data_root, tmp_path):
         pytest.skip(f"CIFAR-10 and {weights.name} are not in {data_root}")
     data = ten_classes()
     source = open_source(f"{EXAMPLES / 'cifar_resnet.py'}:resnet20", weights=weights)
-    wishes = Wishes(
+    request = Request(
+        model="resnet20",
         calibration=Samples(arrays={"image": data.calibration.inputs}, words="of the training part"),
         validation=Samples(
             arrays={"image": data.validation.inputs[:200]}, targets=data.validation.targets[:200], words="200"
         ),
         labels=TEN_LABELS,
-        shapes=(Shape(sides=(1, 3, 32, 32)),),
-        picture=IMAGENET,
-        most=32,
+        sample_shape=(1, 3, 32, 32),
+        **IMAGENET,
+        calibration_samples=32,
     )
-    own = own_model(source, wishes)
+    own = own_model(source, request)
     assert "took the prefix 'module.' off every key of resnet20-12fca82f.th" in own.says
     reference = FloatReference.of(own.model)
     assert reference.metric.value == 0.91
     options = {"reference": reference, "max_drop": 0.03}
-    folder = pack_bundle(own.model, EXPORTERS["onnx"], RECIPES["w8a8_static"], tmp_path, **options)
+    folder = pack_bundle(own.model, EXPORTERS["onnx"], RECIPES["w8a8_static"], tmp_path, **options).path
     assert Bundle.open(folder).manifest.metrics[0].agreement >= 0.95
 
 
@@ -109,10 +108,8 @@ def test_imagenet_classifiers_know_pictures_of_a_csv(what, file, least, data_roo
         rows = [(pictures / row["file"], labels[int(row["class_index"])]) for row in csv.DictReader(table)]
     with (tmp_path / "few.csv").open("w", newline="") as table:
         csv.writer(table).writerows([row for row in rows if row[0].exists()][:14])
-    shape = (Shape(sides=(1, 3, 224, 224)),)
-    own = own_model(
-        open_source(what, weights=weights), Wishes(validation=tmp_path / "few.csv", labels=labels, shapes=shape)
-    )
+    request = Request(model=what, validation=tmp_path / "few.csv", labels=labels, sample_shape=(1, 3, 224, 224))
+    own = own_model(open_source(what, weights=weights), request)
     metric = FloatReference.of(own.model).metric
     assert metric.samples == 14
     assert metric.value * 14 >= least

@@ -10,13 +10,12 @@ import torch
 from edgekit.optimize.preflight.check import Preflight, preflight, random_model
 from edgekit.optimize.preflight.on_executorch import examine, kernel_names
 from edgekit.optimize.preflight.places import EngineFindings, Finding, source_line
-from edgekit.optimize.user_model.inputs import Shape
 
 NETS = Path(__file__).with_name("preflight_net.py")
 
 
 def in_executorch(net: str, shape: str) -> dict[str, EngineFindings]:
-    model, _ = random_model(f"{NETS}:{net}", [Shape.parse(shape)])
+    model, _ = random_model(f"{NETS}:{net}", [shape])
     found = examine(model, torch.export.export(model.module, model.example, strict=False))
     return {one.engine: one for one in found}
 
@@ -36,7 +35,7 @@ def text_of(line: str) -> str:
 
 
 def test_an_operator_that_only_torch_has_is_missing_everywhere_else_with_its_line():
-    found = preflight(f"{NETS}:Singular", shapes=[Shape.parse("1,3,8,8")])
+    found = preflight(f"{NETS}:Singular", shapes=["1,3,8,8"])
     engines = by_name(found)
     for name in ("onnx", "executorch_xnnpack", "executorch_portable"):
         svd = of(engines[name], "aten._linalg_svd")
@@ -73,7 +72,7 @@ def test_an_instance_norm_falls_back_and_its_rewrite_is_named():
 
 
 def test_a_branch_on_the_data_is_told_with_its_line():
-    found = preflight(f"{NETS}:Branching", shapes=[Shape.parse("1,4")])
+    found = preflight(f"{NETS}:Branching", shapes=["1,4"])
     engines = by_name(found)
     for name in ("onnx", "executorch_xnnpack", "executorch_portable"):
         assert not engines[name].runs

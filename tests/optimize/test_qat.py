@@ -10,17 +10,18 @@ import torch.nn.functional as F
 from quarters import quarters_model
 from torch import nn
 
-from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.edge_runtime.errors import ExportError
-from edgekit.optimize.cache import causes
+from edgekit.optimize.cache import fingerprint
+from edgekit.optimize.combinations import combinations
 from edgekit.optimize.deliver import deliver
 from edgekit.optimize.deploy import DeployModel, TrainingData, run_module, training_data
+from edgekit.optimize.events import BundleBegun, Event, TrainingProgress, Trial
 from edgekit.optimize.exporters import EXPORTERS
 from edgekit.optimize.exporters.layerwise import calibration_batches
-from edgekit.optimize.options import Options, combinations
 from edgekit.optimize.pack import pack_bundle
 from edgekit.optimize.recipes import RECIPES
 from edgekit.optimize.tuning.qat import SETTINGS, QuantizationAwareTraining, loss_of_answers
+from edgekit.optimize.user_model.request import Request
 from edgekit.optimize.verify import FloatReference
 from edgekit.train.book_model import FitConfig
 from edgekit.train.registry import book_model
@@ -71,44 +72,48 @@ PAIRS = [(XNNPACK, RECIPES["w8a8_static"]), (XNNPACK, QAT)]
 
 def test_after_a_missed_gate_training_saves_a_net_that_int8_ruins(model, tmp_path):
     weights = copy.deepcopy(model.module.state_dict())
-    lines: list[str] = []
-    options = Options(out=tmp_path / "out", max_drop=0.03, quick=True)
-    delivered = deliver(model, PAIRS, options, lambda samples: None, say=lines.append, quiet=True)
+    heard: list[Event] = []
+    options = Request(model="m", out=tmp_path / "out", max_drop=0.03, quick=True)
+    delivered = deliver(model, PAIRS, options, lambda samples: None, on_event=heard.append)
     assert [row.recipe for row in delivered.failed] == ["w8a8_static"]
-    (folder,) = delivered.packed
-    with Bundle.open(folder) as bundle:
-        manifest = bundle.manifest
+    (made,) = delivered.packed
+    manifest = made.manifest
     assert (manifest.recipe, manifest.status) == ("w8a8_qat", "verified")
     assert manifest.metrics[0].value >= 0.97
     notes = manifest.provenance
     assert float(notes["qat_loss_after"]) < 0.5 * float(notes["qat_loss_before"])
     assert (notes["qat_epochs"], notes["qat_seed"], notes["qat_samples"]) == ("4", "123", "1000")
     assert notes["qat_learning_rate"] == "0.0003 (adam, cosine)"
+    lines = [event.text for event in heard if isinstance(event, Trial)]
     assert [sum(f"epoch {epoch} of 4: loss" in line for line in lines) for epoch in (1, 2, 3, 4)] == [1, 1, 1, 1]
+    steps = [(event.done, event.total) for event in heard if isinstance(event, TrainingProgress)]
+    assert steps == [(step, 128) for step in range(1, 129)]  # 1,000 samples, 32 a step, four times
     assert all(torch.equal(value, weights[name]) for name, value in model.module.state_dict().items())
 
 
 def test_without_training_data_it_does_not_follow_a_missed_gate(model, tmp_path):
-    lines: list[str] = []
-    bare, options = replace(model, training=None), Options(out=tmp_path / "out", max_drop=0.03)
+    heard: list[Event] = []
+    bare, options = replace(model, training=None), Request(model="m", out=tmp_path / "out", max_drop=0.03)
     with pytest.raises(ExportError, match="no bundle of hostile could be made"):
-        deliver(bare, PAIRS, options, lambda samples: None, say=lines.append, quiet=True)
-    assert not any("w8a8_qat" in line for line in lines)
+        deliver(bare, PAIRS, options, lambda samples: None, on_event=heard.append)
+    begun = [event.name for event in heard if isinstance(event, BundleBegun)]
+    assert begun == ["hostile-executorch_xnnpack-w8a8_static"]
 
 
 def test_asked_for_without_training_data_it_says_so(model, tmp_path):
     bare = replace(model, training=None)
     with pytest.raises(ExportError, match="hostile comes without training data"):
         pack_bundle(bare, XNNPACK, QAT, tmp_path / "out", reference=FloatReference.of(bare))
-    assert [e.name for e, _ in combinations(Options(recipes=("w8a8_qat",)))] == ["executorch_xnnpack"]
+    assert [e.name for e, _ in combinations(Request(model="m", recipes=("w8a8_qat",)))] == ["executorch_xnnpack"]
 
 
 def test_ctrl_c_in_the_midst_of_training_leaves_nothing(model, tmp_path):
-    def interrupt(line: str) -> None:
-        raise KeyboardInterrupt
+    def interrupt(event: Event) -> None:
+        if isinstance(event, TrainingProgress):
+            raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        pack_bundle(model, XNNPACK, QAT, tmp_path / "out", reference=FloatReference.of(model), on_trial=interrupt)
+        pack_bundle(model, XNNPACK, QAT, tmp_path / "out", reference=FloatReference.of(model), on_event=interrupt)
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -154,7 +159,7 @@ def test_other_training_data_is_another_cause_of_this_recipe_alone(model):
     reference = FloatReference.of(model)
 
     def cause(model, recipe):
-        return causes(model, reference, XNNPACK, RECIPES[recipe], tools={}, settings=())
+        return fingerprint(model, reference, XNNPACK, RECIPES[recipe], tools={}, settings=())
 
     assert cause(model, "w8a8_qat") != cause(other, "w8a8_qat")
     assert cause(model, "w8a8_static") == cause(other, "w8a8_static")

@@ -7,15 +7,17 @@ from html.parser import HTMLParser
 
 import pytest
 
+from edgekit.cli.optimize import won
+from edgekit.cli.report import report_command
 from edgekit.edge_runtime.benchmark.benchmark_result import Settings
 from edgekit.edge_runtime.benchmark.measurement import Measurement
 from edgekit.edge_runtime.benchmark.table import WIDE, Row
 from edgekit.edge_runtime.bundle.manifest import Metric, StageResult
 from edgekit.edge_runtime.decode import canonical_json, to_plain
 from edgekit.edge_runtime.errors import UsageError
-from edgekit.optimize.report.page import render, report_command, write_report
+from edgekit.optimize.report.page import render, write_report
 from edgekit.optimize.report.parts import GLOSSARY
-from edgekit.optimize.report.verdict import best_row, pareto, slower_than_float, won
+from edgekit.optimize.report.verdict import best_row, pareto, slower_than_float
 
 PASSED = StageResult(
     stage="quantize", compared_with="capture", max_abs=0.01, relative=0.01, sqnr_db=41.5, agreement=0.99,

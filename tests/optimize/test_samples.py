@@ -8,7 +8,7 @@ from edgekit.edge_runtime.bundle.manifest import ImagePreprocessing, TensorSpec
 from edgekit.edge_runtime.errors import InputError, MissingData, UsageError
 from edgekit.edge_runtime.preprocess.image import load_image
 from edgekit.optimize.user_model.array_samples import Samples, fewer, noise, read_arrays, without
-from edgekit.optimize.user_model.inputs import PictureWishes, Shape, array_inputs, picture_inputs
+from edgekit.optimize.user_model.inputs import array_inputs, picture_inputs
 from edgekit.optimize.user_model.picture_samples import (
     calibration_pictures,
     class_folders,
@@ -16,11 +16,17 @@ from edgekit.optimize.user_model.picture_samples import (
     labelled_pictures,
     read_labels,
 )
+from edgekit.optimize.user_model.request import Request, Shape
 from edgekit.optimize.user_model.sources import Taken
 from edgekit.train.data.hdf5 import save_split
 from edgekit.train.dataset import Split
 
-CONTRACT = picture_inputs([Shape(sides=(1, 3, 8, 8))], PictureWishes(), None).picture
+
+def pictures_of(taken=None, **options):
+    return picture_inputs(Request(model="m", **options), taken)
+
+
+CONTRACT = pictures_of(sample_shape=(1, 3, 8, 8)).picture
 IMAGENET = Taken(
     height=224, width=224, resize_to=256, interpolation="bicubic", mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4), words="x"
 )
@@ -182,41 +188,42 @@ def test_a_shape_is_read_with_its_name_and_dtype():
 
 
 def test_what_a_library_says_of_its_pictures_is_taken_over_and_the_user_goes_before():
-    found = picture_inputs([], PictureWishes(), IMAGENET)
+    found = pictures_of(IMAGENET)
     contract = found.picture
     assert (contract.height, contract.resize, contract.resize_to, contract.interpolation) == (
         224, "resize_crop", 256, "bicubic"
     )  # fmt: skip
-    scaled = picture_inputs([Shape(sides=(1, 3, 112, 112))], PictureWishes(interpolation="nearest"), IMAGENET).picture
+    scaled = pictures_of(IMAGENET, sample_shape=(1, 3, 112, 112), interpolation="nearest").picture
     assert (scaled.height, scaled.resize_to, scaled.interpolation) == (112, 128, "nearest")
 
 
 def test_grey_and_raw_pictures():
-    grey = picture_inputs([Shape(sides=(1, 1, 8, 8))], PictureWishes(mean=(0.5,), std=(0.5,)), None)
+    grey = pictures_of(sample_shape=(1, 1, 8, 8), mean=(0.5,), std=(0.5,))
     assert (grey.picture.mode, grey.specs[0].shape) == ("L", (1, 8, 8, 1))
-    raw = picture_inputs([Shape(sides=(1, 8, 8, 3), dtype="uint8")], PictureWishes(), None)
+    raw = pictures_of(sample_shape=["1,8,8,3:uint8"])
     assert (raw.picture.mode, raw.picture.in_graph) == ("RGB", ())
 
 
 @pytest.mark.parametrize(
-    ("shapes", "wishes", "message"),
+    ("shape", "options", "message"),
     [
-        ([], {}, "size is not known"),
-        ([(1, 5, 8, 8)], {}, "go into one input"),
-        ([(1, 3, 8, 8)], {"mode": "L"}, "--mode L does not fit 3 channels"),
-        ([(1, 3, 8, 8)], {"mean": (0.1, 0.2)}, "--mean 0.1,0.2 has 2 numbers for 3 channels"),
-        ([(1, 3, 8, 8)], {"std": (0.0,)}, "each std above 0"),
-        ([(1, 3, 8, 8)], {"resize_to": 4}, "too small"),
+        ((), {}, "size is not known"),
+        ((1, 5, 8, 8), {}, "go into one input"),
+        (["1,3,8,8", "1,3,9,9"], {}, "--sample-shape says 1,3,8,8 and 1,3,9,9"),
+        ((1, 3, 8, 8), {"mode": "L"}, "--mode L does not fit 3 channels"),
+        ((1, 3, 8, 8), {"mean": (0.1, 0.2)}, "--mean 0.1,0.2 has 2 numbers for 3 channels"),
+        ((1, 3, 8, 8), {"std": (0.0,)}, "each std above 0"),
+        ((1, 3, 8, 8), {"resize_to": 4}, "too small"),
     ],
 )
-def test_pictures_that_contradict_each_other_are_refused(shapes, wishes, message):
+def test_pictures_that_contradict_each_other_are_refused(shape, options, message):
     with pytest.raises(UsageError, match=message):
-        picture_inputs([Shape(sides=s) for s in shapes], PictureWishes(**wishes), None)
+        pictures_of(sample_shape=shape, **options)
 
 
 def test_unknown_words_list_the_known_ones():
-    with pytest.raises(UsageError, match="unknown resize 'squash'. Known: stretch, resize_crop"):
-        PictureWishes(resize="squash")
+    with pytest.raises(UsageError, match="unknown resize 'squash'. Known: resize_crop, stretch"):
+        Request(model="m", resize="squash")
 
 
 def test_arrays_say_shape_and_dtype_and_float64_becomes_float32():

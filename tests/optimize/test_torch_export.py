@@ -14,12 +14,13 @@ from torch import nn
 from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.edge_runtime.engines import RUNS_CODE, load
 from edgekit.edge_runtime.errors import BundleError, EngineError, ExportError, InputError
+from edgekit.optimize.combinations import combinations
 from edgekit.optimize.exporters import EXPORTERS
 from edgekit.optimize.exporters.layerwise import calibration_batches
-from edgekit.optimize.options import Options, combinations
 from edgekit.optimize.pack import pack_bundle
 from edgekit.optimize.recipes import RECIPES
 from edgekit.optimize.recipes.layers import torch_layers
+from edgekit.optimize.user_model.request import Request
 from edgekit.optimize.verify import FloatReference
 
 EXPORTER = EXPORTERS["torch_export"]
@@ -48,7 +49,7 @@ def packed(model, tmp_path_factory):
     def bundle(recipe):
         if recipe not in made:
             folder = tmp_path_factory.mktemp(recipe)
-            made[recipe] = Bundle.open(pack_bundle(model, EXPORTER, RECIPES[recipe], folder, reference=reference))
+            made[recipe] = Bundle.open(pack_bundle(model, EXPORTER, RECIPES[recipe], folder, reference=reference).path)
         return made[recipe]
 
     return bundle
@@ -110,8 +111,8 @@ def test_it_is_loaded_only_when_allowed_and_made_only_when_named(pair):
     assert "torch_export" in RUNS_CODE
     with pytest.raises(BundleError, match="of the format 'torch_export': loading it runs code that is in the file"):
         load(pair)
-    assert EXPORTER not in [exporter for exporter, _ in combinations(Options())]
-    asked = combinations(Options(exporters=("torch_export",)))
+    assert EXPORTER not in [exporter for exporter, _ in combinations(Request(model="m"))]
+    asked = combinations(Request(model="m", exporters=("torch_export",)))
     assert {recipe.name for _, recipe in asked} == set(EXPORTER.recipes)
 
 

@@ -39,7 +39,7 @@ def model_of(module: nn.Module, *shape: int, max_batch: int = 1) -> DeployModel:
 
 
 def pack(model, exporter, folder):
-    return pack_bundle(model, exporter, RECIPES["fp32"], folder, reference=FloatReference.of(model))
+    return pack_bundle(model, exporter, RECIPES["fp32"], folder, reference=FloatReference.of(model)).path
 
 
 def stages(model, exporter, folder):

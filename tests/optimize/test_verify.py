@@ -77,7 +77,7 @@ def test_a_wrong_stage_is_named_and_nothing_is_left(model, reference, kind, tmp_
 
 
 def test_when_the_user_insists_it_is_stamped_unverified(model, reference, tmp_path):
-    folder = pack_bundle(model, faulty("lower"), FP32, tmp_path, reference=reference, allow_unverified=True)
+    folder = pack_bundle(model, faulty("lower"), FP32, tmp_path, reference=reference, allow_unverified=True).path
     manifest = Bundle.open(folder).manifest
     assert manifest.status == "unverified"
     assert [(s.stage, s.passed) for s in manifest.stages] == [
@@ -102,7 +102,7 @@ def test_a_missed_accuracy_gate_is_refused(model, reference, tmp_path):
 
 
 def test_an_old_bundle_survives_a_failed_new_one(model, reference, tmp_path):
-    folder = pack_bundle(model, ONNX, FP32, tmp_path, reference=reference)
+    folder = pack_bundle(model, ONNX, FP32, tmp_path, reference=reference).path
     before = (folder / "manifest.json").read_bytes()
     with pytest.raises(VerificationError):
         pack_bundle(model, faulty("lower"), FP32, tmp_path, reference=reference)
@@ -111,8 +111,8 @@ def test_an_old_bundle_survives_a_failed_new_one(model, reference, tmp_path):
 
 
 def test_packing_twice_gives_the_same_bytes(model, reference, tmp_path):
-    first = pack_bundle(model, ONNX, W8A8, tmp_path / "a", reference=reference, max_drop=0.05)
-    second = pack_bundle(model, ONNX, W8A8, tmp_path / "b", reference=reference, max_drop=0.05)
+    first = pack_bundle(model, ONNX, W8A8, tmp_path / "a", reference=reference, max_drop=0.05).path
+    second = pack_bundle(model, ONNX, W8A8, tmp_path / "b", reference=reference, max_drop=0.05).path
     for name in ("model.onnx", "golden.npz", "manifest.json"):
         assert (first / name).read_bytes() == (second / name).read_bytes(), name
     assert Bundle.open(first).save_zip(tmp_path / "a.zip").read_bytes() == (
@@ -121,7 +121,7 @@ def test_packing_twice_gives_the_same_bytes(model, reference, tmp_path):
 
 
 def test_the_file_carries_no_path_of_the_machine_that_made_it(model, reference, tmp_path):
-    folder = pack_bundle(model, ONNX, FP32, tmp_path, reference=reference)
+    folder = pack_bundle(model, ONNX, FP32, tmp_path, reference=reference).path
     home = str(Path(__file__).resolve().parent.parent.parent).encode()
     assert all(home not in path.read_bytes() for path in folder.iterdir())
 

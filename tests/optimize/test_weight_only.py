@@ -9,10 +9,11 @@ from torch import nn
 
 from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.edge_runtime.errors import ExportError
+from edgekit.optimize.combinations import combinations
 from edgekit.optimize.exporters import EXPORTERS
-from edgekit.optimize.options import Options, combinations
 from edgekit.optimize.pack import pack_bundle
 from edgekit.optimize.recipes import RECIPES
+from edgekit.optimize.user_model.request import Request
 from edgekit.optimize.verify import FloatReference
 
 WIDTH = 512
@@ -40,7 +41,7 @@ def bundles(tmp_path_factory):
     reference = FloatReference.of(model)
     pairs = [(ONNX, "fp32"), (XNNPACK, "fp32"), *PAIRS]
     return {
-        (exporter.name, recipe): pack_bundle(model, exporter, RECIPES[recipe], out, reference=reference)
+        (exporter.name, recipe): pack_bundle(model, exporter, RECIPES[recipe], out, reference=reference).path
         for exporter, recipe in pairs
     }
 
@@ -89,8 +90,8 @@ def test_a_model_whose_layers_are_too_narrow_is_refused_in_words(tmp_path):
 
 
 def test_they_are_made_only_when_asked_for():
-    asked = {recipe.name for _, recipe in combinations(Options(recipes=("w4_only", "w4_dynamic")))}
-    by_default = {recipe.name for _, recipe in combinations(Options())}
+    asked = {recipe.name for _, recipe in combinations(Request(model="m", recipes=("w4_only", "w4_dynamic")))}
+    by_default = {recipe.name for _, recipe in combinations(Request(model="m"))}
     assert asked == {"w4_only", "w4_dynamic"}
     assert asked.isdisjoint(by_default)
     assert "w8_only" not in by_default

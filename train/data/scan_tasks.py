@@ -16,10 +16,10 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context
 from typing import Any, Protocol, TypeVar
 
 from edgekit.edge_runtime.errors import EdgekitError, MissingDependency, UsageError, shown
+from edgekit.edge_runtime.python_child import process_pool
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -126,12 +126,11 @@ def _run(
 
 
 class _Pool:
-    def __init__(self, work: Callable[[Any], Any], processes: int) -> None:
-        self._work, self.running = work, 2 * processes
-        self.pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"))
+    def __init__(self, work: Callable[[Any], Any], pool: ProcessPoolExecutor, processes: int) -> None:
+        self._work, self._pool, self.running = work, pool, 2 * processes
 
     def submit(self, job: Any) -> Future:
-        return self.pool.submit(self._work, job)
+        return self._pool.submit(self._work, job)
 
     def finished(self, tasks: Collection[Future]) -> Collection[Future]:
         return wait(tasks, return_when=FIRST_COMPLETED).done
@@ -148,11 +147,8 @@ class _Pool:
 
 @contextmanager
 def _here(work: Callable[[Any], Any], processes: int) -> Iterator[_Pool]:
-    workers = _Pool(work, processes)
-    try:
-        yield workers
-    finally:
-        workers.pool.shutdown(cancel_futures=True)
+    with process_pool(processes) as pool:
+        yield _Pool(work, pool, processes)
 
 
 class _Ray:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from edgekit.edge_runtime.tasks.detection_metrics import roc
@@ -60,6 +59,8 @@ def add_two_classes(writer: SummaryWriter, kept: Kept, epoch: int) -> None:
     found, truth = torch.from_numpy(kept.outputs).float().softmax(1)[:, 1].numpy(), kept.targets == 1
     if truth.all() or not truth.any():
         return  # there is nothing to tell apart
+    from matplotlib.figure import Figure  # a run without --tensorboard neither waits for it nor needs it
+
     curve = roc(found, truth)
     page = Figure(figsize=(4, 4), layout="constrained")
     axes = page.subplots()

@@ -11,7 +11,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,14 +21,14 @@ from pathlib import Path
 
 import torch
 
-import edgekit
 from edgekit.edge_runtime.errors import EdgekitError, UsageError
+from edgekit.edge_runtime.files import user_cache
+from edgekit.edge_runtime.python_child import PythonChild
 from edgekit.train import checkpoint
 from edgekit.train.book_model import BookModel
 from edgekit.train.checkpoint import RunRecord
 from edgekit.train.loop import resume
 
-ROOT = Path(edgekit.__file__).resolve().parents[1]
 _EPOCH_LINE = re.compile(r"epoch (\d+)/\d+, (.+)")
 
 
@@ -48,12 +47,12 @@ class Training:
     def title(self) -> str:
         return f"{self.model.name} seed {self.model.fit.seed}"
 
-    def command(self, device: str) -> list[str]:
-        """The child process. It goes on where an earlier one stopped; the child refuses what is another run's."""
+    def arguments(self, device: str) -> list[str]:
+        """Those of `python -m edgekit.train`, which goes on where an earlier one stopped, and refuses another run's."""
         fit = self.model.fit
         settings = ["--runs", str(self.runs), "--epochs", str(fit.epochs), "--seed", str(fit.seed), "--device", device]
         go_on = ["--resume"] if (self.folder / resume.RESUME_FILE).is_file() else []
-        return [sys.executable, "-m", "edgekit.train", self.model.name, *settings, *go_on]
+        return [self.model.name, *settings, *go_on]
 
     def finished(self) -> RunRecord | None:
         """The record of this run where it was made already, with these settings; None where there is work left."""
@@ -84,29 +83,33 @@ def train_all(
         UsageError: another process trains into one of these folders.
     """
     failed: dict[str, str] = {}
-    children: set[subprocess.Popen[str]] = set()
+    children: set[PythonChild] = set()
     guard, stopping = threading.Lock(), threading.Event()
 
     def train(training: Training) -> None:
         with guard:
             if stopping.is_set():
                 return
-            child = subprocess.Popen(
-                training.command(device),
-                env=environment(jobs),
+            # Its own session: Ctrl-C in a terminal does not reach it; it is sent below.
+            child = PythonChild(
+                "edgekit.train",
+                training.arguments(device),
+                environment=os.environ | {"TORCHINDUCTOR_CACHE_DIR": compiled_steps()},
+                num_threads=threads_each(jobs),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 text=True,
-                # Its own session: a terminal would send Ctrl-C to the children as well, and they are sent it below.
-                start_new_session=True,
                 pass_fds=locks,
             )
             children.add(child)
-        errors = _follow(training, child, on_step)
-        with guard:
-            children.discard(child)
-            if child.returncode and not stopping.is_set():
-                failed[training.title] = errors
+        try:
+            errors = _follow(training, child.process, on_step)
+        finally:
+            with guard:
+                children.discard(child)
+            child.end()
+        if child.process.returncode and not stopping.is_set():
+            failed[training.title] = errors
 
     with _locked(trainings) as locks, _signals(), ThreadPoolExecutor(max_workers=jobs) as pool:
         try:
@@ -115,18 +118,22 @@ def train_all(
             with guard:
                 stopping.set()
                 for child in children:
-                    child.send_signal(signal.SIGINT)
+                    child.process.send_signal(signal.SIGINT)
             raise  # leaving the pool waits for the children
     return failed
 
 
-def environment(jobs: int) -> dict[str, str]:
-    """That of one of `jobs` children: each has its share of the cores, for nets that take all there are.
+def threads_each(jobs: int) -> int:
+    """How many threads each of `jobs` children has: its share of the cores, for nets that take all there are.
 
     Two that both start a thread on every core wait for each other's threads: four times slower, measured on two cores.
     """
-    share = {"OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // jobs))}
-    return os.environ | share | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    return max(1, torch.get_num_threads() // jobs)
+
+
+def compiled_steps() -> str:
+    """Where torch keeps what it compiled, for the next child too: its default is the temporary folder."""
+    return os.environ.get("TORCHINDUCTOR_CACHE_DIR") or str(user_cache() / "torchinductor")
 
 
 def _follow(training: Training, child: subprocess.Popen[str], on_step: Callable[[Step], None] | None) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ..options import USE, Allow, BundlePath, BundlePaths, Json, Key, Signed, app, finish, trust_of
+from ..options import USE, Allow, BundlePath, BundlePaths, Json, Key, Signed, app, finish, policy_of
 
 
 @app.command(rich_help_panel=USE)
@@ -35,8 +35,8 @@ def verify(
     """Check every file, replay the golden inputs in a child process, and compare with the float model's answers."""
     from edgekit.cli.bundles import verify as run
 
-    trust = trust_of(allow, key=key, require_signature=require_signature)
-    finish(run(bundles, as_json=as_json, trust=trust, attest=attest))
+    policy = policy_of(allow, key=key, require_signature=require_signature)
+    finish(run(bundles, as_json=as_json, policy=policy, attest=attest))
 
 
 @app.command(rich_help_panel=USE)
@@ -78,8 +78,8 @@ def predict(
     """Answer for pictures with a bundle."""
     from edgekit.cli.bundles import predict as run
 
-    trust = trust_of(allow, key=key, require_signature=require_signature)
-    finish(run(bundle, images, top=top, invert=invert, as_json=as_json, trust=trust))
+    policy = policy_of(allow, key=key, require_signature=require_signature)
+    finish(run(bundle, images, top=top, invert=invert, as_json=as_json, policy=policy))
 
 
 @app.command(rich_help_panel=USE)
@@ -92,5 +92,5 @@ def demo(
     """Compare the full and the quantized model side by side in the browser, on this machine only."""
     from edgekit.demo_app.launch import launch
 
-    trust = trust_of(allow)
-    launch(bundles, port=port, open_browser=browser, allow=trust.allow)
+    policy = policy_of(allow)
+    launch(bundles, port=port, open_browser=browser, allow=policy.allow)

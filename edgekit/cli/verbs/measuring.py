@@ -9,7 +9,7 @@ import typer
 
 from edgekit.edge_runtime.errors import UsageError
 
-from ..options import USE, Allow, BundlePaths, Json, Key, Quick, Signed, app, finish, trust_of
+from ..options import USE, Allow, BundlePaths, Json, Key, Quick, Signed, app, finish, policy_of
 
 
 @app.command(rich_help_panel=USE)
@@ -45,7 +45,7 @@ def benchmark(
         raise UsageError("--scenario and --profile measure in different ways: choose one")
     if scenario is None and (duration_s, qps, latency_ms) != (None, None, None):
         raise UsageError("--duration-s, --qps and --latency-ms belong to --scenario: add one, or leave them out")
-    trust = trust_of(allow, key=key, require_signature=require_signature)
+    policy = policy_of(allow, key=key, require_signature=require_signature)
     sweep = Sweep.asked(threads=threads, scaling=scaling, batch=batch)
     if scenario is not None:
         from edgekit.cli.measure import loadgen
@@ -59,19 +59,19 @@ def benchmark(
             logs=out,
             as_json=as_json,
             sweep=sweep,
-            trust=trust,
+            policy=policy,
         )
         return
     if profile:
         from edgekit.cli.measure import profile as run_profile
 
-        run_profile(bundles, quick=quick, save_to=out, as_json=as_json, sweep=sweep, trust=trust)
+        run_profile(bundles, quick=quick, save_to=out, as_json=as_json, sweep=sweep, policy=policy)
         return
     from edgekit.cli.benchmark import Printing
     from edgekit.cli.benchmark import benchmark as run
 
     printing = Printing(details=details, as_json=as_json, save_to=out)
-    run(bundles, quick=quick, sweep=sweep, printing=printing, trust=trust)
+    run(bundles, quick=quick, sweep=sweep, printing=printing, policy=policy)
 
 
 @app.command(rich_help_panel=USE)
@@ -124,7 +124,7 @@ def doctor(
     if model is not None:
         if deep or build:
             raise UsageError("--deep and --build look at this machine's engines: leave them out, or the model")
-        from edgekit.optimize.preflight.text import doctor_model
+        from edgekit.cli.preflight import doctor_model
 
         finish(doctor_model(model, sample_shapes=sample_shape or (), as_json=as_json))
         return

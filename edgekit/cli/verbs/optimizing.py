@@ -1,4 +1,8 @@
-"""`edgekit optimize` and `edgekit report`."""
+"""`edgekit optimize` and `edgekit report`.
+
+The options of `optimize` are the fields of `edgekit.optimize.Request`, which takes seconds to import: their names,
+defaults and texts stand here once more, and `tests/optimize/test_request.py` compares them.
+"""
 
 from __future__ import annotations
 
@@ -14,20 +18,23 @@ OWN = "A model of your own"
 
 @app.command(rich_help_panel=MAKE)
 def optimize(
-    what: Annotated[
-        str,
+    context: typer.Context,
+    model: Annotated[
+        str | None,
         typer.Argument(
+            metavar="WHAT",
             help="A model of the registry; or package.module:callable or file.py:callable that gives an nn.Module; "
-            "or torchvision:NAME, timm:NAME."
+            "or torchvision:NAME, timm:NAME.",
         ),
-    ],
+    ] = None,
     weights: Annotated[
         Path | None,
-        typer.Option(help="A .safetensors or a state dict; default: the trained run's, or the source's own."),
+        typer.Option(help="A .safetensors file or a state dict; default: the trained run's, or the source's own."),
     ] = None,
-    recipe: Annotated[list[str] | None, typer.Option(help="Only this recipe; may be given again.")] = None,
-    exporter: Annotated[
-        list[str] | None, typer.Option(help="Only this exporter; may be given again. aot is made only so.")
+    recipes: Annotated[list[str] | None, typer.Option("--recipe", help="Only this recipe; may be given again.")] = None,
+    exporters: Annotated[
+        list[str] | None,
+        typer.Option("--exporter", help="Only this exporter; may be given again. aot is made only so."),
     ] = None,
     out: Annotated[Path, typer.Option(help="Where the bundles go.")] = Path("bundles"),
     runs: Runs = Path("runs"),
@@ -41,21 +48,31 @@ def optimize(
         bool, typer.Option("--allow-unverified", help="Keep a bundle that missed its gate, stamped unverified.")
     ] = False,
     objective: Annotated[
-        str, typer.Option(help="What the best is the best in: latency, size or memory; default: size and speed.")
+        str,
+        typer.Option(help="What the best bundle is the best in: latency, size or memory; default: size and speed."),
     ] = "",
-    time_budget: Annotated[
-        str | None, typer.Option(help="Like 10m or 90s: most promising first, the rest is left out.")
+    time_budget_s: Annotated[
+        str | None,
+        typer.Option("--time-budget", help="Like 10m or 90s: most promising first, the rest is left out."),
     ] = None,
     again: Annotated[
-        bool, typer.Option("--again", help="Make everything anew, also what has not changed since it was packed.")
+        bool, typer.Option("--again", help="Make everything anew, even what has not changed since it was packed.")
     ] = False,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            help="Take the options from a results.json, to repeat that run, or from a JSON file of them; those typed "
+            "here go before.",
+        ),
+    ] = None,
     calibration: Annotated[
         Path | None, typer.Option(help="Real samples: a folder of pictures, or .npy, .npz, .h5.", rich_help_panel=OWN)
     ] = None,
     validation: Annotated[
         Path | None,
         typer.Option(
-            help="Samples with true answers: one folder a class, a CSV of file,label, or arrays with `targets`.",
+            help="Samples with true answers: one folder per class, a CSV of file,label, or arrays with `targets`.",
             rich_help_panel=OWN,
         ),
     ] = None,
@@ -72,7 +89,7 @@ def optimize(
         typer.Option(help="Like 1,3,224,224, or tokens=1,16:int64; again for each further input.", rich_help_panel=OWN),
     ] = None,
     calibration_samples: Annotated[
-        int, typer.Option(min=1, help="Calibrate on at most so many of them.", rich_help_panel=OWN)
+        int, typer.Option(min=1, help="Calibrate on at most this many samples.", rich_help_panel=OWN)
     ] = 256,
     random_samples: Annotated[
         bool,
@@ -83,10 +100,15 @@ def optimize(
     random_weights: Annotated[
         bool,
         typer.Option(
-            "--random-weights", help="Weights as they are drawn, to try the way offline.", rich_help_panel=OWN
+            "--random-weights",
+            help="Leave the weights as they are drawn, to try everything offline.",
+            rich_help_panel=OWN,
         ),
     ] = False,
-    resize: Annotated[str | None, typer.Option(help="stretch or resize_crop.", rich_help_panel=OWN)] = None,
+    resize: Annotated[
+        str | None,
+        typer.Option(help="How a picture is brought to its size: stretch or resize_crop.", rich_help_panel=OWN),
+    ] = None,
     resize_to: Annotated[
         int | None, typer.Option(min=1, help="Scale the shorter side to this, then cut.", rich_help_panel=OWN)
     ] = None,
@@ -105,55 +127,16 @@ def optimize(
 
     A model of your own needs real samples: `--calibration`, and `--validation` for its accuracy. See docs/OWN_MODEL.md.
     """
-    from edgekit.cli.optimize import optimize_model, seconds_of
-    from edgekit.cli.optimize_own import optimize_own, wishes_of
-    from edgekit.optimize.options import Options
-    from edgekit.optimize.user_model.sources import is_registered
+    from edgekit.cli.optimize import optimize_command
 
-    options = Options(
-        recipes=tuple(recipe or ()),
-        exporters=tuple(exporter or ()),
-        out=out,
-        max_drop=max_drop,
-        max_batch=max_batch,
-        allow_unverified=allow_unverified,
-        quick=quick,
-        objective=objective,
-        time_budget_s=None if time_budget is None else seconds_of(time_budget),
-        again=again,
-    )
-    wishes = wishes_of(
-        what,
-        calibration=calibration,
-        validation=validation,
-        labels=labels,
-        task=task,
-        name=name,
-        sample_shape=sample_shape,
-        calibration_samples=calibration_samples,
-        random_samples=random_samples,
-        random_weights=random_weights,
-        resize=resize,
-        resize_to=resize_to,
-        mean=mean,
-        std=std,
-        mode=mode,
-        interpolation=interpolation,
-    )
-    if is_registered(what):
-        finish(optimize_model(what, weights=weights, runs=runs, options=options, as_json=as_json))
-        return
-    finish(
-        optimize_own(
-            what,
-            wishes,
-            weights=weights,
-            random_weights=random_weights,
-            runs=runs,
-            options=options,
-            as_json=as_json,
-        )
-    )
+    # Only what was typed: all other defaults are the record's, or the file's.
+    typed = {name: value for name, value in context.params.items() if _typed(context, name)}
+    finish(optimize_command(typed, file, as_json=as_json))
+
+
+def _typed(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return name not in ("file", "as_json") and source is not None and source.name == "COMMANDLINE"
 
 
 @app.command(rich_help_panel=MAKE)
@@ -162,6 +145,6 @@ def report(
     out: Annotated[Path | None, typer.Option(help="Default: report.html beside the results.")] = None,
 ) -> None:
     """Turn a measurement into one HTML file with plots that opens anywhere, offline."""
-    from edgekit.optimize.report.page import report_command
+    from edgekit.cli.report import report_command
 
     report_command(results, out)

@@ -2,12 +2,12 @@
 
 import pytest
 
-from edgekit.optimize.options import Options, combinations
+from edgekit.optimize.combinations import ORDERS, combinations, most_promising_first
 from edgekit.optimize.recipes import RECIPES
 from edgekit.optimize.report.verdict import OBJECTIVES
-from edgekit.optimize.search_order import ORDERS, most_promising_first
+from edgekit.optimize.user_model.request import Request
 
-PAIRS = combinations(Options())
+PAIRS = combinations(Request(model="m"))
 
 
 def _names(objective):

@@ -14,7 +14,7 @@ from edgekit.edge_runtime.engines import RUNS_CODE
 from edgekit.edge_runtime.errors import BundleError, UsageError
 from edgekit.edge_runtime.files import sha256_file
 from edgekit.edge_runtime.worker.parent import Worker
-from edgekit.edge_runtime.worker.policy import NO_CODE, Trust
+from edgekit.edge_runtime.worker.policy import NO_CODE, Policy
 from edgekit.edge_runtime.worker.replay import replay
 
 
@@ -41,14 +41,14 @@ def load_in_worker(path):
 def test_one_format_that_is_allowed_does_not_allow_another(bundle):
     change_manifest(bundle, artifact={"format": "torchscript"})
     with pytest.raises(BundleError, match="--allow torchscript"):
-        Trust(allow=("aot",)).open(bundle)
-    with Trust(allow=("torchscript",)).open(bundle) as opened:
+        Policy(allow=("aot",)).open(bundle)
+    with Policy(allow=("torchscript",)).open(bundle) as opened:
         assert opened.manifest.artifact.format == "torchscript"
 
 
 def test_only_formats_that_run_code_can_be_allowed(bundle):
     for ask in (
-        lambda: Trust.asked(allow=("onnx",), key=None, require_signature=False),
+        lambda: Policy.asked(allow=("onnx",), key=None, require_signature=False),
         lambda: engines.load(Bundle.open(bundle), allow=("onnx",)),
     ):
         with pytest.raises(UsageError, match="unknown format to allow 'onnx'. Known: aot, torch_export, torchscript"):

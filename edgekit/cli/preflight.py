@@ -9,13 +9,12 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from edgekit.cli.bundles import print_json
-from edgekit.cli.terminal import err, out
 from edgekit.edge_runtime.decode import to_plain
+from edgekit.optimize.preflight.check import preflight
+from edgekit.optimize.preflight.places import EngineFindings, Finding, Layer
 
-from ..user_model.inputs import Shape
-from .check import preflight
-from .places import EngineFindings, Finding, Layer
+from .bundles import print_json
+from .terminal import err, out
 
 _STYLES = {"missing": "bold red", "fallback": "yellow", "delegated": "green"}
 _INSIDE = {"onnx": "run by onnxruntime's CPU kernels", "executorch_xnnpack": "delegated to XNNPACK"}
@@ -27,8 +26,7 @@ def doctor_model(what: str, *, sample_shapes: Sequence[str] = (), as_json: bool)
     Raises:
         UsageError, MissingData: `what` is no model, or its own code failed.
     """
-    shapes = tuple(map(Shape.parse, sample_shapes))
-    found = preflight(what, shapes=shapes, on_step=lambda name: err.print(f"[dim]{name} …[/dim]"))
+    found = preflight(what, shapes=sample_shapes, on_step=lambda name: err.print(f"[dim]{name} …[/dim]"))
     if as_json:
         print_json(to_plain(found) | {"runs_everywhere": found.runs_everywhere})
         return found.runs_everywhere

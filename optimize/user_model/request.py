@@ -1,0 +1,291 @@
+"""`Request`: all that a user can ask of `optimize`, once. The command, Python and a file fill the same record.
+
+The first sentence under a field is the help text of its option (`tests/optimize/test_request.py` compares them). A
+request carries nothing out, and knows no exporter and no recipe.
+"""
+
+from __future__ import annotations
+
+import re
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from edgekit.edge_runtime.decode import DecodeError, decode, parse_json
+from edgekit.edge_runtime.errors import UsageError, unknown
+
+from ..deploy import Predict
+from .array_samples import Samples
+
+RESIZES, MODES, INTERPOLATIONS = ("stretch", "resize_crop"), ("RGB", "L"), ("bilinear", "bicubic", "nearest")
+DTYPES = ("uint8", "int8", "int32", "int64", "float16", "float32")
+_SHAPE = re.compile(r"(?:(?P<name>[A-Za-z_]\w*)=)?(?P<sides>\d+(?:,\d+)*)(?::(?P<dtype>\w+))?")
+
+Array = np.ndarray | torch.Tensor
+# A file or folder, or arrays in memory (N, …): one, several in the order of forward's arguments, or by their names.
+Given = str | Path | Array | Sequence[Array] | Mapping[str, Array] | Samples
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """One sample shape: sides with the batch of 1 first; `name` and `dtype` are "" where they were not given."""
+
+    sides: tuple[int, ...]
+    name: str = ""
+    dtype: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Shape:
+        """Of "1,3,224,224", "tokens=1,16:int64" and the like; raises UsageError."""
+        found = _SHAPE.fullmatch(text.replace(" ", ""))
+        if found is None:
+            raise UsageError(f"--sample-shape {text!r} is none. Write it like 1,3,224,224 or tokens=1,16:int64")
+        sides = tuple(map(int, found["sides"].split(",")))
+        if sides[0] != 1 or min(sides) < 1:
+            raise UsageError(f"--sample-shape {text} should begin with 1, one sample, and hold no 0. Like 1,3,224,224")
+        if found["dtype"] and found["dtype"] not in DTYPES:
+            raise UsageError(f"--sample-shape {text}: unknown dtype {found['dtype']!r}. Known: {', '.join(DTYPES)}")
+        return cls(sides=sides, name=found["name"] or "", dtype=found["dtype"] or "")
+
+    def __str__(self) -> str:
+        """As `parse` reads it."""
+        sides = ",".join(map(str, self.sides))
+        return (f"{self.name}=" if self.name else "") + sides + (f":{self.dtype}" if self.dtype else "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What to optimize, on which samples, in which ways, and where it goes; "", () and None leave it to edgekit.
+
+    Paths may be given as text, and one sample shape as whole numbers; the record keeps them in one form, so that two
+    requests for the same are equal.
+
+    Raises:
+        UsageError: a sample shape, `resize`, `mode` or `interpolation` that is none.
+    """
+
+    model: str | nn.Module
+    """A model of the registry; or package.module:callable or file.py:callable that gives an nn.Module; or
+    torchvision:NAME, timm:NAME.
+
+    From Python also an nn.Module with its weights, which is copied and left as it is.
+    """
+
+    weights: str | Path | None = None
+    """A .safetensors file or a state dict; default: the trained run's, or the source's own."""
+
+    recipes: Sequence[str] = ()
+    """Only this recipe; may be given again."""
+
+    exporters: Sequence[str] = ()
+    """Only this exporter; may be given again. aot is made only so."""
+
+    out: str | Path = Path("bundles")
+    """Where the bundles go."""
+
+    runs: str | Path = Path("runs")
+    """Where training runs and measurements are kept.
+
+    A registry's model has its weights there. The command writes results.json and report.html there; what they measured
+    and nothing has changed is not measured again.
+    """
+
+    max_batch: int = 1
+    """Leave the batch free, for 1 to this many rows in one run."""
+
+    max_drop: float = 0.01
+    """How much of the float accuracy may be lost, relative."""
+
+    allow_unverified: bool = False
+    """Keep a bundle that missed its gate, stamped unverified."""
+
+    objective: str = ""
+    """What the best bundle is the best in: latency, size or memory; default: size and speed."""
+
+    time_budget_s: float | None = None
+    """Like 10m or 90s: most promising first, the rest is left out.
+
+    From Python and in a file: seconds.
+    """
+
+    again: bool = False
+    """Make everything anew, even what has not changed since it was packed."""
+
+    calibration: Given | None = None
+    """Real samples: a folder of pictures, or .npy, .npz, .h5.
+
+    From Python also arrays, axis 0 the samples: (N, …) for a model of one input, several in the order of `forward`'s
+    arguments, or a dict by their names; float32, float16, uint8, int8, int32 or int64, as `forward` takes them; raw
+    pixels (N, H, W, 1 or 3) uint8 where the picture is described. None: only recipes that need no samples are carried
+    out, and nothing is proven.
+    """
+
+    validation: Given | None = None
+    """Samples with true answers: one folder per class, a CSV of file,label, or arrays with `targets`.
+
+    From Python in the same forms as `calibration`. Samples that are in both are left out of the calibration.
+    """
+
+    targets: Array | None = None
+    """The true answers to `validation`, where that is arrays: (N,) int64 class indices, or (N, F) float32 for a
+    regression. From Python alone."""
+
+    evaluate: Callable[[Predict], float] | None = None
+    """Instead of `targets`: takes a function from arrays to answers, both dicts by name of arrays (N, …), calls it as
+    it likes and returns one number, higher is better. From Python alone.
+
+    It is called for the float model and for each bundle in its engine. Answers are named as the bundle names them:
+    "probabilities", "prediction", the keys of a dict that `forward` gives, else "output".
+    """
+
+    labels: Sequence[str] = ()
+    """One label a line, in the order of the outputs.
+
+    The command takes a file; from Python and in a file of a request: the labels themselves.
+    """
+
+    task: str = ""
+    """classification (puts a softmax behind logits), regression or none."""
+
+    name: str = ""
+    """What the bundles are called."""
+
+    sample_shape: Sequence[str] | Sequence[int] = ()
+    """Like 1,3,224,224, or tokens=1,16:int64; again for each further input."""
+
+    calibration_samples: int = 256
+    """Calibrate on at most this many samples."""
+
+    random_samples: bool = False
+    """Calibrate on noise; bundles are stamped unverified."""
+
+    random_weights: bool = False
+    """Leave the weights as they are drawn, to try everything offline."""
+
+    resize: str | None = None
+    """How a picture is brought to its size: stretch or resize_crop."""
+
+    resize_to: int | None = None
+    """Scale the shorter side to this, then cut."""
+
+    mean: Sequence[float] | None = None
+    """On the scale 0 to 1, like 0.485,0.456,0.406."""
+
+    std: Sequence[float] | None = None
+    """Like 0.229,0.224,0.225."""
+
+    mode: str | None = None
+    """RGB or L (grey)."""
+
+    interpolation: str | None = None
+    """bilinear, bicubic or nearest."""
+
+    quick: bool = False
+    """Measure for a shorter time: rough, not valid to quote."""
+
+    def __post_init__(self) -> None:
+        for name, known in (("resize", RESIZES), ("mode", MODES), ("interpolation", INTERPOLATIONS)):
+            if getattr(self, name) not in (None, *known):
+                raise unknown(name, getattr(self, name), known)
+        shapes = self.sample_shape
+        if isinstance(shapes, str) or (shapes and all(isinstance(side, int) for side in shapes)):
+            shapes = [shapes if isinstance(shapes, str) else ",".join(map(str, shapes))]
+        kept: dict[str, Any] = {"sample_shape": tuple(str(Shape.parse(str(shape))) for shape in shapes)}
+        kept |= {name: tuple(getattr(self, name)) for name in ("recipes", "exporters", "labels")}
+        kept |= {name: tuple(map(float, value)) for name in ("mean", "std") if (value := getattr(self, name))}
+        kept |= {name: Path(value) for name in _PATHS if isinstance(value := getattr(self, name), str)}
+        for name, value in kept.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def shapes(self) -> tuple[Shape, ...]:
+        return tuple(Shape.parse(str(text)) for text in self.sample_shape)
+
+    @property
+    def describes_pictures(self) -> bool:
+        """Whether it says how pictures become the model's input."""
+        return any(getattr(self, name) is not None for name in _OF_PICTURES)
+
+    @property
+    def of_user_model(self) -> tuple[str, ...]:
+        """The fields that were set and that a registry's model, which has its own data, does not take."""
+        return tuple(name for name in self._set() if name in USER_MODEL)
+
+    def _set(self) -> dict[str, Any]:
+        """The fields that differ from their defaults."""
+        values = [(field.name, getattr(self, field.name), field.default) for field in fields(self)]
+        return {
+            name: value for name, value, usual in values if (value is not None if usual is None else value != usual)
+        }
+
+    def to_plain(self) -> dict[str, Any]:
+        """The fields that differ from their defaults, ready for JSON; {} where some are objects in memory."""
+        found = self._set()
+        named = (found.get(name, "") for name in ("model", "calibration", "validation"))
+        if not all(isinstance(value, (str, Path)) for value in named) or not found.keys().isdisjoint(_FROM_PYTHON):
+            return {}
+        plain = {name: str(value) if isinstance(value, Path) else value for name, value in found.items()}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()}
+
+
+_PATHS = ("weights", "out", "runs", "calibration", "validation")
+_OF_PICTURES = ("resize", "resize_to", "mean", "std", "mode", "interpolation")
+_FROM_PYTHON = ("targets", "evaluate")
+# What a user's own model needs and a model of the registry, which has data and settings, does not take.
+USER_MODEL = (
+    *("calibration", "validation", *_FROM_PYTHON, "labels", "task", "name", "sample_shape", "calibration_samples"),
+    *("random_samples", "random_weights", *_OF_PICTURES),
+)
+
+
+def read_request(path: str | Path) -> dict[str, Any]:
+    """The fields of the request in a file: a JSON object of them, or the results.json of an earlier run.
+
+    Raises:
+        UsageError: the file cannot be read, keeps no request, or a field is unknown or of another type.
+    """
+    try:
+        plain = parse_json(Path(path).read_bytes())
+    except OSError as error:
+        raise UsageError(
+            f"cannot read {path}: {error.strerror}. Give a results.json or a JSON file of options"
+        ) from None
+    except DecodeError as error:
+        raise UsageError(f"{path}: {error}") from None
+    if isinstance(plain, dict) and "rows" in plain:  # a measurement
+        plain = plain.get("request")
+        if not plain:
+            raise UsageError(
+                f"{path} keeps no request: an older edgekit measured it, or modules and arrays in memory were asked "
+                "for. Give the options themselves"
+            )
+    if not isinstance(plain, dict):
+        raise UsageError(f"{path} should hold an object of options, found {type(plain).__name__}")
+    known = _types_in_files()
+    for name in plain:
+        if name not in known:
+            raise UsageError(f"{path}: {unknown('option', name, known)}")
+    try:
+        return {name: decode(known[name], value, name) for name, value in plain.items()}
+    except DecodeError as error:
+        raise UsageError(f"{path}: {error}") from None
+
+
+def _types_in_files() -> dict[str, Any]:
+    """What JSON holds of each field: a path is a text, a sequence a list."""
+    hints = typing.get_type_hints(Request)
+    texts = dict.fromkeys(("recipes", "exporters", "labels", "sample_shape"), tuple[str, ...])
+    numbers = dict.fromkeys(("mean", "std"), tuple[float, ...] | None)
+    paths = dict.fromkeys(("weights", "calibration", "validation"), str | None)
+    others = {"model": str, "out": str, "runs": str}
+    return {
+        name: (texts | numbers | paths | others).get(name, hint)
+        for name, hint in hints.items()
+        if name not in _FROM_PYTHON
+    }
