@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from edgekit.edge_runtime.bundle.status import PROVEN, canonical
 from edgekit.edge_runtime.format import bytes_text, limit_text, ms_text, percent_text, value_text
 
 _NOT_MEASURED = "Not measured yet: `{}`.\n"
@@ -32,7 +33,7 @@ def luna_bundles_table(path: Path) -> str:
             f"{metric['name']} {value_text(metric['name'], metric[key])}" if key == "value" else
             value_text(metric["name"], metric[key]) for key in ("value", "float")
         ]  # fmt: skip
-        status = "" if row["status"] in ("verified", "stages_verified") else f", {row['status']}"
+        status = "" if canonical(row["status"]) in PROVEN else f", {row['status']}"
         times = [ms_text(latency["p50"]), ms_text(latency["p95"])] if latency else ["", ""]
         if latency and latency["invalid_because"]:
             times[1] += ", not valid"

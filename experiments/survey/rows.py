@@ -36,7 +36,7 @@ from .models import Surveyed, safe_name
 
 RECIPE_NAMES = ("fp32", "w8_dynamic", "w8a8_static")
 RESCUES = ("w8a8_tuned", "mixed")  # tried in turn where w8a8_static was made but missed a floor or the budget
-_OUTCOMES = {"verified": "verified", "stages_verified": "verified", "not_run": "not_run"}
+_OUTCOMES = {"verified": "verified", "consistent": "verified", "undecided": "undecided", "not_run": "not_run"}
 _TO_WARM = ("onnx", "torch_export", "executorch_xnnpack")
 _TO_STOP_S = 10.0  # that a process has to clean up before it is killed
 
@@ -183,9 +183,9 @@ def _packed(combination: Combination, surveyed: Surveyed, reference: FloatRefere
 def _agreement(surveyed: Surveyed, golden: GoldenSet, measured: float) -> float:
     """Top-1 agreement on the golden samples; other tasks have their own kind, which the stages measured."""
     first = surveyed.model.outputs[0]
-    if surveyed.model.task != "none" or len(first.shape) != 2 or golden.packed is None:
+    if surveyed.model.task != "none" or len(first.shape) != 2 or not (own := golden.own_answers()):
         return round(measured, 4)
-    return round(top_agreement(golden.outputs[first.name], golden.packed[first.name]), 4)
+    return round(top_agreement(golden.outputs[first.name], own[first.name]), 4)
 
 
 def _ending(status: int | None) -> str:

@@ -157,8 +157,8 @@ def _cell(row: Row | None, latency: dict[str, Any], notes: _Notes) -> str:
     if timed:
         parts.append(ms_text(timed["p50_ms"]))
     if row["outcome"] != "verified":
-        where = f"missed at {', '.join(row['missed'])}" if row["missed"] else "missed the accuracy budget"
-        parts.append(f"**{where}**")
+        missed = f"missed at {', '.join(row['missed'])}" if row["missed"] else "missed the accuracy budget"
+        parts.append("**undecided**" if row["outcome"] == "undecided" else f"**{missed}**")
     return ", ".join(parts)
 
 
