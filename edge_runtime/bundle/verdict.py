@@ -1,7 +1,4 @@
-"""What was proven of an artifact against its float model, as plain data that a manifest can hold.
-
-`optimize/gate.py` comes to it; every tool that opens a bundle can say it. This module measures nothing.
-"""
+"""The verdict on a model file's accuracy as a bundle keeps it: one record of plain values. Decides nothing itself."""
 
 from __future__ import annotations
 
@@ -9,37 +6,33 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-Status = Literal["verified", "refused", "undecided", "consistent", "unverified"]
-Basis = Literal["lossless", "hits", "bootstrap", "value", "answers", "broken", "nothing"]
-Helps = Literal["", "labels", "pictures"]
+MAX_SAMPLES = 1 << 40
 
-# The one list of what the statuses mean.
-MEANS: dict[Status, str] = {
-    "verified": "the loss lies within the budget, with 95 % confidence; or the artifact is lossless",
-    "refused": "the loss lies beyond the budget, with 95 % confidence; or the answers are broken",
-    "undecided": "too few samples to tell whether the loss lies within the budget",
-    "consistent": "held to the float model's answers; no true answers were given, so no loss was measured",
-    "unverified": "nothing is proven: the samples cannot show a loss, or a stage was missed",
-}
+# "refused" is of a file that is not delivered, or is delivered as unverified; the others are a manifest's statuses.
+Status = Literal["verified", "refused", "undecided", "consistent", "unverified"]
+Helps = Literal["", "labels", "pictures"]
+Basis = Literal["lossless", "hits", "bootstrap", "value", "answers", "broken", "nothing"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """How much of the metric an artifact loses, and whether that is within the budget.
+    """How much of the metric a model file loses against its float model, and whether that is within the budget.
 
-    `basis` is what the status rests on: "lossless" (60 dB in every output and no answer flipped), "hits" (counts,
-    exact), "bootstrap", "value" (a single number of each model, which has no bound), "answers" (of both models, without
-    truth), "broken" (an answer is no number) or "nothing" (samples on which the float model says the same to all).
+    `status` is what follows for this file: "verified", "refused", "undecided", or where no loss could be measured
+    "consistent" or "unverified". `basis` is what that rests on: "lossless" (60 dB in every output and no answer that
+    differs), "hits" (counts, with exact bounds), "bootstrap", "value" (one number of each model, which has no bound),
+    "answers" (of both models, without truth), "broken" (an answer is no number) or "nothing" (samples on which the
+    float model says the same to all).
 
-    `loss` is the paired difference in the metric's unit, positive where the artifact is worse; the true one lies above
+    `loss` is the paired difference in the metric's unit, positive where the file is worse; the true one lies above
     `high` in at most 5 % of cases, and below `low` in at most 5 %. `budget` is in the same unit. Where there is no
-    bound it is ± 1.8e308, as JSON has no infinity.
+    bound it is ± 1.7976931348623157e+308, as JSON has no infinity.
 
     `flips` are the answers that differ among `samples` and `unlabelled` ones together, as far as answers were compared;
     `lost` and `won` those that became wrong and right. `groups`: patients, scans or days; 0 where samples are on their
     own. `needed`: samples with truth (or groups) in all that would decide; 0 where it is decided, or none would.
     `needed_unlabelled`: samples without truth that would decide instead; 0 where they would not. `helps` says which
-    of the two needs fewer.
+    of the two needs fewer. `reason` is a sentence for a person.
     """
 
     status: Status
@@ -66,17 +59,26 @@ class Verdict:
     def __post_init__(self) -> None:
         numbers = (self.float_value, self.value, self.loss, self.low, self.high, self.budget)
         if not all(map(math.isfinite, numbers)):
-            raise ValueError(f"a verdict holds finite numbers, found {numbers}")
-        counts = (self.samples, self.groups, self.flips, self.lost, self.won, self.unlabelled, self.needed)
-        if min(*counts, self.needed_unlabelled) < 0 or self.budget < 0:
-            raise ValueError(f"a verdict's counts and budget are 0 or more, found {counts} and {self.budget}")
+            raise ValueError("a verdict holds finite numbers")
+        counts = (self.samples, self.groups, self.flips, self.lost, self.won, self.unlabelled)
+        if not all(0 <= count <= MAX_SAMPLES for count in (*counts, self.needed, self.needed_unlabelled)):
+            raise ValueError(f"a verdict counts from 0 to {MAX_SAMPLES:,}")
+        if self.budget < 0:
+            raise ValueError(f"a budget of {self.budget:g} is none; it goes from 0 upwards")
         if self.lost + self.won > self.samples or self.flips > self.samples + self.unlabelled:
-            raise ValueError(f"{self.flips} flips, {self.lost} lost and {self.won} won of {self.samples} samples")
+            raise ValueError(
+                f"{self.flips} flips, {self.lost} lost and {self.won} won of {self.samples} samples and "
+                f"{self.unlabelled} without truth are impossible"
+            )
+        if self.groups > self.samples:
+            raise ValueError(f"{self.samples} samples cannot belong to {self.groups} groups")
         if not self.low <= self.loss <= self.high:
-            raise ValueError(f"a loss of {self.loss} does not lie between its bounds {self.low} and {self.high}")
-        if self.status == "verified" and not (self.lossless or self.high <= self.budget):
+            raise ValueError(f"a loss of {self.loss:g} does not lie between its bounds {self.low:g} and {self.high:g}")
+        if self.status == "verified" and not (self.basis == "lossless" or self.high <= self.budget):
             # So that no manifest claims what its own numbers do not show.
-            raise ValueError(f"a loss of up to {self.high} is not within the budget of {self.budget}")
+            raise ValueError(f"a loss of up to {self.high:g} is not within the budget of {self.budget:g}")
+        if self.basis == "lossless" and (self.flips or self.status != "verified"):
+            raise ValueError(f"a lossless file flips no answer and is verified, found {self.flips} flips")
 
     @property
     def lossless(self) -> bool:

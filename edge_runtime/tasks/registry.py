@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from ..errors import unknown
 from .classification import Answer, classify, next_characters
+from .holds import read_as
 from .metrics import Accuracy, TaskMetric, top_agreement, top_differ
 from .next_character import BitsPerCharacter
 from .plain_answers import plain_numbers
@@ -39,6 +40,8 @@ class Task:
     """Outputs and labels to one answer per sample: an `Answer` where labels are alternatives, else an `Estimate`."""
     labels_are: str
     """What the labels stand for, in a word."""
+    takes: str
+    """What the outputs given to these functions hold, as in `holds.py`; "" for anything."""
 
 
 TASKS: dict[str, Task] = {
@@ -50,6 +53,7 @@ TASKS: dict[str, Task] = {
         differ=top_differ,
         answer=classify,
         labels_are="classes",
+        takes="probabilities",
     ),
     "regression": Task(
         name="regression",
@@ -59,6 +63,7 @@ TASKS: dict[str, Task] = {
         differ=near_differ,
         answer=estimate,
         labels_are="numbers",
+        takes="values",
     ),
     "next_character": Task(
         name="next_character",
@@ -68,6 +73,7 @@ TASKS: dict[str, Task] = {
         differ=top_differ,
         answer=next_characters,
         labels_are="characters",
+        takes="log_probabilities",
     ),
     "segmentation": Task(
         name="segmentation",
@@ -77,6 +83,7 @@ TASKS: dict[str, Task] = {
         differ=pixel_differ,
         answer=flagged_share,
         labels_are="masks",
+        takes="mask",
     ),
     "none": Task(
         name="none",
@@ -86,8 +93,16 @@ TASKS: dict[str, Task] = {
         differ=near_differ,
         answer=plain_numbers,
         labels_are="numbers",
+        takes="",
     ),
 }
+
+
+def answers_to(
+    outputs: npt.ArrayLike, *, task: Task, holds: str, labels: Sequence[str]
+) -> list[Answer] | list[Estimate]:
+    """One answer for each sample of outputs (N, …) that hold `holds`. Raises as `read_as` and `Task.answer` do."""
+    return task.answer(read_as(outputs, holds, task.takes), labels)
 
 
 def metric_named(name: str) -> TaskMetric | None:
