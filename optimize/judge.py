@@ -24,8 +24,8 @@ from edgekit.edge_runtime.statistics.sum_metrics import (
     mean_of,
     mean_rows,
 )
-from edgekit.edge_runtime.statistics.variation import same_to_all, varies, varying_sqnr_db
 from edgekit.edge_runtime.tasks.registry import task
+from edgekit.edge_runtime.tasks.variation import same_to_all, varies, varying_sqnr_db
 
 from .gate import Budget, judge_answers, judge_auc, judge_hits, judge_lossless, judge_metric, judge_value
 

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import edgekit
 from edgekit.edge_runtime.arrays import Arrays
@@ -34,6 +33,8 @@ from edgekit.edge_runtime.bundle.manifest import (
     WeightsOrigin,
 )
 from edgekit.edge_runtime.bundle.names import MANIFEST_FILE
+from edgekit.edge_runtime.bundle.status import Status
+from edgekit.edge_runtime.bundle.verdict import Verdict
 from edgekit.edge_runtime.engines import RUNS_CODE
 from edgekit.edge_runtime.errors import UsageError, VerificationError
 from edgekit.edge_runtime.files import sha256_file, write_bytes
@@ -45,11 +46,11 @@ from .deploy import DeployModel
 from .events import OnEvent, StageChecked, ignore
 from .exporters import Exporter
 from .exporters.errors import exported
-from .golden_floors import HOLDS, golden_floors
+from .golden_floors import golden_floors, output_holds
 from .recipes import Recipe
 from .tuning.table import Tuning, tuned
 from .user_model.evaluation import run_in_pieces
-from .verify import Chain, FloatReference, gate_message, measure
+from .verify import Chain, FloatReference, measure, verdict_on
 
 GOLDEN_FILE = "golden.npz"
 
@@ -71,6 +72,10 @@ class Packed:
     @property
     def name(self) -> str:
         return self.manifest.name
+
+    @property
+    def verdict(self) -> Verdict | None:
+        return self.manifest.verdict
 
     @property
     def metric(self) -> Metric | None:
@@ -135,38 +140,64 @@ def pack_bundle(
         write_bytes(folder / MANIFEST_FILE, draft.to_bytes())
 
         # From here on the bundle is what a device gets: opened, checked, and run where nothing of ours is loaded.
-        answers, metric = _run_packed(model, reference, chain, folder, golden) if exporter.runs_here else ({}, None)
-        missed = gate_message(model, metric, max_drop)
-        if missed and not allow_unverified:
-            raise VerificationError(f"{name}: {missed}. Nothing was written; --max-drop or --allow-unverified override")
+        ran = _run_packed(model, recipe, reference, chain, folder, golden, max_drop) if exporter.runs_here else None
+        if ran and ran.verdict.status == "refused" and not allow_unverified:
+            raise VerificationError(f"{name}: {ran.verdict.reason}. Nothing was written. {_ways_on(recipe)}")
 
         final = replace(
             draft,
             provenance=draft.provenance | ({MADE_FROM: made_from} if made_from else {}),
-            status=_status(model, metric, chain, missed) if exporter.runs_here else "not_run",
-            metrics=(metric,) if metric else (),
+            status=_status(model, chain, ran.verdict) if ran else "not_run",
+            verdict=ran.verdict if ran else None,
+            metrics=(ran.metric,) if ran and ran.metric else (),
             stages=tuple(chain.results),
         )
         write_bytes(folder / MANIFEST_FILE, final.to_bytes())
         with Bundle.open(folder) as bundle:
             manifest = bundle.manifest
-    return Packed(path=out / name, manifest=manifest, golden=golden, answers=answers)
+    return Packed(path=out / name, manifest=manifest, golden=golden, answers=ran.answers if ran else {})
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Ran:
+    """What the finished bundle answered in a process of its own, and what that says of it."""
+
+    answers: Arrays
+    metric: Metric | None
+    verdict: Verdict
 
 
 def _run_packed(
-    model: DeployModel, reference: FloatReference, chain: Chain, folder: Path, golden: GoldenSet
-) -> tuple[Arrays, Metric | None]:
-    """Runs the bundle in a process of its own and holds it to the float model: its answers, and their metric."""
+    model: DeployModel,
+    recipe: Recipe,
+    reference: FloatReference,
+    chain: Chain,
+    folder: Path,
+    golden: GoldenSet,
+    max_drop: float,
+) -> _Ran:
+    """Runs the bundle in a process of its own and holds it to the float model."""
     with Worker.for_bundle(folder, allow=RUNS_CODE) as worker:  # which opens and checks it
         worker.load()
-        found = worker.run(golden.inputs)
-        chain.check_reload(found)
+        on_golden = worker.run(golden.inputs)
+        chain.check_reload(on_golden)
         if model.batch is not None:
-            chain.check_batch(found, worker.run(golden.inputs, batch=larger_batch(model.batch, golden.samples)))
-        answers = {} if reference.metric is None else run_in_pieces(worker.run, model.validation)
-        predict = partial(run_in_pieces, worker.run)
-        metric = reference.metric and measure(model, answers, predict, reference)
-    return answers, metric
+            chain.check_batch(on_golden, worker.run(golden.inputs, batch=larger_batch(model.batch, golden.samples)))
+        answers: Arrays = {}
+        metric, scores = None, None
+        if reference.metric is not None:
+            answers = run_in_pieces(worker.run, model.validation)
+            metric, scores = measure(model, answers, partial(run_in_pieces, worker.run), reference)
+        unlabelled = run_in_pieces(worker.run, model.unlabelled) if model.unlabelled else {}
+    judged = answers or on_golden
+    verdict = verdict_on(model, recipe, reference, judged, scores, unlabelled, max_drop=max_drop)
+    return _Ran(answers=answers, metric=metric, verdict=verdict)
+
+
+def _ways_on(recipe: Recipe) -> str:
+    """What to try after a refusal."""
+    other = "Try --recipe w8a8_tuned, or mixed, which leaves layers in float; " if recipe.quantized else ""
+    return f"{other}--max-drop allows more, and --allow-unverified keeps the bundle for study"
 
 
 def tools_of(exporter: Exporter) -> dict[str, str]:
@@ -195,8 +226,7 @@ def _manifest(
 ) -> Manifest:
     path, golden_path = folder / file, folder / GOLDEN_FILE
     outputs = tuple(
-        OutputSpec.of(spec, HOLDS.get(model.task, "values") if i == 0 else "values")
-        for i, spec in enumerate(model.outputs)
+        OutputSpec.of(spec, output_holds(model.task, place)) for place, spec in enumerate(model.outputs)
     )
     requires, features = versions.requirements(exporter.format, path, tools)
     program = Program(
@@ -247,12 +277,10 @@ def _engines(exporter: Exporter, tools: dict[str, str]) -> tuple[EngineRun, ...]
     return (EngineRun(name=name, version=tools[name], precision="float32", verdict=None),)
 
 
-def _status(
-    model: DeployModel, metric: Metric | None, chain: Chain, missed: str | None
-) -> Literal["verified", "consistent", "unverified"]:
-    if missed or not chain.passed or model.noise:
+def _status(model: DeployModel, chain: Chain, verdict: Verdict) -> Status:
+    if verdict.status == "refused" or not chain.passed or model.noise:
         return "unverified"
-    return "verified" if metric else "consistent"
+    return verdict.status
 
 
 @contextmanager

@@ -24,8 +24,8 @@ class Budget:
     """What may be lost, and what the samples can show.
 
     `max_drop` is relative to the float model's value. `same_to_all` is the metric of a model that gives one answer to
-    all samples (`statistics/variation.py` makes its answers); None where it is not known. `error` is how often a verified
-    artifact may be beyond its budget: less than 0.05 where the best of several is taken.
+    all samples (`tasks/variation.py` makes its answers); None where it is not known. `error` is how often a
+    verified artifact may be beyond its budget: less than 0.05 where the best of several is taken.
     """
 
     max_drop: float = 0.01
@@ -155,10 +155,14 @@ def _reason(verdict: Verdict, measured: Measured) -> str:
             f"{name} went from {verdict.float_value:.4g} to {verdict.value:.4g}, which {beyond} {budget}; one number "
             "has no bound, so give one score for each sample to have it verified"
         )
-    bounds = f"{name} lost {text(verdict.loss)}"
+    bounds = f"{name} {'lost' if verdict.loss >= 0 else 'gained'} {text(abs(verdict.loss))}"
     if verdict.status == "refused":
         return f"{bounds}, at least {text(verdict.low)}, beyond {budget} ({seen})"
-    most = f"at most {text(verdict.high)}" if verdict.high < NOT_FINITE else "too few changed to say at most how much"
+    most = (
+        f"a loss of at most {text(verdict.high)}" if verdict.high >= 0 else f"a gain of at least {text(-verdict.high)}"
+    )
+    if verdict.high == NOT_FINITE:
+        most = "too few changed to say at most how much"
     if verdict.status == "verified":
         return f"{bounds}, {most}, within {budget} ({seen})"
     return f"{bounds}, {most}: {seen} do not decide {budget}. {_plan_text(verdict)}"

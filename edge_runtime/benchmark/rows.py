@@ -101,11 +101,19 @@ class Subject:
     recipe: str
     exporter: str
     metric: Metric | None
+    verdict: Verdict | None = None
+    best_of: int = 0
 
     @classmethod
     def of(cls, manifest: Manifest) -> Subject:
-        metric = manifest.metrics[0] if manifest.metrics else None
-        return cls(status=manifest.status, recipe=manifest.recipe, exporter=manifest.exporter, metric=metric)
+        return cls(
+            status=manifest.status,
+            recipe=manifest.recipe,
+            exporter=manifest.exporter,
+            metric=manifest.metrics[0] if manifest.metrics else None,
+            verdict=manifest.verdict,
+            best_of=int(count) if (count := manifest.provenance.get(BEST_OF, "")).isdecimal() else 0,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

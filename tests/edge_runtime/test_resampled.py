@@ -20,7 +20,7 @@ from edgekit.edge_runtime.statistics.sum_metrics import (
     mean_of,
     mean_rows,
 )
-from edgekit.edge_runtime.tasks.detection_metrics import auc, found
+from edgekit.edge_runtime.tasks.detection_metrics import auc
 
 ERRORS = mean_of("mean_absolute_error", higher_is_better=False)
 SHARES = mean_of("dice", higher_is_better=True, is_share=True)
@@ -29,7 +29,7 @@ SHARES = mean_of("dice", higher_is_better=True, is_share=True)
 def test_metrics_of_sums_are_those_of_the_training_log():
     draw = np.random.default_rng(0)
     called, truth = draw.random(200) < 0.3, draw.random(200) < 0.4
-    counts, sums = found(called, truth), detection_rows(called, truth).sum(axis=0)
+    counts, sums = count_confusion(called, truth), detection_rows(called, truth).sum(axis=0)
     assert F1.value(sums) == DICE.value(sums) == pytest.approx(counts.f1)
     assert (RECALL.value(sums), PRECISION.value(sums)) == pytest.approx((counts.recall, counts.precision))
     assert F1.value(np.zeros((2, 3))).tolist() == [0.0, 0.0]

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from edgekit.edge_runtime.errors import InputError
-from edgekit.edge_runtime.statistics.variation import same_to_all, varies, varying_sqnr_db
 from edgekit.edge_runtime.tasks.metrics import sqnr_db
 from edgekit.edge_runtime.tasks.next_character import BitsPerCharacter
+from edgekit.edge_runtime.tasks.variation import same_to_all, varies, varying_sqnr_db
 
 DRAW = np.random.default_rng(0)
 SIGNAL, NOISE = DRAW.normal(size=(200, 5)), DRAW.normal(size=(200, 5))

@@ -225,6 +225,8 @@ def test_all_flips_and_no_samples():
 def test_the_reason_is_one_sentence_with_its_numbers():
     verdict = judge_hits(*hits(359, lost=1), PERCENT)
     assert verdict.reason == (
-        "accuracy lost 0.28 points, at most 1.31 points: 359 samples do not decide the budget of 1.00 points. "
-        "About 390 without true answers, or about 590 samples with true answers would"
+        "accuracy lost 0.28 points, a loss of at most 1.31 points: 359 samples do not decide the budget of 1.00 "
+        "points. About 390 without true answers, or about 590 samples with true answers would"
     )
+    better = judge_hits(*hits(1000, won=40, wrong=10), PERCENT)
+    assert better.reason.startswith("accuracy gained 4.00 points, a gain of at least 3.0")
