@@ -67,7 +67,9 @@ def fingerprint(
     if recipe.needs_training and model.training is not None:
         trained_on = {"inputs": model.training.inputs, "targets": model.training.targets}
         digest.update(repr(model.training.fit).encode())
-    for arrays in (model.calibration, model.validation, targets, trained_on, reference.validation):
+    groups: Arrays = {} if model.groups is None else {"": np.asarray(model.groups)}
+    samples = (model.calibration, model.validation, model.unlabelled, targets, groups, trained_on)
+    for arrays in (*samples, reference.validation):
         for name, rows in sorted(arrays.items()):
             digest.update(f"{name} {rows.dtype} {rows.shape}".encode())
             digest.update(np.ascontiguousarray(rows).data)

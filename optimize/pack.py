@@ -14,6 +14,7 @@ from pathlib import Path
 
 import edgekit
 from edgekit.edge_runtime.arrays import Arrays
+from edgekit.edge_runtime.benchmark.rows import BEST_OF
 from edgekit.edge_runtime.bundle import versions
 from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.edge_runtime.bundle.golden import GoldenSet, save_golden
@@ -38,6 +39,7 @@ from edgekit.edge_runtime.bundle.verdict import Verdict
 from edgekit.edge_runtime.engines import RUNS_CODE
 from edgekit.edge_runtime.errors import UsageError, VerificationError
 from edgekit.edge_runtime.files import sha256_file, write_bytes
+from edgekit.edge_runtime.statistics.paired import ERROR
 from edgekit.edge_runtime.worker.parent import Worker
 from edgekit.edge_runtime.worker.replay import larger_batch
 
@@ -96,6 +98,7 @@ def pack_bundle(
     reference: FloatReference,
     max_drop: float = 0.01,
     allow_unverified: bool = False,
+    best_of: int = 1,
     made_from: str = "",
     on_event: OnEvent = ignore,
 ) -> Packed:
@@ -103,6 +106,7 @@ def pack_bundle(
 
     Args:
         max_drop: how much of the float model's metric may be lost, relative (0.01 keeps 99 %).
+        best_of: the best of so many lossy bundles will be taken; the manifest notes whether this one is verified then.
         allow_unverified: deliver a bundle that missed a stage or the gate all the same, stamped `unverified`.
         made_from: the fingerprint (`cache.py`) by which the bundle is known again; empty: it is not kept.
         on_event: hears of each stage, and of each trial of a recipe that measures before it quantizes.
@@ -140,13 +144,19 @@ def pack_bundle(
         write_bytes(folder / MANIFEST_FILE, draft.to_bytes())
 
         # From here on the bundle is what a device gets: opened, checked, and run where nothing of ours is loaded.
-        ran = _run_packed(model, recipe, reference, chain, folder, golden, max_drop) if exporter.runs_here else None
+        ran = (
+            _run_packed(model, recipe, reference, chain, folder, golden, max_drop=max_drop, best_of=best_of)
+            if exporter.runs_here
+            else None
+        )
         if ran and ran.verdict.status == "refused" and not allow_unverified:
             raise VerificationError(f"{name}: {ran.verdict.reason}. Nothing was written. {_ways_on(recipe)}")
 
         final = replace(
             draft,
-            provenance=draft.provenance | ({MADE_FROM: made_from} if made_from else {}),
+            provenance=draft.provenance
+            | ({MADE_FROM: made_from} if made_from else {})
+            | ({BEST_OF: str(best_of)} if ran and ran.as_best else {}),
             status=_status(model, chain, ran.verdict) if ran else "not_run",
             verdict=ran.verdict if ran else None,
             metrics=(ran.metric,) if ran and ran.metric else (),
@@ -165,6 +175,7 @@ class _Ran:
     answers: Arrays
     metric: Metric | None
     verdict: Verdict
+    as_best: bool  # verified also as the best of several
 
 
 def _run_packed(
@@ -174,7 +185,9 @@ def _run_packed(
     chain: Chain,
     folder: Path,
     golden: GoldenSet,
+    *,
     max_drop: float,
+    best_of: int,
 ) -> _Ran:
     """Runs the bundle in a process of its own and holds it to the float model."""
     with Worker.for_bundle(folder, allow=RUNS_CODE) as worker:  # which opens and checks it
@@ -190,8 +203,14 @@ def _run_packed(
             metric, scores = measure(model, answers, partial(run_in_pieces, worker.run), reference)
         unlabelled = run_in_pieces(worker.run, model.unlabelled) if model.unlabelled else {}
     judged = answers or on_golden
-    verdict = verdict_on(model, recipe, reference, judged, scores, unlabelled, max_drop=max_drop)
-    return _Ran(answers=answers, metric=metric, verdict=verdict)
+
+    def verdict(error: float) -> Verdict:
+        return verdict_on(model, recipe, reference, judged, scores, unlabelled, max_drop=max_drop, error=error)
+
+    decided = verdict(ERROR)
+    # The best of several that passed is wrong more often than one of them; so the error is divided among them.
+    as_best = decided.kept and (decided.lossless or best_of == 1 or verdict(ERROR / best_of).kept)
+    return _Ran(answers=answers, metric=metric, verdict=decided, as_best=as_best)
 
 
 def _ways_on(recipe: Recipe) -> str:
@@ -225,9 +244,7 @@ def _manifest(
     tools: dict[str, str],
 ) -> Manifest:
     path, golden_path = folder / file, folder / GOLDEN_FILE
-    outputs = tuple(
-        OutputSpec.of(spec, output_holds(model.task, place)) for place, spec in enumerate(model.outputs)
-    )
+    outputs = tuple(OutputSpec.of(spec, output_holds(model.task, place)) for place, spec in enumerate(model.outputs))
     requires, features = versions.requirements(exporter.format, path, tools)
     program = Program(
         name=MAIN,

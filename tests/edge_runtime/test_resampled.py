@@ -20,7 +20,7 @@ from edgekit.edge_runtime.statistics.sum_metrics import (
     mean_of,
     mean_rows,
 )
-from edgekit.edge_runtime.tasks.detection_metrics import auc
+from edgekit.edge_runtime.tasks.detection_metrics import auc, count_confusion
 
 ERRORS = mean_of("mean_absolute_error", higher_is_better=False)
 SHARES = mean_of("dice", higher_is_better=True, is_share=True)

@@ -47,6 +47,13 @@ def optimize(
     allow_unverified: Annotated[
         bool, typer.Option("--allow-unverified", help="Keep a bundle that missed its gate, stamped unverified.")
     ] = False,
+    strict: Annotated[
+        bool,
+        typer.Option(
+            "--strict",
+            help="Fail unless every bundle is verified: one that is undecided, or of unknown accuracy, is not enough.",
+        ),
+    ] = False,
     objective: Annotated[
         str,
         typer.Option(help="What the best bundle is the best in: latency, size or memory; default: size and speed."),
@@ -73,6 +80,13 @@ def optimize(
         Path | None,
         typer.Option(
             help="Samples with true answers: one folder per class, a CSV of file,label, or arrays with `targets`.",
+            rich_help_panel=OWN,
+        ),
+    ] = None,
+    unlabelled: Annotated[
+        Path | None,
+        typer.Option(
+            help="Further samples without true answers: they show how many answers flip, so fewer labels decide.",
             rich_help_panel=OWN,
         ),
     ] = None,
