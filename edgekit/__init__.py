@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from edgekit.edge_runtime import Bundle, EdgekitError, Engine, Manifest, load_engine
 
+    __version__: str
+
 __all__ = ["Bundle", "EdgekitError", "Engine", "Manifest", "load_engine"]
 
 _HERE = Path(__file__).resolve().parent
@@ -25,9 +27,23 @@ if not (_HERE / "edge_runtime").is_dir() and (_HERE.parent / "edge_runtime" / "_
 
 
 def __getattr__(name: str) -> Any:
-    """Imports the device side when one of its names is first used."""
+    """Imports the device side when one of its names is first used, and asks for the version when that is."""
+    if name == "__version__":
+        return _version()
     if name in __all__:
         from edgekit import edge_runtime
 
         return getattr(edge_runtime, name)
     raise AttributeError(f"module 'edgekit' has no attribute {name!r}")
+
+
+def _version() -> str:
+    """As installed; in a source checkout that is not installed, as its pyproject.toml says."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("edgekit")
+    except PackageNotFoundError:
+        import tomllib
+
+        return tomllib.loads((_HERE.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -48,16 +47,8 @@ def eager_candidate(model: DeployModel, weights: Path, samples: Arrays) -> Candi
     """The float model as a benchmark candidate; its size is that of the weights' file."""
 
     def start(num_threads: int) -> Worker:
-        command = [
-            sys.executable,
-            "-m",
-            "edgekit.optimize.eager",
-            model.name,
-            str(weights),
-            "--threads",
-            str(num_threads),
-        ]
-        return Worker(command, name=EAGER, num_threads=num_threads)
+        arguments = [model.name, str(weights), "--threads", str(num_threads)]
+        return Worker("edgekit.optimize.eager", arguments, name=EAGER, num_threads=num_threads)
 
     return Candidate(name=EAGER, start=start, samples=samples, model_bytes=weights.stat().st_size)
 

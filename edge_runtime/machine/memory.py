@@ -6,26 +6,32 @@ import resource
 import sys
 from pathlib import Path
 
+STATUS = Path("/proc/self/status")  # Linux alone has it
 
-def peak_rss_bytes() -> int:
+
+def peak_rss_bytes(*, status: Path = STATUS) -> int:
     """The most resident memory this process ever held, in bytes."""
-    found = _status("VmHWM")
-    if found is not None:
-        return found
+    high_water = _field(status, "VmHWM")
+    if high_water is not None:
+        return high_water
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, others KiB
 
 
-def rss_bytes() -> int:
-    """Resident memory now, in bytes; the peak where the system does not tell."""
-    found = _status("VmRSS")
-    return peak_rss_bytes() if found is None else found
+def rss_bytes(*, status: Path = STATUS) -> int:
+    """Resident memory now, in bytes."""
+    now = _field(status, "VmRSS")
+    if now is not None:
+        return now
+    import psutil  # only where there is no /proc: loading it adds to what is measured
+
+    return psutil.Process().memory_info().rss
 
 
-def _status(field: str) -> int | None:
-    # /proc and not getrusage: on Linux a child inherits its parent's ru_maxrss across exec.
+def _field(status: Path, field: str) -> int | None:
+    # Not from getrusage: on Linux a child inherits its parent's ru_maxrss across exec.
     try:
-        text = Path("/proc/self/status").read_text()
+        text = status.read_text()
     except OSError:
         return None
     for line in text.splitlines():

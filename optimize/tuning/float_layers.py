@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 
 from edgekit.edge_runtime.arrays import Arrays
-from edgekit.edge_runtime.benchmark.table import metric_name, value_text
 from edgekit.edge_runtime.decode import DecodeError, canonical_json, parse_json
 from edgekit.edge_runtime.errors import VerificationError
 from edgekit.edge_runtime.files import write_bytes
+from edgekit.edge_runtime.format import metric_name, value_text
 from edgekit.edge_runtime.tasks.metrics import sqnr_db
 from edgekit.edge_runtime.tasks.registry import task
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import pickle
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,11 +20,13 @@ from edgekit.edge_runtime.arrays import Arrays
 from edgekit.edge_runtime.benchmark.measure import Candidate
 from edgekit.edge_runtime.engines import Engine
 from edgekit.edge_runtime.errors import EdgekitError
+from edgekit.edge_runtime.temporary import LockedFolder
 from edgekit.edge_runtime.worker.child import serve
 from edgekit.edge_runtime.worker.parent import Worker
 
 from ..deploy import DeployModel
 from ..eager import EAGER, EagerSession
+from . import user_imports
 from .model import OwnModel
 from .user_code import import_file
 from .weights import weights_bytes
@@ -42,21 +43,14 @@ def eager_of(own: OwnModel) -> Iterator[Callable[[Arrays], Candidate | None]]:
     as torch.export captured it, run by PyTorch, and is called so. None where that fails as well.
     """
     model, name = own.model, EAGER
-    with tempfile.TemporaryDirectory(prefix="edgekit-eager-") as place:
-        folder = Path(place)
-        paths = [path for path in sys.path if path]
-        torch.save((model.inputs, model.outputs, paths, own.file), folder / _SPECS)
+    with LockedFolder() as locked:
+        folder = locked.path
+        searched = (*(entry for entry in reversed(sys.path) if entry), *user_imports.folders())
+        torch.save((model.inputs, model.outputs, searched, own.file), folder / _SPECS)
 
         def start(num_threads: int) -> Worker:
-            command = [
-                sys.executable,
-                "-m",
-                "edgekit.optimize.user_model.eager",
-                str(folder),
-                "--threads",
-                str(num_threads),
-            ]
-            return Worker(command, name=name, num_threads=num_threads)
+            arguments = [str(folder), "--threads", str(num_threads)]
+            return Worker("edgekit.optimize.user_model.eager", arguments, name=name, num_threads=num_threads)
 
         def starts() -> bool:
             try:
@@ -109,8 +103,10 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
 
     def open_engine() -> Engine:
-        inputs, outputs, paths, file = torch.load(arguments.folder / _SPECS, weights_only=False)
-        sys.path.extend(path for path in paths if path not in sys.path)
+        inputs, outputs, searched, file = torch.load(arguments.folder / _SPECS, weights_only=False)
+        for entry in searched:  # what the parent's path has besides is a script's own folder, or what it has added
+            if entry not in sys.path:
+                user_imports.search(Path(entry))
         if file is not None:
             import_file(file)
         if (arguments.folder / _PARTS).exists():

@@ -5,9 +5,11 @@ Nothing here knows models. What a frame of a traceback belongs to is decided by 
 
 from __future__ import annotations
 
-import importlib
+import ast
+import contextlib
 import importlib.util
 import linecache
+import os
 import sys
 import sysconfig
 import traceback
@@ -19,11 +21,9 @@ from types import ModuleType
 import edgekit
 from edgekit.edge_runtime.errors import EdgekitError, MissingData, UsageError
 
-_OURS = Path(edgekit.__file__).resolve().parent
-# In a source checkout the parts lie beside the package, not in it.
-_PARTS = ("edge_runtime", "train", "optimize", "demo_app")
-_OUR_FOLDERS = (str(_OURS), *(str(Path(place) / part) for place in edgekit.__path__ for part in _PARTS))
-_MODELS = tuple(str(Path(place) / "train") for place in edgekit.__path__)
+from .user_imports import OUR_FOLDERS, import_named, is_library, search
+
+_MODELS = tuple(f"{Path(place) / 'train'}{os.sep}" for place in edgekit.__path__)
 _STDLIB = sysconfig.get_path("stdlib")
 # Libraries between the user's code and ours; any other installed package may be the user's own.
 _LIBRARIES = (
@@ -53,17 +53,26 @@ def find(what: str) -> object:
 
 
 def import_file(path: Path) -> ModuleType:
-    """Imports a file under its own stem, with its folder on the path as for a script; again gives the same module."""
+    """Imports a user's file; again gives the same module.
+
+    Its folder is searched for what it imports, as for a script, and its name is its own stem. One with relative imports
+    is a part of a package: `python -m package.file`, with the folder around the package searched as well.
+    """
     path = path.resolve()
     if not path.is_file():
         raise MissingData(f"there is no file {path}. Give the path of your Python file, then a colon and a name in it")
-    known = sys.modules.get(path.stem)
+    name, root = _module_of(path)
+    known = sys.modules.get(name)
     if known is not None and getattr(known, "__file__", None) == str(path):
         return known
-    if known is not None or path.stem in sys.stdlib_module_names:
-        raise UsageError(f"{path.name} has the name of another module that is in use. Rename the file")
-    if str(path.parent) not in sys.path:
-        sys.path.insert(0, str(path.parent))
+    top = name.partition(".")[0]
+    if known is not None or is_library(top) or (top != name and not _is_folder(sys.modules.get(top), root / top)):
+        called = path.name if top == name else f"the package {top}/ of {path.name}"
+        raise UsageError(f"{called} has the name of another module that is in use. Rename it")
+    search(path.parent)
+    if root != path.parent:
+        with user_errors(f"importing {path.name}"):
+            return import_named(name, root)
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None
@@ -78,15 +87,38 @@ def import_file(path: Path) -> ModuleType:
     return module
 
 
+def _module_of(path: Path) -> tuple[str, Path]:
+    """The dotted name under which a file is imported, and the folder in which that name is found."""
+    target = path.parent if path.stem == "__init__" else path.with_suffix("")
+    levels, above = _relative_level(path), 0
+    if levels:
+        while (target.parents[above] / "__init__.py").is_file():
+            above += 1
+        above = max(above, levels - (path.stem == "__init__"))
+    root = target.parents[min(above, len(target.parents) - 1)]
+    return ".".join(target.relative_to(root).parts), root
+
+
+def _relative_level(path: Path) -> int:
+    """How many dots the relative import with the most of them has; 0 without one, or where the file is no Python."""
+    with contextlib.suppress(SyntaxError, ValueError):  # its import says what is wrong
+        nodes = ast.walk(ast.parse(path.read_bytes()))
+        return max((node.level for node in nodes if isinstance(node, ast.ImportFrom)), default=0)
+    return 0
+
+
+def _is_folder(module: ModuleType | None, folder: Path) -> bool:
+    """Whether a package that is imported already, if it is, lies there."""
+    return module is None or str(folder) in getattr(module, "__path__", ())
+
+
 def _import_module(name: str) -> ModuleType:
     if not all(part.isidentifier() for part in name.split(".")):
         raise UsageError(f"{name!r} is no name of a Python module. Give package.module:callable")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
+    here = Path.cwd()
     with user_errors(f"importing {name}"):
         try:
-            return importlib.import_module(name)
+            return import_named(name, here)
         except ModuleNotFoundError as error:
             if error.name is None or not (name == error.name or name.startswith(f"{error.name}.")):
                 raise
@@ -127,7 +159,7 @@ def user_line(error: BaseException) -> str:
 
 
 def _is_users(filename: str) -> bool:
-    if filename.startswith("<") or filename.startswith(_OUR_FOLDERS):
+    if filename.startswith(("<", *OUR_FOLDERS)):
         return False
     parts = Path(filename).parts
     if "site-packages" in parts:

@@ -206,7 +206,7 @@ FRESH = """
 import pathlib, resource, sys
 import numpy as np
 from edgekit.edge_runtime.engines.executorch import open_session
-from edgekit.edge_runtime.measuring.memory import peak_rss_bytes
+from edgekit.edge_runtime.machine.memory import peak_rss_bytes
 
 session = open_session(pathlib.Path(sys.argv[1]), None, 1)
 session.run([np.zeros((1, 8, 8, 1), np.uint8)])

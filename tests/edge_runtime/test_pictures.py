@@ -139,6 +139,13 @@ def test_a_transparent_colour_is_white(bits, colour, rows):
     assert read(png(2, 1, bits, colour, rows, palette, hidden))[0, :, 0].tolist() == [255, 9]
 
 
+def test_a_transparent_grey_is_white_in_32_bits_too():
+    """As older versions of Pillow open a 16-bit PNG."""
+    image = Image.fromarray(np.int32([[7, 9 << 8]]))
+    image.info["transparency"] = 7
+    assert (image.mode, np.asarray(plain_picture(image)).tolist()) == ("I", [[255, 9]])
+
+
 def test_a_gif_shows_its_first_frame_over_white():
     frames = [Image.new("P", (4, 4), colour) for colour in (1, 2)]
     for frame in frames:
@@ -183,10 +190,10 @@ def test_floats_are_read_as_0_to_1():
 @pytest.mark.parametrize(
     ("values", "found"),
     [
-        (np.float32([[0, 255]]), "values from 0 to 255; 0 is read as black and 1 as white"),
+        (np.float32([[0, 255]]), "values from 0 to 255; 0 stands for black and 1 for white"),
         (np.float32([[-0.5, 1]]), "values from -0.5 to 1"),
         (np.float32([[0, np.nan]]), "values from nan to nan"),
-        (np.int32([[0, 70_000]]), "values from 0 to 70000; 0 is read as black and 65,535 as white"),
+        (np.int32([[0, 70_000]]), "values from 0 to 70000; 0 stands for black and 65,535 for white"),
         (np.int32([[-1, 5]]), "values from -1 to 5"),
     ],
 )

@@ -17,7 +17,7 @@ from edgekit.edge_runtime.bundle import signature
 from edgekit.edge_runtime.bundle.bundle import MAX_SIGNATURE_BYTES, Bundle
 from edgekit.edge_runtime.errors import BundleError, UsageError
 from edgekit.edge_runtime.files import sha256_file
-from edgekit.edge_runtime.worker.policy import Trust
+from edgekit.edge_runtime.worker.policy import Policy
 from edgekit.edge_runtime.worker.replay import replay
 
 
@@ -51,14 +51,14 @@ def signed(signed_once, tmp_path):
 def refusal(path, public):
     """What opening with a key says; the same words whatever opens."""
     with pytest.raises(BundleError) as error:
-        Trust(key=public).open(path)
+        Policy(key=public).open(path)
     return str(error.value)
 
 
 def test_the_right_key_opens_a_private_copy_and_replays(signed, keys):
-    result = replay(signed, trust=Trust(key=keys[1]))
+    result = replay(signed, policy=Policy(key=keys[1]))
     assert (result.passed, result.signature) == (True, "good")
-    with Trust(key=keys[1]).open(signed) as opened:
+    with Policy(key=keys[1]).open(signed) as opened:
         assert (opened.is_private, opened.source) == (True, signed)
     assert replay(signed).signature == "not checked"
 
@@ -67,7 +67,7 @@ def test_the_zip_of_a_signed_bundle_is_signed_and_always_the_same(signed, keys, 
     with Bundle.open(signed) as bundle:
         first, second = (bundle.save_zip(tmp_path / f"{i}.zip").read_bytes() for i in range(2))
     assert first == second
-    with Trust(key=keys[1]).open(tmp_path / "0.zip") as opened:
+    with Policy(key=keys[1]).open(tmp_path / "0.zip") as opened:
         assert opened.signed
 
 
@@ -77,7 +77,7 @@ def test_a_zip_is_signed_in_place_and_again(keys, tmp_path):
     other = write_pair(tmp_path, "other")
     for private, public in (other, keys):
         assert signature.sign(path, private) == path
-        Trust(key=public).open(path).close()
+        Policy(key=public).open(path).close()
     assert "was not signed for" in refusal(path, other[1])
 
 
@@ -86,7 +86,7 @@ def test_each_curve_signs(curve, tmp_path):
     path = make_bundle(tmp_path, name="x")
     private, public = write_pair(tmp_path, "k", ec.generate_private_key(curve()))
     signature.sign(path, private)
-    Trust(key=public).open(path).close()
+    Policy(key=public).open(path).close()
 
 
 def test_a_model_exchanged_with_fitting_checksums_is_named(signed, keys):
@@ -113,7 +113,7 @@ def test_an_unsigned_bundle_is_refused_with_a_key(tmp_path, keys):
 
 def test_requiring_a_signature_needs_a_key():
     with pytest.raises(UsageError, match="--require-signature needs the public key"):
-        Trust.asked(allow=(), key=None, require_signature=True)
+        Policy.asked(allow=(), key=None, require_signature=True)
 
 
 def envelope(path):
@@ -128,7 +128,7 @@ def test_a_signature_with_a_flipped_bit_is_refused_or_means_the_same(signed, key
     raw[at % len(raw)] ^= 1
     (signed / "model.sig").write_bytes(raw)
     with contextlib.suppress(BundleError):
-        Trust(key=keys[1]).open(signed).close()
+        Policy(key=keys[1]).open(signed).close()
         assert envelope(signed)[1] == before[1]  # unused bits of base64, or a field that says nothing of the content
 
 
@@ -215,7 +215,7 @@ def test_a_key_that_cannot_be_used_is_named(signed, tmp_path, kind):
     with pytest.raises(UsageError, match=said):
         signature.sign(signed, private)
     with pytest.raises(UsageError, match=said):
-        Trust.asked(allow=(), key=public, require_signature=False)
+        Policy.asked(allow=(), key=public, require_signature=False)
 
 
 def test_without_the_package_the_extra_is_named_and_no_torch_is_loaded(signed, keys, tmp_path):
@@ -233,9 +233,9 @@ def test_without_the_package_the_extra_is_named_and_no_torch_is_loaded(signed, k
 def test_signing_and_checking_load_no_torch(signed, keys):
     code = (
         "import sys; from pathlib import Path\n"
-        "from edgekit.edge_runtime import signature; from edgekit.edge_runtime.worker.policy import Trust\n"
+        "from edgekit.edge_runtime import signature; from edgekit.edge_runtime.worker.policy import Policy\n"
         "bundle, private, public = map(Path, sys.argv[1:])\n"
-        "signature.sign(bundle, private); Trust(key=public).open(bundle).close()\n"
+        "signature.sign(bundle, private); Policy(key=public).open(bundle).close()\n"
         "print({'torch', 'onnxruntime', 'executorch'} & set(sys.modules))"
     )
     command = [sys.executable, "-c", code, signed, *keys]

@@ -7,7 +7,7 @@ import torch
 from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.edge_runtime.engines import RUNS_CODE, load
 from edgekit.edge_runtime.errors import VerificationError
-from edgekit.edge_runtime.worker.policy import Trust
+from edgekit.edge_runtime.worker.policy import Policy
 from edgekit.edge_runtime.worker.replay import replay
 from edgekit.optimize.combinations import combinations
 from edgekit.optimize.deliver import deliver
@@ -69,7 +69,7 @@ def bundles(thermometer, tmp_path_factory):
 def test_every_exporter_and_recipe_packs_a_regression(bundles):
     assert len(bundles) == len(PAIRS)
     for path in bundles.values():
-        manifest, found = Bundle.open(path).manifest, replay(path, trust=Trust(allow=RUNS_CODE))
+        manifest, found = Bundle.open(path).manifest, replay(path, policy=Policy(allow=RUNS_CODE))
         metric = manifest.metrics[0]
         assert (manifest.status, metric.name, metric.samples) == ("verified", "mean_absolute_error", 2)
         assert metric.low <= metric.value <= 1.05 * metric.float_value

@@ -1,0 +1,82 @@
+"""The first code of every Python child that `python_child` starts: `child_start.py DESCRIPTOR FOLDER EDGEKIT MODULE …`.
+
+It ends the child when its parent dies, takes edgekit from where the parent has it, and runs MODULE like `python -m`.
+Run by its path, before edgekit can be imported: it imports the standard library alone.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import runpy
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+GRACE_S = 5.0  # for cleaning up, before the process is ended the hard way
+_orphaned = threading.Event()
+
+
+def end_after(wait: Callable[[], object], folder: str) -> None:
+    """Ends this process when `wait` returns, as it does when the parent is gone: in order, or after `GRACE_S` anyway.
+
+    A thread waits, so a library that computes for minutes is no hindrance. Linux could send a signal instead
+    (PR_SET_PDEATHSIG), but does so as soon as the *thread* ends that started the child, and leaves no time to clean up.
+
+    Args:
+        folder: the temporary one that goes with the process.
+    """
+
+    def watch() -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # signals are the main thread's
+        wait()
+        _orphaned.set()
+        # Without a handler SIGTERM would end the process at once, and this thread with it: nothing wants to clean up.
+        if signal.getsignal(signal.SIGTERM) not in (signal.SIG_DFL, signal.SIG_IGN):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(GRACE_S)
+        _end(folder)
+
+    threading.Thread(target=watch, name="edgekit-parent", daemon=True).start()
+
+
+def _end(folder: str) -> None:
+    """Removes the temporary folder and ends this process; where it leads its group, with all that it started."""
+    import shutil  # few children come here
+
+    shutil.rmtree(folder, ignore_errors=True)
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)
+    os._exit(1)
+
+
+def _adopt(package: Path) -> None:
+    """Makes the folder `package` the package edgekit, whatever the search path has of that name, or has not."""
+    place = [str(package)]
+    spec = importlib.util.spec_from_file_location("edgekit", package / "__init__.py", submodule_search_locations=place)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["edgekit"] = module
+    spec.loader.exec_module(module)
+
+
+def main() -> None:
+    descriptor, folder, package, module = sys.argv[1:5]
+    reader = int(descriptor)
+    os.set_inheritable(reader, False)
+    end_after(lambda: os.read(reader, 1), folder)  # nothing is ever written: it ends when the other end is closed
+    _adopt(Path(package))
+    sys.argv[:] = ["", *sys.argv[5:]]  # the first is filled in
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    finally:
+        if _orphaned.is_set():
+            _end(folder)
+
+
+if __name__ == "__main__":
+    main()

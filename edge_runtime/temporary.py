@@ -1,0 +1,80 @@
+"""Temporary folders that do not outlive the process they belong to, not even where it was killed.
+
+A folder is locked as long as a process lives that holds its descriptor. Whoever makes the next one removes those that
+nobody locks any more. Knows nothing about what is in them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import functools
+import os
+import shutil
+import tempfile
+import time
+import weakref
+from pathlib import Path
+
+PREFIX = "edgekit-process-"
+YOUNG_S = 60.0  # younger folders are left alone: one that was just made is not locked yet
+
+
+class LockedFolder:
+    """A temporary folder of this user alone, removed by `remove`, at exit, or by a later process after a kill.
+
+    `path` is where it is; `descriptor` holds its lock, and a child that inherits it keeps the folder as well.
+    """
+
+    def __init__(self) -> None:
+        sweep_once()
+        self.path = Path(tempfile.mkdtemp(prefix=PREFIX))
+        self.descriptor = _lock(self.path)
+        self._finalizer = weakref.finalize(self, _remove, self.path, self.descriptor, os.getpid())
+
+    def remove(self) -> None:
+        """Removes the folder with all that is in it; again does nothing."""
+        self._finalizer()
+
+    def __enter__(self) -> LockedFolder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.remove()
+
+
+def _remove(path: Path, descriptor: int, owner: int) -> None:
+    if os.getpid() == owner:  # a fork of the owner, which ends before it, leaves the folder alone
+        shutil.rmtree(path, ignore_errors=True)
+        os.close(descriptor)
+
+
+@functools.cache
+def sweep_once() -> None:
+    """`sweep`, the first time that it is called."""
+    sweep()
+
+
+def sweep() -> None:
+    """Removes this user's folders that no process locks any more."""
+    for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        with contextlib.suppress(OSError):  # locked, another user's, or gone meanwhile
+            about = path.lstat()
+            if about.st_uid != os.getuid() or time.time() - about.st_mtime < YOUNG_S:
+                continue
+            descriptor = _lock(path)
+            try:
+                shutil.rmtree(path, ignore_errors=True)
+            finally:
+                os.close(descriptor)
+
+
+def _lock(path: Path) -> int:
+    """A descriptor of the folder with its lock. Raises OSError where another process has that, or for a link."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
