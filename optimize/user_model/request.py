@@ -187,7 +187,7 @@ class Request:
     """bilinear, bicubic or nearest."""
 
     quick: bool = False
-    """Measure for a shorter time: rough, not valid to quote."""
+    """Measure briefly. The figures are rough and not valid to quote."""
 
     def __post_init__(self) -> None:
         for name, known in (("resize", RESIZES), ("mode", MODES), ("interpolation", INTERPOLATIONS)):
