@@ -1,1 +1,1 @@
-"""The demo: two bundles of one model, side by side, in the browser. Knows bundles, not how they were made."""
+"""The demo: two bundles of one model, side by side in a browser. Knows bundles, not how they were made."""

@@ -1,5 +1,4 @@
-"""`python -m edgekit.demo_app BUNDLES`: the demo without the `edgekit` command, where only runtime and demo are
-installed."""
+"""`python -m edgekit.demo_app BUNDLES`: the demo without the `edgekit` command."""
 
 import sys
 from pathlib import Path
@@ -16,9 +15,7 @@ def main() -> None:
 
     from .launch import launch
 
-    parser = argparse.ArgumentParser(
-        prog="python -m edgekit.demo_app", description="Compare two bundles in the browser."
-    )
+    parser = argparse.ArgumentParser(prog="python -m edgekit.demo_app", description="Compare two bundles in a browser.")
     parser.add_argument("bundles", type=Path, nargs="?", default=Path("bundles"), help="the folder of bundles to show")
     parser.add_argument("--port", type=int, help="default: a free one")
     parser.add_argument("--no-browser", action="store_true", help="only print the address")

@@ -1,4 +1,4 @@
-"""What visitors share and reruns keep: opened bundles, running workers, their answers to golden samples."""
+"""What visitors share and reruns keep: opened bundles, running workers, and their answers to golden samples."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ MOST_WORKERS = 8  # each holds one model in memory
 
 @st.cache_resource(show_spinner=False, max_entries=256, on_release=Bundle.close)
 def open_bundle(path: Path, signature: Signature) -> Bundle:
-    """A checked bundle; `signature` is there so that a bundle packed anew is opened anew."""
+    """A checked bundle. Its `signature` is part of the key, so that a bundle that was packed again is opened again."""
     return Bundle.open(path)
 
 
 def runner(bundle: Bundle) -> Runner:
-    """The bundle's running worker, started where there is none."""
+    """The bundle's running worker, started if there is none."""
     return _runner(str(bundle.source), bundle.manifest.artifact.sha256, bundle)
 
 
 @st.cache_resource(
     show_spinner="Starting the model …",
     max_entries=MOST_WORKERS,
-    validate=lambda found: found.alive,  # one that crashed is replaced
+    validate=lambda runner: runner.alive,  # one that crashed is replaced
     on_release=Runner.close,
 )
 def _runner(source: str, sha256: str, _bundle: Bundle) -> Runner:
-    # The folder of a .zip is a temporary one, so it is no part of the key. What the shelf offers is what is allowed.
-    found = _bundle.manifest.artifact.format
-    return Runner(_bundle.folder, allow=(found,) if found in RUNS_CODE else ())
+    # The key leaves out the folder, since that of a .zip is temporary. The shelf offers only what is allowed.
+    format = _bundle.manifest.artifact.format
+    return Runner(_bundle.folder, allow=(format,) if format in RUNS_CODE else ())
 
 
 def golden(bundle: Bundle) -> GoldenSet:
-    """The bundle's golden samples; shared by all visitors, so nobody writes to them. Raises BundleError."""
+    """The bundle's golden samples. All visitors share them, so nothing may write to them. Raises BundleError."""
     return _golden(str(bundle.source), bundle.manifest.golden.sha256, bundle)
 
 

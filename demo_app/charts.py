@@ -6,22 +6,21 @@ from typing import Any
 
 import altair
 
-from edgekit.edge_runtime.tasks.registry import Answer
-
-from .words import percent
+from edgekit.edge_runtime.format import percent_text
+from edgekit.edge_runtime.tasks.classification import Answer
 
 LEFT_COLOUR, RIGHT_COLOUR = "#5b6cd9", "#e08a3c"  # also in style.css; both hold on a light and on a dark page
 FEWEST_LABELS, MOST_LABELS = 5, 10
 WORTH_SHOWING = 0.005
 _BAR, _GAP = 13, 11  # pixels
-_NARROWEST = 0.0005  # below it no figure: a column of "0.0 %" says nothing
-FIGURE_COLOUR = "#8a8780"  # legible on both pages
+_NARROWEST = 0.0005  # a bar below this gets no figure: a column of "<0.1 %" says nothing
+FIGURE_COLOUR = "#8a8780"  # legible on a light and on a dark page
 
 
 def probabilities(left: Answer | None, right: Answer | None) -> altair.Chart | None:
-    """Horizontal bars, two a label, the most probable label first; None without any answer. Its key: `cards.legend`."""
+    """Two horizontal bars per label, the most probable first; None without answers. Its key is `page_html.legend`."""
     rows: list[dict[str, Any]] = [
-        {"label": label, "side": side, "probability": value, "text": percent(value)}
+        {"label": label, "side": side, "probability": value, "text": percent_text(value)}
         for side, answer in (("left", left), ("right", right))
         if answer is not None
         for label, value in answer.ranking
@@ -30,7 +29,7 @@ def probabilities(left: Answer | None, right: Answer | None) -> altair.Chart | N
     for row in rows:
         best[row["label"]] = max(best.get(row["label"], 0.0), row["probability"])
     ranked = sorted(best, key=lambda label: -best[label])
-    # A sure answer leaves most labels at nothing; a few of them are enough to show it.
+    # A confident answer leaves most labels near zero; a few of them are enough to show that.
     visible = sum(value >= WORTH_SHOWING for value in best.values())
     ranked = ranked[: min(MOST_LABELS, max(FEWEST_LABELS, visible))]
     if not ranked:
@@ -46,7 +45,7 @@ def probabilities(left: Answer | None, right: Answer | None) -> altair.Chart | N
         ],
     )
     bars = base.mark_bar(cornerRadiusEnd=3).encode(
-        # The axis goes a little beyond 1, so that the figure behind the longest bar has room.
+        # The axis extends a little beyond 1, so that there is room for the figure after the longest bar.
         x=altair.X("probability:Q", title=None, axis=None, scale=altair.Scale(domain=[0, 1.12])),
         color=altair.Color(
             "side:N", scale=altair.Scale(domain=["left", "right"], range=[LEFT_COLOUR, RIGHT_COLOUR]), legend=None

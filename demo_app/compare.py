@@ -1,4 +1,4 @@
-"""Two bundles' answers to the same samples, held against each other. Numbers and words; draws nothing, runs nothing."""
+"""Two bundles' answers to the same samples, compared. Draws nothing and runs nothing."""
 
 from __future__ import annotations
 
@@ -12,24 +12,27 @@ from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.edge_runtime.bundle.golden import GoldenSet
 from edgekit.edge_runtime.bundle.manifest import Manifest
 from edgekit.edge_runtime.errors import BundleError
+from edgekit.edge_runtime.tasks.classification import Answer
 from edgekit.edge_runtime.tasks.metrics import max_abs, sqnr_db
-from edgekit.edge_runtime.tasks.registry import TASKS, Answer
+from edgekit.edge_runtime.tasks.registry import TASKS, answers_to
 
 
 @dataclass(frozen=True, kw_only=True)
 class SampleComparison:
-    """One golden sample. `largest` is its largest difference of a probability.
-
-    `margin` is how far the right answer is from the left one's mind: the left probability of the left answer minus the
-    left probability of the right answer. 0 where they agree.
-    """
+    """One golden sample through both bundles."""
 
     index: int
+    """Its place among the golden samples."""
     left: Answer
+    """The left bundle's answer."""
     right: Answer
+    """The right bundle's answer."""
     truth: str | None
+    """The true label; None where it is unknown."""
     largest: float
+    """The largest difference between two probabilities of the same label."""
     margin: float
+    """How much more the left bundle believes its own answer than the right one's; 0 where they agree."""
 
     @property
     def agree(self) -> bool:
@@ -38,35 +41,39 @@ class SampleComparison:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """All golden samples through both."""
+    """All golden samples through both bundles."""
 
     samples: tuple[SampleComparison, ...]
+    """One for each golden sample."""
 
     @property
     def agreeing(self) -> int:
+        """How many samples get the same label from both."""
         return sum(sample.agree for sample in self.samples)
 
     @property
     def largest(self) -> float:
+        """The largest difference of a probability in any sample."""
         return max(sample.largest for sample in self.samples)
 
     @property
     def disagreements(self) -> list[SampleComparison]:
-        """The widest margin first."""
+        """The samples with different labels, the widest margin first."""
         return sorted((s for s in self.samples if not s.agree), key=lambda s: -s.margin)
 
     @property
     def most_moved(self) -> list[SampleComparison]:
+        """All samples, the largest difference of a probability first."""
         return sorted(self.samples, key=lambda s: -s.largest)
 
     def correct(self, side: str) -> int | None:
-        """How many of the samples with a known truth the "left" or "right" answers right; None when none is known."""
+        """How many samples the "left" or "right" bundle answers correctly; None where no true label is known."""
         known = [sample for sample in self.samples if sample.truth is not None]
         return sum(getattr(sample, side).label == sample.truth for sample in known) if known else None
 
 
 def why_not_comparable(left: Bundle, right: Bundle) -> str | None:
-    """The reason two bundles cannot be fed the same samples, or None."""
+    """Why two bundles cannot run the same samples, or None."""
 
     def takes(manifest: Manifest) -> list[str]:
         return [f"{spec.dtype} {list(spec.shape)}" for spec in manifest.inputs]
@@ -80,42 +87,45 @@ def why_not_comparable(left: Bundle, right: Bundle) -> str | None:
 
 
 def same_golden(left: GoldenSet, right: GoldenSet) -> bool:
-    """True where both bundles carry the same real inputs, in the same order, whatever they call them."""
+    """Whether both bundles carry the same inputs in the same order, whatever their names."""
     pairs = zip(left.inputs.values(), right.inputs.values(), strict=True)
     return all(np.array_equal(a, b) for a, b in pairs)
 
 
 def renamed(arrays: Arrays, manifest: Manifest) -> Arrays:
-    """The same arrays under another manifest's input names, matched by position."""
+    """The same arrays under the input names of another manifest, matched by position."""
     return {spec.name: array for spec, array in zip(manifest.inputs, arrays.values(), strict=True)}
 
 
 def answers(manifest: Manifest, outputs: Arrays) -> list[Answer] | None:
-    """What a task makes of the first output; None where this edgekit does not know the task,
-    or where it answers in plain numbers.
+    """The answers in the first output; None where this edgekit does not know the task, or it answers in plain numbers.
 
     Raises:
-        BundleError, EngineError: outputs that do not belong to the labels, or are no probabilities.
+        BundleError, EngineError: the outputs do not belong to the labels, or are not probabilities.
     """
     task = TASKS.get(manifest.task)
     if task is None:
         return None
-    found = task.answer(outputs[manifest.outputs[0].name], manifest.labels)
-    return [answer for answer in found if isinstance(answer, Answer)] or None
+    first = manifest.outputs[0]
+    rows = answers_to(outputs[first.name], task=task, holds=first.holds, labels=manifest.labels)
+    return [row for row in rows if isinstance(row, Answer)] or None
 
 
 def truth(manifest: Manifest, golden: GoldenSet, index: int) -> str | None:
-    """A golden sample's true label, where the targets are indices of labels."""
+    """A golden sample's true label; None unless the targets are indices of labels."""
     target = golden.targets[index]
-    if manifest.task not in TASKS or golden.targets.dtype.kind not in "iu" or not 0 <= target < len(manifest.labels):
+    is_index = target.ndim == 0 and golden.targets.dtype.kind in "iu"
+    if manifest.task not in TASKS or not is_index or not 0 <= target < len(manifest.labels):
         return None
     return manifest.labels[int(target)]
 
 
 def compare(manifest: Manifest, golden: GoldenSet, left: Sequence[Answer], right: Sequence[Answer]) -> Comparison:
-    """Compares the answers to all golden samples of `manifest`, one each."""
+    """Compares both bundles' answers to all golden samples, one of each per sample."""
     if not len(left) == len(right) == golden.samples:
-        raise BundleError(f"found {len(left)} and {len(right)} answers to {golden.samples} golden samples")
+        raise BundleError(
+            f"each bundle should answer {golden.samples} golden samples; found {len(left)} and {len(right)}"
+        )
     return Comparison(samples=tuple(_sample(manifest, golden, i, left[i], right[i]) for i in range(golden.samples)))
 
 
@@ -132,7 +142,7 @@ def _sample(manifest: Manifest, golden: GoldenSet, index: int, left: Answer, rig
 
 
 def raw_difference(left: Arrays, right: Arrays) -> tuple[float, float]:
-    """Largest absolute difference and SQNR (dB) over all outputs, for tasks that are not known here.
+    """Largest absolute difference and SQNR (dB) over all outputs, for tasks without labels.
 
     Raises:
         BundleError: the outputs have different shapes.
@@ -144,14 +154,3 @@ def raw_difference(left: Arrays, right: Arrays) -> tuple[float, float]:
         np.concatenate([array.ravel().astype(np.float64) for array in side]) for side in zip(*pairs, strict=True)
     )
     return max_abs(first, second), sqnr_db(first, second)
-
-
-def times(before: float, after: float, *, less: str, more: str, same: str, within: float = 0.02) -> str:
-    """A ratio in words: ("3.1× smaller", "1.4× larger", "the same size"); up to `within` it is the same."""
-    if min(before, after) <= 0:
-        return "not comparable"
-    ratio = max(before / after, after / before)
-    if ratio < 1 + within:
-        return same
-    digits = 2 if ratio < 2 else 1 if ratio < 9.95 else 0
-    return f"{ratio:.{digits}f}× {less if after < before else more}"

@@ -1,4 +1,4 @@
-"""Where the visitor chooses what both models look at: a golden sample, a file, or the camera. Runs no model."""
+"""Where the visitor chooses the input for both models: a golden sample, a file, or the camera. Runs no model."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from edgekit.edge_runtime.bundle.golden import GoldenSet
 from edgekit.edge_runtime.errors import EdgekitError
 from edgekit.edge_runtime.preprocess.image import load_image
 
-from . import cards
+from . import page_html
 from .compare import renamed, truth
-from .pictures import THUMBNAIL, data_address, is_picture
-from .words import markdown
+from .page_html import escape_markdown
+from .pictures import THUMBNAIL, data_address, is_picture, raw_pixels
 
 MOST_THUMBNAILS = 96
 SAMPLE, UPLOAD, CAMERA = "Sample", "Upload", "Camera"
@@ -23,15 +23,18 @@ SAMPLE, UPLOAD, CAMERA = "Sample", "Upload", "Camera"
 
 @dataclass(frozen=True, kw_only=True)
 class Chosen:
-    """One input for each bundle, batch axis 1, and the true label where it is known."""
+    """The chosen input."""
 
     left: Arrays
+    """The input for the left bundle, batch axis 1."""
     right: Arrays
+    """The input for the right bundle, batch axis 1."""
     truth: str | None
+    """The true label; None where it is unknown."""
 
 
 def choose(left: Bundle, right: Bundle, golden: GoldenSet) -> Chosen | None:
-    """Draws the input panel; None until there is an input that both bundles can take."""
+    """Draws the input panel; returns None until there is an input for both bundles."""
     pictures = is_picture(left.manifest) and is_picture(right.manifest)
     way: str | None = SAMPLE
     if pictures:
@@ -39,17 +42,16 @@ def choose(left: Bundle, right: Bundle, golden: GoldenSet) -> Chosen | None:
             "Input", [SAMPLE, UPLOAD, CAMERA], default=SAMPLE, required=True, key="way", label_visibility="collapsed"
         )
     else:
-        st.caption("These bundles do not take pictures, so their golden samples are what can be tried here.")
-    above = st.container()  # what the model sees of a sample stays in view above a long grid
+        st.caption("These bundles do not take pictures, so the choice is among their golden samples.")
+    above = st.container()  # keeps what the model sees of a sample in view, above a long grid
     chosen = _sample(left, right, golden, pictures) if way == SAMPLE else _picture(left, right, way == CAMERA)
     if pictures and chosen is not None:
         alike = left.manifest.preprocessing == right.manifest.preprocessing
         with above if way == SAMPLE else st.container():
-            _show_seen(
-                chosen.left, "Exactly what the model sees" if alike or way == SAMPLE else "What the left one sees"
-            )
+            caption = "Exactly what the model sees" if alike or way == SAMPLE else "What the left model sees"
+            _show_input(left, chosen.left, caption)
             if not alike and way != SAMPLE:
-                _show_seen(chosen.right, "What the right one sees")
+                _show_input(right, chosen.right, "What the right model sees")
     return chosen
 
 
@@ -57,8 +59,8 @@ def _sample(left: Bundle, right: Bundle, golden: GoldenSet, pictures: bool) -> C
     shown = min(golden.samples, MOST_THUMBNAILS)
     captions = [_caption(left, golden, i, pictures) for i in range(shown)]
     st.caption(
-        f"Real inputs that travel with the bundle, {'with their true labels' if pictures else 'by number'}."
-        + (f" The first {shown} of {golden.samples:,}." if shown < golden.samples else "")
+        f"Real inputs from the bundle, {'with their true labels' if pictures else 'by number'}."
+        + (f" These are the first {shown} of {golden.samples:,}." if shown < golden.samples else "")
     )
     with st.container(key="grid", height=300 if shown > 40 else "content"):
         index = st.pills(
@@ -71,17 +73,18 @@ def _sample(left: Bundle, right: Bundle, golden: GoldenSet, pictures: bool) -> C
             label_visibility="collapsed",
             width="stretch",
         )
-    found = golden.sample(int(index or 0))
-    return Chosen(left=found, right=renamed(found, right.manifest), truth=truth(left.manifest, golden, int(index or 0)))
+    sample = golden.sample(int(index or 0))
+    known = truth(left.manifest, golden, int(index or 0))
+    return Chosen(left=sample, right=renamed(sample, right.manifest), truth=known)
 
 
 def _caption(bundle: Bundle, golden: GoldenSet, index: int, pictures: bool) -> str:
-    """A pill's text. Streamlit tells options apart by their text alone, so each holds its number."""
+    """A pill's text. It holds the sample's number, since Streamlit tells options apart only by their text."""
     label = truth(bundle.manifest, golden, index)
-    known = "" if label is None else markdown(label)
+    known = "" if label is None else escape_markdown(label)
     if not pictures:
         return f"{index + 1}" + (f" · {known}" if known else "")
-    pixels = next(iter(golden.inputs.values()))[index]
+    pixels = raw_pixels(bundle.manifest, golden.sample(index))
     return f"![Sample {index + 1}, true label {known or 'unknown'}]({data_address(pixels, longest=THUMBNAIL)}) {known}"
 
 
@@ -89,14 +92,14 @@ def _picture(left: Bundle, right: Bundle, camera: bool) -> Chosen | None:
     contract, other = left.manifest.preprocessing, right.manifest.preprocessing
     if contract is None or other is None:
         return None
-    st.caption(f"It expects {markdown(contract.expects)}.")
+    st.caption(f"The model expects {escape_markdown(contract.expects)}.")
     if camera:
         file = st.camera_input("Take a picture", key="camera", label_visibility="collapsed")
     else:
-        # No list of types: what a file is, its content says, and what cannot be read gets a message that helps.
+        # No list of types: the content tells what a file is, and one that cannot be read gets a helpful message.
         file = st.file_uploader("A picture", key="upload", label_visibility="collapsed")
     invert = st.checkbox(
-        "Invert colours", key="invert", help="For dark strokes on light paper, where light is expected."
+        "Invert colours", key="invert", help="For dark strokes on light paper, if the model expects light strokes."
     )
     if file is None:
         return None
@@ -108,10 +111,9 @@ def _picture(left: Bundle, right: Bundle, camera: bool) -> Chosen | None:
             truth=None,
         )
     except EdgekitError as error:
-        st.error(markdown(error), icon=":material/broken_image:")
+        st.error(escape_markdown(error), icon=":material/broken_image:")
         return None
 
 
-def _show_seen(inputs: Arrays, caption: str) -> None:
-    (pixels,) = inputs.values()
-    st.html(cards.seen(pixels, caption))
+def _show_input(bundle: Bundle, inputs: Arrays, caption: str) -> None:
+    st.html(page_html.model_input(raw_pixels(bundle.manifest, inputs), caption))

@@ -1,6 +1,6 @@
-"""Starts the app's server on this machine only, and ends it. Knows nothing about what the app shows.
+"""Starts the app's server, for this machine only, and ends it. Knows nothing about what the app shows.
 
-Streamlit runs in a process of its own: it wants the main thread and the signals, and `edgekit` may have loaded torch.
+Streamlit runs in a process of its own, since it takes over the main thread and the signals.
 """
 
 from __future__ import annotations
@@ -30,31 +30,31 @@ _CONFIG = _APP.parent / ".streamlit" / "config.toml"
 
 
 def launch(bundles: Path, *, port: int | None = None, open_browser: bool = True, allow: Sequence[str] = ()) -> None:
-    """Serves the demo over a folder of bundles until Ctrl-C (or SIGTERM); prints the address once it answers.
+    """Serves the demo for a folder of bundles until Ctrl-C or SIGTERM. Prints the address once the server answers.
 
     Args:
-        port: on 127.0.0.1, which is the only address served; None takes a free one.
-        allow: formats that run code from their files and may do so; bundles of others of these are not offered.
+        port: on 127.0.0.1, the only address it serves; None takes a free one.
+        allow: formats that may run code from their files; other bundles that would run code are not offered.
     Raises:
-        BundleError: no such folder, or no bundle in it.
+        BundleError: there is no such folder, or no bundle in it.
         MissingDependency: streamlit is not installed.
-        UsageError: the port is taken or impossible.
-        EdgekitError: the server ended by itself.
+        UsageError: the port is in use or impossible.
+        EdgekitError: the server ended on its own.
     """
     if not find_bundles(bundles):
-        raise BundleError(f"no bundles in {bundles}. `edgekit quickstart` makes bundles in bundles/")
+        raise BundleError(f"no bundles in {bundles}. `edgekit quickstart` makes some in bundles/")
     if importlib.util.find_spec("streamlit") is None:
         raise MissingDependency("the demo needs streamlit, which is not installed. Run: pip install 'edgekit[demo]'")
     port = _free_port() if port is None else _checked_port(port)
     url = f"http://{HOST}:{port}"
     with _server(Path(bundles), port, allow) as process:
         _wait_until_up(process, port)
-        print(f"The demo is at {url}   (Ctrl-C ends it)", flush=True)
+        print(f"The demo is at {url}   (press Ctrl-C to end it)", flush=True)
         if open_browser:
             webbrowser.open(url)
         process.wait()
         raise EdgekitError(
-            f"the demo's server ended by itself with status {process.returncode}; its messages are above"
+            f"the demo's server ended with status {process.returncode}; its messages are above. Start it again"
         )
 
 
@@ -92,9 +92,9 @@ def _stated_settings() -> list[str]:
 
 @contextlib.contextmanager
 def _signals_interrupt() -> Iterator[None]:
-    """Makes SIGTERM a KeyboardInterrupt too, or a terminated command would leave its server running.
+    """Makes SIGTERM a KeyboardInterrupt too, since a terminated command would otherwise leave its server running.
 
-    SIGINT is set as well: a script that starts its children in the background has them ignore it.
+    Sets SIGINT as well, since children that a script starts in the background ignore it.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -123,7 +123,8 @@ def _wait_until_up(process: subprocess.Popen[bytes], port: int) -> None:
             return
         time.sleep(0.1)
     raise EdgekitError(
-        f"the demo's server did not answer on {HOST}:{port} within {START_TIMEOUT_S:.0f} s; it was ended"
+        f"the demo's server did not answer on {HOST}:{port} within {START_TIMEOUT_S:.0f} s and was ended. Try again "
+        "when the machine is less busy"
     )
 
 
@@ -141,19 +142,19 @@ def _healthy(port: int) -> bool:
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind((HOST, 0))
-        found: int = probe.getsockname()[1]
-        return found
+        port: int = probe.getsockname()[1]
+        return port
 
 
 def _checked_port(port: int) -> int:
     if not 1 <= port <= 65535:
-        raise UsageError(f"a port is a number from 1 to 65535, found {port}")
+        raise UsageError(f"--port should be a number from 1 to 65535, found {port}")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server itself binds
         try:
             probe.bind((HOST, port))
         except OSError as error:
             raise UsageError(
-                f"port {port} on {HOST} cannot be used: {error.strerror}. Name another with --port, or leave it out"
+                f"port {port} on {HOST} cannot be used: {error.strerror}. Give another --port, or leave it out"
             ) from None
     return port

@@ -1,6 +1,6 @@
-"""A bundle's model in a worker process, shared by all visitors, and latency measured with it. Draws nothing.
+"""A bundle's model in a worker process that all visitors share, and its latency. Draws nothing.
 
-A native library that crashes ends its worker and nothing else; the next question starts a new one.
+A native library that crashes ends its worker and nothing else; the next request starts a new one.
 """
 
 from __future__ import annotations
@@ -20,25 +20,29 @@ from edgekit.edge_runtime.worker.parent import Worker
 
 ANSWER_TIMEOUT_S = 120.0
 ROUNDS = 6
-RUNS_PER_ROUND = 5  # at least; 6 x 5 gives the 30 runs below which a p90 means little
+RUNS_PER_ROUND = 5  # at least: 6 × 5 makes 30 runs, and a p90 of fewer means little
 ROUND_NS = 20_000_000
 
-# Measurements of two visitors at once would disturb each other.
+# Two visitors who measure at the same time would disturb each other.
 _MEASURING = threading.Lock()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Latency:
-    """Milliseconds of one inference, batch 1, one thread, over `runs` runs; `at` is local time."""
+    """Time of one inference, batch 1, on one thread."""
 
     median_ms: float
+    """Half of the runs took no longer."""
     p90_ms: float
+    """Nine of ten runs took no longer."""
     runs: int
+    """How many runs were timed."""
     at: datetime.datetime
+    """When, in local time."""
 
 
 class Runner:
-    """One worker and its lock: several visitors may ask at the same time, the worker answers one after the other."""
+    """One worker and its lock: several visitors may ask at the same time, and the worker answers one after another."""
 
     def __init__(self, folder: Path, *, allow: Sequence[str] = ()):
         self.lock = threading.RLock()  # reentrant, since a bundle may be measured against itself
@@ -51,7 +55,7 @@ class Runner:
             raise
 
     def run(self, arrays: Arrays) -> Arrays:
-        """(N, …) inputs to (N, …) outputs. Raises EngineError, and the worker's own errors."""
+        """(N, …) inputs to (N, …) outputs. Raises EngineError, and whatever the worker raises."""
         with self.lock:
             self._check()
             try:
@@ -66,7 +70,7 @@ class Runner:
             self._worker.set_samples(arrays)
 
     def time_ns(self, *, nanoseconds: int, count: int) -> np.ndarray:
-        """Wall time of single runs on the given samples, int64 ns."""
+        """Wall time of each run on the given samples, int64 ns."""
         with self.lock:
             self._check()
             try:
@@ -76,33 +80,33 @@ class Runner:
                 raise
 
     def close(self) -> None:
-        """Ends the worker; `alive` is False from then on."""
+        """Ends the worker and sets `alive` to False."""
         with self.lock:
             self.alive = False
             self._worker.close()
 
     def _check(self) -> None:
         if not self.alive:
-            raise EngineError("this model's process has ended. Choose again, or reload the page, to start a new one")
+            raise EngineError("this model's process has ended. Choose again or reload the page to start a new one")
 
 
 def measure(left: Runner, left_sample: Arrays, right: Runner, right_sample: Arrays) -> tuple[Latency, Latency]:
-    """Latency of both on one sample each, in turns, so that whatever disturbs the machine disturbs both.
+    """Latency of both on one sample each, measured in turns, so that whatever disturbs the machine disturbs both.
 
     Raises:
         EngineError: a worker died.
     """
-    # No other place takes two workers' locks, and this one only while it holds the first; so none can wait in a circle.
+    # Nothing else takes two workers' locks, and this does so only while it holds _MEASURING, so there is no deadlock.
     with _MEASURING, left.lock, right.lock:
         pair = ((left, left_sample), (right, right_sample))
         for runner, sample in pair:
             runner.give_samples(sample)
-            runner.time_ns(nanoseconds=ROUND_NS, count=RUNS_PER_ROUND)  # warm-up, thrown away
+            runner.time_ns(nanoseconds=ROUND_NS, count=RUNS_PER_ROUND)  # warm-up, not counted
         rounds: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
         for _ in range(ROUNDS):
-            for (runner, sample), found in zip(pair, rounds, strict=True):
-                runner.give_samples(sample)  # each time, since both may be one worker
-                found.append(runner.time_ns(nanoseconds=ROUND_NS, count=RUNS_PER_ROUND))
+            for (runner, sample), times in zip(pair, rounds, strict=True):
+                runner.give_samples(sample)  # each time, since both may be the same worker
+                times.append(runner.time_ns(nanoseconds=ROUND_NS, count=RUNS_PER_ROUND))
     at = datetime.datetime.now()
     return _latency(rounds[0], at), _latency(rounds[1], at)
 

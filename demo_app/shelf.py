@@ -1,6 +1,6 @@
-"""The bundles of a folder as the app offers them: the good ones by model, the refused ones with their reason.
+"""The bundles of a folder as the app offers them: the good ones by model, the refused ones with the reason.
 
-Knows manifests and files; it loads no model and draws nothing.
+Knows manifests and files; loads no model and draws nothing.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgekit.edge_runtime.bundle.bundle import Bundle, find_bundles
-from edgekit.edge_runtime.bundle.status import PROVEN
+from edgekit.edge_runtime.bundle.status import stamp_of
 from edgekit.edge_runtime.engines import check_allowed
 from edgekit.edge_runtime.errors import EdgekitError
 
@@ -20,30 +20,35 @@ OpenBundle = Callable[[Path, Signature], Bundle]
 
 @dataclass(frozen=True, kw_only=True)
 class Refused:
-    """Something that looks like a bundle and was not opened."""
+    """Something that looks like a bundle but was refused."""
 
     path: Path
+    """Where it is."""
     reason: str
+    """Why it was refused."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shelf:
-    """What a folder offers: `models` maps each model's name to its bundles, both in alphabetical order."""
+    """What a folder offers."""
 
     models: dict[str, tuple[Bundle, ...]]
+    """Each model's bundles by its name, both in alphabetical order."""
     refused: tuple[Refused, ...]
+    """What was not opened."""
 
 
 def signature(path: Path) -> Signature:
-    """(name, bytes, mtime in ns) of each file: changes whenever a bundle must be opened and checked again."""
+    """(name, bytes, mtime in ns) of each file; a change means that the bundle must be opened and checked again."""
     files = [path] if path.is_file() else sorted(path.iterdir())
     return tuple((file.name, stat.st_size, stat.st_mtime_ns) for file in files for stat in [file.lstat()])
 
 
 def read_shelf(folder: Path, open_bundle: OpenBundle, *, allow: Sequence[str] = ()) -> Shelf:
-    """Opens every bundle of `folder`; a damaged one does not keep the others from being shown.
+    """Opens every bundle of `folder`. A damaged one does not keep the others from being shown.
 
-    One that would run code from its file counts as refused, unless `allow` names its format.
+    A bundle that would run code from its file is refused, unless `allow` names its format. So is one with several
+    programs.
 
     Raises:
         BundleError: there is no such folder.
@@ -54,22 +59,23 @@ def read_shelf(folder: Path, open_bundle: OpenBundle, *, allow: Sequence[str] = 
         try:
             bundle = open_bundle(path, signature(path))
             check_allowed(bundle.manifest, path.name, allow)
+            bundle.manifest.program()  # one of several would have to be chosen
             models.setdefault(bundle.manifest.model, []).append(bundle)
-        except (EdgekitError, OSError) as error:  # OSError: packed anew, or removed, while it was being read
+        except (EdgekitError, OSError) as error:  # OSError: it was packed again or removed while it was read
             refused.append(Refused(path=path, reason=str(error)))
     return Shelf(models={name: tuple(models[name]) for name in sorted(models)}, refused=tuple(refused))
 
 
 def is_full(bundle: Bundle) -> bool:
-    """True for a model with its weights as they were trained."""
+    """Whether the bundle holds the weights as they were trained."""
     return bundle.manifest.recipe == "fp32"
 
 
 def default_pair(bundles: Sequence[Bundle]) -> tuple[int, int]:
     """Which two of a model's bundles to show first: a full one, and a quantized one of the same format.
 
-    A verified bundle goes before an unverified one, int8 activations before int8 weights alone, and ONNX before formats
-    whose engines are larger installs. With a single bundle it is compared with itself.
+    Verified bundles come before unverified ones, int8 activations before int8 weights alone, and ONNX before formats
+    whose engines are larger. A single bundle is compared with itself.
     """
 
     def right_rank(i: int) -> tuple[bool, bool, bool, bool]:
@@ -78,7 +84,7 @@ def default_pair(bundles: Sequence[Bundle]) -> tuple[int, int]:
             is_full(bundles[i]),
             not bundles[i].verified,
             manifest.artifact.format != "onnx",
-            (not manifest.recipe.startswith("w8a8")),
+            not manifest.recipe.startswith("w8a8"),
         )
 
     right = min(range(len(bundles)), key=right_rank)
@@ -91,6 +97,7 @@ def default_pair(bundles: Sequence[Bundle]) -> tuple[int, int]:
 
 
 def title(bundle: Bundle) -> str:
-    """How a bundle is called in a list."""
+    """What a list calls a bundle: its name, and its stamp if it has one."""
     packed = " (.zip)" if bundle.source.suffix == ".zip" else ""
-    return f"{bundle.name}{packed}" + (" · UNVERIFIED" if bundle.manifest.status not in PROVEN else "")
+    stamp = stamp_of(bundle.manifest.status)
+    return f"{bundle.name}{packed}" + (f" · {stamp}" if stamp else "")

@@ -1,11 +1,11 @@
 """What ships to the device: opens, checks, runs and measures bundles on a CPU, without torch.
 
-It needs numpy alone, and imports that when one of its names is used. Engines (onnxruntime, executorch, torch) are
-imported when a bundle asks for one.
+It needs only numpy, and imports it when one of its names is first used. Engines (onnxruntime, executorch, torch) are
+imported when a bundle needs one.
 
     from edgekit.edge_runtime import Bundle, load_engine
 
-    bundle = Bundle.open("bundles/digits_cnn-onnx-w8a8_static")     # every checksum is verified here
+    bundle = Bundle.open("bundles/digits_cnn-onnx-w8a8_static")     # verifies every checksum
     with load_engine(bundle) as engine:
         probabilities = engine.run({"image": pixels})["probabilities"]
 """
@@ -23,7 +23,7 @@ __all__ = ["Bundle", "EdgekitError", "Engine", "Manifest", "load_engine"]
 
 
 def __getattr__(name: str) -> Any:
-    """The public names, each imported on first use, so that `edgekit --help` waits for none of them."""
+    """Imports a public name on its first use, so that `edgekit --help` does not wait for it."""
     if name not in __all__:
         raise AttributeError(f"module 'edgekit.edge_runtime' has no attribute {name!r}")
     from . import engines, errors

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 
 class EdgekitError(Exception):
-    """Base of all expected failures. The text is written for the user, not for a log."""
+    """The base of all expected failures. Its text is written for the user, not for a log."""
 
     exit_status = 1
 
@@ -25,11 +25,11 @@ class MissingDependency(EdgekitError):
 
 
 class MissingData(EdgekitError):
-    """A data set or weight file is not on disk and could not be fetched."""
+    """A data set or weight file is not on disk and could not be downloaded."""
 
 
 class BundleError(EdgekitError):
-    """A bundle was refused: damaged, hostile, incomplete or from a newer edgekit."""
+    """A bundle was refused: it is damaged, hostile, incomplete or from a newer edgekit."""
 
 
 class EngineError(EdgekitError):
@@ -37,19 +37,19 @@ class EngineError(EdgekitError):
 
 
 class InputError(EdgekitError):
-    """An array or a picture does not fit what the model takes."""
+    """An array or a picture is not what the model takes."""
 
 
 class ExportError(EdgekitError):
-    """An exporter or a recipe could not make a file of this model; what the library said is in the text."""
+    """An exporter or a recipe could not make a file of this model. The text quotes the library."""
 
 
 class VerificationError(EdgekitError):
-    """A stage of the chain, or the accuracy gate, was missed."""
+    """A model missed a stage of the chain, or the accuracy gate."""
 
 
 class Interrupted(EdgekitError):
-    """Ctrl-C at a place where the work so far was kept."""
+    """Ctrl-C at a point where the work so far is kept."""
 
     exit_status = 130
 
@@ -59,8 +59,8 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
     return UsageError(f"unknown {kind} {shown(repr(name), 80)}. Known: {', '.join(sorted(known))}")
 
 
-def shown(found: object, most: int = 300) -> str:
-    """Text out of a file or a library, as one printable line of at most `most` characters, for a message."""
-    line = " ".join(str(found).split()) or type(found).__name__
+def shown(text: object, most: int = 300) -> str:
+    """Text from a file or a library, for a message: one printable line of at most `most` characters."""
+    line = " ".join(str(text).split()) or type(text).__name__
     printable = "".join(c if c.isprintable() else "?" for c in line)
     return printable if len(printable) <= most else f"{printable[: most - 1]}…"

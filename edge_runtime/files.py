@@ -1,4 +1,4 @@
-"""Files as a promise: hashed in a stream, written whole or not at all. Knows nothing about what is in them."""
+"""Files that can be relied on: hashed in a stream, written whole or not at all. Knows nothing about what is in them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def sha256_file(path: Path) -> str:
 
 
 def is_plain_file(path: Path) -> bool:
-    """True for a regular file that is not a symbolic link."""
+    """Whether this is a regular file, and not a symbolic link."""
     try:
         return stat.S_ISREG(path.lstat().st_mode)
     except OSError:
@@ -26,12 +26,14 @@ def is_plain_file(path: Path) -> bool:
 
 
 def copy_plain(source: Path, target: Path, *, most_bytes: int) -> None:
-    """Copies a regular file to the new file `target`: at most `most_bytes` + 1 bytes, so that too long stays seen.
+    """Copies a regular file to the new file `target`.
 
+    Args:
+        most_bytes: stops one byte after it, so that the copy still shows that the file was too long.
     Raises:
-        OSError: not a regular file, a symbolic link, not readable, or `target` exists.
+        OSError: it is not a regular file, is a symbolic link, cannot be read, or `target` exists.
     """
-    # NONBLOCK: opening a pipe would wait for its other end.
+    # NONBLOCK, because opening a pipe would wait for its other end.
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     with open(os.open(source, flags), "rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -45,9 +47,9 @@ def copy_plain(source: Path, target: Path, *, most_bytes: int) -> None:
 
 @contextmanager
 def write_atomically(target: Path) -> Iterator[Path]:
-    """Yields a temporary path beside `target`; on success it is flushed and renamed to `target`, else removed.
+    """Yields a temporary path beside `target`; on success it is flushed and renamed to `target`, otherwise removed.
 
-    A reader sees the old file or the new one, never a half-written one, also after a crash or a full disk.
+    A reader sees the old file or the new one, never a half-written one, even after a crash or on a full disk.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
@@ -57,7 +59,7 @@ def write_atomically(target: Path) -> Iterator[Path]:
         yield part
         with part.open("rb+") as file:
             os.fsync(file.fileno())
-        part.chmod(0o644)  # mkstemp's 0600 would follow the file to whoever it is handed to
+        part.chmod(0o644)  # otherwise mkstemp's 0600 would stay with the file wherever it goes
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)
@@ -70,7 +72,7 @@ def write_bytes(target: Path, content: bytes) -> None:
 
 
 def user_cache() -> Path:
-    """The folder of what can be made again at any time."""
-    # A relative XDG_CACHE_HOME is to be ignored, says its specification.
+    """The folder for files that can be made again at any time."""
+    # The specification of XDG_CACHE_HOME says to ignore a relative path.
     base = Path(os.environ.get("XDG_CACHE_HOME", ""))
     return (base if base.is_absolute() else Path("~/.cache").expanduser()) / "edgekit"

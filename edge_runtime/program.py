@@ -1,4 +1,4 @@
-"""How a program `python -m …` ends: whatever is expected to go wrong is one line and an exit status, no traceback."""
+"""How a program `python -m …` ends: an expected failure is one line and an exit status, not a traceback."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from typing import ParamSpec
 
 from .errors import EdgekitError
 
-GOES_ON = "interrupted; the same command goes on"
-# What the tables and sentences hold beyond ASCII, in the letters of a terminal that has no others.
+GOES_ON = "interrupted. Run the same command again to continue"
+# The characters beyond ASCII in our tables and sentences, for a terminal that has none of them.
 _PLAIN = str.maketrans(
     {"✓": "ok", "✗": "x", "≥": ">=", "≤": "<=", "→": "->", "×": "x", "·": "-", "…": "...", "µ": "u", "–": "-", "—": "-"}
     | {"Δ": "d", "±": "+-", "²": "2", "’": "'", "“": '"', "”": '"', "█": "#", "▏": "|", "░": "."}
@@ -25,9 +25,9 @@ _P = ParamSpec("_P")
 
 
 def survive_any_encoding() -> None:
-    """Makes standard output and error print whatever their encoding cannot: in plain letters, else escaped.
+    """Makes standard output and error replace what their encoding lacks: with plain characters, else escaped.
 
-    A terminal under `LC_ALL=C`, or one of Latin-1, would otherwise end a command that did its work in a traceback.
+    Otherwise a terminal with `LC_ALL=C` or Latin-1 would end a command that did its work with a traceback.
     """
     codecs.register_error("edgekit", _in_plain_letters)
     for stream in (sys.stdout, sys.stderr):
@@ -44,9 +44,9 @@ def _in_plain_letters(error: UnicodeError) -> tuple[str, int]:
 
 @contextmanager
 def sigterm_interrupts() -> Iterator[None]:
-    """Within it SIGTERM is a KeyboardInterrupt, so that a terminated command cleans up and keeps what it made.
+    """Turns SIGTERM into a KeyboardInterrupt, so that a terminated command cleans up and keeps what it made.
 
-    It would end at once otherwise, and leave temporary folders and child processes behind. Ctrl-C stays as it is.
+    Otherwise it would end at once, and leave temporary folders and child processes behind. Ctrl-C works as always.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -54,7 +54,7 @@ def sigterm_interrupts() -> Iterator[None]:
     owner = os.getpid()
 
     def interrupt(number: int, _: object) -> None:
-        if os.getpid() != owner:  # a forked child, which has nothing to clean up and is ended by its parent
+        if os.getpid() != owner:  # a forked child has nothing to clean up, and its parent ends it
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         raise KeyboardInterrupt
@@ -67,13 +67,13 @@ def sigterm_interrupts() -> Iterator[None]:
 
 
 def program(*, interrupted: str = "interrupted") -> Callable[[Callable[_P, None]], Callable[_P, int]]:
-    """Makes of a `main` one that returns its exit status: 0, that of an `EdgekitError`, or 130 after Ctrl-C or SIGTERM.
+    """Makes `main` return its exit status: 0, that of an `EdgekitError`, or 130 after Ctrl-C or SIGTERM.
 
     Args:
-        interrupted: what is said after Ctrl-C; `GOES_ON` where what was finished is kept.
+        interrupted: the message after Ctrl-C; `GOES_ON` if the finished work is kept.
     """
 
-    def made(main: Callable[_P, None]) -> Callable[_P, int]:
+    def wrap(main: Callable[_P, None]) -> Callable[_P, int]:
         @wraps(main)
         def run(*args: _P.args, **kwargs: _P.kwargs) -> int:
             try:
@@ -89,4 +89,4 @@ def program(*, interrupted: str = "interrupted") -> Callable[[Callable[_P, None]
 
         return run
 
-    return made
+    return wrap

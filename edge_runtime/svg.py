@@ -1,7 +1,7 @@
-"""What all our plots share: colours, and places for labels that cover neither each other nor a point. Knows no library.
+"""What all our plots share: colours, SVG elements, and places for labels that hide neither each other nor a point.
 
-`edgekit.optimize.report.svg` draws with matplotlib in these colours; `profiling.roofline_plot` writes SVG where there
-is none.
+Knows no library. `edgekit.optimize.report.svg` draws with matplotlib in these colours; `profiling.roofline_plot` writes
+SVG on its own.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-# Series: five of Okabe & Ito, "Color Universal Design" (2008), then those that are farthest from all before them, in
-# CIELAB, for full colour vision and for both kinds of red-green blindness (Machado, Oliveira & Fernandes 2009).
+# Series: five colours of Okabe & Ito, "Color Universal Design" (2008), then each time the one farthest from all before
+# it in CIELAB, for full colour vision and both kinds of red-green blindness (Machado, Oliveira & Fernandes 2009).
 INK, MUTED, GRID, CARD, BAD = "#101418", "#5b6472", "#e1e5ea", "#fefefe", "#b3261e"
 SERIES = (
     *("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9"),
@@ -36,8 +36,8 @@ def free_place(
     """A place for a label of this size beside the point (x, y), all in pixels; None where there is none.
 
     Returns:
-        where its anchor is (x, and y of its middle line), how it is aligned there ("left", "center", "right"), whether
-        it had to move away from the point, and the box it covers.
+        the label's anchor (x, and y of its middle line), its alignment there ("left", "center" or "right"), whether it
+        had to move away from the point, and the box it covers.
     """
     for dx, dy, align in (*NEAR, *_FAR):
         at_x, at_y = x + dx * height, y + dy * height
@@ -50,19 +50,19 @@ def free_place(
 
 
 def overlap(a: Box, b: Box) -> bool:
-    """Whether two boxes share any area."""
+    """Whether two boxes overlap."""
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 def rough_width(text: str, size: float) -> float:
-    """About how many pixels wide a text is in a sans-serif font, rather too much than too little."""
+    """About how many pixels wide a text is in a sans-serif font; rather too many than too few."""
     return size * sum(0.4 if c in _NARROW else 0.98 if c in _WIDE else 0.72 if c.isupper() else 0.63 for c in text)
 
 
 def element(tag: str, content: str = "", **attributes: object) -> str:
-    """One SVG element; `_` in attribute names stands for `-`, numbers are written with one decimal."""
-    said = "".join(f' {name.rstrip("_").replace("_", "-")}="{_value(value)}"' for name, value in attributes.items())
-    return f"<{tag}{said}>{content}</{tag}>" if content else f"<{tag}{said}/>"
+    """One SVG element; `_` in attribute names stands for `-`, and numbers have one decimal."""
+    written = "".join(f' {name.rstrip("_").replace("_", "-")}="{_value(value)}"' for name, value in attributes.items())
+    return f"<{tag}{written}>{content}</{tag}>" if content else f"<{tag}{written}/>"
 
 
 def text_element(x: float, y: float, text: str, **attributes: object) -> str:

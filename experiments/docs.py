@@ -1,7 +1,7 @@
-"""Writes the tables of the documentation from `results/`: no table is typed by hand. `python -m experiments.docs`.
+"""`python -m experiments.docs`: writes the tables of the documentation from `results/`, so that none is typed by hand.
 
-A table stands between `<!-- table: results/x.json -->` and `<!-- end -->`; what is between them is replaced.
-`docs/REPRODUCTION.md` is written whole, by `train/reproduction/report.py`.
+A table stands between `<!-- table: results/x.json -->` and `<!-- end -->`; what is between is replaced. Three pages
+are written whole: REPRODUCTION.md, LIDC_MALIGNANCY.md and LUNA_LESSONS.md, with their figures.
 """
 
 from __future__ import annotations
@@ -15,18 +15,21 @@ from edgekit.edge_runtime.benchmark import measurement
 from edgekit.edge_runtime.benchmark.table import footnotes, markdown
 from edgekit.edge_runtime.files import write_bytes
 from edgekit.train.reproduction import report as reproduction_report
-from experiments.training.tables import benchmark_table, speedrun_table
 
 from .calibration.table import calibration_table
+from .lidc import measure as lidc_malignancy
+from .luna_lessons import report as luna_lessons
 from .lung.table import luna_bundles_table, luna_crops_table, luna_pixels_table, nodules_table
 from .own_models_table import own_models_table
 from .rewrites.table import rewrites_table
 from .survey.tables import survey_backbones_table, survey_int8_table, survey_models_table
+from .training.tables import benchmark_table, speedrun_table
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = (
     "README.md", "docs/NODULES.md", "docs/OPTIMIZATION.md", "docs/OWN_MODEL.md", "docs/REWRITES.md", "docs/TRAINING.md",
 )  # fmt: skip
+LESSONS = ROOT / "results" / "luna-synthetic-cuda.json"  # the larger of the two sizes, which the page is about
 _BLOCK = re.compile(r"<!-- (\w+): (\S+) -->\n(.*?)<!-- end -->", re.DOTALL)
 
 
@@ -39,26 +42,25 @@ def bundle_table(path: Path) -> str:
 
 
 def comparison_table(path: Path) -> str:
-    """A `edgekit.train.reproduction.compare` file: training losses of each seed beside the book's, and what came out on
-    validation."""
-    found = json.loads(path.read_text())
-    losses, ours = found["training_loss"], found["ours"]
+    """What `experiments/compare_runs.py` wrote: each seed's training losses and accuracy beside the book's."""
+    comparison = json.loads(path.read_text())
+    losses, ours = comparison["training_loss"], comparison["ours"]
     seeds = [key for key in losses[0] if key.startswith("seed")]
-    final = {"book": found["book"]["value"]} | {f"seed {run['seed']}": run["validation"] for run in ours["runs"]}
+    final = {"book": comparison["book"]["value"]} | {f"seed {run['seed']}": run["validation"] for run in ours["runs"]}
     lines = ["| training loss at epoch | " + " | ".join(str(row["epoch"]) for row in losses) + " | accuracy |"]
     lines += ["| --- |" + " ---: |" * (len(losses) + 1)]
     for who in ("book", *seeds):
         cells = [f"{row[who]:.4f}" for row in losses]
         lines += [f"| {who} | " + " | ".join(cells) + f" | {final[who]:.{2 if who == 'book' else 4}f} |"]
     text = f"Mean over {len(seeds)} seeds {ours['mean']:.4f}, spread (standard deviation) {ours['spread']:.4f}."
-    published = found["published_weights"]
+    published = comparison["published_weights"]
     if published:
         text += f" The book's published weights, measured the same way: {published['validation']:.4f}."
     return "\n".join(lines) + f"\n\n{text}\n"
 
 
 def calibrations(path: Path) -> str:
-    """`calibration_table`, or how to have it measured: that takes an hour, and published weights on disk."""
+    """`calibration_table`, or how to measure it: that takes an hour, and published weights on disk."""
     return calibration_table(path) if path.is_file() else "Not measured yet: `python examples/calibration_ways.py`.\n"
 
 
@@ -81,7 +83,7 @@ RENDERERS: dict[str, Callable[[Path], str]] = {
 
 
 def render(text: str) -> str:
-    """The document with every block filled anew from its results file."""
+    """The document with every block filled again from its results file."""
 
     def fill(block: re.Match) -> str:
         kind, name, _ = block.groups()
@@ -94,7 +96,10 @@ def main() -> None:
     for name in DOCUMENTS:
         path = ROOT / name
         write_bytes(path, render(path.read_text()).encode())
-    reproduction_report.write(ROOT / "results", ROOT / "docs")
+    results, docs = ROOT / "results", ROOT / "docs"
+    reproduction_report.write(results, docs)
+    lidc_malignancy.write_page(results / "lidc-malignancy-cpu.json", docs)
+    luna_lessons.write(json.loads(LESSONS.read_bytes()), docs, source=LESSONS)
 
 
 if __name__ == "__main__":

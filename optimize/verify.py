@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from edgekit.edge_runtime.arrays import Arrays
-from edgekit.edge_runtime.benchmark.table import metric_name, value_text
 from edgekit.edge_runtime.bundle.manifest import Metric, StageResult
 from edgekit.edge_runtime.errors import VerificationError
+from edgekit.edge_runtime.format import metric_name, value_text
 from edgekit.edge_runtime.tasks.metrics import max_abs, relative_error, sqnr_db
 from edgekit.edge_runtime.tasks.registry import task
 

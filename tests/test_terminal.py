@@ -38,6 +38,7 @@ def test_reproduce_draws_its_bars_and_writes_its_results(tmp_path, columns):
     shown = in_terminal("reproduce", *asked, *places, columns=columns)
     assert shown.returncode == 0, shown.text
     assert "all trainings" in shown.text
+    assert "digits_cnn seed 123 " in shown.text
     assert (tmp_path / "results" / "reproduction-1-cpu.json").is_file()
 
 

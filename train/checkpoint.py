@@ -1,7 +1,7 @@
-"""What a finished training run leaves behind: `weights.safetensors`, and `run.json` that vouches for them.
+"""What a finished training run leaves behind: `weights.safetensors`, and `run.json`, which vouches for them.
 
-run.json is written last and holds the hash of the weights; either file is written whole or not at all. Weight files of
-others are read without unpickling anything but tensors. Nothing here trains; an unfinished run is `resume.py`'s matter.
+run.json is written last and holds the hash of the weights; each file is written whole or not at all. Other people's
+weight files are read without unpickling anything but tensors. Unfinished runs are in `loop/resume.py`.
 """
 
 from __future__ import annotations
@@ -31,58 +31,82 @@ FORMAT_VERSION = 1
 
 @dataclass(frozen=True, kw_only=True)
 class EpochRecord:
-    """One epoch, counted from 1. `loss`: mean over the training batches; `validation`: the task's metric after it."""
+    """One epoch of a run."""
 
     epoch: int
+    """Its number, from 1."""
     loss: float
+    """Mean over the training batches."""
     validation: dict[str, float]
+    """The task's metric on the validation split after the epoch, and the model's extra metrics, by name."""
     seconds: float
+    """Training and validation together."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedOn:
-    """How many epochs of a run a device trained."""
+    """A part of a run that one device trained."""
 
     device: str
+    """For a person, as `provenance.device_name` says it."""
     epochs: int
+    """How many."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
-    """`run.json`: how a finished run came about. `value` is the metric on all of validation after the last epoch,
-    or of the best one where the settings have `best_by`.
-
-    `low` and `high` are its 95 % interval, `wall_s` is the training time of all epochs, interrupted ones left out.
-    `device` trained the last epoch; `trained_on` has all devices in order, where the run was resumed on another.
-    """
+    """`run.json`: how a finished run came about."""
 
     format_version: int
+    """`FORMAT_VERSION` of the edgekit that wrote it."""
     model: str
+    """A name in the registry."""
     task: str
+    """The model's task."""
     config: FitConfig
+    """The settings it was trained with."""
     precision: str
+    """What it was trained in, where the user asked for another than the settings' too."""
     metric: str
+    """The name of the task's metric."""
     value: float
+    """The metric on the whole validation split after the last epoch; with `best_by`, after the best one."""
     low: float
+    """The lower end of its 95 % interval."""
     high: float
+    """The upper end."""
     train_samples: int
+    """Samples of the training split."""
     validation_samples: int
+    """Samples of the validation split."""
     parameters: int
+    """Numbers in the model's weights, frozen ones included."""
     curve: tuple[EpochRecord, ...]
+    """Every epoch, in order."""
     wall_s: float
+    """Seconds of all epochs; epochs that were interrupted do not count."""
     data: str
+    """Where the data come from, in a sentence."""
     data_sha256: str
+    """`Dataset.sha256`."""
     device: str
+    """The device that trained the last epoch."""
     machine: dict[str, str]
+    """The machine it ran on."""
     versions: dict[str, str]
+    """Of Python and the packages that train."""
     commit: str | None
+    """Of edgekit's source; None for an installed copy."""
     weights_file: str
+    """The name of the weight file, beside this one."""
     weights_sha256: str
+    """Its hash."""
     trained_on: tuple[TrainedOn, ...] = field(default=(), metadata={"left_out": True})
+    """Every device in order, if the run was resumed on another one; else empty."""
 
 
 def save_weights(module: nn.Module, path: Path) -> None:
-    """Writes the state dict as safetensors, on the CPU, each tensor on its own even where the module shares it."""
+    """Writes the state dict as safetensors. A tensor that the module shares between layers is written once for each."""
     tensors = {key: value.detach().to("cpu", copy=True).contiguous() for key, value in module.state_dict().items()}
     write_file(path, safetensors_save(tensors, metadata={"format": "pt"}))
 
@@ -93,31 +117,31 @@ def load_weights(module: nn.Module, path: Path) -> None:
     Raises:
         MissingData: no such file.
         UsageError: the weights are of another model; names the keys or shapes that differ.
-        EdgekitError: the file is damaged or holds something else than a state dict.
+        EdgekitError: the file is damaged, or is not a state dict.
     """
     fit_tensors(module, read_tensors(path), path)
 
 
-def fit_tensors(module: nn.Module, found: Mapping[str, Tensor], path: Path) -> None:
+def fit_tensors(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
     """Fills `module`, in place, with tensors read from `path`; raises UsageError unless every key and shape fits."""
     wanted = module.state_dict()
-    missing, extra = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
+    missing, extra = sorted(wanted.keys() - tensors.keys()), sorted(tensors.keys() - wanted.keys())
     wrong = [
-        f"{key} is {tuple(found[key].shape)}, not {tuple(wanted[key].shape)}"
+        f"{key} is {tuple(tensors[key].shape)}, not {tuple(wanted[key].shape)}"
         for key in wanted
-        if key in found and found[key].shape != wanted[key].shape
+        if key in tensors and tensors[key].shape != wanted[key].shape
     ]
     if missing or extra or wrong:
         parts = [("missing: ", missing), ("not in the model: ", extra), ("wrong shape: ", wrong)]
         detail = "; ".join(title + _some(items) for title, items in parts if items)
         raise UsageError(f"{path} holds the weights of another model than {type(module).__name__}. {detail}")
-    module.load_state_dict(found, strict=True)
+    module.load_state_dict(tensors, strict=True)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """The tensors of a .safetensors file or of a state dict, on the CPU; raises like `load_weights`.
 
-    The state dict may lie under `model_state` among other things, as in the checkpoints of the book's second part.
+    The state dict may also be found under `model_state`, as in the checkpoints of the book's second part.
     """
     if not path.is_file():
         raise MissingData(f"there are no weights at {path}. Train the model first, or give the path of a weight file")
@@ -125,15 +149,17 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         try:
             return safetensors_load(_read(path))
         except SafetensorError as error:
-            raise EdgekitError(f"{path} is damaged or no safetensors file ({error}). Fetch or train it again") from None
+            raise EdgekitError(
+                f"{path} is damaged, or not a safetensors file ({error}). Download or train it again"
+            ) from None
     if path.suffix not in (".pt", ".pth", ".state"):
-        raise UsageError(f"{path} is no weight file: expected .safetensors, .pt, .pth or .state")
+        raise UsageError(f"{path} is not a weight file: expected .safetensors, .pt, .pth or .state")
     state = torch_load(path)
     if isinstance(state, Mapping) and isinstance(state.get("model_state"), Mapping):
         state = state["model_state"]
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         inside = f"keys {_some([str(key) for key in state])}" if isinstance(state, Mapping) else type(state).__name__
-        raise EdgekitError(f"{path} is not a bare state dict of tensors; it holds {inside}. Save model.state_dict()")
+        raise EdgekitError(f"{path} is not a plain state dict of tensors; it holds {inside}. Save model.state_dict()")
     return dict(state)
 
 
@@ -158,12 +184,14 @@ def read_run(folder: Path) -> RunRecord:
         raise EdgekitError(f"{path} is damaged: {error}. Train again, or remove it") from None
     weights = folder / WEIGHTS_FILE
     if not weights.is_file() or sha256_file(weights) != record.weights_sha256:
-        raise EdgekitError(f"{weights} is not what {path} was written for. Train again, or put the right file back")
+        raise EdgekitError(
+            f"{weights} is not the file that {path} was written for. Train again, or put the right file back"
+        )
     return record
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Writes whole or not at all; a full disk or a folder that cannot be written is an `EdgekitError`."""
+    """Writes the file whole or not at all; a full disk or a read-only folder is an `EdgekitError`."""
     try:
         write_bytes(path, content)
     except OSError as error:
@@ -178,23 +206,21 @@ def torch_load(path: Path) -> Any:
             raise zipfile.BadZipFile  # torch writes checksums but does not look at them when it reads
         # weights_only: a pickle can run code, and weight files come from other people's machines.
         return torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
-    except (
-        Exception
-    ):  # torch has no one error for a damaged file: UnpicklingError, EOFError, RuntimeError, OSError, ...
+    except Exception:  # torch raises many kinds on a damaged file: UnpicklingError, EOFError, RuntimeError, OSError, …
         raise EdgekitError(
-            f"{path} is damaged, or holds more than tensors and numbers (which is refused, since it could run code). "
-            "Fetch it again, or train again without --resume"
+            f"{path} is damaged, or holds more than tensors and numbers, which is refused because it could run code. "
+            "Download it again, or train again without --resume"
         ) from None
 
 
 def unwritable(path: Path, error: Exception) -> EdgekitError:
-    """The error for a file that a full disk or a forbidden folder kept from being written."""
+    """The error for a file that could not be written, because of a full disk or a read-only folder."""
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).split("\n")[0]
     return EdgekitError(f"could not write {path}: {reason}. What was there before is unchanged")
 
 
 def _with_later_settings(run: Any) -> Any:
-    """An earlier edgekit's run.json, completed: a setting that did not exist then had what is its default now."""
+    """A run.json of an earlier edgekit, completed: settings that it does not have were at today's defaults."""
     if isinstance(run, dict) and isinstance(run.get("config"), dict):
         defaults = {f.name: f.default for f in fields(FitConfig) if f.default is not MISSING}
         return run | {"config": defaults | run["config"]}

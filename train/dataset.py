@@ -1,7 +1,7 @@
-"""What a data set is: three splits of arrays, exactly as a device would feed them to the model.
+"""A data set: three splits of arrays, exactly as a device would feed them to the model.
 
-Pictures are raw pixels; normalisation belongs to the model's input (`preprocess.py`), so that it can travel in the
-exported graph. This module knows no data set in particular and no torch.
+Pictures are raw pixels. Normalisation belongs to the model's input (`preprocess.py`), so that it is exported with the
+graph. This module knows no particular data set, and no torch.
 """
 
 from __future__ import annotations
@@ -14,20 +14,21 @@ import numpy as np
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """`inputs`: (N, ...), for pictures (N, H, W, C) uint8 raw pixels.
-
-    `targets`: (N,) int64 class indices; for a regression (N, F) float32, as the model answers, with their unit; for
-    masks (N, 1, H, W) float32, 0 or 1; to train on, classes may be probabilities (N, C) float32. `kinds`: (N,) int64,
-    what balancing tells apart where targets do not.
-    """
+    """Samples with their answers."""
 
     inputs: np.ndarray
+    """(N, ...); for pictures (N, H, W, C) uint8, raw pixels."""
     targets: np.ndarray
+    """(N,) int64, class indices; in a training split also (N, C) float32, probabilities of the classes.
+
+    For a regression (N, F) float32, in the model's unit; for masks (N, 1, H, W) float32, 0 or 1.
+    """
     kinds: np.ndarray | None = None
+    """(N,) int64, the kinds that balancing tells apart, where these are not the targets."""
 
     def __post_init__(self) -> None:
         if len(self.inputs) != len(self.targets) or len(self.inputs) == 0:
-            raise ValueError(f"a split of {len(self.inputs)} inputs and {len(self.targets)} targets is no split")
+            raise ValueError(f"a split of {len(self.inputs)} inputs and {len(self.targets)} targets is not a split")
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -35,17 +36,18 @@ class Split:
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """The splits of one data set. `calibration` serves quantization and is never part of `validation`.
-
-    `origin` says in one sentence where the data come from, for run.json and the manifest. `fingerprint` stands for the
-    bytes of all splits where reading them would take long; "" where it would not.
-    """
+    """The splits of one data set."""
 
     train: Split
+    """What the model learns from."""
     calibration: Split
+    """What quantization measures ranges on; never part of `validation`."""
     validation: Split
+    """What the model is judged on."""
     origin: str
+    """Where the data come from, in one sentence, for run.json and the manifest."""
     fingerprint: str = ""
+    """Stands for the bytes of all splits, where reading them would take long."""
 
     def sha256(self) -> str:
         """Hash of every byte, shape and dtype of the three splits, or the fingerprint: the same data, the same text."""

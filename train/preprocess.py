@@ -1,7 +1,7 @@
-"""The torch half of the preprocessing: from raw pixels to what the model was trained on.
+"""The torch half of preprocessing: from raw pixels to what the model was trained on.
 
-The very same module normalises the training data and opens the exported graph, so the two cannot drift apart. Decoding
-and resizing a picture is the device's half (`edge_runtime/preprocess/image.py`); this module knows no files.
+The same module normalises the training data and begins the exported graph, so the two cannot drift apart. Decoding and
+resizing a picture is the device's half (`edge_runtime/preprocess/image.py`).
 """
 
 # No `from __future__ import annotations` here: torch.jit.script cannot read a module's attribute types from strings.
@@ -43,8 +43,8 @@ class PixelNormalize(nn.Module):
 class FeatureNormalize(nn.Module):
     """(N, …, F) float32 to the same shape: (value - mean) / std, feature by feature.
 
-    A subtraction and a division, which quantizers leave in float: one 8-bit scale for all features, as they would give
-    to a multiplication, would leave nothing of a density of 0.99 beside 140 mg of sulphur dioxide.
+    A subtraction and a division, which quantizers leave in float. A multiplication would get one 8-bit scale for all
+    features, in which a density of 0.99 vanishes beside 140 mg of sulphur dioxide.
 
     Args:
         mean, std: one number for each of the F features.

@@ -14,14 +14,14 @@ _PACKAGES = ("torch", "torchvision", "lightning", "numpy", "scikit-learn", "safe
 
 
 def versions() -> dict[str, str]:
-    """Python's version and that of each package that training uses, where it is installed."""
-    found = {"python": platform.python_version()}
+    """The version of Python, and of each installed package that training uses."""
+    installed = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
-            found[package] = version(package)
+            installed[package] = version(package)
         except PackageNotFoundError:  # edgekit itself, when it is run from source
             continue
-    return found
+    return installed
 
 
 def device_name(device: torch.device) -> str:
@@ -34,11 +34,10 @@ def device_name(device: torch.device) -> str:
 
 @functools.cache
 def commit() -> str | None:
-    """The git commit that this source was checked out from, "-dirty" where it was changed; None outside a checkout.
+    """The git commit that this source was checked out from, "-dirty" if it was changed; None outside a checkout.
 
-    Looked up once: the code that runs is the one that was loaded, whatever is checked out meanwhile.
-
-    An installed copy may lie inside somebody else's checkout, so the repository's root has to be ours.
+    Looked up once: the code that runs is the code that was loaded, whatever is checked out later. An installed copy may
+    lie inside somebody else's checkout, so the repository's root has to be ours.
     """
     root = Path(__file__).resolve().parent.parent
 

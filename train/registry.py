@@ -1,4 +1,4 @@
-"""Every model that edgekit trains, one line each. The line leads to the file that holds all of the model."""
+"""Every model that edgekit trains, one line each, which leads to the file with all that belongs to the model."""
 
 from __future__ import annotations
 

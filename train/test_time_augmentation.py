@@ -1,11 +1,10 @@
-"""Test-time augmentation: a classifier's answers averaged over turned, mirrored or moved views of each picture.
+"""Test-time augmentation: a classifier's answers averaged over mirrored and moved views of each picture.
 
-It costs one run of the model a view, so a device does without; training reports it beside the plain figure.
+Each view costs a run of the model, so a device does without. Training reports it beside the plain figure.
 """
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -28,19 +27,3 @@ class SixViews(nn.Module):
         views = ((pictures, 0.5), (up_left, 0.25), (down_right, 0.25))
         answers = [share / 2 * (self.module(view) + self.module(view.flip(3))) for view, share in views]
         return answers[0] + answers[1] + answers[2]
-
-
-class EightViews(nn.Module):
-    """(N, C, H, H) to the logits of `modules`, averaged over all of them and the square's four turns and their mirrors.
-
-    For pictures that have no upright, like a nodule's slice; several modules make an ensemble that is one module.
-    """
-
-    def __init__(self, *modules: nn.Module) -> None:
-        super().__init__()
-        self.members = nn.ModuleList(modules)
-
-    def forward(self, pictures: Tensor) -> Tensor:
-        turned = [torch.rot90(pictures, turns, (2, 3)) for turns in range(4)]
-        views = [*turned, *(view.flip(3) for view in turned)]
-        return torch.stack([member(view) for member in self.members for view in views]).mean(dim=0)

@@ -1,4 +1,4 @@
-"""What a candidate answered to each sample, small enough to lie beside every measurement; and which answers flipped.
+"""What a candidate answered to each sample, small enough to keep with every measurement; and which answers flipped.
 
 Knows tasks and arrays; it runs nothing and reads no file.
 """
@@ -17,24 +17,28 @@ from ..tasks.metrics import Accuracy, TaskMetric, top_agreement
 from ..tasks.registry import task
 from ..tasks.regression import AGREEMENT_TOLERANCE, MeanOfSamples
 
-MAX_NUMBERS = 1_000_000  # of a task that answers numbers; pictures as answers are not kept
+MAX_NUMBERS = 1_000_000  # answers with more numbers than this, such as pictures, are not kept
 
 
 @dataclass(frozen=True, kw_only=True)
 class Answers:
-    """Answers to N samples, in their order.
+    """Answers to N samples, in their order."""
 
-    `found`: (N,) int64, the index of the top label, -1 for none; or (N, …) float32 where the answer is numbers.
-    `scores`: (N,) float64, what each sample counts in the task's metric: 1 or 0 of a hit, its error, its bits; empty
-    where the metric is none of single samples. `samples_sha256` tells whether two runs asked the same.
-    """
-
-    split: str  # "validation" or "golden"
+    split: str
+    """Where the samples come from: "validation" or "golden"."""
     samples_sha256: str
-    found: np.ndarray
+    """Digest of the samples: two runs with the same one were asked the same."""
+    given: np.ndarray
+    """(N,) int64, the index of the top label, -1 for none; or (N, …) float32 where the answer is numbers."""
     truth: np.ndarray
+    """The true answers, in the same form; (N, 0) where they are unknown."""
     scores: np.ndarray
+    """(N,) float64, what each sample contributes to the task's metric: 1 or 0 for a hit or a miss, its error, its bits.
+
+    Empty where the metric is not a mean over single samples.
+    """
     labels: tuple[str, ...]
+    """What the indices in `given` stand for."""
 
 
 def answers_of(
@@ -42,7 +46,7 @@ def answers_of(
 ) -> Answers | None:
     """Outputs (N, …) of a model as answers; None when they are too large to keep.
 
-    `targets` (N, 0) stand for a truth that nobody knows.
+    Targets of shape (N, 0) mean that the truth is not known.
     """
     known = task(task_name)
     picks_one = known.agreement is top_agreement
@@ -53,7 +57,7 @@ def answers_of(
     return Answers(
         split=split,
         samples_sha256=_sha256(inputs),
-        found=top.astype(np.int64 if picks_one else np.float32),
+        given=top.astype(np.int64 if picks_one else np.float32),
         truth=np.asarray(targets),
         scores=scores,
         labels=labels,
@@ -66,36 +70,36 @@ def _scores(metric: TaskMetric, outputs: np.ndarray, top: np.ndarray, targets: n
     if isinstance(metric, Accuracy):
         return (top == targets).astype(np.float64)
     if isinstance(metric, MeanOfSamples):
-        with contextlib.suppress(InputError):  # outputs that the metric refuses; they are kept all the same
+        with contextlib.suppress(InputError):  # outputs that the metric refuses are kept without scores
             metric.update(outputs, targets)
             return metric.values
     return np.zeros(0)
 
 
 def flipped(before: Answers, after: Answers) -> np.ndarray:
-    """Indices of the samples with another answer: another top label, or a number moved by over 2 % of the range.
+    """Indices of the samples whose answer changed: another top label, or a number that moved by over 2 % of the range.
 
     Raises:
-        ValueError: they are not answers to the same samples.
+        ValueError: these are not answers to the same samples.
     """
-    if before.samples_sha256 != after.samples_sha256 or before.found.shape != after.found.shape:
+    if before.samples_sha256 != after.samples_sha256 or before.given.shape != after.given.shape:
         raise ValueError("these are answers to different samples")
-    if before.found.dtype.kind == "i":
-        return np.flatnonzero(before.found != after.found)
-    finite = before.found[np.isfinite(before.found)]
+    if before.given.dtype.kind == "i":
+        return np.flatnonzero(before.given != after.given)
+    finite = before.given[np.isfinite(before.given)]
     allowed = AGREEMENT_TOLERANCE * float(np.ptp(finite)) if finite.size else 0.0
     with np.errstate(invalid="ignore"):
-        near = np.abs(before.found - after.found) <= allowed  # False for NaN
+        near = np.abs(before.given - after.given) <= allowed  # False for NaN
     return np.flatnonzero(~near.reshape(len(near), -1).all(axis=1))
 
 
-def said(answers: Answers, index: int) -> str:
+def answer_text(answers: Answers, index: int) -> str:
     """The answer to one sample, for a person."""
-    return _named(answers.found[index], answers.labels)
+    return _named(answers.given[index], answers.labels)
 
 
-def truth_of(answers: Answers, index: int) -> str:
-    """What the answer should have been; "" where nobody knows."""
+def truth_text(answers: Answers, index: int) -> str:
+    """What the answer should have been; "" where it is unknown."""
     return _named(answers.truth[index], answers.labels)
 
 

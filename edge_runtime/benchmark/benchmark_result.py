@@ -15,45 +15,66 @@ from .validity import candidate_reasons, machine_reasons
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How long is long enough. `quick` is for tests and demos; what it measured is never valid to quote."""
+    """How long to measure."""
 
     rounds: int = 15
+    """How often each candidate has its turn."""
     round_ms: int = 60
+    """How long a turn lasts."""
     min_samples: int = 300
+    """The fewest runs of a candidate, all its turns together, however long one takes."""
     warmup_rounds: int = 12
+    """The most half turns before measuring, while a candidate is still getting faster."""
     num_threads: int = 1
+    """CPU threads for one inference."""
     seed: int = 0
-    cold_starts: int = 5  # fresh processes of each candidate; the measured one is the first
-    cold_start_budget_s: float = 10.0  # a candidate whose starts took this long together is not started again
+    """Decides the order of the candidates in each round."""
+    cold_starts: int = 5
+    """Fresh processes of each candidate; the one that is measured is the first."""
+    cold_start_budget_s: float = 10.0
+    """A candidate whose starts have taken this long together is not started again."""
 
 
+# For tests and demos. What it measures is never valid to quote.
 QUICK = Settings(rounds=7, round_ms=25, min_samples=64, warmup_rounds=4, cold_starts=2)
 
 
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkResult:
-    """Raw samples of one candidate. A run is one call of the engine, with `batch` samples in it.
-
-    `state` is that of the machine while all candidates were measured; `empty_rss_bytes` the memory of a worker process
-    that has loaded no engine. `rounds_uj` is empty where the machine counts no energy.
-    """
+    """Raw samples of one candidate. A run is one call of the engine."""
 
     name: str
+    """The candidate's name."""
     engine: str
+    """The library that ran it, and its version."""
     model_bytes: int
+    """Size of the model file."""
     load_ms: float
+    """From the file on disk to ready for the first run."""
     peak_rss_bytes: int
-    rounds_wall_ns: tuple[np.ndarray, ...] = field(repr=False)  # one int64 array a round
+    """The most memory its process ever held."""
+    rounds_wall_ns: tuple[np.ndarray, ...] = field(repr=False)
+    """Wall time of each run, an int64 array for each round."""
     rounds_cpu_ns: tuple[np.ndarray, ...] = field(repr=False)
+    """CPU time of each run, all threads together, in the same form."""
     settings: Settings
+    """How it was measured."""
     num_threads: int = 1
+    """CPU threads inside one run."""
     batch: int = 1
+    """Samples in one run."""
     empty_rss_bytes: int | None = None
+    """Memory of a worker process that has loaded no engine."""
     cold_starts_ms: tuple[float, ...] = ()
-    rounds_uj: tuple[int, ...] = ()  # microjoules of the processor package, one a round
+    """Each start of a process, up to its first answer."""
+    rounds_uj: tuple[int, ...] = ()
+    """Microjoules of the processor package in each round; empty where the machine counts no energy."""
     energy_missing: str = ""
+    """Why there is no energy."""
     state: MachineState | None = None
+    """What the machine was doing while all candidates were measured."""
     answers: Answers | None = field(default=None, repr=False)
+    """What it answered to its samples."""
 
     @property
     def wall_ns(self) -> np.ndarray:
@@ -65,22 +86,22 @@ class BenchmarkResult:
 
     @property
     def rounds_p50_ms(self) -> tuple[float, ...]:
-        """The median of each round; the i-th rounds of all candidates were measured next to each other."""
+        """The median of each round; the i-th rounds of all candidates ran next to each other."""
         return medians_ms(self.rounds_wall_ns)
 
     @property
     def rounds_mean_ms(self) -> tuple[float, ...]:
-        """The mean of each round, which is what throughput goes by."""
+        """The mean of each round, which decides throughput."""
         return tuple(float(rows.mean()) / 1e6 for rows in self.rounds_wall_ns)
 
     @property
     def cold_start_ms(self) -> float | None:
-        """From the start of a process to its first answer, the median of the repeats."""
+        """From the start of a process to its first answer: the median of all starts."""
         return statistics.median(self.cold_starts_ms) if self.cold_starts_ms else None
 
     @property
     def per_second(self) -> float:
-        """Inferences a second, one run after the other."""
+        """Inferences in a second, one run after the other."""
         return len(self.wall_ns) * self.batch / (float(self.wall_ns.sum()) / 1e9)
 
     @property
@@ -90,19 +111,19 @@ class BenchmarkResult:
 
     @property
     def energy_mj(self) -> float | None:
-        """Millijoules of the processor package for one inference, its idle share included; None without a counter."""
+        """Millijoules of the processor package for one inference, idle power included; None without a counter."""
         if not self.rounds_uj:
             return None
         return sum(self.rounds_uj) / 1e3 / (len(self.wall_ns) * self.batch)
 
     @property
     def rss_added_bytes(self) -> int | None:
-        """Peak memory over that of an empty worker: what engine and model cost."""
+        """Peak memory above that of an empty worker: what engine and model cost."""
         return None if self.empty_rss_bytes is None else max(0, self.peak_rss_bytes - self.empty_rss_bytes)
 
     @property
     def cpu_share(self) -> float:
-        """CPU time over wall time while running; below 1 with one thread, somebody else had the core."""
+        """CPU time over wall time of the runs. Below 1 with one thread, another process had the core meanwhile."""
         return float(np.concatenate(self.rounds_cpu_ns).sum() / self.wall_ns.sum())
 
     @property

@@ -1,7 +1,8 @@
 """Two measurements of the same bundles, an older and a newer one: what became slower, larger or less accurate.
 
-Beyond noise, that is, and by more than the limits allow. Different machines run at different speeds, so a latency is
-related to the baseline that was measured in the same rounds wherever both files have it. Never measures or prints.
+A regression is a change for the worse, beyond noise and beyond the limits. Machines differ in speed, so a latency is
+compared through the baseline that was measured in the same rounds, wherever both files have one. Never measures or
+prints.
 """
 
 from __future__ import annotations
@@ -10,41 +11,55 @@ from dataclasses import dataclass
 
 from ..bundle.status import PROVEN
 from ..errors import UsageError
+from ..format import count_text
 from . import judgement
-from .answers import Answers, flipped, said, truth_of
+from .answers import Answers, answer_text, flipped, truth_text
 from .judgement import Change, LatencyJudge, Limits, Run
 from .measurement import Measurement
 
 
 @dataclass(frozen=True, kw_only=True)
 class Flip:
-    """A sample whose answer is another one now, by its place in the split."""
+    """A sample that gets another answer now."""
 
     sample: int
+    """Its index in the split."""
     before: str
+    """What the older run answered."""
     after: str
+    """What the newer run answers."""
     truth: str
+    """The true answer; "" where it is unknown."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Flips:
-    """All flipped answers of a row, of how many samples of which split."""
+    """All flipped answers of a row."""
 
     row: str
+    """The row's name."""
     split: str
+    """Which samples were asked: "validation" or "golden"."""
     samples: int
+    """How many samples were asked."""
     flips: tuple[Flip, ...]
+    """Those with another answer."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """What `edgekit compare` found; `relation` says how latencies were made comparable."""
+    """The answer of `edgekit compare`."""
 
     relation: str
-    differences: tuple[str, ...]  # between the machines, versions and settings
+    """How latencies were made comparable, in words."""
+    differences: tuple[str, ...]
+    """What differs between the machines, versions and settings."""
     changes: tuple[Change, ...]
+    """Everything that was compared, row by row."""
     flips: tuple[Flips, ...]
+    """The flipped answers of each row whose answers both files keep."""
     limits: Limits
+    """What was allowed."""
 
     @property
     def regressions(self) -> tuple[Change, ...]:
@@ -60,7 +75,8 @@ def compare(before: Run, after: Run, limits: Limits) -> Comparison:
     old, new = ({row.name: row for row in run.measured.rows} for run in (before, after))
     if not old.keys() & new.keys():
         raise UsageError(
-            f"nothing can be compared: one file has {', '.join(old) or 'no rows'}; the other {', '.join(new) or 'none'}"
+            f"the two files have no row in common: the older one has {', '.join(old) or 'no rows'}, the newer one "
+            f"{', '.join(new) or 'none'}. Compare two measurements of the same bundles"
         )
     machines = before.measured.machine, after.measured.machine
     same_machine = all(machines[0].get(key) == machines[1].get(key) for key in ("cpu", "isa", "cores", "system"))
@@ -70,7 +86,7 @@ def compare(before: Run, after: Run, limits: Limits) -> Comparison:
     for name, was in old.items():
         now = new.get(name)
         if now is None:
-            text = "is not in the newer file: measure it as well"
+            text = "is missing from the newer file: measure it as well"
             changes.append(Change(row=name, what="row", verdict="worse", text=text))
             continue
         if was.error or now.error:
@@ -96,46 +112,48 @@ def compare(before: Run, after: Run, limits: Limits) -> Comparison:
 
 
 def _proof(status: str) -> int:
-    """How much a status says: more for more. The float model needs no proof."""
-    order = (*reversed(PROVEN), "float")
+    """How much a status proves: more for more. The float model needs no proof."""
+    order = ("undecided", *reversed(PROVEN), "float")
     return order.index(status) + 1 if status in order else 0
 
 
 def _same_samples(old: Answers | None, new: Answers | None) -> tuple[Answers, Answers] | None:
     if old is None or new is None or old.samples_sha256 != new.samples_sha256:
         return None
-    kinds = [(answers.found.shape, answers.found.dtype.kind, answers.truth.shape) for answers in (old, new)]
+    kinds = [(answers.given.shape, answers.given.dtype.kind, answers.truth.shape) for answers in (old, new)]
     return (old, new) if kinds[0] == kinds[1] else None
 
 
 def _flips(row: str, old: Answers, new: Answers) -> Flips:
-    found = [
-        Flip(sample=int(i), before=said(old, i), after=said(new, i), truth=truth_of(new, i)) for i in flipped(old, new)
+    flips = [
+        Flip(sample=int(i), before=answer_text(old, i), after=answer_text(new, i), truth=truth_text(new, i))
+        for i in flipped(old, new)
     ]
-    return Flips(row=row, split=new.split, samples=len(new.found), flips=tuple(found))
+    return Flips(row=row, split=new.split, samples=len(new.given), flips=tuple(flips))
 
 
 def _differences(before: Measurement, after: Measurement) -> tuple[str, ...]:
-    """What a reader must know before blaming the bundle: another machine, version or setting, no valid run."""
-    found = [
+    """What to know before blaming the bundle: another machine, version or setting, or rows that are not valid."""
+    differences = [
         f"{key}: {before.machine.get(key, 'unknown')} → {after.machine.get(key, 'unknown')}"
         for key in dict.fromkeys((*before.machine, *after.machine))
         if before.machine.get(key) != after.machine.get(key)
     ]
     if before.edgekit_version != after.edgekit_version:
-        found.append(f"edgekit: {before.edgekit_version or 'unknown'} → {after.edgekit_version or 'unknown'}")
+        differences.append(f"edgekit: {before.edgekit_version or 'unknown'} → {after.edgekit_version or 'unknown'}")
     engines = {row.name: row.engine for row in before.rows}
     changed = {(engines[row.name], row.engine) for row in after.rows if engines.get(row.name, row.engine) != row.engine}
-    found += [f"engine: {old or 'unknown'} → {new or 'unknown'}" for old, new in sorted(changed)]
+    differences += [f"engine: {old or 'unknown'} → {new or 'unknown'}" for old, new in sorted(changed)]
     for key, old, new in (
         ("threads", before.settings.num_threads, after.settings.num_threads),
         ("batch", before.batch, after.batch),
         ("rounds", before.settings.rounds, after.settings.rounds),
-        ("ms a round", before.settings.round_ms, after.settings.round_ms),
+        ("ms per round", before.settings.round_ms, after.settings.round_ms),
     ):
         if old != new:
-            found.append(f"{key}: {old} → {new}")
+            differences.append(f"{key}: {old} → {new}")
     for word, measured in (("older", before), ("newer", after)):
-        if bad := sum(bool(row.invalid_because) for row in measured.rows):
-            found.append(f"the {word} file calls {bad} of its {len(measured.rows)} rows not valid")
-    return tuple(found)
+        if invalid := sum(bool(row.invalid_because) for row in measured.rows):
+            rows = count_text(len(measured.rows), "row")
+            differences.append(f"{invalid} of {rows} in the {word} file {'is' if invalid == 1 else 'are'} not valid")
+    return tuple(differences)

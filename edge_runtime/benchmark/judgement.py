@@ -1,6 +1,6 @@
-"""What one thing of one row became between two measurements: worse, better, the same, or not to be judged.
+"""How one figure of a row changed between two measurements: worse, better, the same, or not judged.
 
-Worse means beyond noise, and by more than the limit. Knows rows and rounds; it reads no file.
+Worse means beyond noise and by more than the limit. Knows rows and rounds; it reads no file.
 """
 
 from __future__ import annotations
@@ -9,76 +9,98 @@ import math
 import statistics
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 
 from ..bundle.manifest import Metric
 from ..errors import UsageError
+from ..format import bytes_text, difference_text, growth_text, ms_text, value_text
 from ..tasks.registry import metric_named
 from ..tasks.regression import t95
 from .answers import Answers
 from .measurement import Measurement, Raw
 from .rows import Row
 from .stats import Ratio, ratio_of_ratios, unpaired_ratio
-from .table import bytes_text, faster_text, ms_text, value_text
 
-ENOUGH_COLD_STARTS = 3  # of each side; three that are all slower than three others happen once in twenty
-MEMORY_SLACK_BYTES = 2_000_000  # between two runs of the same file
+ENOUGH_COLD_STARTS = 3  # in each file: by chance, three are all slower than three others once in twenty times
+MEMORY_SLACK_BYTES = 2_000_000  # two runs of the same file differ by this much
+
+
+Verdict = Literal["worse", "better", "same", "not judged"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """By how much, relative, a row may get worse. `max_drop` is the accuracy gate's own default."""
+    """By how much a row may get worse, each as a share: 0.05 allows 5 %."""
 
     max_slower: float = 0.05
+    """Latency that may be added."""
     max_larger: float = 0.01
+    """File size that may be added."""
     max_more_memory: float = 0.10
+    """Memory that may be added."""
     max_slower_start: float = 0.25
+    """Cold start that may be added."""
     max_drop: float = 0.01
+    """Accuracy that may be lost; the same default as the accuracy gate's."""
 
     def __post_init__(self) -> None:
         for name, limit in vars(self).items():
             if not 0 <= limit < math.inf:  # False for NaN, which would let everything pass
-                raise UsageError(f"--{name.replace('_', '-')} takes a number from 0, like 0.05; found {limit}")
+                raise UsageError(
+                    f"--{name.replace('_', '-')} takes a number from 0 upwards, such as 0.05; found {limit}"
+                )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """One thing of one row: `verdict` is "worse" (a regression), "better", "same" or "not judged"."""
+    """How one figure of one row changed."""
 
     row: str
+    """The row's name."""
     what: str
-    verdict: str
+    """Which figure: "latency", "size", …"""
+    verdict: Verdict
+    """A regression is "worse"."""
     text: str
+    """Both values and the change, for a person."""
     ratio: Ratio | None = None
+    """How many times as fast it became; only for latencies."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """A measurement and what lies beside it."""
+    """One run of the benchmark, as its files keep it."""
 
     measured: Measurement
+    """The `.json`."""
     raw: Raw
+    """The `.npz` beside it."""
 
     def rounds(self, name: str) -> tuple[float, ...]:
-        """The medians of the rounds of a row, in ms; empty where the files do not keep them, or keep nonsense."""
-        kept = next((row.rounds_p50_ms for row in self.measured.rows if row.name == name), ())
-        found = kept or self.raw.rounds_p50_ms.get(name, ())
-        return found if len(found) > 1 and min(found) > 0 else ()
+        """The median of each round of a row, in ms; empty where the files hold none, or nonsense."""
+        in_row = next((row.rounds_p50_ms for row in self.measured.rows if row.name == name), ())
+        medians_ms = in_row or self.raw.rounds_p50_ms.get(name, ())
+        return medians_ms if len(medians_ms) > 1 and min(medians_ms) > 0 else ()
 
 
 @dataclass(frozen=True)
 class LatencyJudge:
-    """Relates latencies of two runs, each to the older run's baseline as its own run measured it, where both did."""
+    """Judges latencies of two runs, each through the older run's baseline where both runs measured it."""
 
     before: Run
+    """The older run."""
     after: Run
+    """The newer run."""
     limit: float
+    """Latency that may be added, as a share."""
     same_machine: bool
+    """Whether milliseconds of the two runs can be compared."""
 
     @cached_property
     def base(self) -> str:
-        """The row that latencies are related to; "" where the two files have none in common."""
+        """The row that latencies are compared through; "" where the two files have none in common."""
         name = self.before.measured.baseline
         in_both = bool(self.before.rounds(name) and self.after.rounds(name))
         return name if in_both or name == self.after.measured.baseline else ""
@@ -87,21 +109,21 @@ class LatencyJudge:
     def relation(self) -> str:
         """How latencies are made comparable, in words."""
         if self.base:
-            return f"each against {self.base} of its own run"
-        return "in milliseconds, because no baseline is in both files"
+            return f"each against {self.base} in its own run"
+        return "in milliseconds, because the two files have no baseline in common"
 
     def judge(self, was: Row, now: Row) -> Change:
         first, second = self.before.measured, self.after.measured
         alike = (first.settings.num_threads, first.batch) == (second.settings.num_threads, second.batch)
-        faster, how = self._faster(was, now) if alike else (None, "measured with other threads or another batch")
+        faster, how = self._faster(was, now) if alike else (None, "the two runs used different threads or batch sizes")
         if faster is None:
             return Change(row=was.name, what="latency", verdict="not judged", text=f"not judged: {how}")
-        verdict = "better" if faster.beyond_noise and faster.value > 1 else "same"
-        # Of a measurement that may not be quoted the whole interval has to lie beyond the limit.
+        verdict: Verdict = "better" if faster.beyond_noise and faster.value > 1 else "same"
+        # Where a measurement is not valid to quote, the whole interval must lie beyond the limit.
         slower = faster.inverse.value if was.valid and now.valid else faster.inverse.low
         if faster.beyond_noise and slower > 1 + self.limit:
             verdict = "worse"
-        text = f"{faster_text(faster)}, {how} ({ms_text(was.p50_ms)} → {ms_text(now.p50_ms)})"
+        text = f"{difference_text(faster)}, {how} ({ms_text(was.p50_ms)} → {ms_text(now.p50_ms)})"
         return Change(row=was.name, what="latency", verdict=verdict, text=text, ratio=faster)
 
     def _faster(self, was: Row, now: Row) -> tuple[Ratio | None, str]:
@@ -113,15 +135,15 @@ class LatencyJudge:
             if was.faster and now.faster and self.base == self.after.measured.baseline:
                 return _from_intervals(was.faster, now.faster), f"against {self.base}, from the intervals"
         if not self.same_machine:
-            why = "the others are related to it, and " if was.name == self.base else ""
+            why = "it is the baseline, and " if was.name == self.base else ""
             return None, f"{why}the machines differ"
         if not old or not new:
-            return None, "a file keeps no rounds of it"
+            return None, "one of the files holds no rounds of it"
         return unpaired_ratio(old, new), "in milliseconds, on the same machine"
 
 
 def _from_intervals(was: Ratio, now: Ratio) -> Ratio:
-    """The ratio of two ratios from their intervals alone, by the method of variance estimates recovery.
+    """The ratio of two ratios, from their intervals alone (method of variance estimates recovery).
 
     Source: Zou & Donner, "Construction of confidence limits about effect measures", Statistics in Medicine 27 (2008).
     """
@@ -132,25 +154,27 @@ def _from_intervals(was: Ratio, now: Ratio) -> Ratio:
 
 
 def failed(was: Row, now: Row) -> list[Change]:
-    """Of rows of which one has no figures."""
+    """The change between two rows of which at least one has no figures."""
     if now.error and not was.error:
         return [Change(row=was.name, what="row", verdict="worse", text=f"failed: {now.error}")]
     if was.error and not now.error:
-        return [Change(row=was.name, what="row", verdict="better", text="failed before, works now")]
+        return [Change(row=was.name, what="row", verdict="better", text="failed before and works now")]
     return [Change(row=was.name, what="row", verdict="same", text="failed before and now")]
 
 
 def size(what: str, was: int | None, now: int | None, limit: float, row: str, *, slack: int = 0) -> Change:
-    """A number of bytes; up to `slack` of them more or less mean nothing."""
+    """A number of bytes; a change of up to `slack` bytes means nothing."""
     if was is None or now is None or not was:
-        return Change(row=row, what=what, verdict="not judged", text="not judged: not in both files")
-    verdict = "worse" if now > was * (1 + limit) + slack else "better" if now < was * (1 - limit) - slack else "same"
-    text = f"{bytes_text(was)} → {bytes_text(now)}, {now / was - 1:+.1%}"
+        return Change(row=row, what=what, verdict="not judged", text="not judged: only one of the files has it")
+    verdict: Verdict = (
+        "worse" if now > was * (1 + limit) + slack else "better" if now < was * (1 - limit) - slack else "same"
+    )
+    text = f"{bytes_text(was)} → {bytes_text(now)}, {growth_text(was, now)}"
     return Change(row=row, what=what, verdict=verdict, text=text)
 
 
 def memory(was: Row, now: Row, limit: float, *, same_machine: bool) -> Change:
-    """Memory over an empty worker where both files have it, else the peak of the whole process."""
+    """Memory above an empty worker's where both files have it, else the peak of the whole process."""
     sizes = (was.rss_added_bytes, now.rss_added_bytes)
     if None in sizes:
         sizes = (was.peak_rss_bytes, now.peak_rss_bytes)
@@ -160,19 +184,20 @@ def memory(was: Row, now: Row, limit: float, *, same_machine: bool) -> Change:
 
 
 def cold_start(was: Row, now: Row, limit: float, *, same_machine: bool) -> list[Change]:
-    """Worse when every start took longer than every one before; nothing where there are too few to tell."""
+    """Worse when every start took longer than every earlier one; no change where there are too few starts to tell."""
     old, new = was.cold_starts_ms, now.cold_starts_ms
     if not same_machine or min(len(old), len(new)) < ENOUGH_COLD_STARTS or min(*old, *new) <= 0:
         return []
-    times = statistics.median(new) / statistics.median(old)
+    old_ms, new_ms = statistics.median(old), statistics.median(new)
+    times = new_ms / old_ms
     worse, better = min(new) > max(old) and times > 1 + limit, max(new) < min(old) and times < 1 / (1 + limit)
-    text = f"{ms_text(statistics.median(old))} → {ms_text(statistics.median(new))}, {times - 1:+.0%}"
-    verdict = "worse" if worse else "better" if better else "same"
+    text = f"{ms_text(old_ms)} → {ms_text(new_ms)}, {growth_text(old_ms, new_ms)}"
+    verdict: Verdict = "worse" if worse else "better" if better else "same"
     return [Change(row=was.name, what="cold start", verdict=verdict, text=text)]
 
 
 def accuracy(was: Row, now: Row, answers: tuple[Answers, Answers] | None, limit: float) -> list[Change]:
-    """The task's metric; `answers` to the same samples, before and after, make a small change tell more."""
+    """The task's metric. Where both files keep the `answers` to the same samples, smaller changes can be judged."""
     old, new = was.metric, now.metric
     if old is None and new is None:
         return []
@@ -183,7 +208,7 @@ def accuracy(was: Row, now: Row, answers: tuple[Answers, Answers] | None, limit:
     sign = -1 if known is not None and not known.higher_is_better else 1
     gain = sign * (new.value - old.value)
     real, how = _beyond_noise(old, new, answers)
-    verdict = "same" if not gain or not real else "better" if gain > 0 else "worse"
+    verdict: Verdict = "same" if not gain or not real else "better" if gain > 0 else "worse"
     if verdict == "worse" and -gain <= limit * abs(old.value):
         verdict = "same"
     text = f"{value_text(old.name, old.value)} → {value_text(new.name, new.value)}{f', {how}' if gain else ''}"
@@ -191,7 +216,7 @@ def accuracy(was: Row, now: Row, answers: tuple[Answers, Answers] | None, limit:
 
 
 def _beyond_noise(old: Metric, new: Metric, answers: tuple[Answers, Answers] | None) -> tuple[bool, str]:
-    """Whether the metric changed beyond noise: sample by sample where both answered the same, else by the intervals."""
+    """Whether the metric changed beyond noise, and how: sample by sample where possible, else by the intervals."""
     if (
         answers is not None
         and answers[0].split == "validation"
@@ -202,7 +227,7 @@ def _beyond_noise(old: Metric, new: Metric, answers: tuple[Answers, Answers] | N
             lost, won = int(np.sum(first > second)), int(np.sum(first < second))
             p = _sign_test(lost, won)
             word = "beyond noise" if p <= 0.05 else "within noise"
-            return p <= 0.05, f"{word}: {lost} became wrong, {won} right (sign test, p = {p:.2g})"
+            return p <= 0.05, f"{word}: {lost} became wrong, {won} became right (sign test, p = {p:.2g})"
         with np.errstate(invalid="ignore"):
             moved = second - first
         spread = t95(len(moved) - 1) * float(moved.std(ddof=1)) / math.sqrt(len(moved))
@@ -215,7 +240,7 @@ def _beyond_noise(old: Metric, new: Metric, answers: tuple[Answers, Answers] | N
 
 
 def _sign_test(lost: int, won: int) -> float:
-    """Two-sided p of so uneven a split were gains and losses equally likely (McNemar's test, exact)."""
+    """Two-sided p-value: how likely so uneven a split is when gains and losses are equally likely (exact McNemar)."""
     n, k = lost + won, min(lost, won)
-    # As integers: 2 ** n overflows a float from 1,024 changed answers on.
+    # In integers, because 2 ** n overflows a float from 1,024 changed answers on.
     return min(1.0, 2 * sum(math.comb(n, i) for i in range(k + 1)) / (1 << n)) if n else 1.0

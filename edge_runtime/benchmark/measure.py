@@ -1,7 +1,7 @@
 """Measures candidates against each other: interleaved, each in its own process, every raw sample kept. Never prints.
 
-Round by round, in an order drawn anew, each candidate runs for a slice of time on real samples while the others wait.
-Whatever disturbs the machine then disturbs all of them, and ratios stay true where absolute times do not.
+In each round every candidate runs for a slice of time on real samples while the others wait, in an order drawn anew.
+Whatever disturbs the machine then disturbs all of them, so ratios stay true even where absolute times do not.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from ..bundle.golden import GoldenSet
 from ..bundle.manifest import BatchRange, Manifest
 from ..errors import InputError
 from ..machine.energy import POWERCAP, EnergyMeter
-from ..machine.machine_state import MachineState, Reading, read, state
+from ..machine.machine_state import MachineState, Reading, machine_state, read_counters
+from ..tasks.holds import read_as
+from ..tasks.registry import task
 from ..worker.parent import Worker
 from .answers import Answers, answers_of
 from .benchmark_result import BenchmarkResult, Settings
@@ -34,25 +36,29 @@ _DEFAULT = Settings()
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """Something to measure: a worker to start, the samples it runs, and how many bytes its file has.
-
-    `num_threads` stands in for that of the settings, `batch` is how many samples go into one run. `judge` makes its
-    answers to the samples into something that can be compared with those of another day.
-    """
+    """Something to measure."""
 
     name: str
-    start: Callable[[int], Worker]  # takes num_threads
+    """What its row is called."""
+    start: Callable[[int], Worker]
+    """Starts a worker for it, with so many CPU threads."""
     samples: Arrays
+    """What it runs, (N, …) for each input."""
     model_bytes: int
+    """Size of its model file."""
     num_threads: int | None = None
+    """CPU threads, where it takes another number than the settings say."""
     batch: int = 1
+    """Samples in one run."""
     free_batch: BatchRange | None = None
-    judge: Callable[[Arrays], Answers | None] | None = None
+    """The batch sizes it can run; None where its batch is fixed."""
+    keep_answers: Callable[[Arrays], Answers | None] | None = None
+    """Turns its outputs into answers that can be compared with those of another day."""
 
 
 @dataclass(kw_only=True)
-class _Measured:
-    """What is gathered of one candidate while it is measured."""
+class _Running:
+    """A candidate while it is measured, and what was gathered of it so far."""
 
     candidate: Candidate
     num_threads: int
@@ -67,18 +73,24 @@ class _Measured:
 
 
 def bundle_candidate(path: Path, *, allow: Sequence[str] = ()) -> Candidate:
-    """A bundle as a candidate: its golden inputs are the samples; `allow` as in `engines.load`. Raises BundleError."""
+    """A bundle as a candidate, with its golden inputs as samples; `allow` as in `engines.load`.
+
+    Raises:
+        BundleError: the bundle was refused.
+        UsageError: it has several programs, and none is called "main".
+    """
     with Bundle.open(path) as bundle:
-        return candidate_of(path, bundle.manifest, bundle.golden(), allow=allow)
+        return candidate_of(path, bundle.manifest.only(), bundle.golden(), allow=allow)
 
 
 def candidate_of(path: Path, manifest: Manifest, golden: GoldenSet, *, allow: Sequence[str] = ()) -> Candidate:
-    """The same for a bundle at `path` whose manifest and golden samples were read already."""
+    """The same for a bundle at `path`, whose manifest, reduced to one program, and golden samples were read already."""
 
-    def judge(outputs: Arrays) -> Answers | None:
+    def keep_answers(outputs: Arrays) -> Answers | None:
+        first = manifest.outputs[0]
         return answers_of(
             manifest.task,
-            outputs[manifest.outputs[0].name],
+            read_as(outputs[first.name], first.holds, task(manifest.task).takes),
             golden.targets,
             inputs=golden.inputs,
             labels=manifest.labels,
@@ -91,7 +103,7 @@ def candidate_of(path: Path, manifest: Manifest, golden: GoldenSet, *, allow: Se
         samples=golden.inputs,
         model_bytes=manifest.artifact.bytes,
         free_batch=manifest.batch,
-        judge=judge,
+        keep_answers=keep_answers,
     )
 
 
@@ -102,16 +114,17 @@ def measure(
     on_progress: Progress = lambda done, total: None,
     powercap: Path = POWERCAP,
 ) -> list[BenchmarkResult]:
-    """Measures all candidates interleaved; results come in the candidates' order.
+    """Measures all candidates, interleaved; results come in the order of the candidates.
 
-    `powercap` is the folder in which the system shows its energy counters.
-
+    Args:
+        on_progress: called with the steps done and the steps in total.
+        powercap: the folder where the system shows its energy counters.
     Raises:
-        InputError: no candidates, or two of one name.
+        InputError: there are no candidates, or two share a name.
         EngineError: a worker died or refused its model.
     """
     if not candidates or len({c.name for c in candidates}) != len(candidates):
-        raise InputError(f"give one or more candidates with different names, found {[c.name for c in candidates]}")
+        raise InputError(f"give one or more candidates with different names; found {[c.name for c in candidates]}")
     order, meter = random.Random(settings.seed), EnergyMeter.find(powercap)
     total = len(candidates) * (settings.rounds + max(1, settings.cold_starts))
     done = 0
@@ -121,27 +134,27 @@ def measure(
         on_progress(done := done + 1, total)
 
     with contextlib.ExitStack() as stack:
-        found = []
+        running = []
         for candidate in candidates:
-            one = _started(candidate, settings)
+            one = _start(candidate, settings)
             stack.enter_context(one.worker)
             one.worker.set_samples(candidate.samples, batch=candidate.batch)
             _warm_up(one.worker, settings)
-            found.append(one)
+            running.append(one)
             step()
-        readings = _run_rounds(found, settings, order, meter, step)
-        for one in found:
+        readings = _run_rounds(running, settings, order, meter, step)
+        for one in running:
             one.peak_rss_bytes = one.worker.memory()["peak_rss_bytes"]
-            if one.candidate.judge is not None:
-                one.answers = one.candidate.judge(one.worker.run(one.candidate.samples))
-    _start_again(found, settings, order, step)
+            if one.candidate.keep_answers is not None:
+                one.answers = one.candidate.keep_answers(one.worker.run(one.candidate.samples))
+    _start_again(running, settings, order, step)
     empty_rss_bytes = _empty_rss_bytes()
-    seen = state(readings)
-    return [_result(one, settings, seen, empty_rss_bytes, meter) for one in found]
+    state = machine_state(readings)
+    return [_result(one, settings, state, empty_rss_bytes, meter) for one in running]
 
 
-def _started(candidate: Candidate, settings: Settings) -> _Measured:
-    """A fresh worker that has given its first answer, and how long that took from the start of its process."""
+def _start(candidate: Candidate, settings: Settings) -> _Running:
+    """Starts a worker and waits for its first answer; keeps how long that took."""
     num_threads = candidate.num_threads or settings.num_threads
     start = time.perf_counter_ns()
     worker = candidate.start(num_threads)
@@ -152,11 +165,11 @@ def _started(candidate: Candidate, settings: Settings) -> _Measured:
         worker.close()
         raise
     cold_ms = (time.perf_counter_ns() - start) / 1e6
-    return _Measured(candidate=candidate, num_threads=num_threads, worker=worker, load=load, cold_ms=[cold_ms])
+    return _Running(candidate=candidate, num_threads=num_threads, worker=worker, load=load, cold_ms=[cold_ms])
 
 
 def _warm_up(worker: Worker, settings: Settings) -> None:
-    """Runs until two rounds in a row have the same median within 5 %, or the allowance is spent."""
+    """Runs until two rounds in a row have the same median within 5 %, but no more rounds than the settings allow."""
     before = 0.0
     for _ in range(settings.warmup_rounds):
         now = float(np.median(worker.time(nanoseconds=settings.round_ms * 1_000_000 // 2, count=5)["wall_ns"]))
@@ -166,13 +179,13 @@ def _warm_up(worker: Worker, settings: Settings) -> None:
 
 
 def _run_rounds(
-    found: Sequence[_Measured], settings: Settings, order: random.Random, meter: EnergyMeter, step: Callable[[], None]
+    running: Sequence[_Running], settings: Settings, order: random.Random, meter: EnergyMeter, step: Callable[[], None]
 ) -> list[Reading]:
     per_round = -(-settings.min_samples // settings.rounds)
-    pids = [one.worker.pid for one in found]
-    readings = [read(pids)]
+    pids = [one.worker.pid for one in running]
+    readings = [read_counters(pids)]
     for _ in range(settings.rounds):
-        for one in order.sample(list(found), len(found)):
+        for one in order.sample(list(running), len(running)):
             before = meter.read_uj()
             times = one.worker.time(nanoseconds=settings.round_ms * 1_000_000, count=per_round)
             if meter.zones:
@@ -180,18 +193,18 @@ def _run_rounds(
             one.wall.append(times["wall_ns"])
             one.cpu.append(times["cpu_ns"])
             step()
-        readings.append(read(pids))
+        readings.append(read_counters(pids))
     return readings
 
 
 def _start_again(
-    found: Sequence[_Measured], settings: Settings, order: random.Random, step: Callable[[], None]
+    running: Sequence[_Running], settings: Settings, order: random.Random, step: Callable[[], None]
 ) -> None:
-    """Cold starts after the first, in turns, until each candidate has enough or has spent its time."""
+    """The other cold starts, in turns, until each candidate has enough or has spent its time."""
     for _ in range(1, settings.cold_starts):
-        for one in order.sample(list(found), len(found)):
+        for one in order.sample(list(running), len(running)):
             if sum(one.cold_ms) < settings.cold_start_budget_s * 1000:
-                again = _started(one.candidate, settings)
+                again = _start(one.candidate, settings)
                 again.worker.close()
                 one.cold_ms += again.cold_ms
             step()
@@ -203,7 +216,7 @@ def _empty_rss_bytes() -> int:
 
 
 def _result(
-    one: _Measured, settings: Settings, seen: MachineState, empty_rss_bytes: int, meter: EnergyMeter
+    one: _Running, settings: Settings, state: MachineState, empty_rss_bytes: int, meter: EnergyMeter
 ) -> BenchmarkResult:
     return BenchmarkResult(
         name=one.candidate.name,
@@ -220,6 +233,6 @@ def _result(
         cold_starts_ms=tuple(round(ms, 3) for ms in one.cold_ms),
         rounds_uj=tuple(one.energy_uj),
         energy_missing=meter.missing,
-        state=seen,
+        state=state,
         answers=one.answers,
     )

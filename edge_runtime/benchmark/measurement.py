@@ -1,7 +1,7 @@
 """A finished measurement as a file: every row, the machine, the settings and, beside it, every raw sample.
 
-`results.json` holds what tables and reports are made of; `results.npz` the raw nanoseconds and each sample's answer. No
-table is typed by hand.
+`results.json` holds what tables and reports are made of; `results.npz` holds the raw nanoseconds and each sample's
+answer. No table is typed by hand.
 """
 
 from __future__ import annotations
@@ -19,56 +19,71 @@ import numpy as np
 
 from ..bundle.golden import write_arrays
 from ..bundle.manifest import StageResult
+from ..bundle.status import present_name
 from ..decode import DecodeError, canonical_json, decode, parse_json, to_plain
 from ..errors import UsageError
 from ..files import write_atomically, write_bytes
+from ..format import count_text, metric_name
 from ..machine.cpu import machine
 from ..machine.machine_state import MachineState
 from .answers import Answers
 from .benchmark_result import BenchmarkResult, Settings
 from .rows import Pair, Row, ScalingPoint, Subject, pairs, row
 from .stats import medians_ms
-from .table import metric_name
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """One run of the benchmark: rows in order, what `× faster` refers to, where and when it was measured.
-
-    `max_drop` is the budget of the accuracy gate, relative to the float model; `bundles` the folder they lie in. Files
-    of older versions have nothing of what follows these.
-    """
+    """One run of the benchmark. Files written before a field existed have its default."""
 
     model: str
+    """The model's name; several are joined by commas."""
     baseline: str
+    """Name of the candidate that ratios refer to."""
     rows: tuple[Row, ...]
-    stages: dict[str, tuple[StageResult, ...]]  # by bundle name; what packing proved
-    notes: dict[str, dict[str, str]]  # by bundle name; e.g. operators outside a delegate
+    """One for each candidate, then one for each that failed."""
+    stages: dict[str, tuple[StageResult, ...]]
+    """What packing proved, by bundle name."""
+    notes: dict[str, dict[str, str]]
+    """Each bundle's provenance by its name, such as the operators outside a delegate."""
     machine: dict[str, str]
+    """Where it was measured: processor, cores, system."""
     settings: Settings
-    measured_at: str  # UTC, ISO 8601
+    """How long it was measured."""
+    measured_at: str
+    """When, UTC in ISO 8601."""
     max_drop: float = 0.01
+    """The budget of the accuracy gate, relative to the float model."""
     bundles: str = "bundles"
-    objective: str = ""  # what the best bundle is to be the best in; empty: size and speed together
+    """The folder the bundles are in."""
+    objective: str = ""
+    """What the best bundle should be best in; empty for size and speed together."""
     batch: int = 1
+    """Samples in one run."""
     pairs: tuple[Pair, ...] = ()
+    """Every two candidates against each other."""
     scaling: tuple[ScalingPoint, ...] = ()
-    state: MachineState | None = None  # of the machine while it measured
-    empty_rss_bytes: int | None = None  # of a worker process that has loaded no engine
-    energy_missing: str = ""  # why there is no energy
+    """The same bundles with more threads or larger batches."""
+    state: MachineState | None = None
+    """What the machine was doing meanwhile."""
+    empty_rss_bytes: int | None = None
+    """Memory of a worker process that has loaded no engine."""
+    energy_missing: str = ""
+    """Why there is no energy."""
     edgekit_version: str = ""
-    request: dict[str, Any] | None = None  # the options of `optimize`, to repeat it; None where it cannot be
+    """The edgekit that measured."""
+    request: dict[str, Any] | None = None
+    """The options of `optimize`, to repeat it; None where it cannot be repeated."""
 
     def caption(self) -> str:
-        """What every table says below itself."""
+        """The sentence below every table."""
         names = dict.fromkeys(metric_name(row.metric.name) for row in self.rows if row.metric)
-        measured = " and ".join(names).capitalize()
-        threads = f"{self.settings.num_threads} thread" + ("s" if self.settings.num_threads > 1 else "")
+        metrics = " and ".join(names).capitalize()
         return (
-            f"Batch {self.batch}, {threads}, candidates interleaved, "
+            f"Batch {self.batch}, {count_text(self.settings.num_threads, 'thread')}, candidates interleaved, "
             f"{self.machine['cpu']} ({self.machine['cores']} cores). "
-            f"× smaller and × faster: against {self.baseline}. "
-            + (f"{measured}: the artifact's own, on the validation split." if measured else "Accuracy: not measured.")
+            f"Ratios are against {self.baseline}. "
+            + (f"{metrics}: the artifact's own, on the validation split." if metrics else "Accuracy: not measured.")
         )
 
 
@@ -83,7 +98,7 @@ def measurement(
     notes: dict[str, dict[str, str]] | None = None,
     scaling: Sequence[ScalingPoint] = (),
 ) -> Measurement:
-    """Puts results into rows against `baseline`, one of them; `failed` rows follow at the end."""
+    """Turns results into rows against `baseline`, which is one of them; `failed` rows come last."""
     rows = [row(subject, result, baseline) for subject, result in zip(subjects, results, strict=True)]
     return Measurement(
         model=model,
@@ -111,11 +126,13 @@ def save(
     *,
     answers: Mapping[str, Answers] | None = None,
 ) -> None:
-    """Writes `path` (.json) and, beside it, what was measured as .npz.
+    """Writes `path` (.json) and, beside it, the raw samples as .npz.
 
-    In it `<name>/<round>/wall_ns` and `/cpu_ns` (int64, one value a run), `<name>/uj` (one value a round) where the
-    machine counts energy, and `<name>/answers/…`, the fields of `Answers`. `answers`, by name, stand in for the
-    results' own, which are those to the golden samples.
+    The .npz holds `<name>/<round>/wall_ns` and `/cpu_ns` (int64, one value for each run), `<name>/uj` (one value for
+    each round) where the machine counts energy, and `<name>/answers/…`, the fields of `Answers`.
+
+    Args:
+        answers: by name, in place of the results' own answers, which are those to the golden samples.
     """
     raw: dict[str, np.ndarray] = {}
     for result in results:
@@ -123,65 +140,80 @@ def save(
             raw[f"{result.name}/{i}/wall_ns"], raw[f"{result.name}/{i}/cpu_ns"] = wall, cpu
         if result.rounds_uj:
             raw[f"{result.name}/uj"] = np.array(result.rounds_uj, np.int64)
-        said = (answers or {}).get(result.name, result.answers)
-        if said is not None:
-            raw |= {f"{result.name}/answers/{key}": np.asarray(value) for key, value in vars(said).items()}
+        kept = (answers or {}).get(result.name, result.answers)
+        if kept is not None:
+            raw |= {f"{result.name}/answers/{key}": np.asarray(value) for key, value in vars(kept).items()}
     with write_atomically(path.with_suffix(".npz")) as part, part.open("wb") as file:
         write_arrays(file, raw, compression=zipfile.ZIP_DEFLATED)
     save_rows(measured, path)
 
 
 def save_rows(measured: Measurement, path: Path) -> None:
-    """Writes `path` (.json) alone: what was measured stays beside it as it is."""
+    """Writes `path` (.json) alone; the .npz beside it stays as it is."""
     write_bytes(path, canonical_json(to_plain(measured)))
 
 
 def load(path: Path) -> Measurement:
-    """Reads a measurement; raises UsageError when the file is missing or is not one."""
+    """Reads a measurement. Raises UsageError where the file is missing or is not one."""
     try:
-        return decode(Measurement, parse_json(path.read_bytes()))
+        return decode(Measurement, _in_present_words(parse_json(path.read_bytes())))
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}. `edgekit benchmark … --out FILE` writes one") from None
     except DecodeError as error:
-        raise UsageError(f"{path} is not a measurement of edgekit: {error}") from None
+        raise UsageError(
+            f"{path} is not a measurement of edgekit: {error}. Give a results.json of `optimize` or `benchmark --out`"
+        ) from None
+
+
+def _in_present_words(data: Any) -> Any:
+    """The JSON of a measurement, with the statuses of older files by their present names."""
+    rows = data.get("rows") if isinstance(data, dict) else None
+    for entry in rows if isinstance(rows, list) else ():
+        if isinstance(entry, dict) and isinstance(entry.get("status"), str):
+            entry["status"] = present_name(entry["status"])
+    return data
 
 
 @dataclass(frozen=True, kw_only=True)
 class Raw:
-    """What lies in the `.npz` beside a measurement, by the names of its rows; empty where there is none."""
+    """What the `.npz` beside a measurement holds, by the names of its rows; empty where there is no such file."""
 
     rounds_p50_ms: dict[str, tuple[float, ...]]
+    """The median of each round."""
     answers: dict[str, Answers]
+    """The answer to each sample."""
 
 
 def load_raw(path: Path) -> Raw:
-    """Reads the `.npz` beside the measurement `path`; raises UsageError when it is there and cannot be read."""
+    """Reads the `.npz` beside the measurement `path`. Raises UsageError where it exists and cannot be read."""
     raw_path = path.with_suffix(".npz")
     if not raw_path.exists():
         return Raw(rounds_p50_ms={}, answers={})
     rounds: dict[str, dict[int, np.ndarray]] = {}
-    said: dict[str, dict[str, np.ndarray]] = {}
+    answers: dict[str, dict[str, np.ndarray]] = {}
     try:
         with np.load(raw_path, allow_pickle=False) as archive:
             for key in archive.files:
                 name, group, kind = (*key.rsplit("/", 2), "", "")[:3]
                 if group == "answers":
-                    said.setdefault(name, {})[kind] = archive[key]
+                    answers.setdefault(name, {})[kind] = archive[key]
                 elif kind == "wall_ns":
                     rounds.setdefault(name, {})[int(group)] = archive[key]
         return Raw(
-            rounds_p50_ms={name: medians_ms([found[i] for i in sorted(found)]) for name, found in rounds.items()},
-            answers={name: _answers(fields) for name, fields in said.items()},
+            rounds_p50_ms={name: medians_ms([wall[i] for i in sorted(wall)]) for name, wall in rounds.items()},
+            answers={name: _answers(fields) for name, fields in answers.items()},
         )
     except Exception as error:  # numpy and zipfile raise many kinds on damaged files
-        raise UsageError(f"cannot read {raw_path}: {error}. Copy it again, or remove it to do without it") from None
+        raise UsageError(
+            f"cannot read {raw_path}: {error}. Copy it again, or delete it to compare without it"
+        ) from None
 
 
 def _answers(fields: Mapping[str, np.ndarray]) -> Answers:
     return Answers(
         split=str(fields["split"]),
         samples_sha256=str(fields["samples_sha256"]),
-        found=fields["found"],
+        given=fields["given"] if "given" in fields else fields["found"],  # older files call it `found`
         truth=fields["truth"],
         scores=fields["scores"],
         labels=tuple(map(str, fields["labels"])),

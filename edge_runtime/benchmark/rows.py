@@ -1,4 +1,4 @@
-"""Rows: what a table, a report or a comparison needs of each measured candidate, as plain data that goes into JSON.
+"""Rows: what a table, a report or a comparison needs to know of each candidate, as plain data that goes into JSON.
 
 A row relates a candidate to one baseline, the float model. Nothing is measured or formatted here.
 """
@@ -11,49 +11,75 @@ from itertools import combinations
 from typing import Literal
 
 from ..bundle.manifest import Manifest, Metric
+from ..bundle.status import Status as BundleStatus
 from .benchmark_result import BenchmarkResult
 from .stats import Ratio, paired_ratio
 
-# "float": the float model itself; "failed", "not tried": there is no bundle; else what the bundle's manifest says.
-Status = Literal["float", "verified", "stages_verified", "unverified", "not_run", "failed", "not tried"]
+# Those of bundles, and more: "float" is the float model itself, which is no bundle; the last two have an error in place
+# of figures.
+Status = Literal[BundleStatus, "float", "failed", "not tried"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One line of the table. Latencies are of one inference, batch 1; ratios are against the baseline.
-
-    `error` says why there is nothing to show; the figures are None then. Files written before a field existed have it
-    None or empty as well.
-    """
+    """One line of the table. A figure is None where it was not measured, or the file is older than the field."""
 
     name: str
+    """The bundle's name, or what else was measured."""
     status: Status
+    """What was proven of it."""
     recipe: str = ""
+    """How it was quantized."""
     exporter: str = ""
+    """What made it."""
     engine: str = ""
+    """The library that ran it, and its version."""
     metric: Metric | None = None
+    """Its own accuracy, measured when it was packed."""
     model_bytes: int | None = None
+    """Size of the model file."""
     load_ms: float | None = None
+    """From the file on disk to ready for the first run."""
     p50_ms: float | None = None
+    """Latency of one run: half of all runs took no longer."""
     p90_ms: float | None = None
+    """Nine of ten runs took no longer."""
     p99_ms: float | None = None
+    """All but one run in a hundred took no longer."""
     peak_rss_bytes: int | None = None
+    """The most memory its process ever held."""
     times_smaller: float | None = None
+    """The baseline's file size over this one's; below 1 this one is larger."""
     times_faster: float | None = None
+    """The baseline's time over this one's; below 1 this one is slower."""
     times_faster_low: float | None = None
+    """Lower end of its 95 % interval."""
     times_faster_high: float | None = None
+    """Upper end of its 95 % interval."""
     samples: int = 0
-    percentiles_ms: tuple[float, ...] = ()  # 0, 1, … 100
+    """How many runs were timed."""
+    percentiles_ms: tuple[float, ...] = ()
+    """Latency percentiles 0, 1, … 100."""
     invalid_because: tuple[str, ...] = ()
+    """Why the figures should not be quoted, each with advice."""
     error: str = ""
+    """Why there are no figures."""
     max_ms: float | None = None
+    """The longest run."""
     per_second: float | None = None
-    cpu_ms: float | None = None  # of one inference, all threads together
-    energy_mj: float | None = None  # of one inference: the processor package, idle share included
-    rss_added_bytes: int | None = None  # the peak over an empty worker process
+    """Inferences in a second, one run after the other."""
+    cpu_ms: float | None = None
+    """CPU time of one inference, all threads together."""
+    energy_mj: float | None = None
+    """Energy of one inference: the processor package, idle power included."""
+    rss_added_bytes: int | None = None
+    """The peak above an empty worker process."""
     cold_start_ms: float | None = None
-    cold_starts_ms: tuple[float, ...] = ()  # every one of them
-    rounds_p50_ms: tuple[float, ...] = ()  # the i-th rounds of all rows were measured next to each other
+    """From the start of a process to its first answer: the median."""
+    cold_starts_ms: tuple[float, ...] = ()
+    """Every cold start."""
+    rounds_p50_ms: tuple[float, ...] = ()
+    """The median of each round; the i-th rounds of all rows ran next to each other."""
 
     @property
     def valid(self) -> bool:
@@ -61,7 +87,7 @@ class Row:
 
     @property
     def faster(self) -> Ratio | None:
-        """How many times as fast as the baseline, with its interval."""
+        """How many times as fast as the baseline it is, with its interval."""
         if not self.times_faster or not self.times_faster_low or not self.times_faster_high:
             return None
         return Ratio(value=self.times_faster, low=self.times_faster_low, high=self.times_faster_high)
@@ -69,7 +95,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """What a row says of a candidate besides its measurement."""
+    """What a row says of a candidate besides its measurement; fields as in `Row`."""
 
     status: Status
     recipe: str
@@ -84,29 +110,40 @@ class Subject:
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """How many times as fast `name` is as `other`, measured in the same rounds."""
+    """Two candidates that were measured in the same rounds."""
 
     name: str
+    """The faster one."""
     other: str
+    """The slower one."""
     faster: Ratio
+    """How many times as fast the first one is."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScalingPoint:
-    """The same bundle with more threads or a larger batch; `throughput` is against its own row in the table."""
+    """A bundle measured again with more threads or a larger batch."""
 
-    name: str  # of that row
+    name: str
+    """Name of the bundle's row in the table."""
     num_threads: int
+    """CPU threads inside one run."""
     batch: int
-    p50_ms: float  # of one run, which is a whole batch
+    """Samples in one run."""
+    p50_ms: float
+    """Latency of one run, which is a whole batch."""
     per_second: float
+    """Inferences in a second."""
     cpu_ms: float
+    """CPU time of one inference, all threads together."""
     throughput: Ratio
+    """Inferences in a second against the bundle's own row."""
     invalid_because: tuple[str, ...] = ()
+    """Why it should not be quoted."""
 
 
 def row(subject: Subject, result: BenchmarkResult, baseline: BenchmarkResult) -> Row:
-    """One measured candidate against the baseline measured in the same run."""
+    """A measured candidate against the baseline, which was measured in the same run."""
     ratio = paired_ratio(baseline.rounds_p50_ms, result.rounds_p50_ms)
     return Row(
         name=result.name,
@@ -141,18 +178,18 @@ def row(subject: Subject, result: BenchmarkResult, baseline: BenchmarkResult) ->
 
 def pairs(results: Sequence[BenchmarkResult]) -> tuple[Pair, ...]:
     """Every two candidates against each other, the faster one first."""
-    found = []
+    pairs = []
     for first, second in combinations(results, 2):
         ratio = paired_ratio(second.rounds_p50_ms, first.rounds_p50_ms)
         names = (first.name, second.name)
         if ratio.value < 1:
             ratio, names = ratio.inverse, names[::-1]
-        found.append(Pair(name=names[0], other=names[1], faster=ratio))
-    return tuple(found)
+        pairs.append(Pair(name=names[0], other=names[1], faster=ratio))
+    return tuple(pairs)
 
 
 def scaling_point(base: BenchmarkResult, result: BenchmarkResult) -> ScalingPoint:
-    """`result` is of the same bundle as `base`, with more threads or a larger batch."""
+    """How `result` scales against `base`: the same bundle, with more threads or a larger batch."""
     ratio, times = paired_ratio(base.rounds_mean_ms, result.rounds_mean_ms), result.batch / base.batch
     return ScalingPoint(
         name=base.name,

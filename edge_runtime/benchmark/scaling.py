@@ -1,6 +1,6 @@
-"""Which candidates to measure when threads or batch are varied, and what came of it. Measures nothing.
+"""Which candidates to measure when threads or batches vary, and what came of it. Measures nothing.
 
-Threads are varied at the first batch, batches at the first number of threads; all of them take turns in one run.
+Threads vary at the first batch size, batches at the first number of threads; all of them take turns in one run.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ..errors import UsageError
+from ..format import count_text
 from .benchmark_result import BenchmarkResult
 from .measure import Candidate
 from .rows import ScalingPoint, scaling_point
@@ -17,59 +18,59 @@ from .rows import ScalingPoint, scaling_point
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """The numbers of threads and the batch sizes asked for; the first of each is what the table shows."""
+    """What to vary. The table shows the first of each."""
 
     threads: tuple[int, ...] = (1,)
+    """Numbers of CPU threads."""
     batches: tuple[int, ...] = (1,)
+    """Batch sizes."""
 
     @classmethod
     def asked(cls, *, threads: str, scaling: bool, batch: str) -> Sweep:
-        """As the command's options say it. Raises UsageError."""
-        found = counts(threads, "--threads")
-        if scaling and found != (1,):
-            raise UsageError("--scaling chooses the numbers of threads itself: leave --threads out")
+        """From the command's options. Raises UsageError."""
+        numbers = parse_counts(threads, "--threads")
+        if scaling and numbers != (1,):
+            raise UsageError("--scaling chooses the numbers of threads itself: leave out --threads")
         if scaling:
-            found = doublings(os.cpu_count() or 1)
-        return cls(threads=found, batches=counts(batch, "--batch"))
+            numbers = doublings(os.cpu_count() or 1)
+        return cls(threads=numbers, batches=parse_counts(batch, "--batch"))
 
 
-def counts(text: str, option: str) -> tuple[int, ...]:
-    """'1,2,4' as numbers. Raises UsageError on anything that is not whole numbers from 1, each once."""
+def parse_counts(text: str, option: str) -> tuple[int, ...]:
+    """'1,2,4' as numbers. Raises UsageError unless they are different whole numbers from 1 upwards."""
     words = [word.strip() for word in text.split(",")]
-    found = tuple(int(word) for word in words if word.isascii() and word.isdigit() and 1 <= int(word) <= 1 << 16)
-    if len(found) != len(words) or len(set(found)) != len(found):
-        raise UsageError(f"{option} takes whole numbers from 1, each once, like 1,2,4; found {text!r}")
-    return found
+    numbers = tuple(int(word) for word in words if word.isascii() and word.isdigit() and 1 <= int(word) <= 1 << 16)
+    if len(numbers) != len(words) or len(set(numbers)) != len(numbers):
+        raise UsageError(f"{option} takes different whole numbers from 1 upwards, such as 1,2,4; found {text!r}")
+    return numbers
 
 
 def doublings(last: int) -> tuple[int, ...]:
-    """1, 2, 4, … up to `last`, which is there as well."""
+    """1, 2, 4, … and `last`."""
     return tuple(sorted({last, *(1 << i for i in range(last.bit_length()) if 1 << i <= last)}))
 
 
 def expand(candidates: Sequence[Candidate], sweep: Sweep) -> tuple[list[Candidate], list[str]]:
-    """The candidates first, then each with other threads and batches; and the names whose batch is fixed.
+    """The candidates, then each with other threads and batches; and the names of those whose batch is fixed.
 
     Raises:
-        UsageError: batches were asked for and no candidate has a free batch axis, or one bounds it below what is asked.
+        UsageError: no candidate has a free batch axis, or one cannot run a batch that large.
     """
     base = [replace(c, num_threads=sweep.threads[0], batch=sweep.batches[0]) for c in candidates]
     more = [
-        replace(c, name=f"{c.name}, {n} thread{'s' if n > 1 else ''}", num_threads=n)
-        for c in base
-        for n in sweep.threads[1:]
+        replace(c, name=f"{c.name}, {count_text(n, 'thread')}", num_threads=n) for c in base for n in sweep.threads[1:]
     ]
     fixed = [c.name for c in candidates if c.free_batch is None]
     if sweep.batches != (1,):
         if len(fixed) == len(candidates):
             raise UsageError(
-                "none of these bundles has a free batch axis, so each takes one sample a run. Pack them with "
-                "`edgekit optimize MODEL --max-batch N`"
+                "--batch needs a bundle with a free batch axis; each of these runs one sample at a time. Pack them "
+                "with `edgekit optimize MODEL --max-batch N`"
             )
         for c in candidates:
             for n in sweep.batches:
                 if c.free_batch is not None and not c.free_batch.min <= n <= c.free_batch.max:
-                    raise UsageError(f"{c.name} takes a batch of {c.free_batch}, found --batch {n}")
+                    raise UsageError(f"{c.name} runs batches of {c.free_batch}, found --batch {n}")
         base = [c if c.free_batch else replace(c, batch=1) for c in base]
         more += [
             replace(c, name=f"{c.name}, batch {n}", batch=n) for c in base if c.free_batch for n in sweep.batches[1:]
@@ -80,7 +81,7 @@ def expand(candidates: Sequence[Candidate], sweep: Sweep) -> tuple[list[Candidat
 def split(
     results: Sequence[BenchmarkResult], candidates: int
 ) -> tuple[Sequence[BenchmarkResult], tuple[ScalingPoint, ...]]:
-    """The results of `expand`'s list: those of the `candidates` themselves, and how the others scale against them."""
+    """The results of the first `candidates` of `expand`'s list, and how the others scale against them."""
     base, more = results[:candidates], results[candidates:]
     by_name = {result.name: result for result in base}
     return base, tuple(scaling_point(by_name[result.name.rpartition(", ")[0]], result) for result in more)

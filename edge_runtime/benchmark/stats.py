@@ -11,21 +11,24 @@ import numpy as np
 from ..tasks.regression import t95
 
 RESAMPLES = 2000
-# Of the rounds at each end, left out of a mean: one disturbed round says nothing about the model.
+# The share of rounds at each end that a mean leaves out: one disturbed round says nothing about the model.
 TRIM = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ratio:
-    """How many times as long the first takes as the second, with its 95 % interval; above 1 the second is faster."""
+    """How many times as long the first takes as the second; above 1 the second is faster."""
 
     value: float
+    """The ratio."""
     low: float
+    """Lower end of its 95 % interval."""
     high: float
+    """Upper end of its 95 % interval."""
 
     @property
     def beyond_noise(self) -> bool:
-        """Whether the interval leaves out 1."""
+        """Whether the interval excludes 1."""
         return not self.low <= 1 <= self.high
 
     @property
@@ -44,14 +47,14 @@ def medians_ms(rounds: Sequence[np.ndarray]) -> tuple[float, ...]:
 
 
 def paired_ratio(slower: Sequence[float], faster: Sequence[float], *, seed: int = 0) -> Ratio:
-    """How many times `faster` goes into `slower`, from the medians of rounds measured next to each other.
+    """How many times as long `slower` takes as `faster`, from the medians of rounds that ran next to each other.
 
-    Each round gives one ratio: what disturbed one candidate mostly disturbed its neighbour too. The value is the
-    trimmed mean of their logarithms; for the interval the rounds are drawn again, with percentiles moved outwards
-    because few rounds make a bootstrap interval too narrow.
+    Each round gives one ratio, since what disturbed one candidate mostly disturbed its neighbour too. The value is the
+    trimmed mean of the ratios' logarithms. The interval comes from resampling the rounds, with the percentiles moved
+    outwards because a bootstrap interval of few rounds is too narrow.
 
     Raises:
-        ValueError: not the same number of rounds, fewer than two, or a round that took no time.
+        ValueError: different numbers of rounds, fewer than two, or a round that took no time.
     Source: Efron & Tibshirani, An Introduction to the Bootstrap (1993), chapter 13; for few samples Hesterberg, "What
     Teachers Should Know About the Bootstrap", The American Statistician 69 (2015), section 3.
     """
@@ -63,9 +66,9 @@ Rounds = tuple[Sequence[float], Sequence[float]]
 
 
 def ratio_of_ratios(before: Rounds, after: Rounds, *, seed: int = 0) -> Ratio:
-    """How many times as fast, against its baseline, a candidate became: (baseline, candidate) of two runs.
+    """How much faster a candidate became against its baseline: (baseline, candidate) of two runs.
 
-    The two runs were made at different times, so their rounds are drawn independently. Raises as `paired_ratio`.
+    The two runs were made at different times, so their rounds are resampled independently. Raises as `paired_ratio`.
     """
     first, second = (_log_ratios(*run) for run in (before, after))
     draws = _resampled(second, seed) - _resampled(first, seed + 1)
@@ -75,10 +78,10 @@ def ratio_of_ratios(before: Rounds, after: Rounds, *, seed: int = 0) -> Ratio:
 def median_ratio(
     slower: Sequence[np.ndarray], faster: Sequence[np.ndarray], *, seed: int = 0
 ) -> tuple[float, float, float]:
-    """How many times the median of `faster` goes into that of `slower`, with its 95 % bootstrap interval.
+    """The median of `slower` over the median of `faster`, with its 95 % bootstrap interval: (value, low, high).
 
-    Both are lists of rounds (int64 ns), the i-th rounds measured next to each other; rounds are drawn again, whole and
-    in pairs. For few long rounds, such as epochs; where the machine drifts `paired_ratio` says more.
+    Both are lists of rounds (int64 ns) whose i-th rounds ran next to each other; whole rounds are resampled, in pairs.
+    For few long rounds, such as epochs. Where the machine drifts, `paired_ratio` says more.
 
     Source: Efron & Tibshirani, An Introduction to the Bootstrap (1993), chapter 8 (blocks of dependent data).
     """
@@ -105,9 +108,9 @@ def spread(rounds: Sequence[np.ndarray]) -> float:
 def _log_ratios(slower: Sequence[float], faster: Sequence[float]) -> np.ndarray:
     first, second = np.asarray(slower, dtype=np.float64), np.asarray(faster, dtype=np.float64)
     if first.shape != second.shape or len(first) < 2:
-        raise ValueError(f"a ratio takes two or more rounds of both, found {len(first)} and {len(second)}")
+        raise ValueError(f"a ratio needs two or more rounds of both, found {len(first)} and {len(second)}")
     if not (first.min() > 0 and second.min() > 0):
-        raise ValueError("a ratio takes rounds longer than 0")
+        raise ValueError("a ratio needs rounds that took longer than 0")
     return np.log(first) - np.log(second)
 
 
@@ -126,5 +129,5 @@ def _ratio(value: float, draws: np.ndarray, rounds: int) -> Ratio:
     z = math.sqrt(rounds / (rounds - 1)) * t95(rounds - 1)
     tail = 50 * math.erfc(z / math.sqrt(2))  # percent
     low, high = np.percentile(draws, [tail, 100 - tail])
-    # A trimmed mean of few rounds may lie a hair outside of what drawing them again gives.
+    # The trimmed mean of a few rounds may lie just outside what resampling them gives.
     return Ratio(value=math.exp(value), low=math.exp(min(low, value)), high=math.exp(max(high, value)))

@@ -1,1 +1,1 @@
-"""What of edgekit works on this machine, tried with tiny int8 models."""
+"""Which engines work on this machine, tried with tiny int8 models."""

@@ -1,7 +1,7 @@
-"""What one engine's library says of itself, as JSON: `python -m edgekit.edge_runtime.doctor.probe NAME`, for `doctor`.
+"""What one engine's library reports of itself, as JSON: `python -m edgekit.edge_runtime.doctor.probe NAME`.
 
-A process of its own, because a library that is broken may end the process that imports it. The torch engines have no
-model file in the package: here they make a tiny one, run it, and compare whole numbers, which have no tolerance.
+A process of its own, because a broken library may end the process that imports it. The torch engines have no model file
+in the package: they make a tiny one here, run it, and compare whole numbers, which need no tolerance.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import EdgekitError
+from ..errors import EdgekitError, shown
 
 Facts = dict[str, Any]
 
@@ -34,7 +34,7 @@ def _executorch() -> Facts:
 
     facts: Facts = {"version": version_of(executorch_native.package_folder())}
     asked = os.environ.get("EDGEKIT_EXECUTORCH", "")
-    why = "asked for by EDGEKIT_EXECUTORCH" if asked == "python" else executorch_native.missing()
+    why = "EDGEKIT_EXECUTORCH asks for it" if asked == "python" else executorch_native.missing()
     if why is None:
         backends, operators = executorch_native.registered()
         facts["runtime"] = "native (C++, without torch)"
@@ -42,9 +42,9 @@ def _executorch() -> Facts:
     else:
         from ..engines.executorch_python import runtime
 
-        found = runtime()
-        backends, operators = list(found._get_registered_backend_names()), list(found._get_operator_names())
-        facts["runtime"] = f"Python, which needs torch: {why}"
+        loaded = runtime()
+        backends, operators = list(loaded._get_registered_backend_names()), list(loaded._get_operator_names())
+        facts["runtime"] = f"Python, with torch ({why})"
     quantized = sum(name.startswith("quantized_decomposed::") for name in operators)
     facts["compiler"] = " ".join(find_compiler() or ["none"])
     facts["provides"] = [*backends, f"{len(operators) - quantized} operators", f"{quantized} quantized operators"]
@@ -58,10 +58,10 @@ def _torchscript() -> Facts:
     with tempfile.TemporaryDirectory(prefix="edgekit-doctor-") as folder:
         path = Path(folder) / "model.ts"
         torch.jit.script(module).save(str(path))
-        found = TorchScriptSession(path, 1).run([given])[0]
+        product = TorchScriptSession(path, 1).run([given])[0]
     engines = [name for name in torch.backends.quantized.supported_engines if name != "none"]
     mkldnn = ["oneDNN"] if torch.backends.mkldnn.is_available() else []
-    return _judged(found, given, weights) | {
+    return _compared(product, given, weights) | {
         "version": torch.__version__,
         "provides": [*mkldnn, *(f"int8 {name}" for name in engines)],
     }
@@ -77,9 +77,9 @@ def _aot() -> Facts:
         torch._inductor.aoti_compile_and_package(
             program, package_path=str(path), inductor_configs={"aot_inductor.precompile_headers": False}
         )
-        found = AotSession(path, 1).run([given])[0]
+        product = AotSession(path, 1).run([given])[0]
     isa = torch._inductor.cpu_vec_isa.pick_vec_isa()
-    return _judged(found, given, weights) | {"version": torch.__version__, "provides": str(isa).split()}
+    return _compared(product, given, weights) | {"version": torch.__version__, "provides": str(isa).split()}
 
 
 def _torch_export() -> Facts:
@@ -89,8 +89,8 @@ def _torch_export() -> Facts:
     with tempfile.TemporaryDirectory(prefix="edgekit-doctor-") as folder:
         path = Path(folder) / "model.pt2"
         torch.export.save(torch.export.export(module, (torch.from_numpy(given),)), path)
-        found = TorchExportSession(path, 1).run([given])[0]
-    return _judged(found, given, weights) | {"version": torch.__version__, "provides": ["torch operators"]}
+        product = TorchExportSession(path, 1).run([given])[0]
+    return _compared(product, given, weights) | {"version": torch.__version__, "provides": ["torch operators"]}
 
 
 def _int8_product() -> tuple[Any, Any, np.ndarray, np.ndarray]:
@@ -111,10 +111,10 @@ def _int8_product() -> tuple[Any, Any, np.ndarray, np.ndarray]:
     return torch, Product().eval(), weights, given
 
 
-def _judged(found: np.ndarray, given: np.ndarray, weights: np.ndarray) -> Facts:
+def _compared(product: np.ndarray, given: np.ndarray, weights: np.ndarray) -> Facts:
     wanted = given.astype(np.int64) @ weights.astype(np.int64)
-    wrong = int(np.count_nonzero(found != wanted)) if found.shape == wanted.shape else wanted.size
-    return {"right": wrong == 0, "said": f"{wrong} of {wanted.size} int8 products are wrong" if wrong else "exact"}
+    wrong = int(np.count_nonzero(product != wanted)) if product.shape == wanted.shape else wanted.size
+    return {"right": wrong == 0, "result": f"{wrong} of {wanted.size} int8 products are wrong" if wrong else "exact"}
 
 
 PROBES: dict[str, Callable[[], Facts]] = {
@@ -135,8 +135,7 @@ def main() -> None:
     except EdgekitError as error:
         facts = {"error": str(error)}
     except Exception as error:
-        said = " ".join(str(error).split())
-        facts = {"error": f"{type(error).__name__}: {said[:400]}"}
+        facts = {"error": f"{type(error).__name__}: {shown(error, 400)}"}
     answer.write(json.dumps(facts))
     answer.flush()
 

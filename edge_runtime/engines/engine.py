@@ -1,6 +1,6 @@
-"""`Engine`: one loaded model, numpy in and out. It holds every array to the manifest before native code sees it.
+"""`Engine`: one loaded model, numpy in and out. It checks every array against the manifest before native code sees it.
 
-Knows no library: what runs the model is a `Session`, which one of the modules beside this opens.
+Knows no library: a `Session` runs the model, and the other modules of this folder open one.
 """
 
 from __future__ import annotations
@@ -15,26 +15,25 @@ import numpy as np
 from ..bundle.manifest import Manifest, TensorSpec
 from ..errors import EdgekitError, EngineError, InputError, shown
 
-_SMALL = 8192  # elements up to which one pass over the array is cheaper than two without a temporary array
+_SMALL = 8192  # elements; up to here, one pass with a temporary array is faster than two passes without
 
 
 class Session(Protocol):
-    """What an engine's module gives back from `open_session`: a loaded model, positional arrays in and out.
-
-    `run` may be called from several threads at once; what its library cannot do at once, the session makes wait.
-    `num_threads` is what the library says it uses, where it says so.
-    """
+    """A loaded model, with positional arrays in and out: what `open_session` returns."""
 
     version: str
+    """Name and version of the library that runs it."""
 
     @property
-    def num_threads(self) -> int: ...
+    def num_threads(self) -> int:
+        """CPU threads inside one `run`, as the library itself reports where it does."""
 
-    def run(self, inputs: Sequence[np.ndarray]) -> Sequence[np.ndarray]: ...
+    def run(self, inputs: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+        """Runs once. Several threads may call it; where the library runs one call at a time, the others wait."""
 
 
 class OpenSession(Protocol):
-    """The one function of an engine's module."""
+    """The function that every engine's module offers."""
 
     def __call__(self, path: Path, manifest: Manifest, num_threads: int) -> Session: ...
 
@@ -42,9 +41,9 @@ class OpenSession(Protocol):
 class Engine:
     """A loaded model: `run(arrays) -> arrays`, numpy in, numpy out.
 
-    Any number of threads may call `run` at once; each gets the answers to its own arrays, in arrays of its own.
-    onnxruntime, TorchScript and AOTInductor run them side by side; an ExecuTorch program has one set of buffers, so
-    there they wait for each other. `close` may be called meanwhile: runs that have begun finish, later ones raise.
+    Any number of threads may call `run`; each gets the answers to its own arrays, in arrays of its own. onnxruntime,
+    TorchScript and torch.export run them at the same time. ExecuTorch and AOTInductor have one set of buffers, so there
+    they wait for each other. `close` may be called meanwhile: runs that have begun finish, later ones raise.
 
     Attributes:
         name: the format, as in the manifest.
@@ -70,20 +69,20 @@ class Engine:
 
     @property
     def num_threads(self) -> int:
-        """CPU threads inside one `run`, as the library itself says; torch and ExecuTorch share them in a process."""
+        """CPU threads inside one `run`, as the library reports; torch and ExecuTorch have one setting per process."""
         return self._open().num_threads
 
     def run(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Runs one batch.
 
         Args:
-            arrays: one array for each of the manifest's inputs, exactly its dtype and shape, in any memory layout.
-                Where the batch is free, axis 0 has any length within it, the same for all inputs.
+            arrays: one array for each input of the manifest, with exactly its dtype and shape, in any memory layout.
+                Where the batch is free, axis 0 may have any length it allows, the same for all inputs.
         Returns:
-            one array for each of the manifest's outputs, by name.
+            one array for each output of the manifest, by name.
         Raises:
-            InputError: a name, dtype or shape that does not fit, a NaN or an infinite value.
-            EngineError: the library failed or answered something else than the manifest says, or the engine was closed.
+            InputError: a name, dtype or shape does not fit, or there is a NaN or an infinite value.
+            EngineError: the library failed, its answer does not fit the manifest, or the engine was closed.
         """
         session = self._open()
         if len(arrays) != len(self._inputs):
@@ -105,15 +104,15 @@ class Engine:
         if rows:
             rows = self._rows(self._inputs[0][0], ordered[0], rows)
         try:
-            found = session.run(ordered)
+            outputs = session.run(ordered)
         except EdgekitError:
             raise
         except Exception as error:
             raise EngineError(f"{self.version} failed to run the model: {shown(error, 1000)}") from None
-        return self._named(found, rows)
+        return self._named(outputs, rows)
 
     def close(self) -> None:
-        """Lets go of the loaded model; `run` raises afterwards."""
+        """Releases the loaded model; `run` raises afterwards."""
         self._session = None
 
     def __enter__(self) -> Engine:
@@ -123,36 +122,36 @@ class Engine:
         self.close()
 
     def _open(self) -> Session:
-        session = self._session  # read once: another thread may close the engine at any moment
+        session = self._session  # read once, since another thread may close the engine at any moment
         if session is None:
             raise EngineError(f"this {self.name} engine was closed. Load the bundle again")
         return session
 
     def _rows(self, spec: TensorSpec, array: np.ndarray, rows: int) -> int:
-        """The length of axis 0, which has to be free, within its bounds, and `rows` where another input has set it."""
+        """The length of axis 0: free, within its bounds, and equal to `rows` where another input has set that."""
         batch = spec.batch
         if batch is None or array.ndim != len(spec.shape) or array.shape[1:] != spec.shape[1:]:
             raise _wrong_array(spec, array)
-        found = len(array)
-        if not batch.min <= found <= batch.max:
+        length = len(array)
+        if not batch.min <= length <= batch.max:
             raise InputError(
-                f"input {spec.name!r} has a batch of {found}; this bundle takes {batch}. "
-                + ("Give it one row at least" if found < batch.min else "Split the batch, or pack with --max-batch")
+                f"input {spec.name!r} has a batch of {length}; this bundle takes {batch}. "
+                + ("Give it at least one row" if length < batch.min else "Split the batch, or pack with --max-batch")
             )
-        if rows and found != rows:
+        if rows and length != rows:
             raise InputError(
-                f"input {spec.name!r} has a batch of {found}, another input one of {rows}: make them alike"
+                f"input {spec.name!r} has a batch of {length}, another input one of {rows}. Give both the same"
             )
-        return found
+        return length
 
-    def _named(self, found: Sequence[np.ndarray], rows: int) -> dict[str, np.ndarray]:
+    def _named(self, outputs: Sequence[np.ndarray], rows: int) -> dict[str, np.ndarray]:
         answers = {}
-        for (spec, dtype), array in zip(self._outputs, found, strict=True):
+        for (spec, dtype), array in zip(self._outputs, outputs, strict=True):
             shape = (rows, *spec.shape[1:]) if rows else spec.shape
             if array.shape != shape or array.dtype != dtype:
                 raise EngineError(
-                    f"it answered {array.dtype} {list(array.shape)} for {spec.name!r}, the manifest says {dtype} "
-                    f"{list(shape)}: they do not belong together. Pack the bundle again"
+                    f"the model answered {array.dtype} {list(array.shape)} for {spec.name!r}, but the manifest says "
+                    f"{dtype} {list(shape)}: they do not belong together. Pack the bundle again"
                 )
             answers[spec.name] = array
         return answers
@@ -165,28 +164,28 @@ class Engine:
 def _is_finite(array: np.ndarray) -> bool:
     if array.size <= _SMALL:
         return bool(np.isfinite(array).all())
-    # A NaN goes through both, an infinity through one. No sum: it may overflow; no BLAS: it would start threads.
+    # A NaN shows in both, an infinity in one. A sum may overflow, and BLAS would start threads.
     return math.isfinite(np.maximum.reduce(array, axis=None)) and math.isfinite(np.minimum.reduce(array, axis=None))
 
 
 def _not_finite(spec: TensorSpec, array: np.ndarray) -> InputError:
     place = np.argwhere(~np.isfinite(array))[0].tolist()
     return InputError(
-        f"input {spec.name!r} holds {array[tuple(place)]} at {place}: the answer would be nonsense without a word. "
-        "Repair the data where it comes from; load_engine(bundle, check_finite=False) lets such values through"
+        f"input {spec.name!r} holds {array[tuple(place)]} at {place}, and the answer would be nonsense. Fix the data "
+        "where it comes from; load_engine(bundle, check_finite=False) lets such values through"
     )
 
 
-def _wrong_array(spec: TensorSpec, found: object) -> InputError:
-    if not isinstance(found, np.ndarray):
+def _wrong_array(spec: TensorSpec, given: object) -> InputError:
+    if not isinstance(given, np.ndarray):
         return InputError(
             f"input {spec.name!r} should be a numpy array of {spec.dtype} {spec.shape_text}, "
-            f"found {type(found).__name__}. numpy.asarray(VALUE, {spec.dtype!r}) makes one"
+            f"found {type(given).__name__}. numpy.asarray(VALUE, {spec.dtype!r}) makes one"
         )
-    remedy = "`edgekit inspect BUNDLE` prints what a bundle takes"
-    if found.dtype.newbyteorder("=") == spec.dtype and not found.dtype.isnative:
-        remedy = f"Its bytes are in another order than this machine's: use .astype({spec.dtype!r})"
+    remedy = "`edgekit inspect BUNDLE` prints a bundle's inputs"
+    if given.dtype.newbyteorder("=") == spec.dtype and not given.dtype.isnative:
+        remedy = f"Its byte order is not this machine's: use .astype({spec.dtype!r})"
     return InputError(
         f"input {spec.name!r} should be {spec.dtype} {spec.shape_text}, "
-        f"found {found.dtype} {list(found.shape)}. {remedy}"
+        f"found {given.dtype} {list(given.shape)}. {remedy}"
     )

@@ -1,8 +1,8 @@
-"""ExecuTorch programs (`.pte`): decides which of two runtimes runs them and knows neither from inside.
+"""ExecuTorch programs (`.pte`): chooses which of two runtimes runs them, and knows nothing about how they work.
 
-The native one (`executorch_native`) is the C++ runtime of a device and needs no torch. Where it cannot be built, the
-Python one (`executorch_python`) runs instead, and the session's version says so and why. The environment variable
-EDGEKIT_EXECUTORCH=native or =python asks for one of them by name; then nothing else is tried.
+The native one (`executorch_native`) is the C++ runtime that devices use, and needs no torch. Where it cannot be built,
+the Python one (`executorch_python`) runs instead, and the session's version says why. The environment variable
+EDGEKIT_EXECUTORCH=native or =python asks for one of them by name; then the other is not tried.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from ..bundle.manifest import Manifest
@@ -24,16 +25,10 @@ def _native(path: Path, manifest: Manifest, num_threads: int) -> Session:
 
 
 def _python(why: str = "") -> Callable[[Path, Manifest, int], Session]:
-    # Imports torch. A missing package is named by whoever asked for this engine.
+    # Imports torch. If a package is missing, whoever asked for this engine names it.
     from . import executorch_python
 
-    def open_python(path: Path, manifest: Manifest, num_threads: int) -> Session:
-        session = executorch_python.open_session(path, manifest, num_threads)
-        if why:
-            session.version = session.version.replace("Python runtime", f"Python runtime: {why}")
-        return session
-
-    return open_python
+    return partial(executorch_python.open_session, why=why)
 
 
 def _choose() -> Callable[[Path, Manifest, int], Session]:
@@ -50,12 +45,12 @@ def _choose() -> Callable[[Path, Manifest, int], Session]:
         except EngineError as error:
             if asked:
                 raise
-            warnings.warn(f"ExecuTorch runs through its Python runtime: {error}", RuntimeWarning, stacklevel=2)
+            warnings.warn(f"ExecuTorch falls back on its Python runtime: {error}", RuntimeWarning, stacklevel=2)
             reason = "the native one could not be built"
     if asked:
-        raise MissingDependency(f"{VARIABLE}=native, but {reason}. Unset it to use the Python runtime")
+        raise MissingDependency(f"{VARIABLE}=native is set, but {reason}. Unset it to use the Python runtime")
     return _python(reason)
 
 
-# Decided, built and loaded when the engine is imported, so that the time to load a model is that of the model.
+# Chosen, built and loaded when the engine is imported, so that the load time of a model is the model's own.
 open_session = _choose()

@@ -1,7 +1,6 @@
 """Compiles `executorch_shim.cpp` against the installed executorch package, once, into the user's cache.
 
-The package is looked at as files and never imported: its Python half needs torch. This module knows nothing of what
-the shim does.
+Reads the package's files and never imports it, since its Python half needs torch. Knows nothing of what the shim does.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from ..files import user_cache, write_atomically
 SOURCE = Path(__file__).with_name("executorch_shim.cpp")
 BUILD_TIMEOUT_S = 300
 _COMPILERS = ("g++", "clang++", "c++")
-# All kernels, always: the two libraries cost a start 1.2 MB and 1.5 ms, and most programs keep an operator or two
+# Always all kernels: the two libraries add 1.2 MB and 1.5 ms to a start, and most programs have an operator or two
 # outside the delegate.
 _LIBRARIES = (
     "executorch",
@@ -34,29 +33,29 @@ _LIBRARIES = (
 
 
 def missing() -> str | None:
-    """What keeps programs from running natively here, in a few words; None when the shim is built or can be."""
+    """Why programs cannot run natively here, in a few words; None where the shim is built or can be."""
     try:
         package = package_folder()
     except MissingDependency:
         return "executorch is not installed"
     if sys.platform != "linux":
-        return "only tried on Linux so far"
+        return "the native runtime supports only Linux so far"
     wanted = [package / "include" / "executorch", *(package / "lib" / f"lib{name}.so" for name in _LIBRARIES)]
     if absent := [path.name for path in wanted if not path.exists()]:
-        return f"executorch {version_of(package)} came without {', '.join(absent)}"
+        return f"executorch {version_of(package)} lacks {', '.join(absent)}"
     try:
         if _built(package) is None and find_compiler() is None:
-            return "no C++ compiler"
-    except RuntimeError:  # from pathlib: a container's user may have none
-        return "no home folder to build in, and no XDG_CACHE_HOME"
+            return "there is no C++ compiler"
+    except RuntimeError:  # from pathlib: a container's user may have no home folder
+        return "there is no home folder to build in, and XDG_CACHE_HOME is not set"
     return None
 
 
 def build(source: Path = SOURCE) -> Path:
-    """The compiled shim in the user's cache; compiles it where there is none for this executorch and this compiler.
+    """The compiled shim in the user's cache. Compiles it if there is none for this executorch and this compiler.
 
     Args:
-        source: another file beside the shim that includes it and is to be loaded in its place.
+        source: a file beside the shim that includes it, to be compiled instead.
     Raises:
         MissingDependency: executorch or a C++ compiler is not installed.
         EngineError: it did not compile; the compiler's first error is in the text.
@@ -64,16 +63,16 @@ def build(source: Path = SOURCE) -> Path:
     package = package_folder()
     if reason := missing():
         remedy = "Install g++ or set CXX to your compiler" if "compiler" in reason else "Use the Python runtime"
-        raise MissingDependency(f"ExecuTorch cannot be used without torch here: {reason}. {remedy}")
-    found = _built(package, source)
-    if found is None:
-        found = _cache() / _file_name(package, find_compiler(), source)
-        _compile(package, source, found)
-    return found
+        raise MissingDependency(f"ExecuTorch cannot run natively here: {reason}. {remedy}")
+    library = _built(package, source)
+    if library is None:
+        library = _cache() / _file_name(package, find_compiler(), source)
+        _compile(package, source, library)
+    return library
 
 
 def _compile(package: Path, source: Path, target: Path) -> None:
-    import subprocess  # only the first use on a machine pays for it
+    import subprocess  # only the first use on a machine needs it
 
     command = [*(find_compiler() or []), str(source), *_flags(package)]
     try:
@@ -81,11 +80,17 @@ def _compile(package: Path, source: Path, target: Path) -> None:
             done = subprocess.run([*command, "-o", str(part)], capture_output=True, text=True, timeout=BUILD_TIMEOUT_S)
             if done.returncode:
                 errors = [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines()
-                raise EngineError(f"{command[0]} could not compile {source.name}: {' | '.join(errors[:2])}")
+                raise EngineError(
+                    f"{command[0]} could not compile {source.name}: {' | '.join(errors[:2])}. Try another CXX"
+                )
     except OSError as error:
-        raise EngineError(f"the ExecuTorch shim could not be written to {target.parent}: {error}") from None
+        raise EngineError(
+            f"cannot write the ExecuTorch shim to {target.parent}: {error}. Free space there, or set XDG_CACHE_HOME"
+        ) from None
     except subprocess.TimeoutExpired:
-        raise EngineError(f"{command[0]} did not finish {source.name} within {BUILD_TIMEOUT_S} s") from None
+        raise EngineError(
+            f"{command[0]} did not compile {source.name} within {BUILD_TIMEOUT_S} s. Try again on a less busy machine"
+        ) from None
 
 
 def _flags(package: Path) -> list[str]:
@@ -101,21 +106,21 @@ def _flags(package: Path) -> list[str]:
 def _built(package: Path, source: Path = SOURCE) -> Path | None:
     compiler = find_compiler()
     if compiler is not None:
-        found = [_cache() / _file_name(package, compiler, source)]
+        candidates = [_cache() / _file_name(package, compiler, source)]
     else:  # an image whose compiler was removed after the build keeps working
-        found = sorted(_cache().glob(_file_name(package, None, source)))
-    # A library is code: one that somebody else could have put there is not loaded.
-    return next((path for path in found if path.is_file() and path.stat().st_uid in (os.getuid(), 0)), None)
+        candidates = sorted(_cache().glob(_file_name(package, None, source)))
+    # A library is code, so one that another user could have put there is not loaded.
+    return next((path for path in candidates if path.is_file() and path.stat().st_uid in (os.getuid(), 0)), None)
 
 
 def _file_name(package: Path, compiler: list[str] | None, source: Path) -> str:
-    """The source's name + what it was made from + what made it. A `*` stands for the maker where there is none."""
+    """The source's name, a digest of what it was made from, and one of the compiler: `*` where there is none."""
     library = (package / "lib" / "libexecutorch.so").stat()
     sources = SOURCE.read_bytes() if source == SOURCE else SOURCE.read_bytes() + source.read_bytes()
     made_from = (sources, _flags(package), library.st_size, library.st_mtime_ns, platform.machine())
     maker = "*"
     if compiler is not None:
-        # Its file stands for its version: to ask it would cost each start of a program a process.
+        # Its file stands for its version: asking the compiler would take a process at every start.
         program = Path(compiler[0]).resolve()
         maker = _digest(compiler, program, program.stat().st_size, program.stat().st_mtime_ns)
     return f"{source.stem}-{version_of(package)}-{_digest(*made_from)}-{maker}.so"
@@ -130,7 +135,7 @@ def _cache() -> Path:
 
 
 def find_compiler() -> list[str] | None:
-    """$CXX where it is set, else the first compiler on the path, with its full name; None when there is none."""
+    """$CXX if it is set, else the first compiler on the path, with its full path; None where there is none."""
     chosen = os.environ.get("CXX")
     for candidate in [chosen] if chosen else _COMPILERS:
         words = shlex.split(candidate)
@@ -140,7 +145,7 @@ def find_compiler() -> list[str] | None:
 
 
 def package_folder() -> Path:
-    """The folder of the installed executorch, which is not imported."""
+    """The folder of the installed executorch, without importing it."""
     spec = importlib.util.find_spec("executorch")
     for folder in (spec and spec.submodule_search_locations) or ():
         if (Path(folder) / "version.py").is_file():
@@ -149,6 +154,6 @@ def package_folder() -> Path:
 
 
 def version_of(package: Path) -> str:
-    # Read from the file and not through importlib.metadata, whose import costs a cold start 14 ms.
-    found = re.search(r"__version__ = \"([^\"+]+)", (package / "version.py").read_text())
-    return found[1] if found else "of unknown version"
+    # Read from the file, because importing importlib.metadata would add 14 ms to a cold start.
+    match = re.search(r"__version__ = \"([^\"+]+)", (package / "version.py").read_text())
+    return match[1] if match else "of unknown version"

@@ -1,7 +1,7 @@
 """ExecuTorch programs (`.pte`) through its C++ runtime: no torch in the process, numpy in and out over ctypes.
 
-Drives `executorch_shim.cpp`, which `executorch_build` compiles. It knows nothing of the Python runtime; which one
-a bundle gets is decided in `executorch`.
+Drives `executorch_shim.cpp`, which `executorch_build` compiles. Knows nothing of the Python runtime: `executorch`
+chooses between the two.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from ..bundle.manifest import Manifest
 from ..errors import EngineError, InputError
 from .executorch_build import SOURCE, build, missing, package_folder, version_of
 
-__all__ = ["NativeSession", "available", "build", "missing", "open_session", "prepare", "registered"]
+__all__ = ["NativeSession", "build", "missing", "open_session", "prepare", "registered"]
 
-_INTERNAL_CONSISTENCY = 1  # walks the whole flatbuffer: damaged programs become errors instead of crashes
-_MAP_FILE = 1  # and not read: the same peak memory, and a large program loads in two thirds of the time
-# ExecuTorch's ScalarType -> numpy; bfloat16 and the quantized types have no numpy equivalent.
+_INTERNAL_CONSISTENCY = 1  # checks the whole flatbuffer: damaged programs become errors instead of crashes
+_MAP_FILE = 1  # rather than read it: the peak memory is the same, and a large program loads in two thirds of the time
+# ExecuTorch's ScalarType -> numpy, which has no bfloat16 and no quantized types.
 _DTYPES = {
     0: np.uint8, 1: np.int8, 2: np.int16, 3: np.int32, 4: np.int64, 5: np.float16, 6: np.float32, 7: np.float64,
     11: np.bool_, 27: np.uint16, 28: np.uint32, 29: np.uint64,
@@ -49,7 +49,9 @@ class _TensorView(ctypes.Structure):
 
     def dtype(self, what: str) -> np.dtype:
         if self.scalar_type not in _DTYPES:
-            raise EngineError(f"{what} has ExecuTorch's type {self.scalar_type}, which numpy does not have")
+            raise EngineError(
+                f"{what} has ExecuTorch's type {self.scalar_type}, which numpy does not have. Export it with float32"
+            )
         return np.dtype(_DTYPES[self.scalar_type])
 
     def array(self) -> np.ndarray:
@@ -69,7 +71,7 @@ class NativeSession:
     version: str
 
     def __init__(self, path: Path, num_threads: int, library: Any = None):
-        self._library = library = library or _library()
+        self._library = library = library or load_library()
         self.version = f"executorch {version_of(package_folder())} (native)"
         self.num_threads = num_threads
         self._error = error = ctypes.create_string_buffer(2048)
@@ -79,7 +81,7 @@ class NativeSession:
         if not handle:
             raise EngineError(f"{path.name} could not be loaded: {_text(error)}")
         self._handle = handle
-        # Not at exit: the system takes everything back faster, and the libraries' own globals are going then.
+        # Not at exit: by then the libraries' own globals are going, and the system frees everything faster anyway.
         weakref.finalize(self, library.edgekit_close, handle).atexit = False
         self._lock = threading.Lock()
         self._pointers = (ctypes.c_void_p * max(1, library.edgekit_inputs(handle)))()
@@ -88,11 +90,11 @@ class NativeSession:
         self._shapes = [view.shape for view in views]
         self._outputs: list[np.ndarray] = []
         self._find_outputs()
-        # What each run passes on, made once: ctypes would convert them anew each time.
+        # The arguments of every run, converted once: ctypes would convert them each time.
         self._arguments = (handle, ctypes.addressof(self._pointers), ctypes.addressof(error), len(error))
 
     def run(self, inputs: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
-        """Runs `forward`. Raises InputError on a wrong count or dtype, EngineError on what ExecuTorch refuses."""
+        """Runs `forward`. Raises InputError on a wrong count or dtype, and EngineError on what ExecuTorch refuses."""
         with self._lock:
             if len(inputs) != len(self._dtypes):
                 raise InputError(f"the program takes {len(self._dtypes)} inputs, found {len(inputs)}")
@@ -122,6 +124,16 @@ class NativeSession:
             raise EngineError(f"{self.version}: {_text(self._error)}")
         self._shapes[index] = shape
 
+    def trace(self) -> None:
+        """Records what every run does from now on; `library` has to be the one of the tracer.
+
+        Raises:
+            EngineError: the program cannot be traced.
+        """
+        if self._library.edgekit_trace(self._handle, self._error, len(self._error)):
+            raise EngineError(f"{self.version}: the program could not be traced: {_text(self._error)}")
+        self._find_outputs()
+
     def _find_outputs(self) -> None:
         library = self._library
         count = library.edgekit_outputs(self._handle)
@@ -134,7 +146,7 @@ class NativeSession:
 
 
 def open_session(path: Path, manifest: Manifest, num_threads: int) -> NativeSession:
-    """Loads a `.pte`; the first call on a machine compiles the shim (seconds).
+    """Loads a `.pte`. The first call on a machine compiles the shim, which takes seconds.
 
     Raises:
         MissingDependency: executorch or a C++ compiler is not installed.
@@ -144,13 +156,13 @@ def open_session(path: Path, manifest: Manifest, num_threads: int) -> NativeSess
 
 
 def prepare() -> None:
-    """Builds and loads the shim, so that `open_session` has only the model to load. Raises like `open_session`."""
-    _library()
+    """Builds and loads the shim, so that `open_session` only has to load the model. Raises as `open_session` does."""
+    load_library()
 
 
 def registered() -> tuple[list[str], list[str]]:
-    """The names of the backends and operators that programs can use here. Builds the shim where there is none."""
-    library = _library()
+    """The names of the backends and operators that programs can use here. Builds the shim if there is none."""
+    library = load_library()
     text = ctypes.create_string_buffer(library.edgekit_registered(ctypes.create_string_buffer(1), 1) + 1)
     library.edgekit_registered(text, len(text))
     lines = [line.split(" ", 1) for line in _text(text, keep="\n").splitlines()]
@@ -158,18 +170,14 @@ def registered() -> tuple[list[str], list[str]]:
     return backends, sorted(set(operators))
 
 
-def available() -> bool:
-    """Whether `open_session` can be expected to work; compiles nothing. `missing` says why not."""
-    return missing() is None
-
-
 @functools.cache
-def _library(source: Path = SOURCE) -> Any:
+def load_library(source: Path = SOURCE) -> Any:
+    """The compiled shim, or another `source` that includes it, with the types of its functions. Builds it if needed."""
     path = build(source)
     try:
         library = ctypes.CDLL(str(path))
     except OSError as error:
-        raise EngineError(f"{path} could not be loaded: {error}. Delete it; it is built again") from None
+        raise EngineError(f"{path} could not be loaded: {error}. Delete it, and it will be built again") from None
     pointer, text, size, number = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int
     view = ctypes.POINTER(_TensorView)
     for name, result, arguments in (
@@ -189,5 +197,5 @@ def _library(source: Path = SOURCE) -> Any:
 
 
 def _text(error: ctypes.Array[ctypes.c_char], keep: str = "") -> str:
-    # ExecuTorch quotes names out of the file, and a damaged file holds any byte.
+    # ExecuTorch quotes names from the file, and a damaged file may hold any byte.
     return "".join(c if c.isprintable() or c in keep else "?" for c in error.value.decode(errors="replace"))

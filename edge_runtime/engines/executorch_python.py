@@ -1,7 +1,7 @@
 """ExecuTorch programs (`.pte`) through its Python runtime: portable and quantized kernels, XNNPACK.
 
-The runtime's Python binding passes torch tensors, so this module imports torch. What runs without it is
-`executorch_native`; which one a bundle gets is decided in `executorch`.
+The runtime's Python binding takes torch tensors, so this module imports torch. `executorch_native` does without torch,
+and `executorch` chooses between the two.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from .torch_arrays import tensors_of
 
 def runtime() -> Any:
     """The native module of the Python runtime; imports torch."""
-    # The native module itself starts in a third of the time of `executorch.runtime`, which imports the lowering stack
-    # as well. It has no documented name, so the documented module stays the way to fall back on.
+    # The native module itself loads in a third of the time of `executorch.runtime`, which also imports the lowering
+    # stack. It has no documented name, so the documented module remains the fallback.
     try:
         return importlib.import_module("executorch.extension.pybindings._C")
     except ModuleNotFoundError:
@@ -33,10 +33,10 @@ def runtime() -> Any:
 class ExecuTorchSession:
     """The `forward` method of one loaded program. Runs from several threads wait for each other."""
 
-    version = f"executorch {importlib.metadata.version('executorch')} (Python runtime)"
-
-    def __init__(self, path: Path, num_threads: int):
-        self._lock = threading.Lock()  # one set of buffers: the outputs are copied before the next run begins
+    def __init__(self, path: Path, num_threads: int, *, why: str = ""):
+        reason = f": {why}" if why else ""
+        self.version = f"executorch {importlib.metadata.version('executorch')} (Python runtime{reason})"
+        self._lock = threading.Lock()  # one set of buffers, so outputs are copied before the next run begins
         self._runtime = loaded = runtime()
         if loaded._threadpool_get_thread_count() != num_threads:
             loaded._unsafe_reset_threadpool(num_threads)
@@ -45,20 +45,26 @@ class ExecuTorchSession:
             str(path), program_verification=loaded.Verification.InternalConsistency
         )
         if "forward" not in self._module.method_names():
-            raise EngineError(f"{path.name} has no method 'forward', only {self._module.method_names()}")
+            raise EngineError(
+                f"{path.name} has no method 'forward', only {self._module.method_names()}. Export it again"
+            )
 
     @property
     def num_threads(self) -> int:
-        """Threads of the process's one pool: another program that was loaded since may have changed it."""
+        """Threads of the one pool of this process; a program that was loaded later may have changed it."""
         return self._runtime._threadpool_get_thread_count()
 
     def run(self, inputs: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
         tensors = tuple(tensors_of(inputs))
         with self._lock:
-            found = self._module.run_method("forward", tensors)
-            return [tensor.numpy() for tensor in found]  # clones: the program's own buffers are reused by the next run
+            outputs = self._module.run_method("forward", tensors)
+            return [tensor.numpy() for tensor in outputs]  # these are clones: the next run reuses the program's buffers
 
 
-def open_session(path: Path, manifest: Manifest, num_threads: int) -> ExecuTorchSession:
-    """Loads a `.pte` for `num_threads` CPU threads (a setting of the whole process)."""
-    return ExecuTorchSession(path, num_threads)
+def open_session(path: Path, manifest: Manifest, num_threads: int, *, why: str = "") -> ExecuTorchSession:
+    """Loads a `.pte` for `num_threads` CPU threads (one setting for the whole process).
+
+    Args:
+        why: the reason why the native runtime does not run it, for the session's version.
+    """
+    return ExecuTorchSession(path, num_threads, why=why)

@@ -13,7 +13,7 @@ from ..errors import EngineError
 
 
 class OnnxSession:
-    """One `onnxruntime.InferenceSession`; tensors in the manifest's order. Runs do not wait for each other."""
+    """One `onnxruntime.InferenceSession`, with tensors in the manifest's order. Runs do not wait for each other."""
 
     version = f"onnxruntime {onnxruntime.__version__}"
 
@@ -22,19 +22,22 @@ class OnnxSession:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = num_threads
         options.inter_op_num_threads = 1
-        # A pool that spins between calls burns a core that a phone would rather have back, and disturbs measurements.
+        # Threads that spin between calls would waste a core of a phone, and disturb measurements.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.log_severity_level = 3  # errors come as exceptions; warnings on stderr help nobody on a device
+        options.log_severity_level = 3  # errors come as exceptions, and warnings on stderr help nobody on a device
         self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         self._inputs = [spec.name for spec in manifest.inputs]
         self._outputs = [spec.name for spec in manifest.outputs]
         for what, nodes, names in (
-            ("takes", self._session.get_inputs(), self._inputs),
-            ("gives", self._session.get_outputs(), self._outputs),
+            ("inputs", self._session.get_inputs(), self._inputs),
+            ("outputs", self._session.get_outputs(), self._outputs),
         ):
-            found = {node.name for node in nodes}
-            if found != set(names):
-                raise EngineError(f"{path.name} {what} {sorted(found)}, the manifest says {sorted(names)}")
+            actual = {node.name for node in nodes}
+            if actual != set(names):
+                raise EngineError(
+                    f"{path.name} has the {what} {sorted(actual)}, but the manifest says {sorted(names)}: they do not "
+                    "belong together. Pack the bundle again"
+                )
 
     def run(self, inputs: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
         return self._session.run(self._outputs, dict(zip(self._inputs, inputs, strict=True)))

@@ -10,15 +10,15 @@ import torch
 
 
 def tensors_of(arrays: Sequence[np.ndarray]) -> list[torch.Tensor]:
-    """Tensors on the arrays' own memory; a read-only array is copied, because a tensor could write to it."""
+    """Tensors that share the arrays' memory; a read-only array is copied, because a tensor could write to it."""
     return [torch.from_numpy(array if array.flags.writeable else array.copy()) for array in arrays]
 
 
-def arrays_of(found: Any, inputs: Sequence[torch.Tensor]) -> list[np.ndarray]:
+def arrays_of(outputs: Any, inputs: Sequence[torch.Tensor]) -> list[np.ndarray]:
     """The outputs of a module, one tensor or several, as arrays that share no memory with the inputs or each other."""
     arrays = []
     taken = {tensor.untyped_storage().data_ptr() for tensor in inputs}
-    for tensor in found if isinstance(found, (list, tuple)) else [found]:
+    for tensor in outputs if isinstance(outputs, (list, tuple)) else [outputs]:
         place = tensor.untyped_storage().data_ptr()
         if place in taken or not tensor.is_contiguous():
             tensor = tensor.clone(memory_format=torch.contiguous_format)

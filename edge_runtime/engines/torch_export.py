@@ -1,8 +1,7 @@
-"""Programs of `torch.export` (`.pt2`), run by torch's own operators, on the CPU. Trust its origin: it may hold pickles.
+"""Programs of `torch.export` (`.pt2`), run by torch's operators on the CPU. They may hold pickles: trust the source.
 
-torch reads weights that have no plain layout, and constants that are objects, with an unrestricted unpickler, so a file
-from a stranger can run code. This is one of the engines that need torch; it is imported only when such a bundle is
-loaded.
+torch reads weights without a plain layout, and constants that are objects, with an unrestricted unpickler, so a file
+from a stranger can run code. This engine needs torch, so it is imported only when such a bundle is loaded.
 """
 
 from __future__ import annotations
@@ -26,18 +25,17 @@ class TorchExportSession:
 
     def __init__(self, path: Path, num_threads: int):
         torch.set_num_threads(num_threads)
-        # torch.export.load logs why a file was refused and raises an error that says to read the log; this one raises
-        # the reason itself.
+        # torch.export.load only logs why it refuses a file, and its error says to read the log. This raises the reason.
         from torch.export.pt2_archive._package import load_pt2
 
-        # Registers `quantized_decomposed`, the operators that quantized programs are written in.
+        # Registers `quantized_decomposed`, the operators of quantized programs.
         importlib.import_module("torch.ao.quantization.fx._decomposed")
-        logging.getLogger("torch.utils.flop_counter").setLevel(logging.ERROR)  # it remarks on GPU libraries
+        logging.getLogger("torch.utils.flop_counter").setLevel(logging.ERROR)  # it warns about GPU libraries
         self._module = load_pt2(str(path)).exported_programs["model"].module()
 
     @property
     def num_threads(self) -> int:
-        """torch's threads inside one operator: a setting of the whole process, and whoever sets it last wins."""
+        """torch's threads inside one operator: one setting for the whole process, and the last to set it wins."""
         return torch.get_num_threads()
 
     def run(self, inputs: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
@@ -47,5 +45,5 @@ class TorchExportSession:
 
 
 def open_session(path: Path, manifest: Manifest, num_threads: int) -> TorchExportSession:
-    """Loads a `.pt2` of torch.export for `num_threads` CPU threads (a setting of the whole process)."""
+    """Loads a `.pt2` of torch.export for `num_threads` CPU threads (one setting for the whole process)."""
     return TorchExportSession(path, num_threads)

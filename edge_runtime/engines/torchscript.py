@@ -1,6 +1,6 @@
-"""TorchScript models through `torch.jit.load`, on the CPU. Loading one runs code from the file: trust its origin.
+"""TorchScript models through `torch.jit.load`, on the CPU. Loading one runs code from the file: trust the source.
 
-This is one of the engines that need torch; it is imported only when such a bundle is loaded.
+This engine needs torch, so it is imported only when such a bundle is loaded.
 """
 
 from __future__ import annotations
@@ -24,22 +24,21 @@ class TorchScriptSession:
     def __init__(self, path: Path, num_threads: int):
         torch.set_num_threads(num_threads)
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", FutureWarning
-            )  # torch.jit is deprecated; this engine exists for what uses it
-            self._module = torch.jit.load(path, map_location="cpu").eval()
+            # torch.jit is deprecated, and this engine is for the models that still use it.
+            warnings.simplefilter("ignore", FutureWarning)
+            self.module = torch.jit.load(path, map_location="cpu").eval()
 
     @property
     def num_threads(self) -> int:
-        """torch's threads inside one operator: a setting of the whole process, and whoever sets it last wins."""
+        """torch's threads inside one operator: one setting for the whole process, and the last to set it wins."""
         return torch.get_num_threads()
 
     def run(self, inputs: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
         tensors = tensors_of(inputs)
         with torch.inference_mode():
-            return arrays_of(self._module(*tensors), tensors)
+            return arrays_of(self.module(*tensors), tensors)
 
 
 def open_session(path: Path, manifest: Manifest, num_threads: int) -> TorchScriptSession:
-    """Loads a TorchScript archive for `num_threads` CPU threads (a setting of the whole process)."""
+    """Loads a TorchScript archive for `num_threads` CPU threads (one setting for the whole process)."""
     return TorchScriptSession(path, num_threads)

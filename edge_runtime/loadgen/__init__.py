@@ -1,1 +1,1 @@
-"""MLPerf's LoadGen as a load on bundles."""
+"""Bundles under load from MLPerf's LoadGen."""

@@ -1,6 +1,6 @@
-"""The child's half of `loadgen`: LoadGen and one engine in one process, so that nothing but Python lies between them.
+"""The child's half of `scenarios`: LoadGen and one engine in one process, with only Python between them.
 
-It knows the engine and the samples it is given, nothing of bundles, and never judges an answer.
+Knows the engine and the samples it is given. Knows nothing of bundles, and never judges an answer.
 """
 
 from __future__ import annotations
@@ -18,18 +18,19 @@ import numpy as np
 from ..arrays import Arrays
 from ..engines import Engine
 from ..errors import EngineError, UsageError
+from ..format import percent_text
 from .log import DETAIL, read_log
 
-SERVER_LOAD = 0.6  # of the measured throughput, where no rate is asked for
+SERVER_LOAD = 0.6  # the rate, as a share of the measured throughput, where the user gives none
 SERVER_LATENCY_MS = 15.0  # MLPerf's bound for its image classifiers
-SERVER_LATENCIES = 10.0  # a bound is at least this many times one inference
+SERVER_LATENCIES = 10.0  # the bound is at least this many times one inference
 
 _ANSWERS, _SPEED = mlperf_loadgen.TestMode.AccuracyOnly, mlperf_loadgen.TestMode.PerformanceOnly
-_MOST = 4.0  # times the measured throughput: LoadGen would wait for every query of a rate that is never reached
+_MOST = 4.0  # the highest rate, in times the measured throughput: LoadGen would wait for every query beyond it
 
 
 class _Subject:
-    """The system under test: runs queries on the engine, keeps the last answer to each sample, completes them."""
+    """The system under test: runs queries on the engine, keeps the last answer to each sample, reports them done."""
 
     def __init__(self, engine: Engine, samples: Sequence[Arrays]):
         self._engine = engine
@@ -39,14 +40,14 @@ class _Subject:
         self.count = 0
 
     def run(self, queries: Sequence[Any]) -> None:
-        """Answers each query as soon as it is done. An error is kept: nothing may be raised into LoadGen."""
+        """Answers each query as soon as it is done. Keeps an error for later: nothing may be raised into LoadGen."""
         for query in queries:
             if self.error is None:
                 try:
                     self.answers[query.index] = self._engine.run(self._samples[query.index])
                 except Exception as error:
                     self.error = error
-            # Until `answers` is written again at this index, LoadGen may read the buffer: it copies while we wait.
+            # LoadGen copies the buffer while we wait; it lives until `answers` is written again at this index.
             buffer = _joined(self.answers[query.index])
             address = buffer.__array_interface__["data"][0] if buffer.nbytes else 0
             mlperf_loadgen.QuerySamplesComplete([mlperf_loadgen.QuerySampleResponse(query.id, address, buffer.nbytes)])
@@ -57,12 +58,12 @@ def run(engine: Engine, samples: Sequence[Arrays], asked: dict[str, Any]) -> tup
     """Runs LoadGen twice, for the answers and for the speed.
 
     Args:
-        asked: the fields of `LoadgenSettings`, and `logs`, the folder that gets `accuracy` and `performance`.
+        asked: the fields of `LoadgenSettings`, and `logs`, the folder for `accuracy` and `performance`.
     Returns:
-        what was used and found, and the last answers (N, …) given in the performance run.
+        what was used and measured, and the last answers (N, …) of the performance run.
     Raises:
         EngineError: the engine failed under load.
-        UsageError: the rate asked for is far beyond what the engine can do.
+        UsageError: a rate far beyond what the engine can do.
     """
     logs, is_server = Path(asked["logs"]), asked["scenario"] == "Server"
     inference_ns = _calibrate(engine, samples, asked["duration_s"])
@@ -75,17 +76,17 @@ def run(engine: Engine, samples: Sequence[Arrays], asked: dict[str, Any]) -> tup
     accuracy, _ = _start(settings, _ANSWERS, engine, samples, logs / "accuracy", is_server=is_server)
     subject, seconds = _start(settings, _SPEED, engine, samples, logs / "performance", is_server=is_server)
     used |= {"seconds": seconds, "samples": subject.count}
-    # A short run may leave out samples; those were answered when it ran for accuracy.
+    # A short run may not reach every sample; the accuracy run has answers to those.
     last = [late or early for late, early in zip(subject.answers, accuracy.answers, strict=True)]
-    found = [answer for answer in last if answer is not None]
-    return used, {name: np.concatenate([answer[name] for answer in found]) for name in found[0]}
+    answers = [answer for answer in last if answer is not None]
+    return used, {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
 
 
 def _start(
     settings: Any, mode: Any, engine: Engine, samples: Sequence[Arrays], folder: Path, *, is_server: bool
 ) -> tuple[_Subject, float]:
-    """Runs one test of LoadGen; gives what answered it and how many seconds it took."""
-    folder.mkdir(parents=True, exist_ok=True)  # LoadGen ends the process where it finds no folder
+    """Runs one test of LoadGen; returns the subject that answered it and how many seconds it took."""
+    folder.mkdir(parents=True, exist_ok=True)  # without the folder, LoadGen ends the process
     settings.mode = mode
     subject = _Subject(engine, samples)
     output = mlperf_loadgen.LogOutputSettings()
@@ -97,7 +98,7 @@ def _start(
     issue, stop = _threaded(subject) if is_server else (subject.run, lambda: None)
     system = mlperf_loadgen.ConstructSUT(issue, lambda: None)
     library = mlperf_loadgen.ConstructQSL(len(samples), len(samples), lambda _: None, lambda _: None)
-    # LoadGen obeys an audit.config that lies in the working directory; there is none in our own folder.
+    # LoadGen obeys an audit.config in the working directory; this names one that does not exist.
     start = time.perf_counter()
     mlperf_loadgen.StartTestWithLogSettings(system, library, settings, log, str(folder / "audit.config"))
     seconds = time.perf_counter() - start
@@ -110,7 +111,7 @@ def _start(
 
 
 def _threaded(subject: _Subject) -> tuple[Callable[[Sequence[Any]], None], Callable[[], None]]:
-    """Queries of Server come on a clock that must not wait for answers: a thread of our own gives these."""
+    """Server sends queries on a clock that must not wait for answers, so another thread answers them."""
     waiting: queue.SimpleQueue[Sequence[Any] | None] = queue.SimpleQueue()
 
     def work() -> None:
@@ -128,7 +129,7 @@ def _threaded(subject: _Subject) -> tuple[Callable[[Sequence[Any]], None], Calla
 
 
 def _calibrate(engine: Engine, samples: Sequence[Arrays], duration_s: float) -> np.ndarray:
-    """Nanoseconds of single inferences, warmed up, for a tenth of the duration: what LoadGen's plan is made from."""
+    """Nanoseconds of single inferences, warmed up, for a tenth of the duration. LoadGen plans its queries from them."""
     for i in range(5):
         engine.run(samples[i % len(samples)])
     taken: list[int] = []
@@ -143,8 +144,8 @@ def _calibrate(engine: Engine, samples: Sequence[Arrays], duration_s: float) -> 
 def _settings(scenario: str, duration_s: float, inference_ns: np.ndarray) -> Any:
     """LoadGen's settings for a run of `duration_s`.
 
-    LoadGen makes its queries beforehand, from what it is told to expect, and a run that uses them up too early is not
-    valid: so it is told of faster inferences than those seen.
+    LoadGen prepares its queries from the latency it is told to expect, and a run that uses them up too early is not
+    valid. So it is told to expect faster inferences than those seen.
     """
     settings = mlperf_loadgen.TestSettings()
     settings.scenario = getattr(mlperf_loadgen.TestScenario, scenario)
@@ -152,33 +153,39 @@ def _settings(scenario: str, duration_s: float, inference_ns: np.ndarray) -> Any
     fastest_ns = float(inference_ns.min()) / 1.5
     settings.single_stream_expected_latency_ns = max(1, int(fastest_ns))
     settings.multi_stream_expected_latency_ns = max(1, int(fastest_ns * settings.multi_stream_samples_per_query))
-    # All of them are run here, however long it takes: no more than a little faster, and LoadGen adds a tenth itself.
+    # Offline runs all prepared queries, however long that takes, and LoadGen itself adds a tenth to them.
     settings.offline_expected_qps = 1e9 / float(np.percentile(inference_ns, 10))
     return settings
 
 
 def _server(settings: Any, asked: dict[str, Any], able: float, inference_ms: float) -> dict[str, Any]:
-    """Sets rate and latency bound: the user's, or chosen from the throughput `able` (samples/s) of a short Offline run.
+    """Sets rate and latency bound: the user's, or ones that fit the throughput of a short Offline run.
 
+    Args:
+        able: that throughput, in samples per second.
     Raises:
         UsageError: a rate far beyond `able`.
     """
     qps, bound_ms, chosen = asked["qps"], asked["latency_ms"], []
     if qps is not None and qps > _MOST * able:
-        raise UsageError(f"{qps:,.4g} queries/s are out of reach: this bundle answers {able:,.4g} here. Ask for less")
+        raise UsageError(
+            f"--qps {qps:,.4g} is out of reach: this bundle answers {able:,.4g} queries/s here. Give a lower rate"
+        )
     if qps is None:
         qps = SERVER_LOAD * able
-        chosen.append(f"rate: {SERVER_LOAD:.0%} of the {able:,.4g} samples/s of a short Offline run")
+        chosen.append(f"rate: {percent_text(SERVER_LOAD, 0)} of the {able:,.4g} samples/s of a short Offline run")
     if bound_ms is None:
         bound_ms = max(SERVER_LATENCY_MS, SERVER_LATENCIES * inference_ms)
-        chosen.append(f"bound: {SERVER_LATENCY_MS:g} ms, or {SERVER_LATENCIES:g} inferences where that is more")
+        chosen.append(
+            f"bound: {SERVER_LATENCY_MS:g} ms, or the time of {SERVER_LATENCIES:g} inferences if that is longer"
+        )
     settings.server_target_qps = qps
     settings.server_target_latency_ns = round(bound_ms * 1e6)
     return {"target_qps": qps, "latency_bound_ms": bound_ms, "chosen": "; ".join(chosen)}
 
 
 def _joined(answer: Arrays | None) -> np.ndarray:
-    """All outputs of one sample as one buffer; the array itself where there is one."""
+    """All outputs of one sample as one buffer; the array itself where there is only one."""
     if answer is None:
         return np.empty(0, np.uint8)
     if len(answer) == 1:

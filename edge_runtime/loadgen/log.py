@@ -1,4 +1,4 @@
-"""What LoadGen writes into its folder of logs: its entries, its verdict, the answers. It starts nothing."""
+"""Reads LoadGen's logs: its entries, its verdict, the answers. Starts nothing."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ _LINE = ":::MLLOG "
 
 
 def read_log(path: Path) -> dict[str, Any]:
-    """The entries of LoadGen's detail log by their key, the last one of each. Raises EngineError."""
+    """The entries of LoadGen's detail log by key, the last one of each. Raises EngineError."""
     try:
         lines = [line for line in path.read_text().splitlines() if line.startswith(_LINE)]
         entries = [json.loads(line.removeprefix(_LINE)) for line in lines]
-        found = {entry["key"]: entry["value"] for entry in entries}
+        values = {entry["key"]: entry["value"] for entry in entries}
     except (OSError, ValueError, KeyError) as error:
-        raise EngineError(f"{path}: LoadGen's log cannot be read: {error}") from None
-    if "result_validity" not in found:
-        raise EngineError(f"{path}: LoadGen reached no verdict: {found.get('error_runtime', 'its log ends early')}")
-    return found
+        raise EngineError(f"{path}: LoadGen's log cannot be read: {error}. Run it again") from None
+    if "result_validity" not in values:
+        reason = values.get("error_runtime", "its log ends early")
+        raise EngineError(f"{path}: LoadGen reached no verdict: {reason}. Run it again")
+    return values
 
 
 def read_answers(path: Path, outputs: Sequence[tuple[str, str, tuple[int, ...]]]) -> Arrays:
@@ -35,17 +36,19 @@ def read_answers(path: Path, outputs: Sequence[tuple[str, str, tuple[int, ...]]]
     Args:
         outputs: name, dtype and shape of one row of each output, in the order in which they were handed over.
     Raises:
-        EngineError: the log is missing, or holds another number of bytes.
+        EngineError: the log is missing, or holds another number of bytes than the outputs have.
     """
     try:
-        # MultiStream fills up its last query with samples that it has asked for before.
+        # MultiStream fills its last query with samples that it asked for before.
         last = {entry["qsl_idx"]: bytes.fromhex(entry["data"]) for entry in json.loads(path.read_text())}
         raw = [last[index] for index in sorted(last)]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise EngineError(f"{path}: LoadGen's accuracy log cannot be read: {error}") from None
+        raise EngineError(f"{path}: LoadGen's accuracy log cannot be read: {error}. Run it again") from None
     sizes = [int(np.prod(shape)) * np.dtype(dtype).itemsize for _, dtype, shape in outputs]
     if not raw or {len(row) for row in raw} != {sum(sizes)}:
-        raise EngineError(f"{path}: LoadGen's accuracy log should hold {sum(sizes)} bytes for each sample")
+        raise EngineError(
+            f"{path}: LoadGen's accuracy log should hold {sum(sizes)} bytes for each sample. Run it again"
+        )
     starts = np.cumsum([0, *sizes])
     return {
         name: np.stack([np.frombuffer(row[start : start + size], dtype).reshape(shape) for row in raw])

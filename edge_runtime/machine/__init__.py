@@ -1,1 +1,1 @@
-"""The machine that measures: its processor, memory, energy counters, and what else it was doing."""
+"""The machine that measures: its processor, memory and energy counters, and what else it was doing."""

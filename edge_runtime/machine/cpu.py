@@ -8,7 +8,7 @@ import platform
 from collections.abc import Iterable
 from pathlib import Path
 
-# Instructions that decide how fast 8-bit arithmetic is: byte products summed at once, without overflow in between.
+# Instruction sets that make 8-bit arithmetic fast: they sum products of bytes in one step, without overflow.
 INT8_ISA = ("avx512_vnni", "avx_vnni", "avx_vnni_int8", "amx_int8", "asimddp", "i8mm", "sve2")
 VECTOR_ISA = ("avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512_bf16", "asimd", "fphp", "sve")
 
@@ -29,17 +29,17 @@ def name() -> str:
 
 
 def flags() -> frozenset[str]:
-    """Instruction sets by the names Linux gives them; empty where the system does not tell."""
+    """Instruction sets, by Linux's names; empty where the system does not list them."""
     return frozenset(_fields().get("flags", _fields().get("Features", "")).split())
 
 
 def missing(wanted: Iterable[str]) -> tuple[str, ...]:
-    """Which of these instruction sets this processor lacks; a compiler's names do as well: avx512vnni, avx512_vnni.
+    """Which of these instruction sets this processor lacks. Compilers' names work too: avx512vnni for avx512_vnni.
 
-    Nothing is missing where the system does not tell.
+    Empty where the system does not list them.
     """
-    found = {flag.replace("_", "") for flag in flags()}
-    return tuple(flag for flag in wanted if found and flag.replace("_", "") not in found)
+    present = {flag.replace("_", "") for flag in flags()}
+    return tuple(flag for flag in wanted if present and flag.replace("_", "") not in present)
 
 
 def cores() -> int:
@@ -51,7 +51,7 @@ def cores() -> int:
 
 
 def machine() -> dict[str, str]:
-    """Where a measurement was made: CPU, instruction sets that decide int8 speed, cores, system."""
+    """Where a measurement is made: processor, instruction sets that matter for speed, cores, system."""
     known = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimd", "asimddp", "i8mm")
     return {
         "cpu": name(),

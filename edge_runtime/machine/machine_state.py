@@ -1,7 +1,7 @@
-"""What the machine was doing while something was measured: readings of its counters, each None where it shows none.
+"""What the machine was doing while something was measured: readings of its counters, None for each that it hides.
 
-Only reads; `validity` judges. On Linux the counters are files under /proc and /sys, whose root is a parameter, so that
-a test can put other files there. A container or a virtual machine often hides some of them.
+Only reads; `benchmark.validity` judges. On Linux the counters are files under /proc and /sys. Their root is a
+parameter, so that a test can read other files. Containers and virtual machines often hide some counters.
 """
 
 from __future__ import annotations
@@ -17,19 +17,30 @@ _TICKS_S = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """The counters at one moment. Times are seconds since boot or since some moment in the past; differences count."""
+    """The counters at one moment. Most count from some moment in the past, so only differences mean something."""
 
     at_s: float
-    own_cpu_s: float  # CPU time of the benchmark and its workers
-    busy_cpu_s: float | None = None  # CPU time of everything on the machine
-    steal_s: float | None = None  # CPU time that the host of a virtual machine kept for itself
-    waiting_s: float | None = None  # time in which some task waited for a CPU (pressure stall information)
-    swapped_pages: int | None = None  # in and out
-    throttled: int | None = None  # how often a core was slowed down because it was hot
-    quota_stops: int | None = None  # how often a container had used up its share of CPU time and had to wait
+    """When they were read, on a steady clock."""
+    own_cpu_s: float
+    """CPU time of the benchmark and its workers."""
+    busy_cpu_s: float | None = None
+    """CPU time of everything on the machine."""
+    steal_s: float | None = None
+    """CPU time that the host of a virtual machine kept for itself."""
+    waiting_s: float | None = None
+    """Time during which some task waited for a CPU (pressure stall information)."""
+    swapped_pages: int | None = None
+    """Pages swapped in or out."""
+    throttled: int | None = None
+    """How often a core was slowed down because it was hot."""
+    quota_stops: int | None = None
+    """How often a container had used up its share of CPU time and had to wait."""
     fastest_core_khz: int | None = None
+    """Frequency of the fastest core."""
     hottest_c: float | None = None
+    """Temperature of the hottest sensor."""
     load_1min: float | None = None
+    """Load average of the last minute."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,13 +48,17 @@ class MachineState:
     """All readings of one measurement, and what does not change while it runs."""
 
     readings: tuple[Reading, ...]
+    """One before the first round and one after each."""
     cores: int
+    """Cores of the machine."""
     governor: str = ""
+    """The cores' frequency governors."""
     on_battery: bool | None = None
+    """Whether it ran on its battery; None where it has none."""
 
 
-def read(pids: Iterable[int] = (), *, root: Path = Path("/")) -> Reading:
-    """The counters now; `pids` are the workers, whose CPU time is the benchmark's own."""
+def read_counters(pids: Iterable[int] = (), *, root: Path = Path("/")) -> Reading:
+    """The counters now; the CPU time of the workers `pids` counts as the benchmark's own."""
     proc, cpus = root / "proc", root / "sys/devices/system/cpu"
     cpu = _words(proc / "stat")
     busy = steal = None
@@ -74,8 +89,8 @@ def read(pids: Iterable[int] = (), *, root: Path = Path("/")) -> Reading:
     )
 
 
-def state(readings: Iterable[Reading], *, root: Path = Path("/")) -> MachineState:
-    """The readings with the cores, the frequency governors and whether a battery feeds the machine."""
+def machine_state(readings: Iterable[Reading], *, root: Path = Path("/")) -> MachineState:
+    """The readings, with the number of cores, the frequency governors, and whether the machine runs on its battery."""
     governors = {_text(path) for path in root.glob("sys/devices/system/cpu/cpu*/cpufreq/scaling_governor")}
     supplies = list(root.glob("sys/class/power_supply/*"))
     batteries = [_text(path / "status") for path in supplies if _text(path / "type") == "Battery"]

@@ -11,25 +11,25 @@ STATUS = Path("/proc/self/status")  # Linux alone has it
 
 def peak_rss_bytes(*, status: Path = STATUS) -> int:
     """The most resident memory this process ever held, in bytes."""
-    found = _field(status, "VmHWM")
-    if found is not None:
-        return found
+    high_water = _field(status, "VmHWM")
+    if high_water is not None:
+        return high_water
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, others KiB
 
 
 def rss_bytes(*, status: Path = STATUS) -> int:
     """Resident memory now, in bytes."""
-    found = _field(status, "VmRSS")
-    if found is not None:
-        return found
+    now = _field(status, "VmRSS")
+    if now is not None:
+        return now
     import psutil  # only where there is no /proc: loading it adds to what is measured
 
     return psutil.Process().memory_info().rss
 
 
 def _field(status: Path, field: str) -> int | None:
-    # /proc and not getrusage: on Linux a child inherits its parent's ru_maxrss across exec.
+    # Not from getrusage: on Linux a child inherits its parent's ru_maxrss across exec.
     try:
         text = status.read_text()
     except OSError:

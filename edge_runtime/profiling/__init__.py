@@ -1,1 +1,1 @@
-"""Where a model's time goes, operator by operator, and what the machine could do at best."""
+"""Where a model's time goes, operator by operator, and how fast this machine could be."""

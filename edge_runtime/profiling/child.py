@@ -24,29 +24,28 @@ PROFILERS = {
 }
 WARM_UP = 5
 MIN_RUNS, MAX_RUNS = 10, 200
-_IN_A_ROW = 5  # of each kind, so that each finds its own caches warm most of the time
+_IN_A_ROW = 5  # runs of one kind before the other, so that each mostly has its own caches warm
 
 
 class Profiler(Protocol):
-    """What an engine's profile module gives: runs that are written down, and the operators of all of them.
+    """A model that is timed by operator each time it runs: what `open_profiler` returns."""
 
-    `run` returns the nanoseconds of the run, timed by operator as it was.
-    """
+    def run(self, inputs: Sequence[np.ndarray]) -> int:
+        """Runs once and keeps the times. Returns the nanoseconds of this run, profiling included."""
 
-    def run(self, inputs: Sequence[np.ndarray]) -> int: ...
-
-    def operators(self) -> tuple[list[Operator], list[str]]: ...
+    def operators(self) -> tuple[list[Operator], list[str]]:
+        """Every operator with its time in each run, in the order of execution; and remarks."""
 
 
 def run(engine: Engine, samples: Sequence[Arrays], settings: dict[str, Any]) -> tuple[dict[str, Any], Arrays]:
     """Profiles the model of `engine` on `samples`.
 
     Args:
-        settings: `bundle` (its folder), `num_threads`, `seconds` (about so long).
+        settings: `bundle` (its folder), `num_threads`, and `seconds` (about how long).
     Returns:
         `plain_ns` of the engine's runs, `profiled_ns`, `operators` and `remarks`; and no arrays.
     Raises:
-        UsageError: no profiler for this format.
+        UsageError: there is no profiler for this format.
     """
     with Bundle.open(settings["bundle"]) as bundle:
         manifest = bundle.manifest

@@ -1,7 +1,7 @@
 """Time by operator of an ExecuTorch program: its instructions, and the operators inside its XNNPACK delegate.
 
-Runs the shim with a tracer (`executorch_tracer.cpp`). XNNPACK counts its operators in whole microseconds, cut off; what
-a delegate's call takes beyond them is shown as one row. Knows nothing of bundles.
+Runs the shim with a tracer (`executorch_tracer.cpp`). XNNPACK times its operators in whole microseconds, rounded down;
+the rest of a delegate's call is shown as one row. Knows nothing of bundles.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ import numpy as np
 
 from ..bundle.manifest import Manifest
 from ..engines.executorch_build import SOURCE
-from ..engines.executorch_native import NativeSession, _library
+from ..engines.executorch_native import NativeSession, load_library
 from ..errors import EngineError
 from .operators import Operator
 from .xnnpack_graph import GraphNode, multiplying_nodes
 
 _TRACER = SOURCE.with_name("executorch_tracer.cpp")
 _CALL = "DELEGATE_CALL"
-# How XNNPACK names what multiplies, in the order in which they are looked for.
+# XNNPACK's names of operators that multiply, in the order in which to look for them.
 _MULTIPLY = ("Fully Connected", "Deconvolution", "Convolution", "Batch Matrix Multiply")
-# Kind in the graph -> what XNNPACK may run for it: a convolution of 1 × 1 is a product of two matrices.
+# Kind in the graph -> what XNNPACK may run for it: a 1 × 1 convolution is a product of two matrices.
 _RUNS_AS = {
     "Fully Connected": ("Fully Connected",),
     "Convolution": ("Convolution", "Fully Connected"),
@@ -34,7 +34,7 @@ _RUNS_AS = {
     "Deconvolution": ("Deconvolution",),
     "Batch Matrix Multiply": ("Batch Matrix Multiply", "Fully Connected"),
 }
-# Parts of names of ExecuTorch's own operators, whose shapes are not told.
+# Parts of the names of ExecuTorch's own operators that may multiply; their shapes are not recorded.
 _MAY_MULTIPLY = ("conv", "mm", "linear", "matmul", "attention", "dot", "sdpa")
 
 
@@ -56,11 +56,8 @@ class ExecuTorchProfiler:
     def __init__(self, path: Path, manifest: Manifest, num_threads: int):
         self._library = library = _traced_library()
         self._session = NativeSession(path, num_threads, library)
+        self._session.trace()
         self._path = path
-        error = ctypes.create_string_buffer(2048)
-        if library.edgekit_trace(self._session._handle, error, len(error)):
-            raise EngineError(f"{path.name} could not be traced: {error.value.decode(errors='replace')}")
-        self._session._find_outputs()
         self._tick_ns = library.edgekit_tick_ns()
         self._runs: list[list[tuple[str, int, bool, int]]] = []  # name, instruction, in a delegate, ns
 
@@ -74,10 +71,12 @@ class ExecuTorchProfiler:
         return taken
 
     def operators(self) -> tuple[list[Operator], list[str]]:
-        """Every operator in the order of execution, with remarks on what is not told apart."""
+        """Every operator in the order of execution, with remarks on what could not be separated."""
         first = [event[:3] for event in self._runs[0]]
         if any([event[:3] for event in run] != first for run in self._runs):
-            raise EngineError(f"{self._path.name}: its operators change from run to run; they cannot be added up")
+            raise EngineError(
+                f"{self._path.name}: its operators change between runs, so it cannot be profiled. Choose another bundle"
+            )
         ns = np.array([[event[3] for event in run] for run in self._runs], np.int64)  # (runs, events)
         calls = {event[1]: i for i, event in enumerate(first) if event[0] == _CALL}
         inside: dict[int, list[int]] = defaultdict(list)
@@ -85,19 +84,21 @@ class ExecuTorchProfiler:
             if in_delegate and instruction in calls:
                 inside[instruction].append(i)
         graph = self._graph([first[i][0] for rows in inside.values() for i in rows])
-        found: list[Operator] = []
+        operators: list[Operator] = []
         for i, (name, instruction, in_delegate) in enumerate(first):
             if instruction in calls and i == calls[instruction]:
                 for j in inside[instruction]:
-                    found.append(_in_delegate(first[j][0], len(found), ns[:, j], graph))
+                    operators.append(_in_delegate(first[j][0], len(operators), ns[:, j], graph))
                 rest = np.maximum(0, ns[:, i] - ns[:, inside[instruction]].sum(axis=1))
-                what = "delegate, not told apart" if inside[instruction] else "delegate, whole call"
-                found.append(Operator(name=f"{len(found)}", kind=what, ns=_plain(rest), macs=0, place="XNNPACK"))
+                what = "delegate, the rest" if inside[instruction] else "delegate, whole call"
+                operators.append(
+                    Operator(name=f"{len(operators)}", kind=what, ns=_plain(rest), macs=0, place="XNNPACK")
+                )
             elif not in_delegate and name.startswith("native_call_") and instruction not in calls:
                 kind = name.removeprefix("native_call_")
                 macs = None if any(word in kind for word in _MAY_MULTIPLY) else 0
-                found.append(Operator(name=f"{len(found)}", kind=kind, ns=_plain(ns[:, i]), macs=macs))
-        return found, self._remarks(bool(calls), any(inside.values()), graph)
+                operators.append(Operator(name=f"{len(operators)}", kind=kind, ns=_plain(ns[:, i]), macs=macs))
+        return operators, self._remarks(bool(calls), any(inside.values()), graph)
 
     def _events(self) -> list[tuple[str, int, bool, int]]:
         events = ctypes.POINTER(_Event)()
@@ -113,7 +114,7 @@ class ExecuTorchProfiler:
         ]
 
     def _graph(self, names: Sequence[str]) -> list[GraphNode] | None:
-        """The multiplying nodes of the delegates' graphs in the order in which they ran; None if others ran."""
+        """The multiplying nodes of the delegates' graphs, as they ran; None if other operators ran."""
         nodes = multiplying_nodes(self._path)
         ran = [kind for name in names if (kind := _multiplies(name))]
         same = len(nodes) == len(ran) and all(
@@ -121,21 +122,19 @@ class ExecuTorchProfiler:
         )
         return nodes if same else None
 
-    def _remarks(self, delegated: bool, told_apart: bool, graph: list[GraphNode] | None) -> list[str]:
+    def _remarks(self, delegated: bool, separated: bool, graph: list[GraphNode] | None) -> list[str]:
         remarks = []
-        if told_apart:
-            remarks.append(
-                "XNNPACK counts each operator in whole microseconds, cut off: short ones read 0 to 1 µs less"
-            )
+        if separated:
+            remarks.append("XNNPACK rounds the time of each operator down to whole microseconds: up to 1 µs is missing")
         elif delegated:
-            remarks.append("this XNNPACK was built without its profiler: a delegate's call is one row")
+            remarks.append("this XNNPACK was built without its profiler, so a delegate's call is one row")
         if graph is None:
-            remarks.append("XNNPACK ran other operators than its graph holds: their multiplications are not known")
+            remarks.append("XNNPACK ran other operators than its graph holds, so their multiplications are unknown")
         return remarks
 
 
 def open_profiler(path: Path, manifest: Manifest, num_threads: int) -> ExecuTorchProfiler:
-    """Loads a `.pte` to be timed. Raises MissingDependency or EngineError where the tracer cannot be built."""
+    """Loads a `.pte` to be timed. Raises MissingDependency or EngineError if the tracer cannot be built."""
     return ExecuTorchProfiler(path, manifest, num_threads)
 
 
@@ -166,7 +165,7 @@ def _plain(ns: np.ndarray) -> tuple[int, ...]:
 
 
 def _traced_library() -> Any:
-    library = _library(_TRACER)
+    library = load_library(_TRACER)
     library.edgekit_trace.argtypes = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t)
     library.edgekit_trace.restype = ctypes.c_int
     library.edgekit_events.argtypes = (ctypes.POINTER(ctypes.POINTER(_Event)),)

@@ -1,9 +1,9 @@
-"""What this machine can do at best: multiplications and bytes in a second. Measured in a child process, kept for a day.
+"""What this machine can do at best, in multiplications and bytes per second. Measured in a child, kept for a day.
 
     python -m edgekit.edge_runtime.profiling.machine_peaks THREADS      measures, prints JSON
 
-Products of large matrices give the arithmetic, copies of arrays that fit into a cache, or into none, the bandwidth. The
-best of many short runs counts: a roof is what is possible, and other programs can only lower what is seen of it.
+Products of large matrices show the arithmetic; copies of arrays, which fit into a cache or into none, the bandwidth.
+The best of many short runs counts: a roof is what is possible, and other programs can only make it look lower.
 
 Source: Williams, Waterman, Patterson, Roofline: An Insightful Visual Performance Model (2009); McCalpin, STREAM (copy).
 """
@@ -32,44 +32,51 @@ from .tiny_onnx import Tensor, one_node_model
 
 _THIS = "edgekit.edge_runtime.profiling.machine_peaks"
 MAX_AGE_S = 24 * 3600
-_SIDE = 512  # of the matrices: short enough to end before another program takes the core
+_SIDE = 512  # of the matrices: a product is short enough to end before another program takes the core
 _SECONDS = 0.35  # for each figure
 _TIMEOUT_S = 120
-_L2_BYTES, _L3_BYTES = 1 << 20, 32 << 20  # where the system does not tell
+_L2_BYTES, _L3_BYTES = 1 << 20, 32 << 20  # where the system does not report its caches
 _MOST_BYTES = 512 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
 class Peak:
-    """One figure: the best of its samples. `unit` is GOP/s (a multiply-accumulate is two) or GB/s (read and written).
-
-    `holds_bytes` is how large what lies in this memory may be; None for arithmetic, and for the largest memory.
-    """
+    """One figure of this machine."""
 
     name: str
+    """A precision, or a memory."""
     unit: str
+    """GOP/s, where a multiply-accumulate is two operations; or GB/s, read and written."""
     value: float
+    """The best of the samples."""
     how: str
+    """What was run."""
     holds_bytes: int | None
+    """How much this memory holds; None for arithmetic, and for the largest memory."""
     samples: tuple[float, ...]
+    """Every run."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Peaks:
-    """All figures of this machine for one number of threads, and when they were measured (UTC, ISO 8601)."""
+    """All figures of this machine for one number of threads."""
 
     cpu: str
+    """The processor's name."""
     num_threads: int
+    """CPU threads used."""
     measured_at: str
+    """When, UTC in ISO 8601."""
     peaks: tuple[Peak, ...]
+    """Arithmetic first, then memories, the smallest first."""
 
     def arithmetic(self, precision: str) -> Peak | None:
-        """The peak for a precision of `Operator`; fp32's for all that is not int8. None where it was not measured."""
+        """The peak for an `Operator`'s precision: int8's for int8 and int4, else fp32's; None if not measured."""
         wanted = "int8" if precision in ("int8", "int4") else "fp32"
         return next((peak for peak in self.peaks if peak.name == wanted), None)
 
     def memory(self, working_set_bytes: int) -> Peak:
-        """The smallest memory that holds so many bytes: what a program needs in each run stays where it fits."""
+        """The smallest memory that holds so many bytes: what every run needs stays there."""
         levels = [peak for peak in self.peaks if peak.unit == "GB/s"]
         return next((peak for peak in levels if peak.holds_bytes and working_set_bytes <= peak.holds_bytes), levels[-1])
 
@@ -81,10 +88,10 @@ def peaks_file(num_threads: int) -> Path:
 
 
 def machine_peaks(num_threads: int = 1, *, again: bool = False) -> Peaks:
-    """This machine's figures: those of the last day, or measured now (two seconds).
+    """This machine's figures: those of the last day, or else measured now, which takes two seconds.
 
     Args:
-        again: measure even where figures are kept; then the better of both count, since neither can be too high.
+        again: measure in any case, and take the better of old and new figures, since neither can be too high.
     Raises:
         EngineError: the process that measures failed.
     """
@@ -94,22 +101,24 @@ def machine_peaks(num_threads: int = 1, *, again: bool = False) -> Peaks:
         return kept
     try:
         done = run(_THIS, [str(num_threads)], timeout_s=_TIMEOUT_S, num_threads=num_threads)
-        found = decode(Peaks, json.loads(done.stdout))
+        peaks = decode(Peaks, json.loads(done.stdout))
     except subprocess.TimeoutExpired:
         raise EngineError(
-            f"this machine's peaks were not measured within {_TIMEOUT_S} s; stop other programs"
+            f"this machine's peaks were not measured within {_TIMEOUT_S} s. Stop other programs and try again"
         ) from None
     except (ValueError, DecodeError):
         last = " | ".join(done.stderr.strip().splitlines()[-2:])
-        raise EngineError(f"this machine's peaks could not be measured (status {done.returncode}): {last}") from None
+        raise EngineError(
+            f"this machine's peaks could not be measured (status {done.returncode}): {last}. Run `edgekit doctor`"
+        ) from None
     if kept is not None:
-        found = better(kept, found)
-    write_bytes(path, canonical_json(to_plain(found)))
-    return found
+        peaks = better(kept, peaks)
+    write_bytes(path, canonical_json(to_plain(peaks)))
+    return peaks
 
 
 def better(before: Peaks, now: Peaks) -> Peaks:
-    """The higher of each two figures, with the date of `now`."""
+    """The higher figure of each pair, with the date of `now`."""
     known = {peak.name: peak for peak in before.peaks}
     best = (max(peak, known.get(peak.name, peak), key=lambda peak: peak.value) for peak in now.peaks)
     return replace(now, peaks=tuple(best))
@@ -117,16 +126,16 @@ def better(before: Peaks, now: Peaks) -> Peaks:
 
 def _kept(path: Path) -> Peaks | None:
     try:
-        found = decode(Peaks, parse_json(path.read_bytes()))
-        measured = datetime.datetime.fromisoformat(found.measured_at)
-    except (OSError, ValueError, DecodeError):  # none, or written by another version: measured anew
+        peaks = decode(Peaks, parse_json(path.read_bytes()))
+        measured = datetime.datetime.fromisoformat(peaks.measured_at)
+    except (OSError, ValueError, DecodeError):  # there is none, or another version wrote it
         return None
     age_s = (datetime.datetime.now(datetime.UTC) - measured).total_seconds()
-    return found if 0 <= age_s < MAX_AGE_S else None
+    return peaks if 0 <= age_s < MAX_AGE_S else None
 
 
 def measure_peaks(num_threads: int) -> Peaks:
-    """Measures in this process, whose libraries must have been told `num_threads` when it was started."""
+    """Measures in this process, which must have been started with its libraries set to `num_threads`."""
     return Peaks(
         cpu=machine()["cpu"],
         num_threads=num_threads,
@@ -143,7 +152,7 @@ def _arithmetic(num_threads: int) -> list[Peak]:
     candidates = [_best("fp32", operations, f"numpy, {_SIDE}³ sgemm", lambda: np.matmul(left, right, out=result))]
     try:
         import onnxruntime
-    except ModuleNotFoundError:  # then no operator can be compared with int8, and numpy has the last word
+    except ModuleNotFoundError:  # then there is no int8 peak, and numpy's is the fp32 one
         return candidates
 
     def session(kind: str, given: np.dtype, weights: np.ndarray, gives: np.dtype) -> Callable[[np.ndarray], object]:
@@ -174,13 +183,13 @@ def _bandwidths(num_threads: int) -> list[Peak]:
         ("L3", l3 // 4, l3),
         ("memory", min(_MOST_BYTES, 4 * l3), None),
     ]
-    found = []
+    peaks = []
     with ThreadPoolExecutor(num_threads) as pool:
         for name, size, holds in levels:
             source, target = np.ones((2, size // 4), np.float32)
-            # A thread each its share: numpy copies with one, and lets others run meanwhile.
+            # Each thread copies its share: numpy uses one thread, and lets others run meanwhile.
             parts = list(zip(np.array_split(source, num_threads), np.array_split(target, num_threads), strict=True))
-            repeats = max(1, (8 << 20) // size)  # so that handing out the work does not count
+            repeats = max(1, (8 << 20) // size)  # so that the time to hand out the work does not matter
 
             def copy(part: tuple[np.ndarray, np.ndarray], repeats: int = repeats) -> None:
                 for _ in range(repeats):
@@ -193,14 +202,14 @@ def _bandwidths(num_threads: int) -> list[Peak]:
                     list(pool.map(copy, parts))
 
             how = f"copy of {size / 1e6:.3g} MB, read and written"
-            found.append(_best(name, 2 * size * repeats, how, work, unit="GB/s", holds_bytes=holds))
-    return found
+            peaks.append(_best(name, 2 * size * repeats, how, work, unit="GB/s", holds_bytes=holds))
+    return peaks
 
 
 def _best(
     name: str, count: int, how: str, work: Callable[[], object], *, unit: str = "GOP/s", holds_bytes: int | None = None
 ) -> Peak:
-    """Repeats `work`, which does `count` of something, for a while; the first time does not count."""
+    """Repeats `work`, which does `count` operations or moves `count` bytes; the first run does not count."""
     work()
     samples: list[float] = []
     end = time.perf_counter() + _SECONDS
@@ -212,7 +221,7 @@ def _best(
 
 
 def _cache_bytes(level: int) -> int | None:
-    """Size of a cache of the first core, as Linux tells; None elsewhere."""
+    """Size of a cache of the first core, as Linux reports it; None elsewhere."""
     for index in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
         try:
             if int((index / "level").read_text()) == level and (index / "type").read_text().strip() != "Instruction":

@@ -1,6 +1,6 @@
 """Time by operator of an ONNX model, from onnxruntime's own profiler; shapes and arithmetic from two more sessions.
 
-The profiler leaves out weights that were packed for a kernel, so shapes come from a session that packs none, and
+The profiler omits weights that were packed for a kernel. So shapes come from a session that packs none, and
 multiplications from one that keeps the model's own operators. Knows nothing of bundles.
 """
 
@@ -29,7 +29,7 @@ Shapes = list[tuple[str, tuple[int, ...]]]  # element type and shape of each ten
 
 
 class _Session:
-    """A session that writes down each node it runs."""
+    """A session that records each node it runs."""
 
     def __init__(self, path: Path, manifest: Manifest, num_threads: int, *, level: Any, pack: bool):
         options = onnxruntime.SessionOptions()
@@ -53,12 +53,12 @@ class _Session:
     def events(self) -> list[dict[str, Any]]:
         """The nodes of all runs, in the order in which they ran. Ends the session's profile."""
         try:
-            found = json.loads(Path(self._session.end_profiling()).read_text())
+            recorded = json.loads(Path(self._session.end_profiling()).read_text())
         except (OSError, ValueError) as error:
-            raise EngineError(f"onnxruntime's profile cannot be read: {error}") from None
+            raise EngineError(f"onnxruntime's profile cannot be read: {error}. Update onnxruntime") from None
         finally:
             self._folder.cleanup()
-        return [event for event in found if event.get("cat") == "Node" and event["name"].endswith(_SUFFIX)]
+        return [event for event in recorded if event.get("cat") == "Node" and event["name"].endswith(_SUFFIX)]
 
 
 class OnnxProfiler:
@@ -71,14 +71,14 @@ class OnnxProfiler:
         self._sample: Sequence[np.ndarray] = ()
 
     def run(self, inputs: Sequence[np.ndarray]) -> int:
-        """Runs once; onnxruntime writes down each node. Returns nanoseconds."""
+        """Runs once, while onnxruntime records each node. Returns nanoseconds."""
         self._sample = inputs
         start = time.perf_counter_ns()
         self._timed.run(inputs)
         return time.perf_counter_ns() - start
 
     def operators(self) -> tuple[list[Operator], list[str]]:
-        """Every node in the order of execution, with remarks on what is not known."""
+        """Every node in the order of execution, with remarks on what is unknown."""
         for session in (self._unpacked, self._exported):
             session.run(self._sample)
         ns: dict[tuple[str, str], list[int]] = defaultdict(list)
@@ -88,16 +88,18 @@ class OnnxProfiler:
         exported = [event["args"] for event in self._exported.events()]
         counts, as_exported = _counts({key: macs_of_node(arguments) for key, arguments in whole.items()}, exported)
         runs = len(next(iter(ns.values()), []))
-        found, unknown = [], []
+        operators, unknown = [], []
         for (name, kind), times in ns.items():
             if len(times) != runs:
-                raise EngineError(f"node {name} ran {len(times)} times in {runs} runs; its times cannot be added up")
+                raise EngineError(
+                    f"node {name} ran {len(times)} times in {runs} runs, and cannot be profiled. Choose another bundle"
+                )
             arguments = whole.get((name, kind), {})
             macs = counts.get((name, kind))
             if macs is None:
                 unknown.append(kind)
             shapes = _shapes(arguments, "input"), _shapes(arguments, "output")
-            found.append(
+            operators.append(
                 Operator(
                     name=name,
                     kind=kind,
@@ -108,12 +110,12 @@ class OnnxProfiler:
                     place=_place(name, kind),
                 )
             )
-        remarks = ["onnxruntime counts each node in whole microseconds, and its own bookkeeping with it"]
+        remarks = ["onnxruntime times each node in whole microseconds, its own bookkeeping included"]
         if not as_exported:
-            remarks.append("multiplications are counted as executed: channels that kernels pad are among them")
+            remarks.append("multiplications are counted as executed, including channels that kernels pad")
         if unknown:
-            remarks.append(f"multiplications are not counted of: {', '.join(sorted(set(unknown)))}")
-        return found, remarks
+            remarks.append(f"multiplications are not counted for: {', '.join(sorted(set(unknown)))}")
+        return operators, remarks
 
 
 def open_profiler(path: Path, manifest: Manifest, num_threads: int) -> OnnxProfiler:
@@ -122,10 +124,10 @@ def open_profiler(path: Path, manifest: Manifest, num_threads: int) -> OnnxProfi
 
 
 def macs_of_node(arguments: dict[str, Any]) -> int | None:
-    """Multiply-accumulates of a node of a profile: 0 for one that multiplies no matrices, None where unknown.
+    """Multiply-accumulates of a node of a profile: 0 where it multiplies no matrices, None where unknown.
 
     Args:
-        arguments: of the event, with the shapes of all inputs (weights included) and outputs.
+        arguments: the event's, with the shapes of all inputs (weights included) and outputs.
     """
     kind, inputs, outputs = arguments["op_name"], _shapes(arguments, "input"), _shapes(arguments, "output")
     shapes = [shape for _, shape in inputs]
@@ -136,7 +138,7 @@ def macs_of_node(arguments: dict[str, Any]) -> int | None:
         return elements(result) * elements(shapes[3][1:])
     if kind == "ConvTranspose":
         return elements(shapes[0]) * elements(shapes[1][1:])
-    if kind in ("Gemm", "FusedGemm", "QGemm"):  # (M, K) or (K, M): what is not M in the first is K
+    if kind in ("Gemm", "FusedGemm", "QGemm"):  # the first is (M, K) or (K, M), and M is known from the result
         return elements(result) * elements(shapes[0]) // result[0]
     if "MatMul" in kind:
         return elements(result) * shapes[0][-1]
@@ -150,10 +152,10 @@ def macs_of_node(arguments: dict[str, Any]) -> int | None:
 def _counts(
     executed: dict[tuple[str, str], int | None], exported: Sequence[dict[str, Any]]
 ) -> tuple[dict[tuple[str, str], int | None], bool]:
-    """Multiplications of each node; of the node as exported where they can be told apart, and whether they could.
+    """Multiplications of each node, as exported where nodes can be matched, and whether they could.
 
-    Kernels that work on blocks pad their channels, which is no arithmetic of the model. Names change when nodes are
-    rewritten, so they are put together by their order, and only if none then does less than it should.
+    Kernels that work on blocks pad their channels, and that is not the model's arithmetic. Rewriting changes the nodes'
+    names, so they are matched by order, and only if no node then executes fewer multiplications than were exported.
     """
     ran = [(key, macs) for key, macs in executed.items() if macs]
     meant = [macs for arguments in exported if (macs := macs_of_node(arguments))]
@@ -167,7 +169,7 @@ def _key(event: dict[str, Any]) -> tuple[str, str]:
 
 
 def _shapes(arguments: dict[str, Any], which: str) -> Shapes:
-    """Element type and shape of each input or output; inputs that were left out are not in the list."""
+    """Element type and shape of each input or output, without inputs that the node omits."""
     return [
         (dtype, tuple(shape)) for entry in arguments.get(f"{which}_type_shape", ()) for dtype, shape in entry.items()
     ]
@@ -183,7 +185,7 @@ def _precision(kind: str, inputs: Shapes) -> str:
 
 
 def _place(name: str, kind: str) -> str:
-    """What kind of kernel of onnxruntime's own a node got; "" for the plain one of its ONNX operator."""
+    """The kind of onnxruntime kernel that runs a node; "" for the plain one of its ONNX operator."""
     if kind.startswith(("QLinear", "NhwcQLinear", "QGemm")) or "Integer" in kind or "DynamicQuantizeMatMul" in kind:
         return "int8 kernel"
     if kind.startswith(("Fused", "NhwcFused", "BiasGelu", "FastGelu", "SkipLayer")):

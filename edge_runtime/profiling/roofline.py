@@ -1,7 +1,7 @@
-"""What an operator reaches of what the machine could do: roofline arithmetic on a profile. It measures nothing.
+"""How close an operator comes to what the machine could do: roofline arithmetic on a profile. Measures nothing.
 
-An operator that multiplies `macs` numbers and moves `bytes` cannot be faster than the machine's arithmetic or memory
-allows; whichever is lower at its intensity (operations a byte) is its roof.
+An operator cannot be faster than the machine's arithmetic or its memory allows. The lower of the two, at the operator's
+intensity (operations per byte), is its roof.
 
 Source: Williams, Waterman, Patterson, Roofline: An Insightful Visual Performance Model (2009).
 """
@@ -16,49 +16,55 @@ from .machine_peaks import Peak, Peaks
 from .operators import Operator
 from .profile import Profile, typical_ns
 
-OPERATIONS = 2  # in a multiply-accumulate
-SHORTEST_NS = 5000  # profilers count whole microseconds: below a few of them a rate says nothing
+OPERATIONS = 2  # per multiply-accumulate
+SHORTEST_NS = 5000  # profilers count whole microseconds, so the rate of a shorter operator means nothing
 
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """An operator, or a whole run, under its roof.
-
-    `gops` is what it reaches (10⁹ operations/s), `roof_gops` what is possible at its `intensity` (operations/byte),
-    `bound` by what; `memory` names the memory whose bandwidth counts, `share` is that of the run's time.
-    """
+    """An operator, or a whole run, under its roof."""
 
     bundle: str
+    """The bundle it belongs to."""
     name: str
+    """The operator's name."""
     kind: str
+    """Its type; "whole run" for a run."""
     precision: str
+    """What it multiplies."""
     intensity: float
+    """Operations per byte."""
     gops: float
+    """The rate it reaches, in 10⁹ operations per second."""
     roof_gops: float
+    """The rate that is possible at this intensity."""
     bound: Literal["memory", "compute"]
+    """What limits that rate."""
     memory: str
+    """The memory whose bandwidth counts."""
     share: float
+    """Its share of the run's time."""
 
     @property
     def of_roof(self) -> float:
-        """How much of its roof it reaches, 1 for all."""
+        """The rate it reaches, as a share of its roof."""
         return self.gops / self.roof_gops
 
 
 def points(profile: Profile, peaks: Peaks) -> list[Point]:
-    """Every operator that multiplies and takes long enough to be timed, the longest first."""
+    """Every operator that multiplies and runs long enough to be timed, the longest first."""
     memory = peaks.memory(profile.working_set_bytes)
-    found = []
+    placed = []
     for operator in profile.operators:
         taken_ns = typical_ns(operator)
         if operator.macs and operator.bytes and taken_ns >= SHORTEST_NS:
             point = _point(profile, operator, taken_ns, peaks.arithmetic(operator.precision), memory)
-            found += [point] if point else []
-    return sorted(found, key=lambda point: -point.share)
+            placed += [point] if point else []
+    return sorted(placed, key=lambda point: -point.share)
 
 
 def whole(profile: Profile, peaks: Peaks) -> Point | None:
-    """One plain run: all multiplications, all bytes; None where they are not known, or no peak is."""
+    """A plain run as a whole; None where its multiplications or bytes are unknown, or there is no peak."""
     macs = profile.macs
     if not macs or not profile.touched_bytes:
         return None

@@ -1,6 +1,6 @@
-"""The roofline as one SVG file that opens anywhere: operators under the roofs of the machine, both axes logarithmic.
+"""The roofline as one SVG file that opens anywhere: operators under the machine's roofs, on two logarithmic axes.
 
-Colour says the bundle; a disc's size its share of the run; a diamond is the whole run.
+A disc is an operator and its area the share of the run; a diamond is a whole run; the colour tells the bundle.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..format import count_text, operations_text, percent_text
 from ..svg import CARD, GRID, INK, MUTED, SERIES, Box, element, free_place, overlap, rough_width, text_element
 from .machine_peaks import Peak, Peaks
 from .roofline import Point
@@ -16,15 +17,15 @@ from .roofline import Point
 WIDTH = 880
 _LEFT, _RIGHT, _BOTTOM = 72, 24, 76
 _SIZE, _SMALL = 13.0, 12.0
-_LABELLED_SHARE = 0.05  # an operator below this share of its run is a disc without a name
-_MOST_LABELS = 5  # of a bundle
+_LABELLED_SHARE = 0.05  # operators with a smaller share of their run get no label
+_MOST_LABELS = 5  # for each bundle
 _CAPTION = {"font_size": _SIZE, "fill": MUTED, "text_anchor": "middle"}
 _FONT = "font-family: system-ui, 'DejaVu Sans', sans-serif"
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Axis:
-    """A logarithmic axis from `low` to `high`, laid over pixels `start` to `end`."""
+    """A logarithmic axis from `low` to `high`, drawn from pixel `start` to `end`."""
 
     low: float
     high: float
@@ -37,12 +38,12 @@ class _Axis:
     def ticks(self) -> list[float]:
         decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
         steps = (1, 2, 5) if math.log10(self.high / self.low) < 2.2 else (1,)
-        found = [step * 10.0**decade for decade in decades for step in steps]
-        return [tick for tick in found if self.low <= tick <= self.high]
+        ticks = [step * 10.0**decade for decade in decades for step in steps]
+        return [tick for tick in ticks if self.low <= tick <= self.high]
 
 
 def roofline_svg(points: Sequence[Point], wholes: Sequence[Point], peaks: Peaks) -> str:
-    """The plot, or "" when nothing can be placed in it."""
+    """The plot; "" where there is nothing to show."""
     shown = [*points, *wholes]
     if not shown:
         return ""
@@ -66,13 +67,12 @@ def roofline_svg(points: Sequence[Point], wholes: Sequence[Point], peaks: Peaks)
     for point, text in _names(points, wholes):
         parts.append(_label(point, text, x, y, taken))
     title = text_element(_LEFT, 20.0, "Roofline", font_size=16.0, font_weight="bold", fill=INK)
-    threads = f"{peaks.num_threads} thread" + ("s" if peaks.num_threads > 1 else "")
-    about = f"{peaks.cpu}, {threads}; peaks measured {peaks.measured_at[:10]}"
+    about = f"{peaks.cpu}, {count_text(peaks.num_threads, 'thread')}; peaks measured {peaks.measured_at[:10]}"
     title += text_element(_LEFT + 88, 21.0, about, font_size=_SMALL, fill=MUTED)
-    key = "disc: an operator, with its share of the run's time; diamond: a whole run; dashed: no run's roof"
+    key = "disc: an operator, with its share of the run; diamond: a whole run; dashed: a roof of no run here"
     title += text_element((_LEFT + WIDTH - _RIGHT) / 2, height - 14.0, key, **_CAPTION)
     card = element("rect", width=WIDTH, height=height, fill=CARD)
-    said = "Roofline: operations a second against operations a byte of each operator, under the machine's peaks"
+    label = "Roofline: operations per second against operations per byte of each operator, under the machine's peaks"
     return element(
         "svg",
         "\n".join([card, title, *parts]),
@@ -81,22 +81,15 @@ def roofline_svg(points: Sequence[Point], wholes: Sequence[Point], peaks: Peaks)
         width=WIDTH,
         height=height,
         role="img",
-        aria_label=said,
+        aria_label=label,
         style=_FONT,
     )
-
-
-def rate_text(gops: float) -> str:
-    """A rate for a person: '512 MOP/s', '4.13 GOP/s', '1.2 TOP/s'."""
-    if gops < 0.9995:
-        return f"{gops * 1000:.3g} MOP/s"
-    return f"{gops:.3g} GOP/s" if gops < 999.5 else f"{gops / 1000:.3g} TOP/s"
 
 
 def _axes(
     shown: Sequence[Point], roofs: Sequence[Peak], slopes: Sequence[Peak], top: float, height: int
 ) -> tuple[_Axis, _Axis]:
-    """Limits that hold every point and the ridge, where the highest roof begins."""
+    """Axes that hold every point, and the ridge, where a slope meets a roof."""
     ridges = [roof.value / slope.value for roof in roofs for slope in slopes]
     intensities = [point.intensity for point in shown]
     rates = [point.gops for point in shown]
@@ -122,14 +115,14 @@ def _grid(x: _Axis, y: _Axis) -> str:
         parts.append(element("line", x1=x.start, x2=x.end, y1=at, y2=at, stroke=GRID))
         parts.append(text_element(x.start - 8, at, f"{tick:g}", font_size=_SMALL, fill=MUTED, text_anchor="end"))
     middle = (x.start + x.end) / 2
-    below = "operations a byte read or written (one multiply-accumulate is two operations)"
+    below = "operations per byte read or written (one multiply-accumulate is two operations)"
     parts.append(text_element(middle, y.start + _BOTTOM - 36.0, below, **_CAPTION))
     beside = (y.start + y.end) / 2
     parts.append(
         text_element(
             18.0,
             beside,
-            "10⁹ operations a second (GOP/s)",
+            "10⁹ operations per second (GOP/s)",
             **_CAPTION,
             transform=f"rotate(-90 18 {beside:.1f})",
         )
@@ -138,7 +131,7 @@ def _grid(x: _Axis, y: _Axis) -> str:
 
 
 def _legend(bundles: Sequence[str], colors: dict[str, str]) -> tuple[str, float]:
-    """Rows of names above the plot, and where the last one ends."""
+    """Rows of bundle names above the plot, and the height where the last row ends."""
     parts, at, row = [], float(_LEFT), 44.0
     for bundle in bundles:
         width = rough_width(bundle, _SMALL) + 28
@@ -151,7 +144,7 @@ def _legend(bundles: Sequence[str], colors: dict[str, str]) -> tuple[str, float]
 
 
 def _slope(peak: Peak, top: float, x: _Axis, y: _Axis, taken: list[Box], *, is_roof: bool) -> str:
-    """Bandwidth × intensity, up to the highest arithmetic, its name along it; dashed where it is no run's roof."""
+    """Bandwidth × intensity, up to the highest arithmetic peak, with its name along it; dashed where it is no roof."""
     left = max(x.low, y.low / peak.value)
     right = min(x.high, top / peak.value)
     if right <= left:
@@ -159,7 +152,7 @@ def _slope(peak: Peak, top: float, x: _Axis, y: _Axis, taken: list[Box], *, is_r
     x1, y1, x2, y2 = x(left), y(left * peak.value), x(right), y(right * peak.value)
     others = list(taken)
     steps = max(2, int(math.hypot(x2 - x1, y2 - y1) / 8))
-    for i in range(steps + 1):  # labels of points keep off the line
+    for i in range(steps + 1):  # so that labels of points keep off the line
         taken.append(_around(x1 + (x2 - x1) * i / steps, y1 + (y2 - y1) * i / steps, 3))
     dashes = {} if is_roof else {"stroke_dasharray": "6 4"}
     line = element("line", x1=x1, y1=y1, x2=x2, y2=y2, stroke=INK, stroke_width=1.6, **dashes)
@@ -168,14 +161,14 @@ def _slope(peak: Peak, top: float, x: _Axis, y: _Axis, taken: list[Box], *, is_r
     length = math.hypot(x2 - x1, y2 - y1)
     along_x, along_y = math.cos(angle), math.sin(angle)
 
-    def boxes_at(along: float) -> list[Box]:  # small ones in a row: together they are as slanted as the text
+    def boxes_at(along: float) -> list[Box]:  # a row of small ones, which together are as slanted as the text
         offsets = (along - 0.45 * width + 0.9 * width * i / 8 for i in range(9))
         return [_around(x1 + along_x * off + along_y * 10, y1 + along_y * off - along_x * 10, 6) for off in offsets]
 
     def covered(along: float) -> int:
         return sum(overlap(box, other) for box in boxes_at(along) for other in others)
 
-    # Where it covers least, the lower end first.
+    # Where the text covers least, from the lower end upwards.
     along = min((width / 2 + 4 + step * 8 for step in range(max(1, int((length - width) / 8)))), key=covered)
     boxes, at_x, at_y = boxes_at(along), x1 + along_x * along + along_y * 10, y1 + along_y * along - along_x * 10
     taken += boxes
@@ -184,22 +177,23 @@ def _slope(peak: Peak, top: float, x: _Axis, y: _Axis, taken: list[Box], *, is_r
 
 
 def _roof(peak: Peak, fastest: float, x: _Axis, y: _Axis, taken: list[Box]) -> str:
-    """An arithmetic peak: level from where the fastest memory feeds it; its name at the right, above the line."""
+    """An arithmetic peak: a level line from where the fastest memory reaches it, its name above the right end."""
     x1, x2, at = x(max(x.low, peak.value / fastest)), x.end, y(peak.value)
     taken.append((x1, at - 3, x2, at + 3))
-    text = f"{peak.name} {rate_text(peak.value)}"
+    text = f"{peak.name} {operations_text(peak.value)}"
     taken.append((x2 - rough_width(text, _SMALL), at - 18, x2, at))
     line = element("line", x1=x1, y1=at, x2=x2, y2=at, stroke=INK, stroke_width=1.6)
     return line + text_element(x2, at - 9, text, font_size=_SMALL, fill=MUTED, text_anchor="end")
 
 
 def _names(points: Sequence[Point], wholes: Sequence[Point]) -> list[tuple[Point, str]]:
-    """What gets a label: each whole run, and the operators of each bundle that take longest; like ones once."""
-    found = [(point, f"whole run {point.of_roof:.0%} of its roof") for point in wholes]
+    """The points with a label: each whole run, and the operators of each bundle that take the longest."""
+    labels = [(point, f"whole run {percent_text(point.of_roof, 0)} of its roof") for point in wholes]
     for bundle in dict.fromkeys(point.bundle for point in points):
         mine = sorted((p for p in points if p.bundle == bundle), key=lambda p: -p.share)
-        found += [(p, f"{_short(p.kind)} {p.share:.0%}") for p in mine[:_MOST_LABELS] if p.share >= _LABELLED_SHARE]
-    return found
+        shown = [p for p in mine[:_MOST_LABELS] if p.share >= _LABELLED_SHARE]
+        labels += [(p, f"{_short(p.kind)} {percent_text(p.share, 0)}") for p in shown]
+    return labels
 
 
 def _short(kind: str) -> str:
@@ -224,7 +218,8 @@ def _label(point: Point, text: str, x: _Axis, y: _Axis, taken: list[Box]) -> str
 
 
 def _disc(point: Point, color: str, x: _Axis, y: _Axis) -> str:
-    about = element("title", f"{point.name} {point.kind}: {rate_text(point.gops)}, {point.of_roof:.0%} of its roof")
+    reached = f"{operations_text(point.gops)}, {percent_text(point.of_roof, 0)} of its roof"
+    about = element("title", f"{point.name} {point.kind}: {reached}")
     place = {"cx": x(point.intensity), "cy": y(point.gops), "r": _radius(point)}
     return element("circle", about, **place, fill=color, fill_opacity=0.75, stroke=CARD)
 
@@ -236,7 +231,7 @@ def _diamond(point: Point, color: str, x: _Axis, y: _Axis) -> str:
 
 
 def _radius(point: Point) -> float:
-    """Its area is its share; a whole run has one size."""
+    """A disc's area grows with the operator's share; all diamonds have one size."""
     return 8.0 if point.kind == "whole run" else 3.0 + 9.0 * math.sqrt(point.share)
 
 

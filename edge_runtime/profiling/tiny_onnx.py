@@ -1,4 +1,4 @@
-"""An ONNX model of one node as bytes, without the onnx package: what a machine's peaks are measured with.
+"""An ONNX model of one node as bytes, without the onnx package, to measure a machine's peaks with.
 
 Source: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto (field numbers); protobuf's wire format.
 """
@@ -11,16 +11,19 @@ from dataclasses import dataclass
 import numpy as np
 
 _TYPES = {"float32": 1, "uint8": 2, "int8": 3, "int32": 6, "int64": 7}
-_IR_VERSION, _OPSET = 8, 17  # old enough for every onnxruntime that is about
+_IR_VERSION, _OPSET = 8, 17  # old enough for every onnxruntime in use
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """Name, dtype and shape of a model's input or output."""
+    """A model's input or output."""
 
     name: str
+    """Its name."""
     dtype: np.dtype
+    """Its element type."""
     shape: tuple[int, ...]
+    """Its fixed shape."""
 
 
 def one_node_model(kind: str, given: Tensor, weights: Mapping[str, np.ndarray], result: Tensor) -> bytes:

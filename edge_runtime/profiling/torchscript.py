@@ -1,6 +1,6 @@
 """Time by operator of a TorchScript model, from torch's own profiler. Needs torch; knows nothing of bundles.
 
-An operator is what the script calls; what torch calls inside it belongs to it. Loading the file runs code in it.
+An operator is what the script calls, together with everything that torch calls inside it. Loading the file runs code.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from ..errors import EngineError
 from .operators import Operator, elements, tensor_bytes
 
 _RUN = "edgekit: one run"
-_WARM_UP = 3  # the first runs of a script are the ones in which torch rewrites it
-# How many arguments each takes that multiplies.
+_WARM_UP = 3  # torch rewrites a script during its first runs
+# Operators that multiply, and how many arguments each takes.
 _ARGUMENTS = {
     "conv1d": 7, "conv2d": 7, "conv3d": 7, "convolution": 9, "_convolution": 13,
     "linear": 3, "mm": 2, "bmm": 2, "matmul": 2, "addmm": 5,
@@ -43,26 +43,28 @@ class TorchScriptProfiler:
             self._session.run(inputs)
         self._left = 0
         tensors = tensors_of(inputs)
-        # The module alone: what the engine does around it is not the model's. Twice: the profiler's first run is slow.
-        with torch.inference_mode(), profile(activities=[ProfilerActivity.CPU], record_shapes=True) as found:
-            self._session._module(*tensors)
+        # The module alone, without what the engine does around it. Twice, because the profiler's first run is slow.
+        with torch.inference_mode(), profile(activities=[ProfilerActivity.CPU], record_shapes=True) as recorded:
+            self._session.module(*tensors)
             with record_function(_RUN):
-                self._session._module(*tensors)
-        events = found.events()
+                self._session.module(*tensors)
+        events = recorded.events()
         self._runs.append([event for event in events if _is_operator(event)])
         return next(round(event.cpu_time_total * 1000) for event in events if event.name == _RUN)
 
     def operators(self) -> tuple[list[Operator], list[str]]:
-        """Every operator in the order of execution, with remarks on what is not known."""
+        """Every operator in the order of execution, with remarks on what is unknown."""
         first = self._runs[0]
         if any([event.name for event in run] != [event.name for event in first] for run in self._runs):
-            raise EngineError("the script runs other operators from run to run; they cannot be added up")
-        found, unknown = [], []
+            raise EngineError(
+                "the script's operators change between runs, so it cannot be profiled. Choose another bundle"
+            )
+        operators, unknown = [], []
         for i, event in enumerate(first):
             macs, moved = _arithmetic(event)
             if macs is None:
                 unknown.append(event.name)
-            found.append(
+            operators.append(
                 Operator(
                     name=str(i),
                     kind=event.name.removeprefix("aten::"),
@@ -72,10 +74,10 @@ class TorchScriptProfiler:
                     precision="fp32" if macs else "",
                 )
             )
-        remarks = ["torch's profiler adds some microseconds to each operator"]
+        remarks = ["torch's profiler adds a few microseconds to each operator"]
         if unknown:
-            remarks.append(f"multiplications are not counted of: {', '.join(sorted(set(unknown)))}")
-        return found, remarks
+            remarks.append(f"multiplications are not counted for: {', '.join(sorted(set(unknown)))}")
+        return operators, remarks
 
 
 def open_profiler(path: Path, manifest: Manifest, num_threads: int) -> TorchScriptProfiler:
@@ -84,7 +86,7 @@ def open_profiler(path: Path, manifest: Manifest, num_threads: int) -> TorchScri
 
 
 def _is_operator(event: Any) -> bool:
-    """An operator that the script calls itself, in the run that counts: no other operator above it."""
+    """Whether the script itself calls this operator, in the run that counts: there is no other operator above it."""
     above = event.cpu_parent
     while above is not None and not above.name.startswith("aten::"):
         if above.name == _RUN:
@@ -94,13 +96,13 @@ def _is_operator(event: Any) -> bool:
 
 
 def _arithmetic(event: Any) -> tuple[int | None, int | None]:
-    """Multiply-accumulates and bytes of an operator: 0 and None for one without any, None where they are not known."""
+    """Multiply-accumulates and bytes of an operator: 0 and None where it multiplies nothing, None where unknown."""
     kind = event.name.removeprefix("aten::")
     if kind in ("lstm", "gru", "scaled_dot_product_attention", "einsum"):
         return None, None
     if kind not in _ARGUMENTS:
         return 0, None
-    # The last ones: what else waits on the interpreter's stack is recorded before them.
+    # The last ones: the profiler also records what lies below them on the interpreter's stack.
     shapes, values = event.input_shapes[-_ARGUMENTS[kind] :], event.concrete_inputs[-_ARGUMENTS[kind] :]
     result: tuple[int, ...]
     if kind in _CONVOLUTIONS:

@@ -1,7 +1,7 @@
-"""The graphs inside a `.pte` that its XNNPACK delegate runs: operators, shapes, multiplications. Reads bytes only.
+"""The graphs that a `.pte` has for its XNNPACK delegate: operators, shapes, multiplications. Reads bytes only.
 
-A delegate's data begin with a header of 30 bytes, then a flatbuffer of the graph. Only the few fields that shapes need
-are read, by their place in the schema that ships with ExecuTorch (backends/xnnpack/serialization/schema.fbs).
+A delegate's data begin with a header of 30 bytes, followed by a flatbuffer of the graph. Only the few fields that tell
+shapes are read, by their place in the schema that ships with ExecuTorch (backends/xnnpack/serialization/schema.fbs).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ..errors import EngineError
 from .operators import elements, tensor_bytes
 
 _MAGIC, _HEADER_BYTES, _IDENTIFIER = b"XH00", 30, b"XN01"
-# XNNDatatype -> a name; quantized types by what one element takes.
+# XNNDatatype -> a name; quantized types by the size of an element.
 _DTYPES = {
     1: "float32", 2: "float16", 3: "int8", 4: "uint8", 5: "int32", 6: "int8", 7: "int32", 8: "int4", 9: "int8",
     10: "int4", 11: "int8", 12: "int32", 13: "float32", 14: "bfloat16",
@@ -34,28 +34,32 @@ _NO_VALUE = 0xFFFFFFFF
 
 @dataclass(frozen=True, kw_only=True)
 class GraphNode:
-    """One operator that multiplies. `macs` of one run, `bytes` read and written, `precision` of its weights."""
+    """One operator that multiplies."""
 
     kind: str
+    """XNNPACK's name for it."""
     macs: int
+    """Multiply-accumulates in one run."""
     bytes: int
+    """Bytes read and written in one run."""
     precision: str
+    """The precision of its weights."""
 
 
 def multiplying_nodes(path: Path) -> list[GraphNode]:
-    """The operators with multiplications of all XNNPACK graphs in a `.pte`, in the order of the file.
+    """The operators that multiply in all XNNPACK graphs of a `.pte`, in the order of the file.
 
     Raises:
         EngineError: a graph is damaged or from a newer ExecuTorch.
     """
     raw = path.read_bytes()
-    found: list[GraphNode] = []
+    nodes: list[GraphNode] = []
     try:
         for graph in _graphs(raw):
-            found += _nodes(_Table(graph, struct.unpack_from("<I", graph, 0)[0]))
+            nodes += _nodes(_Table(graph, struct.unpack_from("<I", graph, 0)[0]))
     except (struct.error, IndexError, KeyError) as error:
-        raise EngineError(f"{path.name}: the XNNPACK graph inside cannot be read: {error!r}") from None
-    return found
+        raise EngineError(f"{path.name}: its XNNPACK graph cannot be read: {error!r}. Pack the bundle again") from None
+    return nodes
 
 
 def _graphs(raw: bytes) -> Iterator[bytes]:
@@ -70,7 +74,7 @@ def _graphs(raw: bytes) -> Iterator[bytes]:
 
 
 class _Table:
-    """One flatbuffer table: its fields by their number. Absent fields are 0 or None."""
+    """One flatbuffer table: its fields by number. Absent fields are 0 or None."""
 
     def __init__(self, raw: bytes, at: int):
         self._raw, self._at = raw, at

@@ -1,1 +1,1 @@
-"""What inputs and outputs of a task mean, in numpy: metrics, agreement, and answers for a person."""
+"""What a task's outputs mean, in numpy: metrics, agreement, and answers for a person."""

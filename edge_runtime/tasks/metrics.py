@@ -1,7 +1,7 @@
 """How right and how close an answer is: task metrics with their intervals, and distances between two arrays.
 
-Everything is numpy in float64, so training, the float model and the artifact on a device are measured by the same
-lines. This module knows no model, no engine and no file; a task (`tasks.py`) says which metric is its own.
+Everything is numpy in float64, so the same lines measure training, the float model and the artifact on a device. This
+module knows no model, no engine and no file; the tasks in `registry` choose their metrics.
 """
 
 from __future__ import annotations
@@ -22,16 +22,14 @@ _Z95 = 1.959963984540054  # two-sided 95 % quantile of the normal distribution
 
 
 class TaskMetric(Protocol):
-    """What every metric class offers: filled batch by batch, read at any time after the first.
-
-    `value` lies within [`low`, `high`], its 95 % interval. `higher_is_better` lets the accuracy gate and the tables
-    treat an error and a score alike; a metric that `is_share` is written in percent. An instance is made without
-    arguments.
-    """
+    """What every metric class offers: it is made without arguments, filled batch by batch, and read at any time."""
 
     name: ClassVar[str]
+    """Its name, as in a manifest."""
     higher_is_better: ClassVar[bool]
+    """False for an error."""
     is_share: ClassVar[bool]
+    """Whether its value is written as a percentage."""
 
     def update(self, outputs: npt.ArrayLike, targets: npt.ArrayLike) -> None: ...
 
@@ -42,10 +40,12 @@ class TaskMetric(Protocol):
     def value(self) -> float: ...
 
     @property
-    def low(self) -> float: ...
+    def low(self) -> float:
+        """Lower end of the 95 % interval."""
 
     @property
-    def high(self) -> float: ...
+    def high(self) -> float:
+        """Upper end of the 95 % interval."""
 
 
 class Accuracy:
@@ -70,7 +70,7 @@ class Accuracy:
         scores, wanted = np.asarray(outputs), np.asarray(targets)
         if scores.ndim != 2 or scores.shape[1] == 0 or wanted.shape != scores.shape[:1]:
             raise InputError(
-                f"accuracy takes outputs (N, C) and targets (N,), found {scores.shape} and {wanted.shape}. "
+                f"accuracy takes outputs (N, C) and targets (N,); found {scores.shape} and {wanted.shape}. "
                 "Give one row of class scores and one class index for each sample"
             )
         if wanted.size and not (wanted.dtype.kind in "iu" and wanted.min() >= 0 and wanted.max() < scores.shape[1]):
@@ -91,9 +91,9 @@ class Accuracy:
 
     @property
     def value(self) -> float:
-        """In [0, 1]; raises `InputError` before the first sample, since no number would be true."""
+        """In [0, 1]. Raises `InputError` before the first sample, when no number would be true."""
         if self._samples == 0:
-            raise InputError("the accuracy of 0 samples is not defined. Evaluate on at least one sample")
+            raise InputError("the accuracy of 0 samples is undefined. Evaluate on at least one sample")
         return self._correct / self._samples
 
     @property
@@ -106,9 +106,9 @@ class Accuracy:
 
 
 def wilson_interval(successes: int, samples: int) -> tuple[float, float]:
-    """95 % score interval of a proportion, (low, high) in [0, 1]; of no samples at all it is (0, 1).
+    """95 % score interval of a proportion, (low, high) in [0, 1]; (0, 1) where there are no samples.
 
-    Unlike the usual ± 1.96 standard errors it stays inside [0, 1] and is not empty at 100 %. Source: E. B. Wilson,
+    Unlike the usual ± 1.96 standard errors, it stays inside [0, 1] and is not empty at 100 %. Source: E. B. Wilson,
     "Probable inference, the law of succession, and statistical inference", JASA 22 (1927), 209-212.
 
     Raises:
@@ -122,21 +122,21 @@ def wilson_interval(successes: int, samples: int) -> tuple[float, float]:
     centre = share + z2 / (2 * samples)
     spread = _Z95 * math.sqrt(share * (1 - share) / samples + z2 / (4 * samples**2))
     scale = 1 + z2 / samples
-    # Rounding may leave the interval a last digit short of the proportion at 0 and 1, where the limits are exact.
+    # At 0 and 1 the ends are exact, and rounding would miss them by the last digit.
     low = 0.0 if successes == 0 else (centre - spread) / scale
     high = 1.0 if successes == samples else (centre + spread) / scale
     return low, high
 
 
-def sqnr_db(reference: npt.ArrayLike, found: npt.ArrayLike) -> float:
-    """Signal-to-quantization-noise ratio in decibels, 10 log10(sum reference² / sum (reference - found)²).
+def sqnr_db(reference: npt.ArrayLike, answer: npt.ArrayLike) -> float:
+    """Signal-to-quantization-noise ratio in decibels, 10 log10(sum reference² / sum (reference - answer)²).
 
-    In [-200, 200]: 200 stands for identical, -200 for a NaN or infinity on either side. Any shape, the same for both.
+    In [-200, 200]: 200 stands for identical, -200 for a NaN or infinity on either side. Both have the same shape.
 
     Raises:
-        InputError: the shapes differ or hold no values.
+        InputError: the shapes differ, or the arrays are empty.
     """
-    wanted, got = _pair(reference, found)
+    wanted, got = _pair(reference, answer)
     if not _finite(wanted, got):
         return -SQNR_CAP_DB
     scale = max(float(np.abs(wanted).max()), float(np.abs(got).max()))
@@ -151,63 +151,63 @@ def sqnr_db(reference: npt.ArrayLike, found: npt.ArrayLike) -> float:
     return min(SQNR_CAP_DB, max(-SQNR_CAP_DB, 10 * (math.log10(signal) - math.log10(noise))))
 
 
-def max_abs(reference: npt.ArrayLike, found: npt.ArrayLike) -> float:
-    """Largest absolute difference; `NOT_FINITE` (1.8e308) where a NaN or infinity is on either side.
+def max_abs(reference: npt.ArrayLike, answer: npt.ArrayLike) -> float:
+    """Largest absolute difference; `NOT_FINITE` (1.8e308) where either side holds a NaN or infinity.
 
     Raises:
-        InputError: the shapes differ or hold no values.
+        InputError: the shapes differ, or the arrays are empty.
     """
-    wanted, got = _pair(reference, found)
+    wanted, got = _pair(reference, answer)
     if not _finite(wanted, got):
         return NOT_FINITE
     with np.errstate(over="ignore"):
         return min(NOT_FINITE, float(np.abs(wanted - got).max()))
 
 
-def relative_error(reference: npt.ArrayLike, found: npt.ArrayLike) -> float:
+def relative_error(reference: npt.ArrayLike, answer: npt.ArrayLike) -> float:
     """`max_abs` over the range (largest minus smallest value) of the reference.
 
-    A constant reference has no range: its magnitude stands in. Against all zeros any difference is `NOT_FINITE`.
+    A constant reference has no range, so its magnitude is used. Against all zeros, any difference is `NOT_FINITE`.
 
     Raises:
-        InputError: the shapes differ or hold no values.
+        InputError: the shapes differ, or the arrays are empty.
     """
-    wanted, got = _pair(reference, found)
+    wanted, got = _pair(reference, answer)
     difference = max_abs(wanted, got)
     if difference in (0.0, NOT_FINITE):
         return difference
     scale = float(np.abs(wanted).max())
     if scale == 0:
         return NOT_FINITE
-    span = float(np.ptp(wanted / scale)) or 1.0  # scaled, so that the range of huge values does not overflow
+    span = float(np.ptp(wanted / scale)) or 1.0  # scaled, because the range of huge values would overflow
     with np.errstate(over="ignore"):
         return float(min(NOT_FINITE, np.float64(difference) / scale / span))
 
 
-def top_agreement(reference: npt.ArrayLike, found: npt.ArrayLike) -> float:
+def top_agreement(reference: npt.ArrayLike, answer: npt.ArrayLike) -> float:
     """Share of rows of two (N, C) arrays whose largest value is at the same place; a row with a NaN does not agree.
 
     Raises:
-        InputError: the shapes differ, are not (N, C), or hold no values.
+        InputError: the shapes differ or are not (N, C), or the arrays are empty.
     """
-    wanted, got = _pair(reference, found)
+    wanted, got = _pair(reference, answer)
     if wanted.ndim != 2:
-        raise InputError(f"agreement takes arrays (N, C), found {wanted.shape}. Give one row of scores for each sample")
+        raise InputError(f"agreement takes arrays (N, C); found {wanted.shape}. Give one row of scores for each sample")
     first, second = _top(wanted), _top(got)
     return float(np.mean((first == second) & (first >= 0)))
 
 
 def _top(scores: np.ndarray) -> np.ndarray:
-    """(N, C) -> (N,): index of the largest score, -1 where the row holds a NaN, which argmax would take for largest."""
+    """(N, C) -> (N,): index of the largest score; -1 where the row holds a NaN, which argmax would call the largest."""
     return np.where(np.isnan(scores).any(axis=1), -1, scores.argmax(axis=1))
 
 
-def _pair(reference: npt.ArrayLike, found: npt.ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    wanted, got = np.asarray(reference, dtype=np.float64), np.asarray(found, dtype=np.float64)
+def _pair(reference: npt.ArrayLike, answer: npt.ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    wanted, got = np.asarray(reference, dtype=np.float64), np.asarray(answer, dtype=np.float64)
     if wanted.shape != got.shape or wanted.size == 0:
         raise InputError(
-            f"only two arrays of one shape with at least one value can be compared, found {wanted.shape} "
-            f"and {got.shape}. Give the answers to the same samples"
+            f"two arrays are compared only if they have the same shape and are not empty; found {wanted.shape} and "
+            f"{got.shape}. Give the answers to the same samples"
         )
     return wanted, got
 

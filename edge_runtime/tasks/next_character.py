@@ -1,6 +1,6 @@
-"""What comes next in a text: the metric in bits per character, and log-probabilities as answers.
+"""Which character comes next in a text: the metric in bits per character, and log-probabilities as answers.
 
-A model of this task answers natural logarithms of probabilities, in training and on the device alike, so that one
+A model of this task answers the natural logarithms of probabilities, in training and on the device alike, so that one
 metric serves both. Everything is numpy in float64; this module knows no alphabet and no text.
 """
 
@@ -15,12 +15,12 @@ import numpy.typing as npt
 from ..errors import InputError
 from .regression import MeanOfSamples
 
-# exp() of one row sums to 1; rounding of float16 and of 8-bit layers before it leaves far less than this.
+# exp() of a row sums to 1. Rounding in float16 and in 8-bit layers changes the sum by far less than this.
 _SUM_SLACK = 0.01
 
 
 class BitsPerCharacter(MeanOfSamples):
-    """Mean of -log2 p(the true character): cross-entropy in bits, 7 for a guess among 128, with Student's interval.
+    """Mean of -log2 p(true character), with Student's interval: cross-entropy in bits, 7 for a guess among 128.
 
     Source: C. E. Shannon, "Prediction and Entropy of Printed English", Bell System Technical Journal 30 (1951), 50-64.
     """
@@ -33,33 +33,33 @@ class BitsPerCharacter(MeanOfSamples):
     def update(self, outputs: npt.ArrayLike, targets: npt.ArrayLike) -> None:
         """Adds one batch: outputs (N, C), natural logarithms of probabilities; targets (N,), class indices.
 
-        A NaN counts as infinitely many bits, as an impossible character that came does.
+        A NaN counts as infinitely many bits, and so does a true character that the model calls impossible.
 
         Raises:
-            InputError: the shapes do not fit, the targets are no indices, or the rows are no log-probabilities.
+            InputError: the shapes do not fit, the targets are not indices, or the rows are not log-probabilities.
         """
         logs, wanted = np.asarray(outputs, dtype=np.float64), np.asarray(targets)
         if logs.ndim != 2 or logs.shape[1] == 0 or wanted.shape != logs.shape[:1]:
             raise InputError(
-                f"bits per character take outputs (N, C) and targets (N,), found {logs.shape} and {wanted.shape}. "
+                f"bits per character takes outputs (N, C) and targets (N,); found {logs.shape} and {wanted.shape}. "
                 "Give one row of log-probabilities and one character index for each sample"
             )
         if not len(wanted):
             return
         if wanted.dtype.kind not in "iu" or wanted.min() < 0 or wanted.max() >= logs.shape[1]:
             raise InputError(
-                f"the targets are no character indices: found {wanted.dtype} from {wanted.min()} to {wanted.max()}. "
+                f"the targets are not character indices: found {wanted.dtype} from {wanted.min()} to {wanted.max()}. "
                 f"Give whole numbers from 0 to {logs.shape[1] - 1}"
             )
         sums = probabilities(logs).sum(axis=1)
-        if (np.abs(sums - 1) > _SUM_SLACK).any():  # a NaN compares false and is counted below
+        if (np.abs(sums - 1) > _SUM_SLACK).any():  # a NaN compares false, and is counted below
             worst = float(sums[np.nanargmax(np.abs(sums - 1))])
             raise InputError(
-                f"a row of outputs sums to {worst:.6g} after exp(), where log-probabilities sum to 1. "
-                "Let the model end in log_softmax"
+                f"after exp(), a row of outputs sums to {worst:.6g}; log-probabilities would sum to 1. "
+                "End the model with log_softmax"
             )
-        found = logs[np.arange(len(wanted)), wanted]
-        self._values.append(np.where(np.isnan(found), np.inf, np.maximum(-found, 0.0)) / math.log(2))
+        of_truth = logs[np.arange(len(wanted)), wanted]
+        self._values.append(np.where(np.isnan(of_truth), np.inf, np.maximum(-of_truth, 0.0)) / math.log(2))
 
 
 def probabilities(outputs: npt.ArrayLike) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Numbers as answers: their metric with its interval, when two models agree, and what a person reads.
 
-Everything is numpy in float64. This module knows no model and no unit: a label names a number and its unit together.
+Everything is numpy in float64. This module knows no model and no unit: a label names a number together with its unit.
 """
 
 from __future__ import annotations
@@ -16,28 +16,30 @@ import numpy.typing as npt
 from ..errors import BundleError, EngineError, InputError
 from .metrics import NOT_FINITE
 
-# Of the reference's range, about five steps of an 8-bit output: closer than that, two models say the same.
+# As a share of the reference's range; about five steps of an 8-bit output. Closer than that, two answers are the same.
 AGREEMENT_TOLERANCE = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """One sample's answer in numbers: (label, value) for each output, the label with its unit."""
+    """One sample's answer in numbers."""
 
     values: tuple[tuple[str, float], ...]
+    """(label, value) for each output; the label names the unit too."""
 
 
 class MeanOfSamples:
-    """What metrics share that are a mean over samples: one non-negative number a sample, and the mean's interval."""
+    """A metric that is a mean over samples: one non-negative number per sample, and the interval of the mean."""
 
-    subject: ClassVar[str]  # as in "… of 0 samples"
+    subject: ClassVar[str]
+    """What it is called in a message, as in "… of 0 samples"."""
 
     def __init__(self) -> None:
         self._values: list[np.ndarray] = []
 
     @property
     def values(self) -> np.ndarray:
-        """The number of each sample so far, (N,) float64, in their order."""
+        """The number of each sample so far, (N,) float64, in order."""
         return np.concatenate(self._values) if self._values else np.zeros(0)
 
     @property
@@ -46,7 +48,7 @@ class MeanOfSamples:
 
     @property
     def value(self) -> float:
-        """At least 0; raises `InputError` before the first sample, since no number would be true."""
+        """0 or more. Raises `InputError` before the first sample, when no number would be true."""
         return self._interval()[1]
 
     @property
@@ -58,17 +60,17 @@ class MeanOfSamples:
         return self._interval()[2]
 
     def _interval(self) -> tuple[float, float, float]:
-        """(low, value, high); of a single sample the spread is not known, so the interval is all numbers from 0."""
+        """(low, value, high). A single sample has no known spread, so its interval is every number from 0."""
         if not self._values:
-            raise InputError(f"{self.subject} of 0 samples is not defined. Evaluate on at least one sample")
+            raise InputError(f"{self.subject} of 0 samples is undefined. Evaluate on at least one sample")
         return mean_interval(np.concatenate(self._values), lowest=0.0)
 
 
 class MeanAbsoluteError(MeanOfSamples):
     """Mean of |output - target|, in the target's unit, with Student's interval over the samples.
 
-    A sample's error is the mean over its outputs, so that 24 hours of one day count as one observation: they err
-    together. Any NaN or infinity makes the value `NOT_FINITE` (1.8e308), which every gate refuses.
+    A sample's error is the mean over its outputs: the 24 hours of one day err together, so they count as one
+    observation. Any NaN or infinity makes the value `NOT_FINITE` (1.8e308), which every gate refuses.
     """
 
     subject: ClassVar[str] = "the mean absolute error"
@@ -80,23 +82,23 @@ class MeanAbsoluteError(MeanOfSamples):
         """Adds one batch: outputs and targets (N, …), both of one shape.
 
         Raises:
-            InputError: the shapes differ, or have no axis of samples. (N,) against (N, 1) is refused, not broadcast.
+            InputError: the shapes differ or have no sample axis. (N,) against (N, 1) is refused, not broadcast.
         """
-        found, wanted = np.asarray(outputs, dtype=np.float64), np.asarray(targets, dtype=np.float64)
-        if found.shape != wanted.shape or found.ndim == 0 or (len(found) and not found.size):
+        got, wanted = np.asarray(outputs, dtype=np.float64), np.asarray(targets, dtype=np.float64)
+        if got.shape != wanted.shape or got.ndim == 0 or (len(got) and not got.size):
             raise InputError(
-                f"the mean absolute error takes outputs and targets of one shape (N, …), found {found.shape} and "
+                f"the mean absolute error takes outputs and targets of the same shape (N, …); found {got.shape} and "
                 f"{wanted.shape}. Give one row of numbers for each sample"
             )
-        if len(found):
+        if len(got):
             with np.errstate(invalid="ignore", over="ignore"):  # infinities are counted below
-                self._values.append(np.abs(found - wanted).reshape(len(found), -1).mean(axis=1))
+                self._values.append(np.abs(got - wanted).reshape(len(got), -1).mean(axis=1))
 
 
 def mean_interval(values: np.ndarray, *, lowest: float) -> tuple[float, float, float]:
-    """(low, mean, high) of (N,) float64 values that are `lowest` or more: Student's 95 % interval, cut off there.
+    """(low, mean, high) of (N,) float64 values: Student's 95 % interval, cut off at the smallest possible value.
 
-    Of one value it is (lowest, value, `NOT_FINITE`); a NaN or infinity makes mean and high `NOT_FINITE`.
+    For a single value it is (lowest, value, `NOT_FINITE`). A NaN or infinity makes mean and high `NOT_FINITE`.
     """
     if not np.isfinite(values).all():
         return lowest, NOT_FINITE, NOT_FINITE
@@ -110,11 +112,11 @@ def mean_interval(values: np.ndarray, *, lowest: float) -> tuple[float, float, f
 def t95(degrees: int) -> float:
     """Two-sided 95 % quantile of Student's t: 12.706 for 1 degree of freedom, 1.96 for many.
 
-    Exact for 1 and 2, then by the expansion in 1/degrees of Abramowitz & Stegun, Handbook of Mathematical Functions,
-    26.7.5: within 0.5 % from 3 on.
+    Exact for 1 and 2. From 3 on, the expansion in 1/degrees of Abramowitz & Stegun, Handbook of Mathematical Functions,
+    26.7.5, which is within 0.5 %.
 
     Raises:
-        ValueError: less than 1 degree of freedom.
+        ValueError: fewer than 1 degree of freedom.
     """
     if degrees < 1:
         raise ValueError(f"Student's t needs 1 degree of freedom or more, found {degrees}")
@@ -132,19 +134,19 @@ def t95(degrees: int) -> float:
     )
 
 
-def near_agreement(reference: npt.ArrayLike, found: npt.ArrayLike) -> float:
+def near_agreement(reference: npt.ArrayLike, answer: npt.ArrayLike) -> float:
     """Share of the N samples of two (N, …) arrays that agree: every number within 2 % of the reference's range.
 
-    The range is largest minus smallest value over all of `reference`; where that is 0, its magnitude. A sample with a
-    NaN or infinity on either side does not agree.
+    The range is the largest minus the smallest value of all of `reference`, or its magnitude where that is 0. A sample
+    with a NaN or infinity on either side does not agree.
 
     Raises:
-        InputError: the shapes differ, have no axis of samples, or hold no values.
+        InputError: the shapes differ or have no sample axis, or the arrays are empty.
     """
-    wanted, got = np.asarray(reference, dtype=np.float64), np.asarray(found, dtype=np.float64)
+    wanted, got = np.asarray(reference, dtype=np.float64), np.asarray(answer, dtype=np.float64)
     if wanted.shape != got.shape or wanted.size == 0 or wanted.ndim == 0:
         raise InputError(
-            f"agreement takes two arrays of one shape (N, …) with at least one value, found {wanted.shape} and "
+            f"agreement takes two arrays of the same shape (N, …) that are not empty; found {wanted.shape} and "
             f"{got.shape}. Give the answers to the same samples"
         )
     finite = wanted[np.isfinite(wanted)]
@@ -166,10 +168,12 @@ def estimate(outputs: npt.ArrayLike, labels: Sequence[str]) -> list[Estimate]:
     numbers = np.asarray(outputs, dtype=np.float64)
     if numbers.ndim != 2 or numbers.shape[1] != len(labels) or not labels:
         raise BundleError(
-            f"the model's output has the shape {numbers.shape}, its manifest lists {len(labels)} labels. "
+            f"the model's output has the shape {numbers.shape}, but its manifest lists {len(labels)} labels. "
             "Pack the bundle again with one label for each number"
         )
     if not np.isfinite(numbers).all():
         bad = numbers[~np.isfinite(numbers)]
-        raise EngineError(f"the model answered {bad[0]}, which is no number. Run `edgekit verify` on the bundle")
+        raise EngineError(
+            f"the model answered {bad[0]}, which is not a finite number. Run `edgekit verify` on the bundle"
+        )
     return [Estimate(values=tuple(zip(labels, map(float, row), strict=True))) for row in numbers]

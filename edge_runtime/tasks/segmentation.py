@@ -1,6 +1,6 @@
 """Masks as answers: the Dice score with its interval, when two masks agree, and what a person reads.
 
-A mask is (N, 1, H, W): for each pixel the probability that it belongs to what is looked for; from 0.5 on it is flagged.
+A mask is (N, 1, H, W): for each pixel the probability that it belongs to the object; from 0.5 on it is flagged.
 Everything is numpy in float64. This module knows no model and no picture.
 """
 
@@ -19,9 +19,9 @@ THRESHOLD = 0.5
 
 
 class Dice(MeanOfSamples):
-    """Mean over the samples of 2 |A ∩ B| / (|A| + |B|), A the flagged pixels and B the true ones.
+    """Mean over the samples of 2 |A ∩ B| / (|A| + |B|), where A are the flagged pixels and B the true ones.
 
-    In [0, 1], 1 for a sample where both are empty and 0 for one with a NaN; with Student's interval over the samples.
+    In [0, 1], with Student's interval over the samples. A sample where both are empty counts 1, one with a NaN 0.
     """
 
     subject: ClassVar[str] = "the Dice score"
@@ -30,18 +30,18 @@ class Dice(MeanOfSamples):
     is_share: ClassVar[bool] = True
 
     def update(self, outputs: npt.ArrayLike, targets: npt.ArrayLike) -> None:
-        """Adds one batch: outputs, probabilities, and targets, 0 or 1, both (N, 1, H, W).
+        """Adds one batch: outputs (probabilities) and targets (0 or 1), both (N, 1, H, W).
 
         Raises:
-            InputError: the shapes differ or are others.
+            InputError: the shapes differ or are not (N, 1, H, W).
         """
-        found, wanted = flagged_and_true(outputs, targets)
-        if not len(found):
+        flagged, true = flagged_and_true(outputs, targets)
+        if not len(flagged):
             return
-        both = (found & wanted).sum(axis=1, dtype=np.float64)
-        either = found.sum(axis=1, dtype=np.float64) + wanted.sum(axis=1)
+        both = (flagged & true).sum(axis=1, dtype=np.float64)
+        either = flagged.sum(axis=1, dtype=np.float64) + true.sum(axis=1)
         scores = np.where(either == 0, 1.0, 2 * both / np.maximum(either, 1))
-        bad = np.isnan(np.asarray(outputs, np.float64).reshape(len(found), -1)).any(axis=1)
+        bad = np.isnan(np.asarray(outputs, np.float64).reshape(len(flagged), -1)).any(axis=1)
         self._values.append(np.where(bad, 0.0, scores))
 
     def _interval(self) -> tuple[float, float, float]:
@@ -50,31 +50,31 @@ class Dice(MeanOfSamples):
 
 
 def flagged_and_true(outputs: npt.ArrayLike, targets: npt.ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """Two masks (N, 1, H, W) as (N, H · W) bool: pixels of probability 0.5 or more, and pixels that are not 0.
+    """Two masks (N, 1, H, W) as (N, H · W) bool: pixels with a probability of 0.5 or more, and pixels that are not 0.
 
     Raises:
-        InputError: the shapes differ or are others.
+        InputError: the shapes differ or are not (N, 1, H, W).
     """
-    found, wanted = np.asarray(outputs, np.float64), np.asarray(targets)
-    if found.shape != wanted.shape or found.ndim != 4 or found.shape[1] != 1:
+    given, true = np.asarray(outputs, np.float64), np.asarray(targets)
+    if given.shape != true.shape or given.ndim != 4 or given.shape[1] != 1:
         raise InputError(
-            f"masks are compared as two arrays (N, 1, H, W), found {found.shape} and {wanted.shape}. "
+            f"masks are compared as two arrays (N, 1, H, W); found {given.shape} and {true.shape}. "
             "Give one mask for each sample"
         )
-    pixels = found.shape[2] * found.shape[3]
-    return (found >= THRESHOLD).reshape(-1, pixels), (wanted != 0).reshape(-1, pixels)
+    pixels = given.shape[2] * given.shape[3]
+    return (given >= THRESHOLD).reshape(-1, pixels), (true != 0).reshape(-1, pixels)
 
 
-def pixel_agreement(reference: npt.ArrayLike, found: npt.ArrayLike) -> float:
-    """Share of the pixels of two masks (N, 1, H, W) that both or neither flags; a NaN agrees with nothing.
+def pixel_agreement(reference: npt.ArrayLike, answer: npt.ArrayLike) -> float:
+    """Share of the pixels of two masks (N, 1, H, W) that both flag or neither does; a NaN agrees with nothing.
 
     Raises:
-        InputError: the shapes differ or are others, or there are no pixels.
+        InputError: the shapes differ or are not (N, 1, H, W), or there are no pixels.
     """
-    wanted, got = np.asarray(reference, np.float64), np.asarray(found, np.float64)
+    wanted, got = np.asarray(reference, np.float64), np.asarray(answer, np.float64)
     flagged_and_true(got, wanted)
     if not wanted.size:
-        raise InputError("the agreement of masks without pixels is not defined. Give at least one sample")
+        raise InputError("the agreement of masks without pixels is undefined. Give at least one sample")
     same = ((wanted >= THRESHOLD) == (got >= THRESHOLD)) & ~np.isnan(wanted) & ~np.isnan(got)
     return float(same.mean())
 
@@ -83,19 +83,19 @@ def flagged_share(outputs: npt.ArrayLike, labels: Sequence[str]) -> list[Estimat
     """Masks (N, 1, H, W) and one label to N estimates: the share of pixels that are flagged.
 
     Raises:
-        BundleError: the outputs are no masks, or there is not one label.
-        EngineError: an output is no probability.
+        BundleError: the outputs are not masks, or there is not exactly one label.
+        EngineError: an output is not a probability.
     """
     masks = np.asarray(outputs, np.float64)
     if masks.ndim != 4 or masks.shape[1] != 1 or len(labels) != 1:
         raise BundleError(
-            f"the model's output has the shape {masks.shape}, its manifest lists {len(labels)} labels; masks are "
-            "(N, 1, H, W) with one label. Pack the bundle again"
+            f"the model's output has the shape {masks.shape} and its manifest lists {len(labels)} labels, but masks "
+            "are (N, 1, H, W) with one label. Pack the bundle again"
         )
     bad = masks[~((masks >= -0.01) & (masks <= 1.01))]
     if bad.size:
         raise EngineError(
-            f"the model answered {bad.flat[0]:.6g} where a probability from 0 to 1 was due. "
+            f"the model answered {bad.flat[0]:.6g} where a probability from 0 to 1 was expected. "
             "Export it with its sigmoid in the graph, and run `edgekit verify` on the bundle"
         )
     return [Estimate(values=((labels[0], float((mask >= THRESHOLD).mean())),)) for mask in masks]

@@ -1,17 +1,17 @@
-"""One model in a process of its own: `python -m edgekit.edge_runtime.worker.child BUNDLE`, driven over its standard
-streams.
+"""One model in a process of its own: `python -m edgekit.edge_runtime.worker.child BUNDLE`, driven through its streams.
 
-A native library that crashes takes only the worker with it; memory and load time are those of one model and nothing
-else. Each request and each answer is one line of JSON, followed by `nbytes` bytes of `.npz` where arrays travel.
+A native library that crashes takes only the worker with it, and memory and load time are those of one model alone. Each
+request and each answer is a line of JSON, followed by `nbytes` bytes of `.npz` where there are arrays.
 
-    load                       -> load_ms, version
-    run    + arrays (N, …)     -> arrays (N, …); row by row, or `batch` rows at a time
-    time   nanoseconds, count  -> raw wall and CPU nanoseconds of single inferences, on the arrays last given
-    memory                     -> peak_rss_bytes, rss_bytes
-    loadgen settings           -> what was used, arrays (N, …): LoadGen's queries on the arrays last given
-    profile settings           -> time by operator, on the arrays last given
+    load                        -> load_ms, version
+    run     + arrays (N, …)     -> arrays (N, …); row by row, or `batch` rows at a time
+    samples + arrays (N, …)     -> nothing; the rows that the requests below run
+    time    nanoseconds, count  -> wall and CPU nanoseconds of each inference
+    memory                      -> peak_rss_bytes, rss_bytes
+    loadgen settings            -> what was used, and arrays (N, …): the answers to LoadGen's queries
+    profile settings            -> time by operator
 
-`Worker` (in `parent`) is the other end.
+`Worker` in `parent` is the other end.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from ..engines import Engine
 from ..errors import EdgekitError, InputError
 from ..machine.memory import peak_rss_bytes, rss_bytes
 
-# Requests that other folders answer: `run(engine, samples, settings)` gives the head and the arrays of the answer.
+# Requests that other folders answer: their `run(engine, samples, settings)` returns the answer's head and arrays.
 MORE = {
     "loadgen": "edgekit.edge_runtime.loadgen.child",
     "profile": "edgekit.edge_runtime.profiling.child",
@@ -60,7 +60,7 @@ def decode_arrays(raw: bytes) -> Arrays:
 
 
 class _Handler:
-    """Holds the loaded engine and answers requests; `open_engine` does the loading, so that `load` can be timed."""
+    """Holds the engine and answers requests. `open_engine` loads the engine, so that `load` can be timed."""
 
     def __init__(self, open_engine: Callable[[], Engine]):
         self._open_engine = open_engine
@@ -90,8 +90,8 @@ class _Handler:
             case "memory":
                 return {"peak_rss_bytes": peak_rss_bytes(), "rss_bytes": rss_bytes()}, {}
             case str(verb) if verb in MORE:
-                more = importlib.import_module(MORE[verb])  # needs packages that few devices have
-                head, answered = more.run(self.engine, self._samples, request["settings"])
+                module = importlib.import_module(MORE[verb])  # needs packages that few devices have
+                head, answered = module.run(self.engine, self._samples, request["settings"])
                 return head, answered
             case other:
                 raise InputError(f"unknown request {other!r}")
@@ -101,7 +101,7 @@ class _Handler:
         return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
 
     def _time(self, nanoseconds: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Runs at least `count` inferences and `nanoseconds`; wall and process CPU time of each, int64 ns."""
+        """Runs `count` inferences or more, for `nanoseconds` or longer; wall and CPU time of each, int64 ns."""
         if not self._samples:
             raise InputError("send `samples` before `time`")
         run, samples, clock, cpu_clock = self.engine.run, self._samples, time.perf_counter_ns, time.process_time_ns
@@ -121,7 +121,7 @@ class _Handler:
 def _rows(arrays: Arrays, batch: int = 1) -> list[Arrays]:
     count = min((len(rows) for rows in arrays.values()), default=0)
     if count == 0:
-        raise InputError("found no rows in the arrays; every input needs at least one sample")
+        raise InputError("the arrays hold no rows. Give every input at least one sample")
     return [
         {name: np.ascontiguousarray(rows[i : i + batch]) for name, rows in arrays.items()}
         for i in range(0, count, batch)
@@ -129,8 +129,8 @@ def _rows(arrays: Arrays, batch: int = 1) -> list[Arrays]:
 
 
 def serve(open_engine: Callable[[], Engine]) -> None:
-    """Answers requests on standard input until it closes. Errors go back as messages; the worker stays up."""
-    # Native libraries print to descriptor 1; the answers get a descriptor of their own, so neither spoils the other.
+    """Answers requests on standard input until it closes. An error becomes an answer, and the worker goes on."""
+    # Native libraries print to descriptor 1, so answers get a descriptor of their own.
     answers: BinaryIO = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     requests: BinaryIO = sys.stdin.buffer
@@ -149,6 +149,10 @@ def serve(open_engine: Callable[[], Engine]) -> None:
         answers.flush()
 
 
+def _no_engine() -> Engine:
+    raise InputError("an empty worker loads no engine")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m edgekit.edge_runtime.worker.child")
     which = parser.add_mutually_exclusive_group(required=True)
@@ -157,23 +161,25 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--allow", action="append", default=[])
     parser.add_argument("--called")
+    parser.add_argument("--program")
     arguments = parser.parse_args()
     if arguments.empty:
-        serve(lambda: None)
+        serve(_no_engine)
         return
-    # Where memory runs out, the system is to end this process and not the one that asked.
+    # If memory runs out, the system should end this process, not its parent.
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
 
     def open_engine() -> Engine:
-        return engines.load(bundle, num_threads=arguments.threads, allow=arguments.allow)
+        return engines.load(bundle, program=arguments.program, num_threads=arguments.threads, allow=arguments.allow)
 
     try:
         bundle = Bundle.open(arguments.bundle, called=arguments.called)
         engines.check_allowed(bundle.manifest, str(bundle.source), arguments.allow)
-        # The library's import and the search for its version are paid here; `load` then times reading the model alone.
-        engines.open_session_of(bundle.manifest.artifact.format, str(bundle.source))
-        versions.check(bundle.manifest, bundle.model_path)
+        # Importing the library and looking up its version happen here, so that `load` times nothing but the model.
+        manifest = bundle.manifest.only(arguments.program)
+        engines.open_session_of(manifest.artifact.format, str(bundle.source))
+        versions.check(manifest, bundle.path_of(arguments.program))
     except EdgekitError as error:
         refusal = error
 

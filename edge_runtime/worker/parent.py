@@ -1,4 +1,4 @@
-"""Starts a worker and talks to it: the parent's end of `worker`. Survives whatever happens to the child."""
+"""Starts a worker process and talks to it. Survives whatever happens to the child."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from ..python_child import PythonChild
 from .child import decode_arrays, encode_arrays
 
 _CHILD = "edgekit.edge_runtime.worker.child"
+_CRASHED = "The native library crashed: fetch or pack the bundle again, or update the engine."
 
 
 class Worker:
@@ -36,8 +37,8 @@ class Worker:
         module: a program that answers as `worker.child` does.
         name: what messages call it.
     Raises:
-        EngineError: the process died (the signal is named), did not answer in time, or its engine failed. Errors that
-        the worker names come back as the class they had there.
+        EngineError: the process died (the signal is named), did not answer in time, or its engine failed. Other errors
+        of edgekit come back as the class that the worker raised.
     """
 
     def __init__(
@@ -61,19 +62,21 @@ class Worker:
         cls,
         bundle: Path | str,
         *,
+        program: str | None = None,
         num_threads: int = 1,
         allow: Sequence[str] = (),
         called: Path | str | None = None,
         timeout_s: float = 300.0,
     ) -> Worker:
-        """A worker for a bundle folder or `.zip`; the bundle is opened and checked in the child.
+        """A worker for a bundle folder or `.zip`; the child opens and checks the bundle.
 
         Args:
-            allow: as in `engines.load`: formats that run code from the file and may do so.
-            called: what messages call the bundle, where `bundle` is a temporary copy of it.
+            program: which of several programs, as in `engines.load`.
+            allow: formats that may run code from their files, as in `engines.load`.
+            called: what messages call the bundle, if `bundle` is a temporary copy.
         """
-        allowed = (f"--allow={name}" for name in allow)
-        arguments = ["--threads", str(num_threads), *allowed, f"--called={called or bundle}", "--", str(bundle)]
+        chosen = [*(f"--allow={name}" for name in allow), *([] if program is None else [f"--program={program}"])]
+        arguments = ["--threads", str(num_threads), *chosen, f"--called={called or bundle}", "--", str(bundle)]
         return cls(_CHILD, arguments, name=str(called or bundle), num_threads=num_threads, timeout_s=timeout_s)
 
     def load(self) -> dict[str, Any]:
@@ -86,7 +89,7 @@ class Worker:
 
     @classmethod
     def empty(cls) -> Worker:
-        """A worker that will load no engine: what a process costs before it does."""
+        """A worker that never loads an engine: it shows what a process costs before it does."""
         return cls(_CHILD, ["--empty"], name="an empty worker")
 
     @property
@@ -94,7 +97,7 @@ class Worker:
         return self._process.pid
 
     def set_samples(self, arrays: Arrays, *, batch: int = 1) -> None:
-        """Gives the rows that `time` will run, `batch` at a time; a short last batch begins again."""
+        """Sends the rows that `time` runs, `batch` at a time; the last batch is filled up from the first rows."""
         count = min(map(len, arrays.values()), default=0)
         if count % batch:
             rows = np.arange(-(-count // batch) * batch) % count
@@ -102,7 +105,7 @@ class Worker:
         self._ask({"do": "samples", "batch": batch}, arrays)
 
     def time(self, *, nanoseconds: int, count: int) -> Arrays:
-        """`wall_ns` and `cpu_ns` (int64) of single runs: at least `count`, for at least `nanoseconds`."""
+        """`wall_ns` and `cpu_ns` (int64) of each run: `count` or more, for `nanoseconds` or longer."""
         return self._ask({"do": "time", "nanoseconds": nanoseconds, "count": count})[1]
 
     def memory(self) -> dict[str, Any]:
@@ -150,10 +153,10 @@ class Worker:
             arrays = decode_arrays(answer) if answer else {}
         except EngineError:
             raise
-        except Exception:  # native code has written into the answers, or over the worker's memory
+        except Exception:  # native code wrote into the answers, or over the worker's memory
             self._child.kill()
             raise EngineError(
-                f"{self.name}: the process running it gave no readable answer to {request['do']!r}"
+                f"{self.name}: its process gave no readable answer to {request['do']!r}. {_CRASHED}"
             ) from None
         if "error" in head:
             kind = getattr(errors, str(head.get("kind")), None)
@@ -169,33 +172,34 @@ class Worker:
         return line
 
     def _read(self, stdout: IO[bytes], count: int, deadline: float, request: dict[str, Any]) -> bytes:
-        found = bytearray()
+        received = bytearray()
         descriptor = stdout.fileno()
-        while len(found) < count:
+        while len(received) < count:
             ready, _, _ = select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))
             if not ready:
                 self._child.kill()
                 raise EngineError(
-                    f"{self.name}: no answer to {request['do']!r} within {self._timeout_s:.0f} s; stopped"
+                    f"{self.name}: its process gave no answer to {request['do']!r} within {self._timeout_s:.0f} s and "
+                    "was ended. Run `edgekit verify` on the bundle"
                 )
             # os.read and not the buffered reader: select cannot see what sits in a Python buffer.
-            piece = os.read(descriptor, min(count - len(found), 1 << 20))
+            piece = os.read(descriptor, min(count - len(received), 1 << 20))
             if not piece:
                 raise self._died(request)
-            found += piece
-        return bytes(found)
+            received += piece
+        return bytes(received)
 
     def _died(self, request: dict[str, Any]) -> EngineError:
         try:
             status = self._process.wait(5)
-        except subprocess.TimeoutExpired:  # it closed its end and lives on
+        except subprocess.TimeoutExpired:  # it closed its end of the pipe and still runs
             self._child.kill()
             status = self._process.wait()
         self._stderr.seek(max(0, self._stderr.seek(0, os.SEEK_END) - 2000))
         last = self._stderr.read().decode(errors="replace").strip().splitlines()[-3:]
-        said = f" Its last words: {' | '.join(last)}" if last else ""
+        messages = f" Its last messages: {' | '.join(last)}" if last else ""
         return EngineError(
-            f"{self.name}: the process running it {_how(status)} during {request['do']!r}. {_advice(status)}{said}"
+            f"{self.name}: its process {_how(status)} during {request['do']!r}. {_advice(status)}{messages}"
         )
 
 
@@ -210,7 +214,5 @@ def _how(status: int) -> str:
 
 def _advice(status: int) -> str:
     if -status == signal.SIGKILL:
-        return "The system does that when memory runs out: free some, or take a smaller model."
-    if status < 0:
-        return "That is the native library's crash: fetch or pack the bundle again, or update the engine."
-    return "Run `edgekit verify` on the bundle."
+        return "The system does that when memory runs out: free memory, or use a smaller model."
+    return _CRASHED if status < 0 else "Run `edgekit verify` on the bundle."

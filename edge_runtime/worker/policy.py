@@ -1,4 +1,4 @@
-"""What the user lets a bundle do, and what it has to show first. Knows nothing about how a model runs."""
+"""What a bundle may do, and what signature it must carry, as the user decides. Knows nothing about how a model runs."""
 
 from __future__ import annotations
 
@@ -19,18 +19,20 @@ class Policy:
     """
 
     allow: tuple[str, ...] = ()
+    """Formats that may run code from their files."""
     key: Path | None = None
+    """The public key (PEM) that must verify a bundle's signature; None asks for no signature."""
 
     @classmethod
     def asked(cls, *, allow: tuple[str, ...], key: Path | None, require_signature: bool) -> Policy:
-        """As the command's options say it, before any bundle is opened.
+        """From the command's options, before any bundle is opened.
 
         Raises:
-            UsageError: a signature is asked for and no key, the key cannot be read, or `allow` names no such format.
+            UsageError: a signature is required without a key, the key cannot be read, or `allow` names another format.
             MissingDependency: signatures need a package that is not installed.
         """
         if require_signature and key is None:
-            raise UsageError("--require-signature needs the public key to check with: add --key PUBLIC.pem")
+            raise UsageError("--require-signature needs a public key to check with: add --key PUBLIC.pem")
         for name in allow:
             if name not in RUNS_CODE:
                 raise unknown("format to allow", name, RUNS_CODE)
@@ -41,10 +43,10 @@ class Policy:
         return cls(allow=allow, key=key)
 
     def open(self, path: str | Path) -> Bundle:
-        """The checked bundle; with a key, a private copy whose signature is good, so that what was checked is loaded.
+        """Opens and checks a bundle. With a key it is a private copy, so that what was checked is what is loaded.
 
         Raises:
-            BundleError: refused, not signed, signed for another key, changed since, or its format is not allowed.
+            BundleError: refused, not signed, signed with another key, changed since, or its format is not allowed.
             MissingDependency: signatures need a package that is not installed.
         """
         bundle = Bundle.open(path, private=self.key is not None)
@@ -59,15 +61,17 @@ class Policy:
             raise
         return bundle
 
-    def worker(self, bundle: Bundle, *, num_threads: int = 1) -> Worker:
-        """A process of its own for a bundle that `open` gave; it may do what this bundle may."""
-        return Worker.for_bundle(bundle.folder, num_threads=num_threads, allow=self.allow, called=bundle.source)
+    def worker(self, bundle: Bundle, *, program: str | None = None, num_threads: int = 1) -> Worker:
+        """A worker for a bundle from `open`, with the same permissions; `program` as in `engines.load`."""
+        return Worker.for_bundle(
+            bundle.folder, program=program, num_threads=num_threads, allow=self.allow, called=bundle.source
+        )
 
     def signature_of(self, bundle: Bundle) -> str:
-        """What is known of the signature of a bundle that `open` gave: "none", "not checked" or "good"."""
+        """What is known of the signature of a bundle from `open`: "none", "not checked" or "good"."""
         if self.key is not None:
-            return "good"  # or it had not been opened
+            return "good"  # otherwise `open` would have refused it
         return "not checked" if bundle.signed else "none"
 
 
-NO_CODE = Policy()  # what holds where the user said nothing: no code from the file, no signature asked for
+NO_CODE = Policy()  # the default: no code from files, and no signature required

@@ -1,17 +1,29 @@
-"""The front door: one `edgekit` command. Each verb lives in the folder that does it and is imported when it is used."""
+"""The front door: one `edgekit` command. What a verb does is imported only when it is used.
+
+The command itself is built when it is asked for, because `python -m edgekit.train` uses this folder without typer.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
+from typing import TYPE_CHECKING, Any
 
 from edgekit.edge_runtime.errors import EdgekitError
 from edgekit.edge_runtime.program import sigterm_interrupts, survive_any_encoding
 
-from .verbs import training, optimizing, scans, bundles, measuring  # isort: skip  # the order in which help lists the verbs
-from .options import app
+if TYPE_CHECKING:
+    from .verbs import app
 
-__all__ = ["app", "bundles", "main", "measuring", "optimizing", "scans", "training"]
+__all__ = ["app", "main"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "app":
+        from .verbs import app
+
+        return app
+    raise AttributeError(f"module 'edgekit.cli' has no attribute {name!r}")
 
 
 def main() -> None:
@@ -19,6 +31,8 @@ def main() -> None:
     survive_any_encoding()
     try:
         with sigterm_interrupts():
+            from .verbs import app
+
             app()
     except EdgekitError as error:
         _complain(str(error))

@@ -1,4 +1,4 @@
-"""`edgekit benchmark` and `edgekit compare`: what they print, or give as JSON. Measures and judges nothing itself."""
+"""`edgekit benchmark` and `edgekit compare`: what they print, as text or JSON. Measures and judges nothing."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ from edgekit.edge_runtime.benchmark.rows import ScalingPoint, Subject
 from edgekit.edge_runtime.benchmark.scaling import Sweep, expand, split
 from edgekit.edge_runtime.bundle.manifest import Manifest
 from edgekit.edge_runtime.decode import to_plain
+from edgekit.edge_runtime.format import count_text, limit_text
 from edgekit.edge_runtime.worker.policy import NO_CODE, Policy
 
-from .bundles import _expand, print_json, warn_unverified
+from .bundles import expand_folders, print_json, warn_unverified
 from .terminal import err, out, print_measurement, progress
 
 SHOWN_FLIPS = 5
@@ -31,11 +32,14 @@ DEFAULT_LIMITS = Limits()
 
 @dataclass(frozen=True, kw_only=True)
 class Printing:
-    """How a measurement is shown: with all columns, as JSON, and kept in which file."""
+    """How a measurement is shown and kept."""
 
     details: bool = False
+    """Print all columns and every pair."""
     as_json: bool = False
+    """Print JSON instead."""
     save_to: Path | None = None
+    """The .json that keeps it, with an .npz beside it."""
 
 
 def benchmark(
@@ -49,14 +53,14 @@ def benchmark(
     """Measures bundles against each other and prints the table; the first float bundle is the baseline."""
     settings = replace(QUICK if quick else Settings(), num_threads=sweep.threads[0])
     with ExitStack() as opened:
-        bundles = [opened.enter_context(policy.open(path)) for path in _expand(paths)]
+        bundles = [opened.enter_context(policy.open(path)) for path in expand_folders(paths)]
         manifests = [bundle.manifest for bundle in bundles]
         for manifest in manifests:
             warn_unverified(manifest)
         candidates, fixed = expand([bundle_candidate(b.folder, allow=policy.allow) for b in bundles], sweep)
         for name in fixed:
-            err.print(f"{name} takes one sample a run: its batch is not varied", soft_wrap=True, markup=False)
-        with progress("Measuring, interleaved", quiet=printing.as_json) as on_progress:
+            err.print(f"{name} runs one sample at a time, so its batch is not varied", soft_wrap=True, markup=False)
+        with progress("Measuring in turns", quiet=printing.as_json) as on_progress:
             results = measure(candidates, settings, on_progress=on_progress)
     base, scaling = split(results, len(bundles))
     baseline = next((r for r, m in zip(base, manifests, strict=True) if m.recipe == "fp32"), base[0])
@@ -75,7 +79,7 @@ def from_bundles(
     baseline: BenchmarkResult,
     scaling: Sequence[ScalingPoint] = (),
 ) -> measurement.Measurement:
-    """Rows of bundles against one of them."""
+    """The measurement of bundles against one of them."""
     return measurement.measurement(
         ", ".join(dict.fromkeys(manifest.model for manifest in manifests)),
         [Subject.of(manifest) for manifest in manifests],
@@ -88,29 +92,30 @@ def from_bundles(
 
 
 def compare_files(before: Path, after: Path, *, limits: Limits = DEFAULT_LIMITS, as_json: bool) -> bool:
-    """Prints what became worse between two results files; returns whether nothing did.
+    """Prints what changed between two results files; returns whether nothing became worse.
 
     Raises:
-        UsageError: a file cannot be read, or they have no row in common.
+        UsageError: a file cannot be read, or the two have no row in common.
     """
     old, new = (Run(measurement.load(path), measurement.load_raw(path)) for path in (before, after))
-    found = compare(old, new, limits)
+    comparison = compare(old, new, limits)
     if as_json:
-        print_json(to_plain(found) | {"passed": not found.regressions})
+        print_json(to_plain(comparison) | {"passed": not comparison.regressions})
     else:
         out.print(
-            f"[bold]{escape(str(before))} → {escape(str(after))}[/bold]  [dim]latency: {escape(found.relation)}[/dim]",
+            f"[bold]{escape(str(before))} → {escape(str(after))}[/bold]  "
+            f"[dim]latency: {escape(comparison.relation)}[/dim]",
             soft_wrap=True,
         )
-        _print_comparison(found, old.measured.model)
-    return not found.regressions
+        _print_comparison(comparison, old.measured.model)
+    return not comparison.regressions
 
 
-def _print_comparison(found: Comparison, model: str) -> None:
-    for text in found.differences:
+def _print_comparison(comparison: Comparison, model: str) -> None:
+    for text in comparison.differences:
         out.print(f"[yellow]{escape(text)}[/yellow]", soft_wrap=True)
-    by_row = {flips.row: flips for flips in found.flips}
-    for name, group in groupby(found.changes, key=lambda change: change.row):
+    by_row = {flips.row: flips for flips in comparison.flips}
+    for name, group in groupby(comparison.changes, key=lambda change: change.row):
         changes = list(group)
         bad = any(change.verdict == "worse" for change in changes)
         out.print(
@@ -123,9 +128,9 @@ def _print_comparison(found: Comparison, model: str) -> None:
             out.print(line, style=style, soft_wrap=True, markup=False)
         if name in by_row:
             out.print(f"    {'answers':<10} {_flips_text(by_row[name])}", soft_wrap=True, markup=False)
-    count = len(found.regressions)
-    verdict = f"[red]{count} regression{'s' if count > 1 else ''}[/red]" if count else "[green]No regression[/green]"
-    limits = found.limits
+    count = len(comparison.regressions)
+    verdict = f"[red]{count_text(count, 'regression')}[/red]" if count else "[green]No regression[/green]"
+    limits = comparison.limits
     allowed = {
         "slower": limits.max_slower,
         "larger": limits.max_larger,
@@ -133,15 +138,17 @@ def _print_comparison(found: Comparison, model: str) -> None:
         "slower start": limits.max_slower_start,
         "less accurate": limits.max_drop,
     }
-    text = ", ".join(f"{100 * share:g}% {what}" for what, share in allowed.items())
+    text = ", ".join(f"{limit_text(share)} {what}" for what, share in allowed.items())
     out.print(f"{verdict}  [dim]allowed: {text}[/dim]", soft_wrap=True)
 
 
-def _flips_text(found: Flips) -> str:
+def _flips_text(flips: Flips) -> str:
+    """'2 of 359 validation samples have another answer: sample 3: 8 → 9 (true: 8); …'."""
     shown = [
-        f"{f.sample}: {f.before} → {f.after}" + (f" (is {f.truth})" if f.truth else "")
-        for f in found.flips[:SHOWN_FLIPS]
+        f"sample {flip.sample}: {flip.before} → {flip.after}" + (f" (true: {flip.truth})" if flip.truth else "")
+        for flip in flips.flips[:SHOWN_FLIPS]
     ]
-    more = len(found.flips) - len(shown)
-    listed = f"; sample {'; '.join(shown)}{f'; and {more} more (--json lists all)' if more else ''}" if shown else ""
-    return f"{len(found.flips):,} of {found.samples:,} on the {found.split} samples flipped{listed}"
+    if more := len(flips.flips) - len(shown):
+        shown.append(f"and {more} more (--json lists all)")
+    count = f"{len(flips.flips):,} of {count_text(flips.samples, f'{flips.split} sample')}"
+    return f"{count} flipped" + (f": {'; '.join(shown)}" if shown else "")

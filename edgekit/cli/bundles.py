@@ -1,4 +1,4 @@
-"""The device's verbs: inspect, verify, sign, pack, predict. Each does one thing and prints it, or gives JSON."""
+"""The verbs for finished bundles: verify, sign, pack, predict. Each prints its answer, or gives it as JSON."""
 
 from __future__ import annotations
 
@@ -9,92 +9,73 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from edgekit.edge_runtime.benchmark.table import bytes_text, metric_name, metric_text, value_text
 from edgekit.edge_runtime.bundle import versions
+from edgekit.edge_runtime.bundle.attestation import SUFFIX
 from edgekit.edge_runtime.bundle.bundle import Bundle, find_bundles
-from edgekit.edge_runtime.bundle.manifest import Manifest, TensorSpec
-from edgekit.edge_runtime.bundle.status import PROVEN, stamp_of, why_of
-from edgekit.edge_runtime.decode import to_plain
+from edgekit.edge_runtime.bundle.manifest import Manifest, OutputSpec, TensorSpec
+from edgekit.edge_runtime.bundle.status import why_of
 from edgekit.edge_runtime.errors import EdgekitError, InputError, UsageError
-from edgekit.edge_runtime.tasks.registry import TASKS, Answer, task
+from edgekit.edge_runtime.format import bytes_text, db_text, percent_text
+from edgekit.edge_runtime.tasks.classification import Answer
+from edgekit.edge_runtime.tasks.registry import answers_to, task
 from edgekit.edge_runtime.tasks.regression import Estimate
+from edgekit.edge_runtime.worker.attest import attestation_of, write_attestation
 from edgekit.edge_runtime.worker.policy import NO_CODE, Policy
-from edgekit.edge_runtime.worker.replay import ReplayResult, check_task, replay
+from edgekit.edge_runtime.worker.replay import OutputReplay, ReplayResult, check_task, replay_opened
 
-from .terminal import err, escape, out
-
-
-def inspect(path: Path, *, as_json: bool) -> None:
-    """Prints what a bundle says of itself, after its checksums were verified. Runs nothing."""
-    with Bundle.open(path) as bundle:
-        manifest, signed = bundle.manifest, bundle.signed
-    if as_json:
-        print_json(to_plain(manifest))
-        return
-    warn_unverified(manifest)
-    metric = manifest.metrics[0] if manifest.metrics else None
-    lines = {
-        "bundle": f"{manifest.name} ({manifest.status}, format {manifest.format_version})",
-        "model": f"{manifest.model}: {manifest.task}, {len(manifest.labels)} {_labels_are(manifest)}",
-        "made by": f"{manifest.exporter}, recipe {manifest.recipe}",
-        "file": f"{manifest.artifact.file}, {bytes_text(manifest.artifact.bytes)}, sha256 {manifest.artifact.sha256}",
-        "signature": "there is one; `edgekit verify --key` checks it" if signed else "none",
-        "takes": _tensors(manifest.inputs),
-        "gives": _tensors(manifest.outputs),
-        "picture": manifest.preprocessing.expects if manifest.preprocessing else "none: takes arrays",
-        metric_name(metric.name) if metric else "accuracy": (
-            f"{metric_text(metric)} on {metric.samples:,} samples; "
-            f"float {value_text(metric.name, metric.float_value)}, same answer {metric.agreement:.2%}"
-            if metric
-            else "not measured"
-        ),
-        "labels": ", ".join(manifest.labels[:12]) + (", …" if len(manifest.labels) > 12 else ""),
-        "tools": ", ".join(f"{name} {version}" for name, version in sorted(manifest.tools.items())),
-    }
-    for key, value in (lines | manifest.provenance).items():
-        out.print(f"[bold]{escape(f'{key:>20}')}[/bold]  {escape(value)}", soft_wrap=True)
-    for stage in manifest.stages:
-        out.print(
-            f"{escape(f'{stage.stage:>20}')}  {'passed' if stage.passed else 'MISSED'}: SQNR {stage.sqnr_db} dB, "
-            f"{escape(stage.held_to)}",
-            soft_wrap=True,
-        )
+from .terminal import err, escape, out, stamp_markup
 
 
-def verify(paths: Sequence[Path], *, as_json: bool, policy: Policy = NO_CODE) -> bool:
-    """Opens each bundle, replays its golden inputs in a child process, and says how close the answers are.
+def verify(paths: Sequence[Path], *, as_json: bool, policy: Policy = NO_CODE, attest: bool = False) -> bool:
+    """Replays each bundle's golden inputs in a child process and prints how close the answers are.
 
-    Goes on past a bundle that fails; returns whether all passed.
+    A bundle that fails does not stop the others. Returns whether all passed.
+
+    Args:
+        attest: also write each result beside its bundle, as an attestation.
     """
-    found: list[ReplayResult | EdgekitError] = []
-    for path in _expand(paths):
+    outcomes: list[ReplayResult | EdgekitError] = []
+    for path in expand_folders(paths):
+        written: Path | None = None
         try:
-            found.append(replay(path, policy=policy))
+            with policy.open(path) as bundle:
+                result = replay_opened(bundle, policy=policy)
+                outcomes.append(result)
+                if attest:
+                    written = write_attestation(path, bundle, attestation_of(bundle, result))
         except EdgekitError as error:
-            found.append(error)
+            outcomes.append(error)
         if not as_json:
-            _print_replay(path, found[-1])
+            _print_outcome(path, outcomes[-1])
+        if written:
+            err.print(f"Attestation: {escape(str(written))}", soft_wrap=True)
     if as_json:
-        print_json([{"error": str(f), "passed": False} if isinstance(f, EdgekitError) else asdict(f) for f in found])
-    return all(isinstance(f, ReplayResult) and f.passed for f in found)
+        print_json(
+            [{"error": str(one), "passed": False} if isinstance(one, EdgekitError) else asdict(one) for one in outcomes]
+        )
+    return all(isinstance(one, ReplayResult) and one.passed for one in outcomes)
 
 
 def sign(path: Path, key: Path) -> None:
-    """Signs a sound bundle with a private key."""
+    """Signs a bundle with a private key, once its checksums were verified, or an attestation beside one."""
     from edgekit.edge_runtime.bundle import signature
 
+    if path.name.endswith(SUFFIX):
+        written = signature.sign_attestation(path, key)
+        out.print(f"Signed: {escape(str(written))}. Next: edgekit inspect BUNDLE --key PUBLIC.pem", soft_wrap=True)
+        return
     with Bundle.open(path) as bundle:
         warn_unverified(bundle.manifest)
     written, name = signature.sign(path, key), escape(str(path))
-    out.print(f"signed: {escape(str(written))}. Next: edgekit verify {name} --key PUBLIC.pem", soft_wrap=True)
+    out.print(f"Signed: {escape(str(written))}. Next: edgekit verify {name} --key PUBLIC.pem", soft_wrap=True)
 
 
 def pack(path: Path, target: Path | None) -> Path:
-    """Packs a bundle folder into one deterministic `.zip` and opens that, as a device would."""
+    """Packs a bundle folder into one `.zip`, always with the same bytes, and opens it as a device would."""
     with Bundle.open(path) as bundle:
         warn_unverified(bundle.manifest)
         if target is None and not path.is_dir():
-            raise UsageError(f"{path} is a .zip already. Name another file with --out")
+            raise UsageError(f"{path} is already a .zip. To copy it, name the new file with --out")
         zipped = bundle.save_zip(target or Path(f"{bundle.folder}.zip"))
     Bundle.open(zipped).close()
     name = escape(str(zipped))
@@ -105,14 +86,14 @@ def pack(path: Path, target: Path | None) -> Path:
 def predict(
     path: Path, images: Sequence[Path], *, top: int, invert: bool, as_json: bool, policy: Policy = NO_CODE
 ) -> bool:
-    """Answers for pictures, one line each. A picture that cannot be read is named; returns whether all were read."""
+    """Prints the answer for each picture, a line each, or why it cannot be read. Returns whether all could be read."""
     from edgekit.edge_runtime.preprocess.image import load_image  # Pillow is loaded by the one verb that reads pictures
 
     with policy.open(path) as bundle, policy.worker(bundle) as worker:
-        manifest = bundle.manifest
+        manifest = bundle.manifest.only()
         if manifest.preprocessing is None:
             raise UsageError(
-                f"{path} takes arrays, not pictures: {_tensors(manifest.inputs)}. From Python: "
+                f"{path} takes arrays, not pictures: {tensors_text(manifest.inputs)}. Run it from Python: "
                 "edgekit.load_engine(edgekit.Bundle.open(PATH)).run({NAME: ARRAY})"
             )
         check_task(bundle)
@@ -126,10 +107,11 @@ def predict(
                 answers.append({"image": str(image), "error": str(error)})
                 err.print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True)
                 continue
-            outputs = worker.run({manifest.inputs[0].name: pixels})[manifest.outputs[0].name]
-            answer = task(manifest.task).answer(outputs, manifest.labels)[0]
-            said, line = _said(answer, top)
-            answers.append({"image": str(image), **said})
+            first = manifest.outputs[0]
+            outputs = worker.run({manifest.inputs[0].name: pixels})[first.name]
+            rows = answers_to(outputs, task=task(manifest.task), holds=first.holds, labels=manifest.labels)
+            plain, line = _in_both_forms(rows[0], top)
+            answers.append({"image": str(image), **plain})
             if not as_json:
                 out.print(f"{escape(str(image))}: {line}", soft_wrap=True)
     if as_json:
@@ -138,72 +120,90 @@ def predict(
 
 
 def print_json(value: object) -> None:
-    """Machine-readable answers go to stdout, alone."""
-    readable = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-    print(json.dumps(value, indent=2, ensure_ascii=not readable))  # escaped where the encoding holds no more
+    """Prints a machine-readable answer, the only thing on stdout."""
+    is_utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    print(json.dumps(value, indent=2, ensure_ascii=not is_utf8))  # escaped where the encoding lacks characters
 
 
 def warn_unverified(manifest: Manifest) -> None:
-    """Every tool that opens a bundle of which something was not proven says so."""
-    if said := stamp_of(manifest.status):
-        color = "yellow" if manifest.status in PROVEN else "red"
-        err.print(f"[bold {color}]{said}[/bold {color}] {manifest.name}: {why_of(manifest.status)}", soft_wrap=True)
+    """Warns of a bundle of which something was not proven; every verb that opens one does."""
+    if stamp := stamp_markup(manifest.status):
+        err.print(f"{stamp} {manifest.name}: {escape(why_of(manifest.status))}", soft_wrap=True)
 
 
 def warn(bundle: Bundle) -> None:
-    """What a user should know before a bundle runs: that it is unverified, or proven on another engine."""
+    """Warns of what a user should know before a bundle runs: that it is unverified, or was proven on another engine."""
     warn_unverified(bundle.manifest)
-    for note in versions.check(bundle.manifest, bundle.model_path):
+    programs = [program.name for program in bundle.manifest.programs]
+    notes = [note for name in programs for note in versions.check(bundle.manifest.only(name), bundle.path_of(name))]
+    for note in dict.fromkeys(notes):
         err.print(f"[yellow]note:[/yellow] {escape(note)}", soft_wrap=True)
 
 
-def _said(answer: Answer | Estimate, top: int) -> tuple[dict[str, Any], str]:
+def _in_both_forms(answer: Answer | Estimate, top: int) -> tuple[dict[str, Any], str]:
     """An answer as plain data and as one line: the `top` most probable labels, or every number."""
     if isinstance(answer, Estimate):
-        return {"values": dict(answer.values)}, ", ".join(
-            f"{escape(label)} [bold]{v:.4g}[/bold]" for label, v in answer.values
-        )
+        line = ", ".join(f"{escape(label)} [bold]{value:.4g}[/bold]" for label, value in answer.values)
+        return {"values": dict(answer.values)}, line
     ranking = [{"label": label, "probability": p} for label, p in answer.ranking[:top]]
-    others = ", ".join(f"{escape(label)} {p:.1%}" for label, p in answer.ranking[1:top])
-    said = {"label": answer.label, "probability": answer.probability, "top": ranking}
-    return said, f"[bold]{escape(answer.label)}[/bold] {answer.probability:.1%}  [dim]{others}[/dim]"
+    others = ", ".join(f"{escape(label)} {percent_text(p)}" for label, p in answer.ranking[1:top])
+    plain = {"label": answer.label, "probability": answer.probability, "top": ranking}
+    return plain, f"[bold]{escape(answer.label)}[/bold] {percent_text(answer.probability)}  [dim]{others}[/dim]"
 
 
-def _tensors(specs: Sequence[TensorSpec]) -> str:
-    return "; ".join(f"{spec.name} {spec.dtype} {spec.shape_text}" for spec in specs)
+def tensors_text(specs: Sequence[TensorSpec]) -> str:
+    """Inputs or outputs of a program, in one line."""
+    return "; ".join(
+        f"{spec.name} {spec.dtype} {spec.shape_text}" + (f" ({spec.holds})" if isinstance(spec, OutputSpec) else "")
+        for spec in specs
+    )
 
 
-def _labels_are(manifest: Manifest) -> str:
-    known = TASKS.get(manifest.task)
-    return known.labels_are if known else "labels"
-
-
-def _expand(paths: Sequence[Path]) -> list[Path]:
-    """Bundles named one by one, or all bundles of a folder."""
-    found = []
+def expand_folders(paths: Sequence[Path]) -> list[Path]:
+    """The bundles among `paths`; a folder of bundles stands for all of them."""
+    bundles = []
     for path in paths:
         # A folder without bundles is taken for a bundle without a manifest, and refused as one.
-        found += (find_bundles(path) if path.is_dir() else []) or [path]
-    return found
+        bundles += (find_bundles(path) if path.is_dir() else []) or [path]
+    return bundles
 
 
-def _print_replay(path: Path, found: ReplayResult | EdgekitError) -> None:
-    if isinstance(found, EdgekitError):
-        said = str(found) if str(found).startswith(str(path)) else f"{path}: {found}"
-        out.print(f"[red]✗[/red] {escape(said)}", soft_wrap=True)
+def _print_outcome(path: Path, outcome: ReplayResult | EdgekitError) -> None:
+    if isinstance(outcome, EdgekitError):
+        text = str(outcome) if str(outcome).startswith(str(path)) else f"{path}: {outcome}"
+        out.print(f"[red]✗[/red] {escape(text)}", soft_wrap=True)
         return
-    mark = "[green]✓[/green]" if found.passed else "[red]✗[/red]"
-    said = stamp_of(found.status)
-    stamp = f" [bold {'yellow' if found.status in PROVEN else 'red'}]{said}[/]" if said else ""
-    stamp += {"good": " [green](signature good)[/green]", "not checked": " (signed; no --key to check it with)"}.get(
-        found.signature, ""
-    )
-    together = f"; {found.batch} at once SQNR {found.batch_sqnr_db:.1f} dB to one at a time" if found.batch > 1 else ""
+    mark = _mark(outcome.passed)
+    stamp = f" {stamp_markup(outcome.status)}" if stamp_markup(outcome.status) else ""
+    stamp += {
+        "good": " [green](signature is good)[/green]",
+        "not checked": " (signed; give --key to check the signature)",
+    }.get(outcome.signature, "")
+    batched = ""
+    if outcome.batch > 1:
+        batched = f"; in batches of {outcome.batch} against single samples: SQNR {db_text(outcome.batch_sqnr_db)}"
+    change = outcome.max_abs_since_packed
+    since = "not run when it was packed" if change is None else f"max |Δ| since packing {change:.2g}"
     out.print(
-        f"{mark} {found.name}{stamp}: SQNR {found.sqnr_db:.1f} dB, max |Δ| {found.max_abs:.2g}, agrees "
-        f"{found.agreement:.1%} on {found.samples} real samples [dim](held to {found.held_to}; {found.engine}; "
-        f"since packing max |Δ| {found.max_abs_since_packed:.2g}{together})[/dim]",
+        f"{mark} {outcome.name}{stamp}: SQNR {db_text(outcome.sqnr_db)}, max |Δ| {outcome.max_abs:.2g}, agrees on "
+        f"{percent_text(outcome.agreement)} of {outcome.samples} real samples [dim](required: {outcome.held_to}; "
+        f"{outcome.engine}; {since}{batched})[/dim]",
         soft_wrap=True,
     )
-    for note in found.notes:
+    several = len({output.program for output in outcome.outputs}) > 1
+    for output in outcome.outputs if len(outcome.outputs) > 1 else ():
+        out.print(f"    {_output_line(output, several=several)}", soft_wrap=True)
+    for note in outcome.notes:
         out.print(f"    [yellow]{escape(note)}[/yellow]", soft_wrap=True)
+
+
+def _output_line(output: OutputReplay, *, several: bool) -> str:
+    name = f"{output.program} {output.output}" if several else output.output
+    return (
+        f"{_mark(output.passed)} {escape(name)}: SQNR {db_text(output.sqnr_db)}, max |Δ| {output.max_abs:.2g}, agrees "
+        f"on {percent_text(output.agreement)} [dim](required: {output.held_to})[/dim]"
+    )
+
+
+def _mark(passed: bool) -> str:
+    return "[green]✓[/green]" if passed else "[red]✗[/red]"

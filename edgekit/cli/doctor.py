@@ -1,4 +1,4 @@
-"""`edgekit doctor`: what of edgekit works on this machine, as a table and plain sentences, or as JSON."""
+"""`edgekit doctor`: which engines work on this machine, as a table and sentences, or as JSON."""
 
 from __future__ import annotations
 
@@ -8,41 +8,41 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from edgekit.edge_runtime.benchmark.table import bytes_text
 from edgekit.edge_runtime.decode import to_plain
-from edgekit.edge_runtime.doctor.doctor import Diagnosis, EngineReport, diagnose
+from edgekit.edge_runtime.doctor.diagnosis import Diagnosis, EngineReport, Machine, diagnose
+from edgekit.edge_runtime.format import bytes_text, count_text
 
 from .bundles import print_json
 from .terminal import err, out
 
 _STYLES = {"works": "green", "broken": "bold red", "not installed": "dim", "not tried": "yellow"}
-_FACTS = {"runtime": "runs through", "shim": "C++ shim, compiled", "compiler": "C++ compiler"}
+_FACTS = {"runtime": "runtime", "shim": "compiled C++ shim", "compiler": "C++ compiler"}
 
 
 def doctor(*, deep: bool, build: bool, as_json: bool) -> bool:
-    """Tries every engine and prints what was found; returns whether all that is installed works.
+    """Tries every engine and prints the outcome; returns whether every installed engine works.
 
     Args:
         deep: also try engines that compile a model first.
-        build: compile ExecuTorch's C++ shim first, or say why it cannot be.
+        build: first compile ExecuTorch's C++ shim.
     Raises:
-        MissingDependency, EngineError: `build` was asked for and is not possible.
+        MissingDependency, EngineError: the shim cannot be compiled, and why.
     """
     if build:
         _build()
     if not as_json:
-        err.print("[dim]Trying each engine with a tiny int8 model, in a process of its own …[/dim]")
-    found = diagnose(deep=deep)
+        err.print("[dim]Running a tiny int8 model on each engine, each in a process of its own …[/dim]")
+    diagnosis = diagnose(deep=deep)
     if as_json:
-        print_json(to_plain(found) | {"healthy": found.healthy})
-        return found.healthy
-    _print_machine(found)
-    out.print(_table(found))
-    for report in found.engines:
-        _print_rest(report)
-    broken = [report.engine for report in found.engines if report.state == "broken"]
-    out.print(f"[bold red]Broken: {', '.join(broken)}.[/bold red]" if broken else "Everything that is installed works.")
-    return found.healthy
+        print_json(to_plain(diagnosis) | {"healthy": diagnosis.healthy})
+        return diagnosis.healthy
+    _print_machine(diagnosis.machine)
+    out.print(_table(diagnosis))
+    for report in diagnosis.engines:
+        _print_details(report)
+    broken = [report.engine for report in diagnosis.engines if report.state == "broken"]
+    out.print(f"[bold red]Broken: {', '.join(broken)}.[/bold red]" if broken else "Every installed engine works.")
+    return diagnosis.healthy
 
 
 def _build() -> None:
@@ -53,24 +53,24 @@ def _build() -> None:
     err.print(f"ExecuTorch's C++ shim is {escape(str(path))} ({time.monotonic() - start:.1f} s)", soft_wrap=True)
 
 
-def _print_machine(found: Diagnosis) -> None:
-    machine = found.machine
-    int8 = ", ".join(machine.int8_isa) or "no instructions for it: 8 bits make files smaller here, not faster"
+def _print_machine(machine: Machine) -> None:
+    int8 = ", ".join(machine.int8_isa) or "no instructions for it, so int8 makes models smaller here, but hardly faster"
     lines = {
-        "processor": f"{machine.cpu}, {machine.cores} cores, {bytes_text(machine.memory_bytes)} memory",
+        "processor": f"{machine.cpu}, {count_text(machine.cores, 'core')}",
+        "memory": bytes_text(machine.memory_bytes),
         "int8": int8,
-        "vectors": ", ".join(machine.vector_isa) or "not told by the system",
+        "vectors": ", ".join(machine.vector_isa) or "unknown: the system does not list them",
         "system": f"{machine.system}, Python {machine.python}",
     }
     for key, value in lines.items():
         out.print(f"[bold]{key:>10}[/bold]  {escape(value)}", soft_wrap=True)
 
 
-def _table(found: Diagnosis) -> Table:
+def _table(diagnosis: Diagnosis) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for column in ("engine", "state", "version", "provides", "took"):
-        table.add_column(column, overflow="fold", justify="right" if column == "took" else "left")
-    for report in found.engines:
+    for column in ("engine", "state", "version", "provides", "time"):
+        table.add_column(column, overflow="fold", justify="right" if column == "time" else "left")
+    for report in diagnosis.engines:
         table.add_row(
             report.engine,
             f"[{_STYLES[report.state]}]{report.state}[/]",
@@ -81,10 +81,10 @@ def _table(found: Diagnosis) -> Table:
     return table
 
 
-def _print_rest(report: EngineReport) -> None:
-    """What does not fit into the table: how the model came out, where things lie, what to do."""
+def _print_details(report: EngineReport) -> None:
+    """What does not fit into the table: the model's result, where things are, what to do."""
     remedy = f" [bold]→ {escape(report.remedy)}[/bold]" if report.remedy else ""
     what = "int8 model: " if report.state == "works" else ""
-    out.print(f"[bold]{report.engine}[/bold]: {what}{escape(report.said)}{remedy}", soft_wrap=True)
+    out.print(f"[bold]{report.engine}[/bold]: {what}{escape(report.result)}{remedy}", soft_wrap=True)
     for key, value in report.facts.items():
         out.print(f"    [dim]{_FACTS.get(key, key)}: {escape(value)}[/dim]", soft_wrap=True)

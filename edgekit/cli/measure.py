@@ -1,4 +1,4 @@
-"""The command's other ways to measure: MLPerf's LoadGen, and time by operator. Prints, or gives JSON."""
+"""`edgekit benchmark --scenario` and `--profile`: MLPerf's LoadGen, and time by operator, as text or JSON."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from dataclasses import asdict
 from pathlib import Path
 
 from edgekit.edge_runtime.benchmark.scaling import Sweep
-from edgekit.edge_runtime.benchmark.table import ms_text
-from edgekit.edge_runtime.bundle.status import stamp_of
+from edgekit.edge_runtime.bundle.status import PROVEN
 from edgekit.edge_runtime.decode import canonical_json, to_plain
 from edgekit.edge_runtime.errors import UsageError
 from edgekit.edge_runtime.files import write_bytes
-from edgekit.edge_runtime.loadgen.loadgen import (
+from edgekit.edge_runtime.format import count_text, db_text, ms_text, percent_text
+from edgekit.edge_runtime.loadgen.scenarios import (
     MLPERF_DURATION_S,
     SCENARIOS,
     LoadgenResult,
     LoadgenSettings,
-    require,
+    require_loadgen,
     run_scenarios,
 )
 from edgekit.edge_runtime.machine.cpu import machine
@@ -27,11 +27,11 @@ from edgekit.edge_runtime.profiling.profile import profile_bundle
 from edgekit.edge_runtime.profiling.roofline_plot import roofline_svg
 from edgekit.edge_runtime.worker.policy import NO_CODE, Policy
 
-from .bundles import _expand, print_json, warn_unverified
+from .bundles import expand_folders, print_json, warn_unverified
 from .profile_text import ProfileReport, print_peaks, print_profile
-from .terminal import err, escape, out, progress
+from .terminal import err, escape, out, progress, stamp_markup
 
-ONE_OF_EACH = Sweep()
+ONE_EACH = Sweep()
 PROFILE_S, QUICK_PROFILE_S = 3.0, 0.5  # for each bundle
 DEFAULT_LOGS = Path("runs/loadgen")
 
@@ -45,11 +45,11 @@ def loadgen(
     latency_ms: float | None,
     logs: Path | None,
     as_json: bool,
-    sweep: Sweep = ONE_OF_EACH,
+    sweep: Sweep = ONE_EACH,
     policy: Policy = NO_CODE,
 ) -> None:
-    """Runs each bundle under LoadGen, one after the other, and prints its verdict, metric and log folder."""
-    threads = _one(sweep, "--scenario")
+    """Runs one bundle after the other under LoadGen and prints its verdict, its metric and where its logs are."""
+    threads = _only_threads(sweep, "--scenario")
     settings = LoadgenSettings(
         scenario=scenario,
         duration_s=duration_s,
@@ -58,36 +58,36 @@ def loadgen(
         num_threads=threads,
         allow=policy.allow,
     )
-    require()
+    require_loadgen()
     with _opened(paths, policy) as bundles:
         if not as_json:
             out.print(f"[bold]{scenario}[/bold]: {SCENARIOS[scenario].about}", soft_wrap=True)
-            err.print(f"[dim]Under load for {duration_s:g} s and more, each …[/dim]")
-        on_result = _silent if as_json else _print_loadgen
+            err.print(f"[dim]Running each bundle under load, for {duration_s:g} s or more …[/dim]")
+        on_result = _print_nothing if as_json else _print_loadgen
         results = run_scenarios(bundles, settings, logs or DEFAULT_LOGS, on_result=on_result)
     if as_json:
         print_json([asdict(result) | {"valid": result.valid} for result in results])
         return
-    cores = f"{threads} thread{'s' if threads > 1 else ''}"
     out.print(
-        f"[dim]LoadGen {results[0].loadgen}, {cores}, {duration_s:g} s where MLPerf asks for {MLPERF_DURATION_S} s, "
-        f"golden inputs in place of a data set: no MLPerf submission.[/dim]",
+        f"[dim]LoadGen {results[0].loadgen}, {count_text(threads, 'thread')}. Not an MLPerf submission: it ran for "
+        f"{duration_s:g} s, not {MLPERF_DURATION_S} s, and on golden inputs, not on a data set.[/dim]",
         soft_wrap=True,
     )
 
 
 def _print_loadgen(result: LoadgenResult) -> None:
     style = "green" if result.valid else "bold red"
-    stamp = f" [bold red]{stamp_of(result.status)}[/bold red]" if stamp_of(result.status) else ""
+    stamp = f" {stamp_markup(result.status)}" if stamp_markup(result.status) else ""
     value = SCENARIOS[result.scenario].text(result.value)
     latencies = f"p50 {ms_text(result.p50_ms)}, p90 {ms_text(result.p90_ms)}, p99 {ms_text(result.p99_ms)}"
-    if result.scenario == "Offline":  # its latencies only say when in the heap a sample came
+    if result.scenario == "Offline":  # all samples come at once: a latency only says how far back a sample was queued
         latencies = ""
-    reference = "the float model's" if result.status == "verified" else "its own when packed"
+    reference = "the float model's" if result.status in PROVEN else "its own when it was packed"
     details = [
-        f"{result.samples:,} samples in {result.seconds:.1f} s",
+        f"{count_text(result.samples, 'sample')} in {result.seconds:.1f} s",
         *([latencies] if latencies else []),
-        f"answers under load against {reference}: SQNR {result.sqnr_db:.1f} dB, agrees {result.agreement:.1%}",
+        f"answers under load against {reference}: SQNR {db_text(result.sqnr_db)}, agrees on "
+        f"{percent_text(result.agreement)}",
         result.engine,
     ]
     out.print(
@@ -98,13 +98,13 @@ def _print_loadgen(result: LoadgenResult) -> None:
     if result.target_qps and result.latency_bound_ms:
         chosen = f" [dim]({escape(result.chosen)})[/dim]" if result.chosen else ""
         rate, bound = f"{result.target_qps:,.4g} queries/s", ms_text(result.latency_bound_ms)
-        out.print(f"    asked: {rate}, 99 % of them within {bound}{chosen}", soft_wrap=True)
+        out.print(f"    target: {rate}, 99 % of them answered within {bound}{chosen}", soft_wrap=True)
     for reason in result.invalid_because:
         out.print(f"    [yellow]{escape(reason)}[/yellow]", soft_wrap=True)
     out.print(f"    logs: {escape(result.logs)}", soft_wrap=True)
 
 
-def _silent(result: LoadgenResult) -> None:
+def _print_nothing(result: LoadgenResult) -> None:
     pass
 
 
@@ -114,22 +114,22 @@ def profile(
     quick: bool,
     save_to: Path | None,
     as_json: bool,
-    sweep: Sweep = ONE_OF_EACH,
+    sweep: Sweep = ONE_EACH,
     policy: Policy = NO_CODE,
 ) -> None:
-    """Profiles each bundle, one after the other, prints its operators beside this machine's peaks, keeps all."""
-    threads, seconds = _one(sweep, "--profile"), QUICK_PROFILE_S if quick else PROFILE_S
+    """Profiles one bundle after the other, prints its operators against this machine's peaks, and keeps all of it."""
+    threads, seconds = _only_threads(sweep, "--profile"), QUICK_PROFILE_S if quick else PROFILE_S
     profiles = []
     with _opened(paths, policy) as bundles, progress("Profiling", quiet=as_json) as on_progress:
         peaks = machine_peaks(threads)
         for i, path in enumerate(bundles):
             on_progress(i, len(bundles))
             profiles.append(profile_bundle(path, num_threads=threads, seconds=seconds, allow=policy.allow))
-    reports = [ProfileReport.of(found, peaks) for found in profiles]
+    reports = [ProfileReport.of(profile, peaks) for profile in profiles]
     if any(point.of_roof > 1 for report in reports for point in report.points):
-        # Then the machine can do more than was seen: perhaps other programs were running.
+        # The machine can do more than its peaks say: perhaps other programs ran while they were measured.
         peaks = machine_peaks(threads, again=True)
-        reports = [ProfileReport.of(found, peaks) for found in profiles]
+        reports = [ProfileReport.of(profile, peaks) for profile in profiles]
     plain = {"machine": machine(), "peaks": to_plain(peaks), "bundles": [to_plain(report) for report in reports]}
     if save_to is not None:
         write_bytes(save_to / "profile.json", canonical_json(plain))
@@ -144,23 +144,23 @@ def profile(
         print_profile(report)
     print_peaks(peaks)
     if save_to is not None:
-        out.print(f"kept in {escape(str(save_to))}: profile.json, roofline.svg", soft_wrap=True)
+        out.print(f"Kept in {escape(str(save_to))}: profile.json, roofline.svg", soft_wrap=True)
 
 
 @contextmanager
 def _opened(paths: Sequence[Path], policy: Policy) -> Iterator[list[Path]]:
-    """The folders of the checked bundles; a `.zip` is there as long as this is."""
+    """The folders of the checked bundles; that of a `.zip` lasts as long as this context."""
     with ExitStack() as opened:
-        bundles = [opened.enter_context(policy.open(path)) for path in _expand(paths)]
+        bundles = [opened.enter_context(policy.open(path)) for path in expand_folders(paths)]
         for bundle in bundles:
             warn_unverified(bundle.manifest)
         yield [bundle.folder for bundle in bundles]
 
 
-def _one(sweep: Sweep, option: str) -> int:
-    """The number of threads, where only one makes sense. Raises UsageError."""
+def _only_threads(sweep: Sweep, option: str) -> int:
+    """The number of threads, where only one is allowed. Raises UsageError."""
     if len(sweep.threads) > 1 or sweep.batches != (1,):
         raise UsageError(
-            f"{option} measures one sample a run with one number of threads: leave --scaling and --batch out"
+            f"{option} measures single samples with one number of threads: leave out --scaling and --batch"
         )
     return sweep.threads[0]

@@ -12,18 +12,17 @@ from typing import Any
 
 from edgekit.edge_runtime.benchmark import measurement
 from edgekit.edge_runtime.benchmark.measure import Progress
-from edgekit.edge_runtime.benchmark.measurement import Measurement
-from edgekit.edge_runtime.benchmark.table import metric_name, quality_name, value_text
 from edgekit.edge_runtime.decode import to_plain
 from edgekit.edge_runtime.errors import UsageError
+from edgekit.edge_runtime.format import metric_name, value_text
 from edgekit.optimize import events
 from edgekit.optimize.api import Result, optimize, results_path
 from edgekit.optimize.report.page import write_report
-from edgekit.optimize.report.verdict import best_row, headline, interval, pareto
 from edgekit.optimize.user_model.picture_samples import read_labels
 from edgekit.optimize.user_model.request import Request, read_request
 
 from .bundles import print_json
+from .report import closing_lines
 from .terminal import err, escape, out, print_measurement, progress, stage_line
 
 
@@ -71,7 +70,7 @@ def finish(result: Result, request: Request, *, as_json: bool) -> bool:
         print_measurement(measured)
         text = f"Bundles in {request.out}/, raw measurements in {results}, report in {report}"
         out.print(text, soft_wrap=True, markup=False)
-        for line in won(measured):
+        for line in closing_lines(measured):
             out.print(line, soft_wrap=True)
     return all(row.status == "not tried" for row in delivered.failed)
 
@@ -153,23 +152,6 @@ def lines_of(event: events.Event) -> list[str]:
         case events.MeasuredBefore(measured_at=when):
             return [f"  [green]✓[/green] nothing changed since it was measured, {when}; --again measures anew"]
     return []
-
-
-def won(measured: Measurement) -> list[str]:
-    """The last lines: what the best verified bundle kept and gained, and what to type next; in rich's markup."""
-    best = best_row(measured)
-    if best is None:
-        return ["[red]No bundle was verified and measured.[/red] The lines above say why"]
-    kept, smaller, faster = headline(best)
-    names = ", ".join(row.name.removeprefix(f"{measured.model}-") for row in pareto(measured.rows))
-    quality = f"[bold]{kept}[/bold] of the float {quality_name(best.metric)} kept"
-    objective = f" (the best in {measured.objective})" if measured.objective else ""
-    return [
-        f"[bold green]{best.name}[/bold green]{objective}: {quality if best.metric else 'accuracy not measured'}, "
-        f"[bold]{smaller}[/bold] smaller, [bold]{faster}[/bold] {interval(best)} faster than {measured.baseline}",
-        f"[dim]Pareto front, which no verified bundle beats in both size and speed: {names}[/dim]",
-        f"Next: [bold]edgekit demo --bundles {measured.bundles}[/bold]",
-    ]
 
 
 def seconds_of(text: str) -> float:

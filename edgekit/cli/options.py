@@ -1,4 +1,4 @@
-"""What the verbs share: the application, options that several take, and how a verb ends."""
+"""What the verbs share: the application, the options that several of them take, and how a verb ends."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode="markdown",
     help="From a trained PyTorch model to the smallest and fastest bundle that provably keeps its accuracy.\n\n"
-    "Start with `edgekit quickstart`; then `edgekit demo` to look at what it made.",
+    "Start with `edgekit quickstart`, then look at the result with `edgekit demo`.",
 )
 
 
@@ -37,35 +37,38 @@ def edgekit(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Options of the command itself; help shows the text given to the application."""
+    """The options of the command itself. Its help is the text given to the application."""
 
 
 MAKE, USE = "Make bundles", "Check, run and measure bundles (no torch needed for ONNX)"
 
-Model = Annotated[str, typer.Argument(help="A model of the registry; `edgekit models` lists them.")]
+Model = Annotated[str, typer.Argument(help="A built-in model; `edgekit models` lists them.")]
 BundlePath = Annotated[Path, typer.Argument(help="A bundle folder or .zip.")]
-BundlePaths = Annotated[list[Path], typer.Argument(help="Bundle folders or .zip files, or a folder of them.")]
+BundlePaths = Annotated[list[Path], typer.Argument(help="Bundle folders or .zip files, or a folder that holds them.")]
 Runs = Annotated[Path, typer.Option(help="Where training runs and measurements are kept.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the answer as JSON on stdout, and nothing else there.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else.")]
 Allow = Annotated[
     list[str] | None,
     typer.Option(
-        help="Load this format though it runs code from the file: torchscript, aot, torch_export; may repeat."
+        help="Load bundles of this format, although loading them runs code from the file: torchscript, aot or "
+        "torch_export. Repeat for more."
     ),
 ]
-Key = Annotated[Path | None, typer.Option(help="A public key in PEM: only bundles signed for it are loaded.")]
-Signed = Annotated[bool, typer.Option("--require-signature", help="Load no bundle that no --key was checked for.")]
-Quick = Annotated[bool, typer.Option("--quick", help="Measure for a shorter time: rough, not valid to quote.")]
+Key = Annotated[Path | None, typer.Option(help="A public key (PEM). Load only bundles that carry its signature.")]
+Signed = Annotated[
+    bool, typer.Option("--require-signature", help="Refuse to load bundles unless --key checks their signature.")
+]
+Quick = Annotated[bool, typer.Option("--quick", help="Measure briefly. The figures are rough and not valid to quote.")]
 
 
 def finish(passed: bool) -> None:
-    """Ends a verb with exit status 1 where it did not pass."""
+    """Ends a verb with exit status 1 unless it passed."""
     if not passed:
         raise typer.Exit(1)
 
 
 def policy_of(allow: Sequence[str] | None, *, key: Path | None = None, require_signature: bool = False) -> Policy:
-    """What `--allow`, `--key` and `--require-signature` say together. Raises UsageError."""
+    """What `--allow`, `--key` and `--require-signature` mean together. Raises UsageError."""
     from edgekit.edge_runtime.worker.policy import Policy
 
     return Policy.asked(allow=tuple(allow or ()), key=key, require_signature=require_signature)

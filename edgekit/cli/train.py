@@ -1,7 +1,7 @@
-"""`edgekit train` and `edgekit models`: settings in, progress and an answer for a person (or JSON) out.
+"""`edgekit train` and `edgekit models`: prints progress and an answer for a person, or JSON.
 
-Only this file and `progress.py` print. Errors are raised as `EdgekitError`; whoever owns the process turns them into a
-message and an exit status.
+Errors are raised as `EdgekitError`; whoever owns the process turns them into a message and an exit status. Typer and
+rich are not imported here, so that `python -m edgekit.train` does without them.
 """
 
 from __future__ import annotations
@@ -9,19 +9,13 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
-
-from rich.console import Console
-from rich.table import Table
 
 from edgekit.cli.train_progress import epoch_progress
 from edgekit.edge_runtime.decode import canonical_json, to_plain
 from edgekit.edge_runtime.errors import EdgekitError, UsageError
 from edgekit.train.book_model import BookModel
-from edgekit.train.checkpoint import EpochRecord
 from edgekit.train.loop.early_stopping import kept_epoch, stop_reason
 from edgekit.train.loop.fit import RunResult, fit
 from edgekit.train.loop.resume import ResumeState, read_state
@@ -43,19 +37,17 @@ def train_model(
     epoch_samples: int | None = None,
     json: bool = False,
     program: str = "edgekit train",
-    on_epoch: Callable[[EpochRecord], None] | None = None,
 ) -> RunResult:
-    """Trains a registered model into `out`/`name` and prints what came out, with the command to run next.
+    """Trains a registered model into `out`/`name` and prints the result, with the command to run next.
 
     Args:
-        epochs, seed, precision, epoch_samples: instead of the model's own settings.
+        epochs, seed, precision, epoch_samples: override the model's own settings.
         tensorboard: log the run into its folder.
         json: print the run's record, and nothing else, on standard output.
         program: what messages about `--resume` call this command.
-        on_epoch: shows progress instead of the bar or lines made here.
 
     Raises:
-        UsageError: unknown model, device or precision, or nothing there to resume with these settings.
+        UsageError: unknown model, device or precision, or no run that these settings could resume.
         EdgekitError: see `fit`.
     """
     model = book_model(name)
@@ -79,12 +71,11 @@ def train_model(
         ("--precision", precision, None),
         ("--epoch-samples", epoch_samples, None),
     ]
-    given = [word for flag, value, default in options if value != default for word in (flag, str(value))]
-    command = shlex.join([*program.split(), name, *runs, *given, *(["--tensorboard"] if tensorboard else [])])
+    chosen = [word for flag, value, default in options if value != default for word in (flag, str(value))]
+    command = shlex.join([*program.split(), name, *runs, *chosen, *(["--tensorboard"] if tensorboard else [])])
     if not resume:
-        _note_unfinished(folder, command)
-    shown = nullcontext(on_epoch) if on_epoch else epoch_progress(f"train {name}", config.epochs)
-    with shown as progress:
+        _warn_of_unfinished(folder, command)
+    with epoch_progress(f"train {name}", config.epochs) as on_epoch:
         result = fit(
             model,
             folder,
@@ -94,7 +85,7 @@ def train_model(
             go_on=resume,
             command=command,
             tensorboard=tensorboard,
-            on_epoch=progress,
+            on_epoch=on_epoch,
         )
     if os.environ.get("RANK", "0") != "0":  # one of torchrun's processes answers for all
         return result
@@ -106,19 +97,18 @@ def train_model(
 
 
 def result_as_json(result: RunResult) -> dict[str, object]:
-    """The run's record with what is not in it: where it lies, and how much of it this call trained."""
-    here = {"folder": str(result.folder), "trained_epochs": result.trained_epochs}
-    return {**to_plain(result.record), **here}
+    """The run's record, its folder, and how many epochs this call trained."""
+    return {**to_plain(result.record), "folder": str(result.folder), "trained_epochs": result.trained_epochs}
 
 
 def summary(model: BookModel, result: RunResult, *, next_command: str) -> str:
-    """The four lines after a run: the figure with its samples, what it is compared with, the weights, what is next."""
+    """The lines after a run: the metric with its samples, the target, the weights, and what to run next."""
     record = result.record
     lines = []
     if result.trained_epochs == 0:
-        epochs = len(record.curve)
         lines.append(
-            f"{model.name} was finished already, at epoch {epochs}: nothing was trained (--epochs asks for more)"
+            f"{model.name}: this run was finished already, at epoch {len(record.curve)}. Nothing was trained; "
+            "a higher --epochs trains on"
         )
     if result.stopped:
         lines.append(f"{model.name}: {result.stopped}")
@@ -131,9 +121,9 @@ def summary(model: BookModel, result: RunResult, *, next_command: str) -> str:
     lines += [
         f"{model.name}: {record.metric} {record.value:.4f} on {record.validation_samples:,} validation samples "
         f"(95 % interval {record.low:.4f} to {record.high:.4f}), "
-        f"{len(record.curve)} epochs in {record.wall_s:.1f} s on {record.device}",
-        f"compare: {model.target.metric} {model.target.value:.2f}, {model.target.source}",
-        *(f"besides: {name} {value:.4f}" for name, value in others),
+        f"{len(record.curve)} epoch{'s' * (len(record.curve) != 1)} in {record.wall_s:.1f} s on {record.device}",
+        *(f"also:    {name} {value:.4f}" for name, value in others),
+        f"target:  {model.target.metric} {model.target.value:.2f}, {model.target.source}",
         f"weights: {result.weights}",
         f"next:    {next_command}",
     ]
@@ -141,7 +131,7 @@ def summary(model: BookModel, result: RunResult, *, next_command: str) -> str:
 
 
 def list_models(*, as_json: bool = False) -> None:
-    """Prints every registered model with its chapter, task, what it is and what it has to reach."""
+    """Prints every registered model with its chapter, task, summary and target."""
     if as_json:
         entries = [
             {
@@ -157,23 +147,27 @@ def list_models(*, as_json: bool = False) -> None:
         ]
         sys.stdout.write(canonical_json(entries).decode())
         return
-    table = Table("model", "chapter", "task", "what it is", "to reach", box=None, pad_edge=False)
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("model", "chapter", "task", "summary", "target", box=None, pad_edge=False)
     for model in BOOK_MODELS.values():
-        reach = f"{model.target.metric} {model.target.value:.2f}"
-        table.add_row(model.name, str(model.chapter), model.task, model.summary, reach)
+        target = f"{model.target.metric} {model.target.value:.2f}"
+        table.add_row(model.name, str(model.chapter), model.task, model.summary, target)
     Console().print(table)
 
 
-def _note_unfinished(folder: Path, command: str) -> None:
-    """Says so when this run is going to replace one that was interrupted: hours of training may be in it."""
+def _warn_of_unfinished(folder: Path, command: str) -> None:
+    """Says so when this run will replace one that was interrupted: that may hold hours of training."""
     try:
         state = read_state(folder)
-    except EdgekitError:  # damaged: nothing that could be gone on from
+    except EdgekitError:  # damaged: nothing that could be resumed
         return
     if state and state.epoch < state.identity.get("epochs", 0) and not _stopped_early(state):
         print(
-            f"note: {folder} holds an interrupted run at epoch {state.epoch} of {state.identity['epochs']}; this one "
-            f"replaces it after its first epoch. To go on instead, stop now and add --resume:\n  {command} --resume",
+            f"note: {folder} holds an interrupted run, at epoch {state.epoch} of {state.identity['epochs']}. This run "
+            f"will replace it after its first epoch. To resume the old one instead, stop now and run:\n"
+            f"  {command} --resume",
             file=sys.stderr,
         )
 

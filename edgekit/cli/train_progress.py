@@ -1,6 +1,6 @@
-"""Shows how a training run gets on: a bar with the time left on a terminal, a dozen plain lines anywhere else.
+"""Shows how a training run is getting on: a bar with the time left on a terminal, about a dozen lines anywhere else.
 
-Everything goes to standard error; standard output is for answers. This module measures nothing and trains nothing.
+Everything goes to standard error; standard output is for answers. Where rich is not installed, lines it is.
 """
 
 from __future__ import annotations
@@ -9,19 +9,38 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
 from edgekit.train.checkpoint import EpochRecord
+
+OnEpoch = Callable[[EpochRecord], None]
 
 
 @contextmanager
-def epoch_progress(title: str, epochs: int) -> Iterator[Callable[[EpochRecord], None]]:
+def epoch_progress(title: str, epochs: int) -> Iterator[OnEpoch]:
     """Yields the function to call after each of `epochs`; fits `fit(on_epoch=...)`."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda record: _line(title, epochs, record)
-        return
+    if sys.stderr.isatty():
+        try:
+            import rich.progress  # noqa: F401
+        except ModuleNotFoundError:  # a machine with torch and a source checkout has no need of it
+            pass
+        else:
+            with _bar(title, epochs) as on_epoch:
+                yield on_epoch
+            return
+    yield lambda record: _line(title, epochs, record)
+
+
+@contextmanager
+def _bar(title: str, epochs: int) -> Iterator[OnEpoch]:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
     columns = (
         TextColumn("[bold]{task.description}"),
         BarColumn(),
@@ -31,9 +50,9 @@ def epoch_progress(title: str, epochs: int) -> Iterator[Callable[[EpochRecord], 
         TextColumn("left:"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console) as progress:
-        bar = progress.add_task(title, total=epochs, figures="epoch 1 …")
-        yield lambda record: progress.update(bar, completed=record.epoch, figures=_figures(record))
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task(title, total=epochs, figures="epoch 1 …")
+        yield lambda record: progress.update(task, completed=record.epoch, figures=_figures(record))
 
 
 def _line(title: str, epochs: int, record: EpochRecord) -> None:

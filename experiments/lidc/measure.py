@@ -1,7 +1,7 @@
-"""`python -m experiments.lidc.measure`: `lidc_malignancy`, several seeds, against the diameter alone, real nodules.
+"""`python -m experiments.lidc.measure`: `lidc_malignancy` against the diameter alone, on real nodules, several seeds.
 
-Trains what is not trained yet, going on from the last epoch, with the settings that `lidc_search.py` found best, then
-writes results, ROC curves and a page. Intervals draw whole series again, because the nodules of one patient are alike.
+Trains what is not trained yet, from the last finished epoch, with the settings that `search.py` found best. Then it
+writes results, ROC curves and a page. Intervals resample whole series, because nodules of one patient are alike.
 """
 
 from __future__ import annotations
@@ -41,26 +41,30 @@ Scores = Mapping[str, np.ndarray]
 
 
 def read_search(path: Path) -> dict[str, Any]:
-    """What `lidc_search.py` wrote; raises MissingData where that is not there, or the search not at its end."""
+    """What `search.py` wrote; raises MissingData where the file is missing or the search is unfinished."""
     try:
         searched = json.loads(path.read_bytes())
     except FileNotFoundError:
         raise MissingData(f"{path} is not there. Run: python -m experiments.lidc.search") from None
     if searched["best"] is None:
-        raise MissingData(f"the search in {path} is not at its end. Go on with the command that began it")
+        raise MissingData(f"the search in {path} is unfinished. Run the command that began it again: it continues")
     return searched
 
 
-def train(runs: Path, device: str, name: str, seed: int) -> RunResult:
-    """One run with the settings of that name, from where it is; raises as `fit`."""
+def train(runs: Path, device: str, name: str, seed: int, *, epochs: int | None = None) -> RunResult:
+    """One run with the settings of that name, resumed where it was interrupted; raises as `fit`.
+
+    `epochs`: instead of the settings' own.
+    """
     model = model_of(SETTINGS[name])
     folder = runs / f"{list(SETTINGS).index(name)}-seed-{seed}" / model.name
     go_on = (folder / RESUME_FILE).is_file()
-    return fit(model, folder, config=replace(model.fit, seed=seed), device=device, go_on=go_on, on_epoch=_say)
+    config = replace(model.fit, seed=seed, epochs=epochs or model.fit.epochs)
+    return fit(model, folder, config=config, device=device, go_on=go_on, on_epoch=_say)
 
 
-def areas(scores: Scores, malignant: np.ndarray, series: np.ndarray) -> dict[str, Any]:
-    """Each score's AUC, with 95 % intervals of it and of its lead on the diameter; series are drawn again.
+def areas(scores: Scores, malignant: np.ndarray, series: np.ndarray, *, resamples: int = RESAMPLES) -> dict[str, Any]:
+    """Each score's AUC, with 95 % intervals of it and of its lead on the diameter, by resampling whole series.
 
     Scores (N,), `malignant` (N,) bool, `series` (N,) uids.
     """
@@ -68,7 +72,7 @@ def areas(scores: Scores, malignant: np.ndarray, series: np.ndarray) -> dict[str
     members = [np.flatnonzero(number == i) for i in range(len(names))]
     random = np.random.default_rng(0)
     drawn: dict[str, list[float]] = {name: [] for name in scores}
-    while len(drawn[DIAMETER]) < RESAMPLES:
+    while len(drawn[DIAMETER]) < resamples:
         rows = np.concatenate([members[i] for i in random.integers(0, len(names), len(names))])
         if 0 < malignant[rows].sum() < len(rows):
             for name, values in scores.items():
@@ -90,20 +94,25 @@ def areas(scores: Scores, malignant: np.ndarray, series: np.ndarray) -> dict[str
 
 
 def measure(
-    found: Mapping[int, RunResult], nodules: Nodules, searched: Mapping[str, Any], device: str = "cpu"
+    runs: Mapping[int, RunResult],
+    nodules: Nodules,
+    searched: Mapping[str, Any],
+    device: str = "cpu",
+    *,
+    resamples: int = RESAMPLES,
 ) -> dict[str, Any]:
-    """All that the page says; `searched` is what `lidc_search.py` wrote."""
+    """All that the page says, from a finished run for each seed; `searched` is what `search.py` wrote."""
     model = model_of(SETTINGS[searched["best"]])
     validation = model.data().validation
     held = nodules.validation
     rating, series = nodules.rating[held], nodules.series[held]
     malignant = rating > UNDECIDED
-    weights = {seed: run.weights for seed, run in found.items()}
+    weights = {seed: run.weights for seed, run in runs.items()}
     nets = {f"seed {seed}": margins(model, [path], validation, device) for seed, path in weights.items()}
     together = margins(model, list(weights.values()), validation, device)
     scores = {DIAMETER: nodules.diameter_mm[held], **nets, TOGETHER: together}
     decided = rating != UNDECIDED
-    record = next(iter(found.values())).record
+    record = next(iter(runs.values())).record
     curves = {name: roc(scores[name], malignant) for name in (DIAMETER, TOGETHER)}
     return {
         "what": "malignant or not: a 2-D net on real nodules of LIDC-IDRI against their diameter, split by series",
@@ -116,13 +125,16 @@ def measure(
         "train_samples": record.train_samples,
         "parameters": record.parameters,
         "config": {key: value for key, value in asdict(record.config).items() if key != "seed"},
-        "loss": {str(seed): [epoch.loss for epoch in run.record.curve] for seed, run in found.items()},
+        "loss": {str(seed): [epoch.loss for epoch in run.record.curve] for seed, run in runs.items()},
         "auc_by_epoch": {
-            str(seed): [epoch.validation["auc"] for epoch in run.record.curve] for seed, run in found.items()
+            str(seed): [epoch.validation["auc"] for epoch in run.record.curve] for seed, run in runs.items()
         },
-        "all": areas(scores, malignant, series),
+        "all": areas(scores, malignant, series, resamples=resamples),
         "without_undecided": areas(
-            {name: values[decided] for name, values in scores.items()}, malignant[decided], series[decided]
+            {name: values[decided] for name, values in scores.items()},
+            malignant[decided],
+            series[decided],
+            resamples=resamples,
         ),
         "roc": {
             name: {
@@ -180,10 +192,10 @@ def page(result: dict[str, Any]) -> str:
             "| --- | ---: | ---: | ---: |",
         ]
         for name in (DIAMETER, *(f"seed {seed}" for seed in result["loss"]), TOGETHER):
-            found = part["scores"][name]
-            ends = "{:.3f} – {:.3f}".format(*found["interval"])
-            lead = "" if name == DIAMETER else "{:+.3f} – {:+.3f}".format(*found["lead_interval"])
-            lines.append(f"| {name} | {found['auc']:.3f} | {ends} | {lead} |")
+            score = part["scores"][name]
+            ends = "{:.3f} – {:.3f}".format(*score["interval"])
+            lead = "" if name == DIAMETER else "{:+.3f} – {:+.3f}".format(*score["lead_interval"])
+            lines.append(f"| {name} | {score['auc']:.3f} | {ends} | {lead} |")
     lines += [
         "",
         "Intervals: series drawn again 2,000 times, the same ones for all scores. The diameter is that of a disc as",
@@ -193,6 +205,15 @@ def page(result: dict[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def write_page(results: Path, docs: Path) -> list[Path]:
+    """Writes the page and its curves into `docs`, from the results file alone; returns their paths."""
+    result = json.loads(results.read_bytes())
+    files = {docs / PAGE: page(result).encode(), docs / CURVES: curves(result)}
+    for path, content in files.items():
+        write_bytes(path, content)
+    return list(files)
 
 
 def _verdict(part: dict[str, Any]) -> str:
@@ -265,23 +286,16 @@ def main() -> None:
     parser.add_argument("--search", type=Path, default=RESULTS, help="what lidc_search wrote")
     parser.add_argument("--out", type=Path, help="by default results/lidc-malignancy-DEVICE.json")
     parser.add_argument("--docs", type=Path, default=Path("docs"))
-    asked = parser.parse_args()
-    out = asked.out or Path(f"results/lidc-malignancy-{asked.device}.json")
-    searched = read_search(asked.search)
+    options = parser.parse_args()
+    out = options.out or Path(f"results/lidc-malignancy-{options.device}.json")
+    searched = read_search(options.search)
     nodules = read_nodules()
-    found = {}
-    for seed in asked.seeds:
+    runs = {}
+    for seed in options.seeds:
         print(f"seed {seed}, {searched['best']}:", file=sys.stderr)
-        found[seed] = train(asked.runs, asked.device, searched["best"], seed)
-    result = measure(found, nodules, searched, asked.device)
-    files = {
-        out: canonical_json(result),
-        asked.docs / PAGE: page(result).encode(),
-        asked.docs / CURVES: curves(result),
-    }
-    for path, content in files.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(path, content)
+        runs[seed] = train(options.runs, options.device, searched["best"], seed)
+    write_bytes(out, canonical_json(measure(runs, nodules, searched, options.device)))
+    for path in [out, *write_page(out, options.docs)]:
         print(f"wrote {path}")
 
 

@@ -1,9 +1,9 @@
-"""`python -m experiments.lidc.search`: settings of `lidc_malignancy` by cross-validation in its training series.
+"""`python -m experiments.lidc.search`: settings of `lidc_malignancy`, by cross-validation in its training series.
 
 The validation nodules are not looked at: each setting is trained on four fifths of the training series and judged on
-the rest, five times, with each seed. `lidc_measure.py` then trains with the best. Nets are small, so that several
-processes share a GPU. Each finished training is kept in the results at once: the same command goes on, and further
-settings can be compared with those before.
+the rest, five times, with each seed. `measure.py` then trains with the best one. The nets are small, so several
+processes can share a GPU. Each finished training is saved in the results at once: run the same command again to
+continue, or with further settings to compare them with the earlier ones.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -37,8 +37,9 @@ from edgekit.train.loop.device import threads
 from edgekit.train.loop.epoch import on_device
 from edgekit.train.loop.fit import fit
 from edgekit.train.loop.resume import RESUME_FILE
-from edgekit.train.models.lidc_malignancy import SETTINGS, model_of
-from edgekit.train.test_time_augmentation import EightViews
+from edgekit.train.models.lidc_malignancy import SETTINGS, Setting, model_of
+
+from .eight_views import EightViews
 
 FOLDS, SEEDS = 5, (1, 2)
 DIGITS = 4  # that are kept of a margin
@@ -46,43 +47,67 @@ RESULTS = Path("results/lidc-malignancy-search.json")
 Job = tuple[str, int, int]  # setting, fold, seed
 
 
-def folds(series: np.ndarray) -> np.ndarray:
-    """(N,) int: the fold of each nodule; all of a series are in the same, drawn once and for all."""
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What is compared with what."""
+
+    names: tuple[str, ...]
+    """The settings to train, of `settings`."""
+    device: str = "cpu"
+    """Where they are trained."""
+    folds: int = FOLDS
+    """Parts that the training series are divided into; each is judged by nets trained on the others."""
+    seeds: tuple[int, ...] = SEEDS
+    """Each setting is trained with each of them, in every fold."""
+    settings: Mapping[str, Setting] = field(default_factory=lambda: SETTINGS)
+    """All that are known, by name; earlier results hold others than `names` too."""
+
+    @property
+    def jobs(self) -> list[Job]:
+        return [(name, fold, seed) for name in self.names for fold in range(self.folds) for seed in self.seeds]
+
+
+def fold_numbers(series: np.ndarray, folds: int) -> np.ndarray:
+    """(N,) int: the fold of each nodule. A series is in one fold as a whole; the draw is always the same."""
     names, number = np.unique(series, return_inverse=True)
-    return np.random.default_rng(0).permutation(len(names))[number] % FOLDS
+    return np.random.default_rng(0).permutation(len(names))[number] % folds
 
 
-def inner(fold: int, softness: str) -> Dataset:
-    """The training nodules alone, of which those of `fold` judge. Raises as `read_nodules`."""
-    found, inputs = _read()
-    number = np.full(len(found.rating), -1)
-    number[~found.validation] = folds(found.series[~found.validation])
+def fold_data(fold: int, folds: int, softness: str) -> Dataset:
+    """The training nodules alone; those of `fold` are the validation split. Raises as `read_nodules`."""
+    nodules, inputs = _read(data_root())
+    number = np.full(len(nodules.rating), -1)
+    number[~nodules.validation] = fold_numbers(nodules.series[~nodules.validation], folds)
     held = number == fold
-    data = split_at(found, inputs, held, softness, train=(number >= 0) & ~held)
-    return replace(data, fingerprint=f"fold {fold} of {FOLDS}, {softness}, of {len(number)} nodules")
+    data = split_at(nodules, inputs, held, softness, train=(number >= 0) & ~held)
+    return replace(data, fingerprint=f"fold {fold} of {folds}, {softness}, of {len(number)} nodules")
 
 
 @lru_cache(maxsize=1)
-def _read() -> tuple[Nodules, np.ndarray]:
-    found = read_nodules()
-    return found, inputs_of(found)
+def _read(_: Path) -> tuple[Nodules, np.ndarray]:
+    """The nodules and what nets see of them, read once for each data folder."""
+    nodules = read_nodules()
+    return nodules, inputs_of(nodules)
 
 
-def trained(runs: Path, device: str, epochs: int, job: Job) -> np.ndarray:
-    """Trains what `job` names, and returns the margins of what it held out, (N,): malignant's logit less benign's."""
+def train_fold(plan: Plan, runs: Path, epochs: int, job: Job) -> np.ndarray:
+    """Trains what `job` names; the margins of the fold it is judged on, (N,): malignant's logit less benign's.
+
+    `epochs`: instead of the setting's own; 0 keeps these.
+    """
     name, fold, seed = job
-    setting = SETTINGS[name]
+    setting = plan.settings[name]
     model = model_of(setting)
     config = replace(model.fit, seed=seed, epochs=epochs or model.fit.epochs)
-    model = replace(model, data=partial(inner, fold, setting.softness))
-    folder = runs / f"{list(SETTINGS).index(name)}-{fold}-{seed}"
+    model = replace(model, data=partial(fold_data, fold, plan.folds, setting.softness))
+    folder = runs / f"{list(plan.settings).index(name)}-{fold}-{seed}"
     go_on = (folder / RESUME_FILE).is_file()
-    weights = fit(model, folder, config=config, device=device, go_on=go_on).weights
-    return margins(model, [weights], model.data().validation, device)
+    weights = fit(model, folder, config=config, device=plan.device, go_on=go_on).weights
+    return margins(model, [weights], model.data().validation, plan.device)
 
 
 def margins(model: BookModel, weights: Sequence[Path], split: Split, device: str) -> np.ndarray:
-    """Of the nets with these weights together, over eight views: (N,) float64."""
+    """Malignant's logit less benign's, averaged over the nets with these weights and eight views: (N,) float64."""
     nets = []
     for path in weights:
         nets.append(model.build())
@@ -95,46 +120,41 @@ def margins(model: BookModel, weights: Sequence[Path], split: Split, device: str
 
 
 def search(
-    runs: Path,
-    names: Sequence[str],
-    device: str,
-    *,
-    seeds: Sequence[int] = SEEDS,
-    jobs: int = 1,
-    epochs: int = 0,
-    out: Path | None = None,
+    plan: Plan, train: Callable[[Job], np.ndarray], *, processes: int = 1, out: Path | None = None
 ) -> dict[str, Any]:
-    """Trains and judges all.
+    """Trains and judges every job of the plan.
 
     Args:
-        epochs: instead of the settings' own, to try it out; takes no `out`.
-        out: the results, written after each training; those in it are not trained again, if settings and nodules are
-            the same.
+        train: gives a job's margins, as `train_fold` does.
+        out: the results file, written after each training. Trainings in it are not repeated if settings and nodules
+            are the same.
 
     Raises:
-        EdgekitError: `out` cannot be read or written; and as `fit`.
+        EdgekitError: `out` cannot be read or written; and whatever `train` raises.
     """
-    found = kept(out) if out else {}
-    todo = [(name, fold, seed) for name in names for fold in range(FOLDS) for seed in seeds]
-    left = [job for job in todo if job not in found]
-    for count, (job, scores) in enumerate(run_scans(partial(trained, runs, device, epochs), left, processes=jobs), 1):
-        assert not isinstance(scores, Lost)  # only Ray loses workers
-        found[job] = scores.round(DIGITS)
-        done = len(todo) - len(left) + count
-        print(f"{done}/{len(todo)} {job[0]}, fold {job[1]}, seed {job[2]}", file=sys.stderr, flush=True)
+    scores = kept_scores(out, plan) if out else {}
+    todo = [job for job in plan.jobs if job not in scores]
+    finished = len(plan.jobs) - len(todo)
+    for count, (job, job_margins) in enumerate(run_scans(train, todo, processes=processes), finished + 1):
+        assert not isinstance(job_margins, Lost)  # only Ray loses workers
+        scores[job] = job_margins.round(DIGITS)
+        print(f"{count}/{len(plan.jobs)} {job[0]}, fold {job[1]}, seed {job[2]}", file=sys.stderr, flush=True)
         if out:
-            out.parent.mkdir(parents=True, exist_ok=True)
-            write_bytes(out, canonical_json(_result(found, names, seeds, device)))
-    return _result(found, names, seeds, device)
+            write_bytes(out, canonical_json(_result(scores, plan)))
+    return _result(scores, plan)
 
 
-def kept(out: Path) -> dict[Job, np.ndarray]:
-    """The trainings in `out` that are still of the same settings and nodules; none where it is not there."""
+def kept_scores(out: Path, plan: Plan) -> dict[Job, np.ndarray]:
+    """The trainings in `out` that have the plan's settings and nodules; none where the file is missing."""
     try:
         before = json.loads(out.read_bytes())
-        if (before["data_sha256"], before["folds"]) != (_data_sha256(), FOLDS):
+        if (before["data_sha256"], before["folds"]) != (_data_sha256(data_root()), plan.folds):
             return {}
-        same = {name for name, setting in before["settings"].items() if _plain(name) == setting}
+        same = {
+            name
+            for name, setting in before["settings"].items()
+            if name in plan.settings and asdict(plan.settings[name]) == setting
+        }
         return {
             (row["setting"], row["fold"], row["seed"]): np.array(row["margins"], np.float64)
             for row in before["trainings"]
@@ -146,43 +166,46 @@ def kept(out: Path) -> dict[Job, np.ndarray]:
         raise EdgekitError(f"{out} holds no results of this search ({error}). Move it away, or give --out") from None
 
 
-def _result(found: Mapping[Job, np.ndarray], names: Sequence[str], seeds: Sequence[int], device: str) -> dict[str, Any]:
-    """What is found so far; the best is None until all of `names` are whole. Settings from before count too."""
-    nodules, _ = _read()
+def _result(scores: Mapping[Job, np.ndarray], plan: Plan) -> dict[str, Any]:
+    """The results so far. The best is None until all settings of the plan are complete; earlier settings count too."""
+    nodules, _ = _read(data_root())
     seen = ~nodules.validation
-    number, rating, diameter = folds(nodules.series[seen]), nodules.rating[seen], nodules.diameter_mm[seen]
-    rows = {"diameter": _areas([diameter[number == fold] for fold in range(FOLDS)], rating, number)}
-    whole = [name for name in SETTINGS if all((name, fold, seed) in found for fold in range(FOLDS) for seed in seeds)]
-    for name in whole:
-        together = [np.mean([found[name, fold, seed] for seed in seeds], axis=0) for fold in range(FOLDS)]
-        rows[name] = _areas(together, rating, number)
+    number = fold_numbers(nodules.series[seen], plan.folds)
+    rating, diameter = nodules.rating[seen], nodules.diameter_mm[seen]
+    folds = range(plan.folds)
+    areas = {"diameter": _areas([diameter[number == fold] for fold in folds], rating, number)}
+    complete = [
+        name for name in plan.settings if all((name, fold, seed) in scores for fold in folds for seed in plan.seeds)
+    ]
+    for name in complete:
+        together = [np.mean([scores[name, fold, seed] for seed in plan.seeds], axis=0) for fold in folds]
+        areas[name] = _areas(together, rating, number)
+    all_there = set(plan.names) <= set(complete)
     return {
         "what": "settings of lidc_malignancy, by cross-validation by series within its training nodules",
-        "folds": FOLDS,
-        "seeds": list(seeds),
-        "settings": {name: _plain(name) for name in SETTINGS if any(job[0] == name for job in found)},
-        "areas": rows,
-        "best": max(whole, key=lambda name: rows[name]["auc"]) if set(names) <= set(whole) else None,
+        "folds": plan.folds,
+        "seeds": list(plan.seeds),
+        "settings": {
+            name: asdict(setting) for name, setting in plan.settings.items() if any(job[0] == name for job in scores)
+        },
+        "areas": areas,
+        "best": max(complete, key=lambda name: areas[name]["auc"]) if all_there else None,
         "trainings": [
-            {"setting": name, "fold": fold, "seed": seed, "margins": found[name, fold, seed].tolist()}
-            for name, fold, seed in sorted(found)
+            {"setting": name, "fold": fold, "seed": seed, "margins": scores[name, fold, seed].tolist()}
+            for name, fold, seed in sorted(scores)
         ],
         "nodules": int(seen.sum()),
-        "data_sha256": _data_sha256(),
-        "device": provenance.device_name(torch.device(device)),
+        "data_sha256": _data_sha256(data_root()),
+        "device": provenance.device_name(torch.device(plan.device)),
         "machine": machine(),
         "versions": provenance.versions(),
         "commit": provenance.commit(),
     }
 
 
-def _plain(name: str) -> dict[str, Any] | None:
-    return asdict(SETTINGS[name]) if name in SETTINGS else None
-
-
 @lru_cache(maxsize=1)
-def _data_sha256() -> str:
-    return sha256_file(data_root() / FILE)
+def _data_sha256(root: Path) -> str:
+    return sha256_file(root / FILE)
 
 
 def _areas(scores: Sequence[np.ndarray], rating: np.ndarray, number: np.ndarray) -> dict[str, Any]:
@@ -211,12 +234,14 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="processes that train at the same time")
     parser.add_argument("--only", nargs="+", choices=list(SETTINGS), help="train these settings alone")
     parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
-    parser.add_argument("--epochs", type=int, default=0, help="instead of the settings' own; writes nothing")
+    parser.add_argument("--epochs", type=int, default=0, help="override the settings' own, as a trial; writes nothing")
     parser.add_argument("--out", type=Path, default=RESULTS)
-    asked = parser.parse_args()
-    names = asked.only or list(SETTINGS)
-    out = None if asked.epochs else asked.out
-    result = search(asked.runs, names, asked.device, seeds=asked.seeds, jobs=asked.jobs, epochs=asked.epochs, out=out)
+    options = parser.parse_args()
+    names = tuple(options.only or SETTINGS)
+    plan = Plan(names=names, device=options.device, seeds=tuple(options.seeds))
+    train = partial(train_fold, plan, options.runs, options.epochs)
+    out = None if options.epochs else options.out
+    result = search(plan, train, processes=options.jobs, out=out)
     print("\n".join(table(result)))
     if out:
         write_bytes(out, canonical_json(result))

@@ -1,8 +1,8 @@
-"""`python -m experiments.luna_lessons.run`: what chapters 11 to 14 teach, on SYNTHETIC scans; on a GPU, larger.
+"""`python -m experiments.luna_lessons.run`: what chapters 11 to 14 teach, on SYNTHETIC scans; more of them on a GPU.
 
-Makes scans and cuts them, trains seven short runs a seed, and writes results, curves and a page. Whatever is finished
-already is not done again, and an interrupted run goes on from its last epoch, so the same command goes on after Ctrl-C.
-Nothing here holds for patients. `luna_lessons_report.py` writes.
+Makes scans and cuts them, trains seven short runs for each seed, and writes results; `report.py` writes a page with
+curves. Finished parts are not repeated, and interrupted runs are resumed, so the same command continues after Ctrl-C.
+Nothing here holds for patients.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ from edgekit.train.book_model import BookModel
 from edgekit.train.checkpoint import EpochRecord, RunRecord, load_weights
 from edgekit.train.data import luna_store
 from edgekit.train.data.scan_rows import ScanEntry
-from edgekit.train.data.synthetic_store import make_store
 from edgekit.train.loop.device import threads
 from edgekit.train.loop.epoch import on_device
 from edgekit.train.loop.fit import RunResult, fit
 from edgekit.train.loop.resume import RESUME_FILE
 from experiments.luna_lessons import report as luna_lessons_report
 from experiments.luna_lessons.runs import RUNS, SIZES, Size, lessons, run_folder
+from experiments.luna_lessons.synthetic_store import make_store
 
 SLICES = 72
 RESAMPLES = 2000
 
 
 def prepare(place: Path, size: Size, *, jobs: int = 1) -> None:
-    """The store under `place`, where it is not there; raises as `synthetic_store.make_store`."""
+    """Makes the store under `place`, unless it is finished; raises as `synthetic_store.make_store`."""
     try:
         luna_store.read_index(place / "store")
     except EdgekitError:
@@ -53,23 +53,23 @@ def prepare(place: Path, size: Size, *, jobs: int = 1) -> None:
 def train(
     model: BookModel, folder: Path, *, device: str = "cpu", on_epoch: Callable[[EpochRecord], None] | None = None
 ) -> RunResult:
-    """One run, from where it is; raises as `fit`."""
+    """One run, resumed if it was interrupted; raises as `fit`."""
     return fit(model, folder, device=device, go_on=(folder / RESUME_FILE).is_file(), on_epoch=on_epoch)
 
 
 def measure(
-    place: Path, found: Mapping[str, BookModel], records: Mapping[str, RunRecord], device: str = "cpu"
+    place: Path, models: Mapping[str, BookModel], records: Mapping[str, RunRecord], device: str = "cpu"
 ) -> dict[str, Any]:
-    """What finished runs of one seed show: curves, the gap between training and validation, and areas."""
+    """What the finished runs of one seed show: curves, the gap between training and validation, and AUCs."""
     index = luna_store.read_index(place / "store")
-    seed = found["head"].fit.seed
+    seed = models["head"].fit.seed
     with threads(1):
-        gaps = {name: _gap(found[name], run_folder(place, seed, name), device) for name in ("balanced", "augmented")}
+        gaps = {name: _gap(models[name], run_folder(place, seed, name), device) for name in ("balanced", "augmented")}
         rows = luna_store.rows(place / "store", luna_store.VALIDATION, "label", index=index) > 0
         diameters = luna_store.rows(place / "store", luna_store.VALIDATION, "diameter_mm", index=index)[rows]
         margins = {"diameter": np.asarray(diameters, np.float64)}
         for name in ("all-nodules", "head", "head-and-block"):
-            model = replace(found[name], data=found["head"].data)
+            model = replace(models[name], data=models["head"].data)
             logits, truth = _logits(model, run_folder(place, seed, name), device)
             margins[name] = (logits[:, 1] - logits[:, 0]).double().numpy()
     return {
@@ -91,7 +91,7 @@ def measure(
 
 
 def _logits(model: BookModel, folder: Path, device: str, *, training: bool = False) -> tuple[Tensor, Tensor]:
-    """Of the validation split, or of the training split as it lies there; (N, 2) and targets (N,)."""
+    """Logits (N, 2) and targets (N,) of the validation split, or of the training split without augmentation."""
     data = model.data()
     inputs, targets = on_device(model, data.train if training else data.validation, device)
     module = model.build()
@@ -102,7 +102,7 @@ def _logits(model: BookModel, folder: Path, device: str, *, training: bool = Fal
 
 
 def _gap(model: BookModel, folder: Path, device: str) -> dict[str, float]:
-    """Mean cross entropy and recall on nodules it was trained on, without augmentation, and on those held out."""
+    """Mean cross entropy and recall on the nodules it was trained on, without augmentation, and on held-out ones."""
     data = model.data()
     nodules = data.train.targets == 1
     seen = replace(
@@ -111,16 +111,16 @@ def _gap(model: BookModel, folder: Path, device: str) -> dict[str, float]:
     held_logits, held = _logits(model, folder, device)
     seen_logits, truth = _logits(replace(model, data=lambda: seen), folder, device, training=True)
     sides = {"train": (seen_logits, truth), "validation": (held_logits[held == 1], held[held == 1])}
-    found: dict[str, float] = {}
+    gap: dict[str, float] = {}
     for side, (logits, targets) in sides.items():
-        found[f"{side}_nodules"] = len(targets)
-        found[f"{side}_loss"] = float(F.cross_entropy(logits, targets))
-        found[f"{side}_recall"] = float((logits.argmax(1) == 1).float().mean())
-    return found
+        gap[f"{side}_nodules"] = len(targets)
+        gap[f"{side}_loss"] = float(F.cross_entropy(logits, targets))
+        gap[f"{side}_recall"] = float((logits.argmax(1) == 1).float().mean())
+    return gap
 
 
 def _areas(margins: Mapping[str, np.ndarray], malignant: np.ndarray) -> dict[str, Any]:
-    """Each score's area under the ROC curve with intervals, and its lead on the diameter; nodules are drawn again."""
+    """Each score's AUC and its lead on the diameter, both with intervals by resampling nodules."""
     random = np.random.default_rng(0)
     drawn: dict[str, list[float]] = {name: [] for name in margins}
     while len(drawn["diameter"]) < RESAMPLES:
@@ -146,29 +146,31 @@ def _areas(margins: Mapping[str, np.ndarray], malignant: np.ndarray) -> dict[str
 @program(interrupted=GOES_ON)
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m experiments.luna_lessons.run", description=__doc__)
-    parser.add_argument("--device", choices=list(SIZES), default="cpu", help="on a GPU all is larger, of three seeds")
-    parser.add_argument("--place", type=Path, help="store and runs; by default runs/luna-lessons-DEVICE")
-    parser.add_argument("--seeds", type=int, nargs="+", help="instead of the device's own")
+    parser.add_argument(
+        "--device", choices=list(SIZES), default="cpu", help="on a GPU everything is larger, with three seeds"
+    )
+    parser.add_argument("--place", type=Path, help="folder of store and runs; default: runs/luna-lessons-DEVICE")
+    parser.add_argument("--seeds", type=int, nargs="+", help="default: the device's own")
     parser.add_argument("--jobs", type=int, default=1, help="processes that make scans")
-    parser.add_argument("--only", choices=RUNS, help="train this run alone, and write nothing")
-    parser.add_argument("--out", type=Path, help="by default results/luna-synthetic-DEVICE.json")
+    parser.add_argument("--only", choices=RUNS, help="train only this run, and write nothing")
+    parser.add_argument("--out", type=Path, help="default: results/luna-synthetic-DEVICE.json")
     parser.add_argument("--docs", type=Path, default=Path("docs"))
-    asked = parser.parse_args()
-    size, device = SIZES[asked.device], asked.device
-    place = asked.place or Path(f"runs/luna-lessons-{device}")
-    out = asked.out or Path(f"results/luna-synthetic-{device}.json")
-    prepare(place, size, jobs=asked.jobs)
+    options = parser.parse_args()
+    size, device = SIZES[options.device], options.device
+    place = options.place or Path(f"runs/luna-lessons-{device}")
+    out = options.out or Path(f"results/luna-synthetic-{device}.json")
+    prepare(place, size, jobs=options.jobs)
     by_seed, records = {}, {}
-    for seed in asked.seeds or size.seeds:
-        found = lessons(place, size, seed, device)
-        for name in [asked.only] if asked.only else RUNS:
+    for seed in options.seeds or size.seeds:
+        models = lessons(place, size, seed, device)
+        for name in [options.only] if options.only else RUNS:
             print(f"seed {seed}, {name}:", file=sys.stderr)
             folder = run_folder(place, seed, name)
-            records[name] = train(found[name], folder, device=device, on_epoch=_say).record
-        if asked.only:
+            records[name] = train(models[name], folder, device=device, on_epoch=_say).record
+        if options.only:
             continue
-        by_seed[str(seed)] = measure(place, found, records, device)
-        result = {  # after each seed: what is there is whole, should the time for the next one not suffice
+        by_seed[str(seed)] = measure(place, models, records, device)
+        result = {  # after each seed, so that the results are complete if there is no time for the next one
             "what": "the lessons of chapters 11 to 14 on SYNTHETIC scans, which show no patient",
             "scans": size.scans,
             "seeds": by_seed,
@@ -178,7 +180,7 @@ def main() -> None:
             "commit": provenance.commit(),
         }
         write_bytes(out, canonical_json(result))
-        for file in [out, *luna_lessons_report.write(result, asked.docs, source=out)]:
+        for file in [out, *luna_lessons_report.write(result, options.docs, source=out)]:
             print(f"wrote {file}", flush=True)
 
 

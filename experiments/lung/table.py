@@ -6,21 +6,22 @@ import json
 from pathlib import Path
 from typing import Any
 
-from edgekit.edge_runtime.benchmark.table import bytes_text, ms_text, value_text
+from edgekit.edge_runtime.bundle.status import PROVEN, canonical
+from edgekit.edge_runtime.format import bytes_text, limit_text, ms_text, percent_text, value_text
 
 _NOT_MEASURED = "Not measured yet: `{}`.\n"
 _ENGINES = {"onnx": "onnxruntime", "executorch_xnnpack": "ExecuTorch"}
-AIM = 0.01  # of the flagged voxels, that may differ
+AIM = 0.01  # the share of the flagged voxels that may differ
 
 
 def luna_bundles_table(path: Path) -> str:
-    """One row a bundle: size, faithfulness and time; below it what is behind it."""
+    """One row a bundle: size, faithfulness and time; notes below."""
     if not path.is_file():
         return _NOT_MEASURED.format("python -m experiments.lung.bundles")
-    found = json.loads(path.read_text())
+    results = json.loads(path.read_text())
     lines = [_head("net", "engine", "form", "recipe", "size", "SQNR", "figure", "float's", "p50", "p95")]
     notes: list[str] = []
-    for row in sorted(found["rows"], key=lambda row: (row["model"], row["exporter"], row["form"])):
+    for row in sorted(results["rows"], key=lambda row: (row["model"], row["exporter"], row["form"])):
         engine = _ENGINES[row["exporter"]]
         if "bundle" not in row:
             reason = "; ".join(f"{recipe}: {why}" for recipe, why in row["failed"].items())
@@ -32,7 +33,7 @@ def luna_bundles_table(path: Path) -> str:
             f"{metric['name']} {value_text(metric['name'], metric[key])}" if key == "value" else
             value_text(metric["name"], metric[key]) for key in ("value", "float")
         ]  # fmt: skip
-        status = "" if row["status"] in ("verified", "stages_verified") else f", {row['status']}"
+        status = "" if canonical(row["status"]) in PROVEN else f", {row['status']}"
         times = [ms_text(latency["p50"]), ms_text(latency["p95"])] if latency else ["", ""]
         if latency and latency["invalid_because"]:
             times[1] += ", not valid"
@@ -50,33 +51,33 @@ def luna_bundles_table(path: Path) -> str:
         )
         if floats := row["notes"].get("float_layers"):
             notes.append(f"- {row['bundle']}: left in float {floats}.")
-    notes += [f"- {row['model']}: {row['note']}" for row in found["rows"] if row["note"]][:1]
-    return "\n".join([*lines, "", _timed(found), *notes]) + "\n"
+    notes += [f"- {row['model']}: {row['note']}" for row in results["rows"] if row["note"]][:1]
+    return "\n".join([*lines, "", _timed(results), *notes]) + "\n"
 
 
-def _timed(found: dict[str, Any]) -> str:
-    timed = [row["latency_ms"] for row in found["rows"] if "latency_ms" in row]
+def _timed(results: dict[str, Any]) -> str:
+    timed = [row["latency_ms"] for row in results["rows"] if "latency_ms" in row]
     if not timed:
         return "Times are not measured yet: `python -m experiments.lung.bundles --latency`, on a quiet machine.\n"
     reasons = {reason for one in timed for reason in one["invalid_because"]}
-    machine = found["machine"]
+    machine = results["machine"]
     said = f"Times: one row, 1 thread, interleaved, {machine['cpu']} ({machine['cores']} cores)."
     return said + (f" Not valid: {'; '.join(sorted(reasons))}.\n" if reasons else "\n")
 
 
 def luna_pixels_table(path: Path) -> str:
-    """Of the U-Net's bundles: how many flagged pixels of whole slices are other than the float net's."""
+    """The U-Net's bundles: how many pixels of whole slices they flag differently from the float net."""
     rows = _with(path, "whole_slices")
     if not rows:
         return _NOT_MEASURED.format("python -m experiments.lung.bundles")
     lines = [_head("engine", "form", "recipe", "pixels that differ", "of the flagged")]
     for row in rows:
         here = row["whole_slices"]
-        cells = row["form"], row["recipe"], f"{here['differ']:,}", f"{here['share']:.2%}"
+        cells = row["form"], row["recipe"], f"{here['differ']:,}", percent_text(here["share"], 2)
         lines.append(_line(_ENGINES[row["exporter"]], *cells))
     first = rows[0]["whole_slices"]
     near = first.get("float_logits_near_zero", {})
-    said = ", ".join(f"{share:.1%} as many within {width}" for width, share in near.items())
+    said = ", ".join(f"{percent_text(share)} as many within {width}" for width, share in near.items())
     said = f" Pixels whose float logit is near zero, where flagging begins: {said}." if said else ""
     return (
         "\n".join([*lines, "", f"{first['flagged_by_float']:,} flagged by the float net, {first['data']}.{said}"])
@@ -85,7 +86,7 @@ def luna_pixels_table(path: Path) -> str:
 
 
 def luna_crops_table(path: Path) -> str:
-    """Of the classifier's bundles: the known crops that are taken for nodules."""
+    """The classifier's bundles: how many of the known crops they take for nodules."""
     rows = _with(path, "crops")
     if not rows:
         return _NOT_MEASURED.format("python -m experiments.lung.bundles")
@@ -105,10 +106,10 @@ def luna_crops_table(path: Path) -> str:
 
 
 def nodules_table(path: Path) -> str:
-    """`edgekit nodules` on one scan by bundles, each against the float weights."""
+    """`edgekit nodules` on one scan: bundles compared with the float weights."""
     if not path.is_file():
         return _NOT_MEASURED.format("python -m experiments.lung.scans")
-    found = json.loads(path.read_text())
+    results = json.loads(path.read_text())
     heads = (
         "flagged voxels",
         "differ",
@@ -121,11 +122,11 @@ def nodules_table(path: Path) -> str:
         "seconds",
     )
     lines = [_head("nets", *heads)]
-    float_ = found["reference"]
+    float_ = results["reference"]
     counts = f"{float_['flagged_voxels']:,}", f"{float_['groups']:,}", str(float_["findings"])
     lines.append(_line("float weights", counts[0], "", "", "", *counts[1:], "", "", _seconds(float_)))
     reached = []
-    for form, one in found["forms"].items():
+    for form, one in results["forms"].items():
         apart = one["against_float"]
         order = "" if apart["highest_in_order"] else ", in another order"
         lines.append(
@@ -133,7 +134,7 @@ def nodules_table(path: Path) -> str:
                 form,
                 f"{one['flagged_voxels']:,}",
                 f"{apart['flagged_differ']:,}",
-                f"{apart['flagged_share']:.2%}",
+                percent_text(apart["flagged_share"], 2),
                 f"{apart['dice']:.4f}",
                 f"{one['groups']:,}",
                 str(one["findings"]),
@@ -144,11 +145,11 @@ def nodules_table(path: Path) -> str:
         )
         if apart["flagged_share"] < AIM and apart["highest_common"] == apart["highest"]:
             reached.append(form)
-    scan = found["scan"]
-    missed = [form for form in found["forms"] if form not in reached]
+    scan = results["scan"]
+    missed = [form for form in results["forms"] if form not in reached]
     said = [
-        f"Scan: {scan['origin']}, {' x '.join(map(str, scan['shape']))} voxels. {found['note']}",
-        f"Aimed at: less than {AIM:.0%} of the flagged voxels differ, and the ten highest findings are the same. "
+        f"Scan: {scan['origin']}, {' x '.join(map(str, scan['shape']))} voxels. {results['note']}",
+        f"Aimed at: less than {limit_text(AIM)} of the flagged voxels differ, and the same ten findings are highest. "
         f"Reached by: {', '.join(reached) or 'none'}. Missed by: {', '.join(missed) or 'none'}.",
     ]  # fmt: skip
     return "\n".join([*lines, "", *said]) + "\n"

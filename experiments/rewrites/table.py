@@ -6,27 +6,28 @@ import json
 from pathlib import Path
 from typing import Any
 
-from edgekit.edge_runtime.benchmark.table import bytes_text, ms_text, ratio_text
+from edgekit.edge_runtime.benchmark.stats import Ratio
+from edgekit.edge_runtime.format import bytes_text, db_text, faster_text, ms_text
 
-_COLUMNS = ("model", "file", "rewritten", "p50", "× faster [95 %]", "size", "SQNR", "delegated", "outside", "valid")
+_COLUMNS = ("model", "file", "rewritten", "p50", "speed ratio [95 %]", "size", "SQNR", "delegated", "outside", "valid")
 
 
 def rewrites_table(path: Path) -> str:
-    """Two rows for each model, exporter and recipe: as captured, and rewritten; what edgekit makes is in bold."""
-    found = json.loads(path.read_text())
+    """Two rows for each model, exporter and recipe: as captured, and rewritten; edgekit's own choice is in bold."""
+    results = json.loads(path.read_text())
     lines = ["| " + " | ".join(_COLUMNS) + " |", "| --- | --- | --- |" + " ---: |" * 5 + " --- | --- |"]
-    lines += [_line(model, row) for model, rows in found["models"].items() for row in rows]
+    lines += [_line(model, row) for model, rows in results["models"].items() for row in rows]
     what = [
         f"- {model}, {row['exporter']}-{row['recipe']}: not valid: {reason}"
-        for model, rows in found["models"].items()
+        for model, rows in results["models"].items()
         for row in rows
         for reason in row.get("invalid_because", ())
     ]
-    settings, machine = found["settings"], found["machine"]
+    settings, machine = results["settings"], results["machine"]
     lines += [
         "",
         f"Batch 1, {settings['threads']} thread, candidates interleaved, {machine['cpu']} ({machine['cores']} cores). "
-        "× faster: against the file that was not rewritten. SQNR: against the float model, on real inputs.",
+        "Ratios are against the file that was not rewritten. SQNR: against the float model, on real inputs.",
         "",
         *dict.fromkeys(what),
     ]
@@ -46,9 +47,9 @@ def _line(model: str, row: dict[str, Any]) -> str:
         file,
         side,
         ms_text(row["p50_ms"]),
-        f"{ratio_text(faster['ratio'])} [{ratio_text(faster['low'])}, {ratio_text(faster['high'])}]" if faster else "",
+        faster_text(Ratio(value=faster["ratio"], low=faster["low"], high=faster["high"])) if faster else "",
         bytes_text(row["model_bytes"]),
-        f"{row['sqnr_db']:.1f} dB",
+        db_text(row["sqnr_db"]),
         row["delegated_operators"],
         row["outside_delegate"],
         "NO" if row["invalid_because"] else "yes",

@@ -1,6 +1,6 @@
-"""Times what the survey made: float against int8 of one model, interleaved; and says by operator where int8 loses.
+"""Times what the survey made: float against int8 of each model, interleaved, and which operators make int8 slower.
 
-One file a model under the survey's place, so that a run that was stopped goes on with the next model.
+Each model has a file under the survey's place, so that a run that was stopped continues with the next model.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from .rows import Combination, bundle_folder, kept_row
 MODES = ("conv", "all")
 COMPARED = ("onnx", "executorch_xnnpack")  # the exporters whose int8 is meant to be faster than their float
 SMALLEST_MFLOP = 10.0
-# About 15 s a model, all in 12 minutes: enough for a ratio of paired rounds with its interval, too short to quote a
-# latency by. Cold starts are not what is asked.
+# About 15 s a model, 12 minutes for all: enough for a ratio of paired rounds with its interval, too short to quote a
+# latency. Cold starts are not the question here.
 SHORT = Settings(rounds=9, round_ms=50, min_samples=45, warmup_rounds=3, cold_starts=1)
 _PROFILED_S = 1.0
 _MOST = 3
@@ -38,7 +38,7 @@ _MOST = 3
 def measure_all(
     wanted: Sequence[Combination], place: Path, *, mode: str, retry: bool, say: Callable[[str], None]
 ) -> None:
-    """Measures the bundles of each model in one session a model; keeps each model's figures as they are found.
+    """Measures the bundles of each model in one session, and keeps the model's figures at once.
 
     Raises:
         Interrupted: Ctrl-C; the models that were measured are kept.
@@ -60,33 +60,33 @@ def measure_all(
     began = time.monotonic()
     for i, (name, rows) in enumerate(left.items()):
         try:
-            found = _measured(rows, place)
+            figures = _measured(rows, place)
         except KeyboardInterrupt:
             raise Interrupted(f"interrupted at {name}. {i} models measured now are kept") from None
         except EdgekitError as error:
-            found = {"error": str(error)}
-        keep_latency(name, place, found)
+            figures = {"error": str(error)}
+        keep_latency(name, place, figures)
         minutes = (time.monotonic() - began) / (i + 1) * (len(left) - i - 1) / 60
-        ratios = ", ".join(f"{engine} int8 {one['ratio']:.2f}x" for engine, one in found.get("int8", {}).items())
-        say(f"[{i + 1}/{len(left)}, {minutes:.0f} min left] {name}: {found.get('error') or ratios or 'measured'}")
+        ratios = ", ".join(f"{engine} int8 {one['ratio']:.2f}x" for engine, one in figures.get("int8", {}).items())
+        say(f"[{i + 1}/{len(left)}, {minutes:.0f} min left] {name}: {figures.get('error') or ratios or 'measured'}")
 
 
-def keep_latency(name: str, place: Path, found: dict[str, Any]) -> None:
+def keep_latency(name: str, place: Path, figures: dict[str, Any]) -> None:
     path = _file(name, place)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(path, canonical_json(found))
+    write_bytes(path, canonical_json(figures))
 
 
 def kept_latency(place: Path) -> dict[str, Any]:
-    """What was measured, by the surveyed name of the model."""
+    """What was measured, by the model's name in the survey."""
     files = {name: _file(name, place) for name in known_models()}
     return {name: json.loads(path.read_text()) for name, path in files.items() if path.is_file()}
 
 
 def why_slower(floating: Profile, quantized: Profile) -> str:
-    """The three kinds of operators that cost int8 most against float, in a sentence.
+    """The three kinds of operators that slow int8 down most, compared with float, in a sentence.
 
-    Kinds are compared, not single operators: quantizing renames, splits and fuses these.
+    Kinds are compared, not single operators, because quantizing renames, splits and fuses these.
     """
     before, after = _ns_by_kind(floating), _ns_by_kind(quantized)
     extra = sorted(((after[kind] - before.get(kind, 0.0), kind) for kind in after), reverse=True)
@@ -102,14 +102,14 @@ def why_slower(floating: Profile, quantized: Profile) -> str:
 
 
 def _ns_by_kind(profile: Profile) -> Counter[str]:
-    found: Counter[str] = Counter()
+    totals: Counter[str] = Counter()
     for operator in profile.operators:
-        found[plain_kind(operator.kind)] += typical_ns(operator)  # type: ignore[assignment]
-    return found
+        totals[plain_kind(operator.kind)] += typical_ns(operator)  # type: ignore[assignment]
+    return totals
 
 
 def plain_kind(kind: str) -> str:
-    """The kind of an operator without the word for its numbers: QLinearConv and FusedConv are Conv here."""
+    """The kind of an operator without the words for its implementation: QLinearConv and FusedConv are Conv."""
     for word in ("QLinear", "Fused", "Nhwc", "Q"):
         if kind.startswith(word) and kind[len(word) : len(word) + 1].isupper() and kind != "QuantizeLinear":
             return plain_kind(kind.removeprefix(word))
@@ -129,8 +129,8 @@ def _to_measure(name: str, place: Path, *, retry: bool) -> bool:
     path = _file(name, place)
     if not path.is_file():
         return True
-    found = json.loads(path.read_text())
-    return retry and ("error" in found or any(one["disturbed"] for one in found["bundles"].values()))
+    kept = json.loads(path.read_text())
+    return retry and ("error" in kept or any(one["disturbed"] for one in kept["bundles"].values()))
 
 
 def _file(name: str, place: Path) -> Path:
@@ -141,7 +141,7 @@ def _measured(rows: Sequence[dict[str, Any]], place: Path) -> dict[str, Any]:
     paths = {(row["exporter"], row["recipe"]): bundle_folder(row, place) for row in rows}
     candidates = [bundle_candidate(path, allow=RUNS_CODE) for path in paths.values()]
     results = dict(zip(paths, measure(candidates, SHORT), strict=True))
-    found: dict[str, Any] = {
+    figures: dict[str, Any] = {
         "bundles": {
             f"{exporter}-{recipe}": {
                 "p50_ms": round(one.percentile_ms(50), 4),
@@ -161,8 +161,8 @@ def _measured(rows: Sequence[dict[str, Any]], place: Path) -> dict[str, Any]:
         said = {"ratio": round(ratio.value, 4), "low": round(ratio.low, 4), "high": round(ratio.high, 4), "why": ""}
         if ratio.value < 1:
             said["why"] = _explained(paths[before], paths[after])
-        found["int8"][exporter] = said
-    return found
+        figures["int8"][exporter] = said
+    return figures
 
 
 def _explained(floating: Path, quantized: Path) -> str:

@@ -7,9 +7,18 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgekit.edge_runtime.benchmark.table import bytes_text, metric_name, ms_text, value_text
+from edgekit.edge_runtime.benchmark.stats import Ratio
 from edgekit.edge_runtime.bundle.manifest import Metric
 from edgekit.edge_runtime.decode import decode
+from edgekit.edge_runtime.format import (
+    bytes_text,
+    count_text,
+    faster_text,
+    metric_name,
+    ms_text,
+    percent_text,
+    value_text,
+)
 
 from .rows import RESCUES
 
@@ -20,7 +29,7 @@ _RECIPES = ("fp32", "w8_dynamic", "w8a8_static")
 
 
 class _Notes:
-    """Reasons below a table, each once, with a number to refer to it by."""
+    """Numbered reasons for below a table, each of them once."""
 
     def __init__(self) -> None:
         self._found: dict[str, list[str]] = {}
@@ -34,10 +43,10 @@ class _Notes:
 
 
 def survey_models_table(path: Path) -> str:
-    """For each exporter the registry's models; a cell is the accuracy, size, SQNR and time of one recipe."""
-    found = json.loads(path.read_text())
-    rows = [row for row in found["rows"] if not _backbone(row)]
-    latency, lines = found["latency"], [*_so_far(rows, found["planned"]["models"]), *_shares(rows), ""]
+    """A table for each exporter, with the registry's models; a cell has a recipe's accuracy, size, SQNR and time."""
+    results = json.loads(path.read_text())
+    rows = [row for row in results["rows"] if not _backbone(row)]
+    latency, lines = results["latency"], [*_so_far(rows, results["planned"]["models"]), *_shares(rows), ""]
     for exporter in dict.fromkeys(row["exporter"] for row in rows):
         mine = [row for row in rows if row["exporter"] == exporter]
         recipes = [recipe for recipe in _RECIPES if any(row["recipe"] == recipe for row in mine)]
@@ -52,11 +61,11 @@ def survey_models_table(path: Path) -> str:
 
 
 def survey_backbones_table(path: Path) -> str:
-    """One row a backbone: what became of it both ways, in float and in 8 bits; then the reason of each failure."""
-    found = json.loads(path.read_text())
-    rows = [row for row in found["rows"] if _backbone(row)]
+    """One row a backbone: both engines, in float and in 8 bits; then the reason for each failure."""
+    results = json.loads(path.read_text())
+    rows = [row for row in results["rows"] if _backbone(row)]
     ways = list(dict.fromkeys((row["exporter"], row["recipe"]) for row in rows if row["recipe"] in _RECIPES))
-    notes, lines = _Notes(), [*_so_far(rows, found["planned"]["backbones"]), *_shares(rows), ""]
+    notes, lines = _Notes(), [*_so_far(rows, results["planned"]["backbones"]), *_shares(rows), ""]
     lines.append(_head(["backbone", "MFLOP", *(f"{exporter} {recipe}" for exporter, recipe in ways)]))
     for model in dict.fromkeys(row["model"] for row in rows):
         of_model = _by_way(row for row in rows if row["model"] == model)
@@ -74,38 +83,41 @@ def survey_backbones_table(path: Path) -> str:
 
 
 def survey_int8_table(path: Path) -> str:
-    """Float against int8, one row for each model and engine; and where int8 is not faster, why."""
-    found = json.loads(path.read_text())
-    if not found["latency"]:
+    """Float against int8, one row for each model and engine; and why int8 is slower where it is."""
+    results = json.loads(path.read_text())
+    if not results["latency"]:
         return _NOT_MEASURED + "\n"
-    mflop = {row["model"]: row["mflop"] for row in found["rows"] if "mflop" in row}
-    lines = [_head(["model", "MFLOP", "engine", "float", "int8", "× faster [95 %]"])]
+    mflop = {row["model"]: row["mflop"] for row in results["rows"] if "mflop" in row}
+    lines = [_head(["model", "MFLOP", "engine", "float", "int8", "speed ratio [95 %]"])]
     why: list[str] = []
-    faster = total = disturbed = 0
-    runs = min(one["runs"] for each in found["latency"].values() for one in each.get("bundles", {}).values())
-    for model, one in found["latency"].items():
+    as_fast = total = disturbed = 0
+    runs = min(one["runs"] for each in results["latency"].values() for one in each.get("bundles", {}).values())
+    for model, one in results["latency"].items():
         if "error" in one:
             why.append(f"- {model}: not measured: {one['error']}")
             continue
         for exporter, ratio in one["int8"].items():
             before, after = (one["bundles"][f"{exporter}-{recipe}"] for recipe in ("fp32", "w8a8_static"))
             bad = before["disturbed"] or after["disturbed"]
-            text = f"{ratio['ratio']:.2f} [{ratio['low']:.2f}, {ratio['high']:.2f}]{' (!)' if bad else ''}"
+            faster = Ratio(value=ratio["ratio"], low=ratio["low"], high=ratio["high"])
+            text = f"{faster_text(faster)}{' (!)' if bad else ''}"
             times = [ms_text(before["p50_ms"]), ms_text(after["p50_ms"])]
             lines.append(_line([model, f"{mflop[model]:,.0f}", exporter, *times, text]))
-            faster, total, disturbed = faster + (ratio["ratio"] >= 1), total + 1, disturbed + bool(bad)
+            as_fast, total, disturbed = as_fast + (faster.value >= 1), total + 1, disturbed + bool(bad)
             if ratio["why"]:
-                why.append(f"- {model}, {exporter}, {ratio['ratio']:.2f}×: {ratio['why']}")
+                why.append(f"- {model}, {exporter}, {faster_text(faster)}: {ratio['why']}")
     said = (
-        f"Int8 is at least as fast as float in {faster} of {total} rows: batch 1, one thread, interleaved, {runs} or "
+        f"Int8 is at least as fast as float in {as_fast} of {total} rows: batch 1, one thread, interleaved, {runs} or "
         "more runs of each, which is enough for the ratio and its interval, and too few to quote a latency by."
     )
-    said += f" {disturbed} rows with (!) were measured while other programs ran." if disturbed else ""
+    if disturbed:
+        rows = f"{count_text(disturbed, 'row')} with (!) {'was' if disturbed == 1 else 'were'}"
+        said += f" {rows} measured while other programs ran."
     return "\n".join([said, "", *lines, "", *why]) + "\n"
 
 
 def _so_far(rows: Sequence[Row], planned: int) -> list[str]:
-    """What the reader should know of a survey that is not finished; nothing of one that is."""
+    """A note on an unfinished survey; nothing for a finished one."""
     rows = [row for row in rows if row["recipe"] in _RECIPES]
     if len(rows) >= planned:
         return []
@@ -114,7 +126,7 @@ def _so_far(rows: Sequence[Row], planned: int) -> list[str]:
 
 
 def _shares(rows: Sequence[Row]) -> list[str]:
-    """One line for each exporter and recipe: how many were made and run, how many of these kept to their floors."""
+    """One line for each exporter and recipe: how many were made and run, and how many were verified."""
     lines = []
     for exporter, recipe in dict.fromkeys((row["exporter"], row["recipe"]) for row in rows):
         mine = [row for row in rows if (row["exporter"], row["recipe"]) == (exporter, recipe)]
@@ -139,14 +151,14 @@ def _cell(row: Row | None, latency: dict[str, Any], notes: _Notes) -> str:
         metric = decode(Metric, row["metric"])
         parts.append(value_text(metric.name, metric.value))
     else:
-        parts.append(f"agrees {row['agreement']:.0%}")
+        parts.append(f"agrees {percent_text(row['agreement'], 0)}")
     parts += [bytes_text(row["bytes"]), f"{row['sqnr_db']:.0f} dB"]
     timed = latency.get(row["model"], {}).get("bundles", {}).get(f"{row['exporter']}-{row['recipe']}")
     if timed:
         parts.append(ms_text(timed["p50_ms"]))
     if row["outcome"] != "verified":
-        where = f"missed at {', '.join(row['missed'])}" if row["missed"] else "missed the accuracy budget"
-        parts.append(f"**{where}**")
+        missed = f"missed at {', '.join(row['missed'])}" if row["missed"] else "missed the accuracy budget"
+        parts.append("**undecided**" if row["outcome"] == "undecided" else f"**{missed}**")
     return ", ".join(parts)
 
 
@@ -155,7 +167,7 @@ def _by_way(rows: Iterable[Row]) -> dict[Way, Row]:
 
 
 def _cells(of_model: dict[Way, Row], ways: Sequence[Way], latency: dict[str, Any], notes: _Notes) -> list[str]:
-    """A cell for each way; behind a missed w8a8_static the recipes that were tried after it."""
+    """A cell for each way; a missed w8a8_static is followed by the recipes that were tried after it."""
     cells = []
     for exporter, recipe in ways:
         parts = [_cell(of_model.get((exporter, recipe)), latency, notes)]
@@ -191,7 +203,7 @@ def _weights(rows: Sequence[Row]) -> list[str]:
 
 
 def _plain(reason: str, model: str) -> str:
-    """A reason without the model's own name, so that the same one of many models is said once."""
+    """A reason without the model's name, so that the same reason of many models is listed once."""
     named = reason.replace(f"of {model} ", "").replace(model.replace(":", "_"), "it")
     return named.replace("|", "\\|")
 

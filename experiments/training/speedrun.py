@@ -1,8 +1,7 @@
-"""`python -m experiments.training.speedrun`: how fast `cifar10_fast` reaches 94 %, over several seeds, and what takes
-the time.
+"""`python -m experiments.training.speedrun`: how fast `cifar10_fast` reaches 94 %, over several seeds, and why.
 
-Timed as its source times it (arXiv 2404.00498): from pictures that lie on the device to trained weights, after one run
-that is not counted, in which kernels are loaded and chosen; that run's time is kept too. Leaves no weights behind.
+Timed as in its source (arXiv 2404.00498): from pictures on the device to trained weights, after one run that does not
+count, in which kernels are loaded and chosen. That run's time is kept too. No weights are kept.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
 AIM = 0.94
-# What a kernel does, by words in its name; the first that fits.
+# What a kernel does, by words in its name; the first match counts.
 KINDS = {
     "convolutions": ("conv", "xmma", "gemm", "cutlass", "wgrad", "dgrad", "fprop", "nvjet", "cudnn"),
     "batch norm": ("batch_norm", "bn_"),
@@ -54,19 +53,22 @@ class Data:
     """Both splits on the device, as the model is fed them: inputs (N, 3, 32, 32) float32, targets (N,) int64."""
 
     train: tuple[Tensor, Tensor]
+    """Inputs and targets."""
     validation: tuple[Tensor, Tensor]
+    """Inputs and targets."""
 
 
 def run(model: BookModel, data: Data, config: FitConfig, fabric: Fabric) -> dict[str, Any]:
-    """One training from scratch: its seconds, its seconds of evaluation, and the accuracy of one view and of six."""
+    """One training from scratch: its seconds, those of evaluation, and the accuracy with one view and with six."""
     began = time.perf_counter()
     learner = _learner(model, data, config, fabric)
     for epoch in range(1, config.epochs + 1):
         loss = learner.trainer.epoch(epoch)  # waits for the device once
     trained = time.perf_counter()
     accuracy = evaluate(learner.module, *data.validation, model.task).value
-    assert model.views
-    with_views = evaluate(model.views(learner.module), *data.validation, model.task).value
+    assert model.test_time_augmentation
+    averaged = model.test_time_augmentation(learner.module)
+    with_views = evaluate(averaged, *data.validation, model.task).value
     return {
         "seed": config.seed,
         "train_s": trained - began,
@@ -86,7 +88,7 @@ def _learner(model: BookModel, data: Data, config: FitConfig, fabric: Fabric) ->
 
 
 def limits(model: BookModel, data: Data, fabric: Fabric) -> dict[str, Any]:
-    """Where an epoch's time goes: arithmetic, what the device could do of it, and its kernels by kind.
+    """Where an epoch's time goes: its arithmetic, the device's peak, and its kernels by kind.
 
     On a CPU only the arithmetic.
     """
@@ -96,14 +98,14 @@ def limits(model: BookModel, data: Data, fabric: Fabric) -> dict[str, Any]:
     batch = data.train[0][: config.batch_size]
     with FlopCounterMode(display=False) as counter:
         learner.net(batch).sum().backward()
-    found: dict[str, Any] = {"tflop_per_epoch": counter.get_total_flops() / len(batch) * len(data.train[0]) / 1e12}
+    numbers: dict[str, Any] = {"tflop_per_epoch": counter.get_total_flops() / len(batch) * len(data.train[0]) / 1e12}
     if fabric.device.type != "cuda":
-        return found
+        return numbers
     for epoch in (1, 2):  # records the graph
         trainer.epoch(epoch)
     began = time.perf_counter()
     trainer.epoch(3)
-    found["epoch_s"] = time.perf_counter() - began
+    numbers["epoch_s"] = time.perf_counter() - began
     with profile(activities=[ProfilerActivity.CUDA]) as profiled:
         trainer.epoch(4)
     kernels: dict[str, float] = dict.fromkeys([*KINDS, OTHER], 0.0)
@@ -111,11 +113,11 @@ def limits(model: BookModel, data: Data, fabric: Fabric) -> dict[str, Any]:
         words = event.key.lower()
         kind = next((kind for kind, parts in KINDS.items() if any(part in words for part in parts)), OTHER)
         kernels[kind] += event.device_time_total / 1e6
-    return found | {"kernel_s": kernels, "matrix_product_tflops": _peak_tflops()}
+    return numbers | {"kernel_s": kernels, "matrix_product_tflops": _peak_tflops()}
 
 
 def _peak_tflops() -> float:
-    """What a large bfloat16 matrix product reaches on this GPU, of random numbers: the median of ten."""
+    """What a large bfloat16 matrix product of random numbers reaches on this GPU: the median of ten."""
     left, right = (torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16) for _ in range(2))
     seconds = []
     for _ in range(13):
@@ -130,13 +132,13 @@ def _peak_tflops() -> float:
 def measure(
     model: BookModel, *, device: str, runs: int, epochs: Sequence[int], samples: int | None = None
 ) -> dict[str, Any]:
-    """All of it as plain data, for each number of `epochs` so many `runs`.
+    """All of it as plain data, with `runs` trainings for each number of `epochs`.
 
     Args:
-        samples: train and validate on the first so many only: a trial.
+        samples: train and validate only on the first so many, as a trial.
 
     Raises:
-        UsageError: the device is not here, or fewer than 2 runs. MissingData: CIFAR-10 is not there.
+        UsageError: the device is missing, or fewer than 2 runs. MissingData: CIFAR-10 is not on disk.
     """
     check_settings(device, model.fit.precision)
     if runs < 2:
@@ -200,17 +202,17 @@ def main() -> None:
         prog="python -m experiments.training.speedrun", description="Time to 94 % on CIFAR-10."
     )
     parser.add_argument("--device", default="cuda", help="cuda or cpu (default: cuda)")
-    parser.add_argument("--runs", type=int, default=10, help="counted runs, a seed each (default: 10)")
-    parser.add_argument("--epochs", type=int, nargs="+", default=[model.fit.epochs], help="one or several numbers")
-    parser.add_argument("--samples", type=int, help="train and validate on the first so many only: a trial")
+    parser.add_argument("--runs", type=int, default=10, help="runs that count, each with its own seed (default: 10)")
+    parser.add_argument("--epochs", type=int, nargs="+", default=[model.fit.epochs], help="one or more numbers")
+    parser.add_argument("--samples", type=int, help="train and validate only on the first so many, as a trial")
     parser.add_argument("--out", type=Path, help="default: results/cifar10-fast-DEVICE.json")
     options = parser.parse_args()
     if min(options.epochs) < 1:
         raise UsageError(f"--epochs {min(options.epochs)}: a run has at least 1 epoch")
-    found = measure(model, device=options.device, runs=options.runs, epochs=options.epochs, samples=options.samples)
+    result = measure(model, device=options.device, runs=options.runs, epochs=options.epochs, samples=options.samples)
     out = options.out or Path("results") / f"cifar10-fast-{options.device}.json"
-    write_file(out, canonical_json(found))
-    for entry in found["settings"]:
+    write_file(out, canonical_json(result))
+    for entry in result["settings"]:
         print(
             f"{entry['epochs']} epochs: {entry['train_s']['mean']:.2f} s, accuracy {entry['accuracy']['mean']:.4f}, "
             f"with six views {entry['accuracy_with_views']['mean']:.4f} ({entry['reached']['accuracy_with_views']} of "

@@ -1,5 +1,4 @@
-"""The tables of docs/TRAINING.md: Markdown from what `experiments.training.benchmark` and
-`experiments.training.speedrun` wrote. Measures nothing."""
+"""The tables of docs/TRAINING.md, from what `benchmark.py` and `speedrun.py` wrote. Measures nothing."""
 
 from __future__ import annotations
 
@@ -10,12 +9,12 @@ from typing import Any
 
 
 def benchmark_table(path: Path) -> str:
-    """Every way to train, in epochs a second, beside the plain loop; then layouts in inference, and copies."""
+    """Epochs a second of every way to train, compared with the plain loop; then layouts in inference, and copies."""
     if not path.is_file():
         return (
             f"Not measured yet: `python -m experiments.training.benchmark --device {path.stem.rpartition('-')[2]}`.\n"
         )
-    found = json.loads(path.read_text())
+    result = json.loads(path.read_text())
     rows = [
         (
             f"`{one['name']}`",
@@ -25,23 +24,24 @@ def benchmark_table(path: Path) -> str:
             _interval(one["speedup"]),
             f"{one['loss'][-1]:.4f}",
         )
-        for one in found["candidates"]
+        for one in result["candidates"]
     ]
     table = _table(("loop", "what", "threads", "epochs per s", "× plain [95 %]", "loss at the end"), rows)
+    load = result["load_average"]
     parts = [
-        f"`{found['model']}`, {found['samples']:,} pictures an epoch in batches of {found['batch_size']}, on "
-        f"{found['device_name']}; PyTorch {found['versions']['torch']}; {found['rounds']} epochs of each, interleaved; "
-        f"load average {found['load_average']['before'][0]:.1f} on {found['load_average']['cores']} cores before.\n",
+        f"`{result['model']}`, {result['samples']:,} pictures an epoch in batches of {result['batch_size']}, on "
+        f"{result['device_name']}; PyTorch {result['versions']['torch']}; {result['rounds']} epochs of each, "
+        f"interleaved; load average {load['before'][0]:.1f} on {load['cores']} cores before.\n",
         table,
     ]
-    if layouts := found.get("inference"):
+    if layouts := result.get("inference"):
         speeds = layouts["pictures_per_s"]
         parts.append(
             f"Inference in evaluation mode, batches of {layouts['batch_size']}: {speeds['nchw']:,.0f} pictures a "
             f"second stored by channel, {speeds['channels_last']:,.0f} stored by pixel (`channels_last`), "
             f"{_interval(layouts['speedup'])} times as many.\n"
         )
-    if copies := found.get("transfers"):
+    if copies := result.get("transfers"):
         speeds, waits = copies["gigabytes_per_s"], copies["python_waits_s"]
         parts.append(
             f"Copies of {copies['bytes'] / 2**20:.0f} MiB to the GPU: "
@@ -53,12 +53,12 @@ def benchmark_table(path: Path) -> str:
 
 
 def speedrun_table(path: Path) -> str:
-    """Time and accuracy of `cifar10_fast` for each number of epochs, then where the time of an epoch goes."""
+    """Time and accuracy of `cifar10_fast` for each number of epochs, then where an epoch's time goes."""
     if not path.is_file():
         return "Not measured yet: `python -m experiments.training.speedrun`.\n"
-    found = json.loads(path.read_text())
+    result = json.loads(path.read_text())
     rows = []
-    for setting in found["settings"]:
+    for setting in result["settings"]:
         runs, time_s = setting["runs"], [one["train_s"] for one in setting["runs"]]
         rows.append(
             (
@@ -71,20 +71,20 @@ def speedrun_table(path: Path) -> str:
                 f"{setting['reached']['accuracy_with_views']} of {len(runs)}",
             )
         )
-    aim = f"reach {found['aim']:.0%}"
+    aim = f"reach {result['aim']:.0%}"
     parts = [
-        f"On {found['device_name']}; PyTorch {found['versions']['torch']}; {found['validation_samples']:,} test "
+        f"On {result['device_name']}; PyTorch {result['versions']['torch']}; {result['validation_samples']:,} test "
         f"pictures. The first run of a process, which loads and chooses kernels and is not counted, took "
-        f"{found['first_run']['train_s']:.1f} s.\n",
+        f"{result['first_run']['train_s']:.1f} s.\n",
         _table(("epochs", "runs", "time to train", "accuracy", aim, "with six views", aim), rows),
     ]
-    if "kernel_s" in (limits := found["limits"]):
+    if "kernel_s" in (limits := result["limits"]):
         parts.append(_limits(limits))
     return "\n".join(parts)
 
 
 def _limits(limits: dict[str, Any]) -> str:
-    """In words: how far from the device's arithmetic an epoch is, and its kernels by kind."""
+    """In words: how close an epoch comes to the device's peak, and its kernels by kind."""
     kernels = sorted(limits["kernel_s"].items(), key=lambda item: -item[1])
     busy, rate = sum(limits["kernel_s"].values()), limits["tflop_per_epoch"] / limits["epoch_s"]
     peak = limits["matrix_product_tflops"]

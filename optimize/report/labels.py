@@ -1,4 +1,4 @@
-"""Puts labels beside points so that they cover neither each other nor a point. Knows pixels, nothing about rows."""
+"""Puts labels beside points so that they hide neither each other nor a point. Knows pixels, nothing about rows."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def place_labels(
     line: str,
     size: float,
 ) -> None:
-    """Writes `texts[i]` beside `points[i]` (data coordinates), with a thin line to it when it had to move away.
+    """Writes `texts[i]` beside `points[i]` (data coordinates), with a thin line to the point if it had to move away.
 
-    Nor do they cover the horizontal and vertical lines between the corners `avoid`. A label for which no free place is
-    found is left out.
+    Labels also keep off the horizontal and vertical lines between the corners `avoid`. A label without a free place is
+    left out.
     """
     pixels = [tuple(map(float, axes.transData.transform(point))) for point in points]
     taken: list[Box] = [(x - 7, y - 7, x + 7, y + 7) for x, y in pixels]
@@ -34,7 +34,7 @@ def place_labels(
         taken.append((min(ax, bx) - 2, min(ay, by) - 2, max(ax, bx) + 2, max(ay, by) + 2))
     frame = axes.get_window_extent()
     height = size * 1.25
-    # From the edges inwards: what lies outermost has the fewest places to go.
+    # From left to right: the outermost points have the fewest free places.
     for i in sorted(texts, key=lambda i: pixels[i]):
         x, y = pixels[i]
         width = text_width(texts[i], size=size)

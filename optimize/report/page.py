@@ -1,6 +1,6 @@
 """`report.html`: a measurement as one file that opens anywhere, offline: verdict, table, plots, proofs, next steps.
 
-No script, no font, no picture is fetched. The same measurement always gives the same bytes. Nothing is measured here.
+It fetches no script, no font and no picture. The same measurement always gives the same bytes. Measures nothing.
 """
 
 from __future__ import annotations
@@ -10,32 +10,45 @@ from pathlib import Path
 from string import Template
 
 from edgekit.edge_runtime.benchmark.measurement import Measurement
-from edgekit.edge_runtime.benchmark.table import Row, bytes_text, footnotes, ms_text, quality_name, value_text
+from edgekit.edge_runtime.benchmark.rows import Row
+from edgekit.edge_runtime.benchmark.table import warnings
 from edgekit.edge_runtime.bundle.manifest import Metric
+from edgekit.edge_runtime.bundle.status import stamp_of
 from edgekit.edge_runtime.files import write_bytes
+from edgekit.edge_runtime.format import (
+    bytes_text,
+    count_text,
+    faster_text,
+    kept_text,
+    ms_text,
+    quality_name,
+    smaller_text,
+    value_text,
+)
 
 from . import parts, plots
 from .layers import layers
 from .svg import css, marker_polygon
-from .verdict import best_row, headline, interval, pareto, slower_than_float
+from .verdict import best_row, pareto, slower_than_float
 
 CHAIN = (
-    "Every stage ran on real samples and was compared with the one before it. SQNR is the power of the answers over "
-    "that of their error: at 20 dB the error is a tenth, at 60 dB a thousandth. Stronger colour: closer."
+    "Every stage ran on real samples and was compared with an earlier one. SQNR is the power of the answers over the "
+    "power of their error: at 20 dB the error is a tenth of the answers, at 60 dB a thousandth. A stronger colour "
+    "means closer answers."
 )
 OPERATORS = (
-    "An ExecuTorch delegate runs its operators in optimized kernels; what stays outside runs in the portable ones. "
-    "In an ONNX file, MatMulInteger, ConvInteger and QuantizeLinear show where integers are used."
+    "An ExecuTorch delegate runs its operators in optimized kernels; all others run in portable ones. In an ONNX file, "
+    "MatMulInteger, ConvInteger and QuantizeLinear show where integers are used."
 )
 LAYERS = (
-    "Each layer was quantized alone, on calibration samples: the shorter the bar, the more int8 damages the answers. "
-    "The fewest of the worst ones stayed in float, so that the accuracy keeps within its budget."
+    "Each layer was quantized on its own, on calibration samples: the shorter the bar, the more int8 damages the "
+    "answers. As few as possible of the worst layers stayed in float, to keep the accuracy within its budget."
 )
 LONGEST_NAME = 34  # characters; plots have no room for more
 
 
 def write_report(measured: Measurement, path: Path) -> Path:
-    """Writes the report to `path`, whole or not at all; returns `path`."""
+    """Writes the report to `path`, whole or not at all. Returns `path`."""
     write_bytes(path, render(measured).encode("utf-8", "replace"))
     return path
 
@@ -49,7 +62,7 @@ def render(measured: Measurement) -> str:
     template = Template(Path(__file__).with_name("template.html").read_text("utf-8"))
     return template.substitute(
         title=escape(f"{measured.model}: edgekit report"),
-        over=escape(f"edgekit report · {measured.model}" + (" · the best verified bundle" if best else "")),
+        over=escape(f"edgekit report · {measured.model}" + (" · best verified bundle" if best else "")),
         winner=escape(best.name if best else "No bundle was verified and measured"),
         summary=escape(_summary(measured)),
         numbers=_numbers(measured, best) if best else "",
@@ -57,7 +70,7 @@ def render(measured: Measurement) -> str:
         findings=_findings(measured, best),
         table=parts.table(measured, color, legend.best),
         caption=escape(measured.caption()),
-        footnotes=parts.paragraphs([note for note in footnotes(rows) if "UNVERIFIED" in note], "warning"),
+        footnotes=parts.paragraphs(warnings(rows), "warning"),
         plots=_plots(measured, legend, color),
         chain=_section("The verified chain", CHAIN, _chain(measured, names)),
         operators=_section("Inside the files", OPERATORS, parts.operators(measured.notes, names)),
@@ -69,19 +82,22 @@ def render(measured: Measurement) -> str:
 
 
 def _numbers(measured: Measurement, best: Row) -> str:
-    """Three tiles: accuracy kept, × smaller, × faster."""
-    kept, smaller, faster = headline(best)
+    """Three tiles: the share of the accuracy that was kept, the size ratio and the speed ratio."""
     metric = best.metric
     base = next((row for row in measured.rows if row.name == measured.baseline), None)
     of_accuracy = _against_float(metric) if metric else ""
     sizes = f"{bytes_text(best.model_bytes)} against {bytes_text(base.model_bytes)}" if base else ""
     times = f"{ms_text(best.p50_ms)} against {ms_text(base.p50_ms)}" if base else ""
-    larger = "" if (best.times_smaller or 0) >= 1 else " (below 1: larger)"
-    slower = "" if (best.times_faster or 0) >= 1 else " (below 1: slower)"
+    size, _, smaller = smaller_text(best.times_smaller).partition(" ")
+    speed, _, faster = faster_text(best.faster).partition(" ")
     tiles = (
-        (kept, f"of the float {quality_name(metric)} kept", of_accuracy),
-        (smaller, f"smaller{larger}", sizes),
-        (faster, f"faster{slower} {interval(best)}", times),
+        (kept_text(metric), f"of the float {quality_name(metric)} kept", of_accuracy),
+        (size or "–", smaller, sizes),
+        (
+            speed or "–",
+            faster if best.faster and best.faster.beyond_noise else f"{faster} no difference beyond noise",
+            times,
+        ),
     )
     return "".join(
         f"<div><b>{escape(number)}</b><span>{escape(label)}</span><small>{escape(detail)}</small></div>"
@@ -91,65 +107,70 @@ def _numbers(measured: Measurement, best: Row) -> str:
 
 def _against_float(metric: Metric) -> str:
     value, float_value = (value_text(metric.name, number) for number in (metric.value, metric.float_value))
-    return f"{value} against {float_value} on {metric.samples:,} samples"
+    return f"{value} against {float_value} on {count_text(metric.samples, 'sample')}"
 
 
 def _summary(measured: Measurement) -> str:
-    where = f"{measured.machine.get('cpu', 'unknown CPU')}, {measured.settings.num_threads} thread"
+    threads = count_text(measured.settings.num_threads, "thread")
     when = measured.measured_at.replace("T", " ").replace("+00:00", " UTC")
-    plural = "s" if measured.settings.num_threads > 1 else ""
-    return f"against {measured.baseline}, batch 1, on {where}{plural}, measured {when}"
+    cpu = measured.machine.get("cpu", "an unknown CPU")
+    return f"against {measured.baseline}, batch {measured.batch}, {threads}, on {cpu}, measured {when}"
 
 
 def _counts(rows: tuple[Row, ...]) -> str:
-    """How many bundles were verified, unverified, failed, and how many measurements may not be quoted."""
-    count = {
-        ("verified", "good"): sum(row.status == "verified" for row in rows),
-        ("stages verified, accuracy not measured", "good"): sum(row.status == "stages_verified" for row in rows),
-        ("unverified", "bad"): sum(row.status == "unverified" for row in rows),
-        ("packed, not run here", "none"): sum(row.status == "not_run" for row in rows),
-        ("failed", "bad"): sum(bool(row.error) and row.status != "not_run" for row in rows),
-        ("not valid as measurements", "bad"): sum(bool(row.invalid_because) for row in rows),
-    }
+    """How many bundles have which status, how many failed, and how many measurements are not valid to quote."""
+    statuses = [row.status for row in rows]
+    counts = [
+        ("verified", "good", statuses.count("verified")),
+        (stamp_of("consistent"), "", statuses.count("consistent")),
+        (stamp_of("undecided"), "", statuses.count("undecided")),
+        (stamp_of("unverified"), "bad", statuses.count("unverified")),
+        (stamp_of("not_run"), "", statuses.count("not_run")),
+        ("not tried", "", statuses.count("not tried")),
+        ("failed", "bad", statuses.count("failed")),
+        ("not valid to quote", "bad", sum(bool(row.invalid_because) for row in rows)),
+    ]
     return "".join(
-        f'<span class="{kind if n else "none"}"><b>{n}</b> {label}</span>'
-        for (label, kind), n in count.items()
-        if n or label in ("verified", "unverified", "failed")
+        f'<span class="{kind if count else "none"}"><b>{count}</b> {label}</span>'
+        for label, kind, count in counts
+        if count or label in ("verified", stamp_of("unverified"), "failed")
     )
 
 
 def _findings(measured: Measurement, best: Row | None) -> str:
-    """What a reader should not have to find out from the plots."""
-    found = ""
+    """What a reader should not have to find in the plots."""
+    findings = ""
     if best and best.times_faster and best.times_faster < 1:
-        found += parts.finding(f"No verified bundle is both smaller and faster than {measured.baseline} here.", [])
+        findings += parts.finding(f"No verified bundle is both smaller and faster than {measured.baseline} here.", [])
     if slower := slower_than_float(measured):
-        text = "Slower is an answer: in these formats quantized takes longer than float."
-        found += parts.finding(text, slower)
+        findings += parts.finding("Quantizing does not pay in these formats: it is slower than float.", slower)
     if best and best.invalid_because:
-        found += parts.finding(f"The measurement of {best.name} should not be quoted:", best.invalid_because)
-    return found
+        text = f"The measurement of {best.name} is not valid to quote:"
+        findings += parts.finding(text, best.invalid_because)
+    return findings
 
 
 def _plots(measured: Measurement, legend: plots.Legend, color: dict[str, str]) -> str:
-    """The cards with plots, those that have something to show."""
+    """The cards with plots, without those that have nothing to show."""
     rows = measured.rows
     front = ", ".join(legend.names[row.name] for row in pareto(rows)) or "none"
     wide, narrow = (plots.tradeoff(rows, legend, width=w, height=h) for w, h in ((1120, 440), (540, 460)))
     rss, load = [row.peak_rss_bytes for row in rows], [row.load_ms for row in rows]
     figures = (
         _figure(
-            "Latency", "All took turns on one machine, so ratios hold where times drift.", plots.latency(rows, legend)
+            "Latency",
+            "All took turns on one machine, so ratios hold even where times drift.",
+            plots.latency(rows, legend),
         )
         + _figure(
             "Accuracy",
-            "Intervals that overlap prove no difference. Shaded: below the gate.",
+            "Overlapping intervals prove no difference. Shaded: beyond the gate.",
             plots.accuracy(rows, legend, gate=measured.max_drop),
         )
         + _figure(
             "Peak memory",
-            "Of the whole process: for a small model, mostly the engine.",
-            plots.bars(rows, legend, values=rss, text=plots.size_text, title="peak RSS"),
+            "Of the whole process; for a small model, most of it is the engine.",
+            plots.bars(rows, legend, values=rss, text=bytes_text, title="peak RSS"),
         )
         + _figure(
             "Load time",
@@ -157,9 +178,9 @@ def _plots(measured: Measurement, legend: plots.Legend, color: dict[str, str]) -
             plots.bars(rows, legend, values=load, text=ms_text, title="load time"),
         )
     )
-    # Scaled down to a phone the wide plot could not be read, so it is there in two widths; CSS shows one.
+    # Scaled down to a phone, the wide plot would be unreadable. So there are two widths, and CSS shows one.
     both = f'<div class="wide">{wide}</div><div class="narrow">{narrow}</div>' if wide else ""
-    text = f"The line joins the bundles that no verified bundle beats in both: {front}."
+    text = f"The line joins the bundles that no verified bundle beats in both speed and size: {front}."
     content = (
         f'{_figure("Speed against size", text, both)}<div class="plots">{figures}</div>' if both or figures else ""
     )
@@ -178,12 +199,12 @@ def _chain(measured: Measurement, names: dict[str, str]) -> str:
 
 
 def _section(title: str, lead: str, content: str) -> str:
-    """A section with a heading; nothing when it would be empty."""
+    """A section with a heading; nothing if it would be empty."""
     return f'<section><h2>{title}</h2><p class="lead">{lead}</p>{content}</section>' if content else ""
 
 
 def _short(name: str, model: str) -> str:
-    """The name as plots write it: without the model's, and with its middle cut out where it is too long."""
+    """A name as plots write it: without the model's, and with its middle cut out where it is too long."""
     name = name.removeprefix(f"{model}-")
     half = LONGEST_NAME // 2
     return name if len(name) <= LONGEST_NAME else f"{name[: half - 1]}…{name[-half:]}"

@@ -1,53 +1,55 @@
 """The written parts of the report: the table, the verified chain, notes, glossary, commands. Every string is escaped.
 
-Parts know rows and stages; they know nothing about plots or the page's looks, which its CSS classes decide.
+Parts know rows and stages. They know nothing about plots, or about the page's looks, which its CSS decides.
 """
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Sequence
 from html import escape
 
 from edgekit.edge_runtime.benchmark.measurement import Measurement
-from edgekit.edge_runtime.benchmark.table import Row, cells, columns, present, shared_reasons
+from edgekit.edge_runtime.benchmark.rows import Row
+from edgekit.edge_runtime.benchmark.table import cells, columns, is_stamped, present, shared_reasons
 from edgekit.edge_runtime.benchmark.validity import unchecked
 from edgekit.edge_runtime.bundle.manifest import StageResult
+from edgekit.edge_runtime.format import db_text, percent_text
 
 GLOSSARY = {
-    "model file": "The bundle: exporter, then recipe; w8a8 means 8-bit weights and 8-bit activations.",
-    "accuracy [95 %]": "What the artifact itself scored on the validation split, with its 95 % interval.",
-    "n": "How many validation samples the accuracy was counted on.",
-    "agrees": "Share of those samples to which the artifact gives the float model's answer, right or wrong.",
-    "size": "Bytes of the model file alone; 1 kB is 1,000 bytes.",
+    "model file": "The bundle: exporter, then recipe. w8a8 means 8-bit weights and 8-bit activations.",
+    "accuracy [95 %]": "The artifact's own accuracy on the validation split, with its 95 % interval.",
+    "n": "The number of validation samples behind the accuracy.",
+    "agrees": "The share of those samples where the artifact gives the float model's answer, right or wrong.",
+    "size": "Size of the model file alone. 1 kB is 1,000 bytes.",
     "cold start": "From the start of a fresh process to its first answer: interpreter, engine, checks and model.",
     "load": "From the file on disk to ready for the first inference, once, in a fresh process.",
-    "p50": "Half of all inferences took no longer than this; batch 1.",
+    "p50": "Half of all inferences took no longer than this, one sample at a time.",
     "p90": "Nine of ten inferences took no longer than this.",
     "p99": "All but one inference in a hundred took no longer than this.",
-    "per second": "Inferences in one second, one after the other.",
-    "peak RSS": "The most memory the process ever held, engine and interpreter included.",
-    "RSS added": "That peak over the memory of a process that has loaded no engine.",
-    "× smaller": "The baseline's file size divided by this one's; below 1 it is larger.",
-    "× faster [95 %]": "The baseline's time divided by this one's, measured in turns, with its bootstrap interval.",
-    "valid": "Whether the measurement may be quoted: long enough, a steady machine, the CPU to itself.",
+    "per second": "Inferences in one second, one after another.",
+    "peak RSS": "The most memory that the process ever held, engine and interpreter included.",
+    "RSS added": "That peak, less the memory of a process that has loaded no engine.",
+    "size ratio": "The file's size against the baseline's.",
+    "speed ratio [95 %]": "The speed against the baseline's, measured in turns, with its bootstrap interval.",
+    "valid": "Whether the figures may be quoted: measured long enough, on a steady machine, with the CPU to itself.",
 }
 STAGES = {
-    "capture": "the module is captured as a graph (exported, traced or scripted)",
+    "capture": "the module becomes a graph (exported, traced or scripted)",
     "rewrite": "an exact rewrite makes the graph deployable",
-    "quantize": "weights, and with w8a8 activations, become 8-bit integers",
-    "lower": "the graph is lowered to the engine and serialized",
-    "reload": "the finished file is run in a fresh process, against the float model's recorded answers",
+    "quantize": "weights, and with w8a8 also activations, become 8-bit integers",
+    "lower": "the graph is lowered to the engine and written to a file",
+    "reload": "the finished file runs in a fresh process, against the float model's recorded answers",
 }
 NO_BREAK = "95\N{NO-BREAK SPACE}%"
-IDENTICAL_DB = 200.0  # what a manifest writes when two answers are equal to the last bit
 
 
 def table(measured: Measurement, color: dict[str, str], best: str) -> str:
-    """The table: the columns and cells of `edgekit.edge_runtime.benchmark.table`, and advice below what is not valid.
+    """The columns and cells of `edgekit.edge_runtime.benchmark.table`, with advice below rows that are not valid.
 
-    `color` is a CSS colour by exporter, `best` the name of the row to highlight.
+    Args:
+        color: a CSS colour by exporter.
+        best: the name of the row to highlight.
     """
     names = present(measured.rows)
     heads = zip(names, columns(measured.rows), strict=True)
@@ -57,7 +59,7 @@ def table(measured: Measurement, color: dict[str, str], best: str) -> str:
     )
     body = "".join(_table_row(row, names, measured, color, best) for row in measured.rows)
     if shared := shared_reasons(measured.rows):
-        body += "".join(_advice(f"not valid, any of them: {reason}", len(names)) for reason in shared)
+        body += "".join(_advice(f"no row is valid: {reason}", len(names)) for reason in shared)
     return f'<div class="scroll table"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
@@ -67,7 +69,7 @@ def _table_row(row: Row, names: Sequence[str], measured: Measurement, color: dic
         "best": row.name == best,
         "baseline": row.name == measured.baseline,
         "failed": bool(row.error),
-        "unverified": row.status == "unverified",
+        "unverified": is_stamped(row),
         "invalid": bool(row.invalid_because),
     }
     kind = " ".join(kind for kind, is_so in kinds.items() if is_so)
@@ -89,15 +91,18 @@ def _mark(color: str | None) -> str:
 
 
 def _soften(cell: str) -> str:
-    """The figure as it is, its interval in small print."""
-    found = re.fullmatch(r"(.*?) (\[.*\])", cell)
-    return f"{escape(found[1])} <small>{escape(found[2])}</small>" if found else escape(cell)
+    """A figure, with its interval in small print."""
+    figure, bracket, interval = cell.partition(" [")
+    return f"{escape(figure)} <small>[{escape(interval)}</small>" if bracket else escape(cell)
 
 
 def legend(color: dict[str, str], polygon: dict[str, str], *, others: bool) -> str:
-    """What colours and shapes stand for: a CSS colour by exporter, a CSS polygon by recipe.
+    """What colours and shapes stand for.
 
-    `others`: something that is no bundle is shown as well.
+    Args:
+        color: a CSS colour by exporter.
+        polygon: a CSS polygon by recipe.
+        others: whether something that is not a bundle is shown as well.
     """
     items = "".join(f"<span>{_mark(css)}{escape(name)}</span>" for name, css in color.items())
     items += f"<span>{_mark(None)}not a bundle</span>" if others else ""
@@ -109,7 +114,7 @@ def legend(color: dict[str, str], polygon: dict[str, str], *, others: bool) -> s
 
 
 def chain(stages: dict[str, tuple[StageResult, ...]], names: dict[str, str]) -> str:
-    """One strip a bundle: its stages in order, darker where the answers are closer, red where one failed."""
+    """A strip for each bundle: its stages in order, darker where the answers are closer, red where one failed."""
     longest = max((len(results) for results in stages.values()), default=0)
     lines = []
     for name, results in stages.items():
@@ -119,21 +124,20 @@ def chain(stages: dict[str, tuple[StageResult, ...]], names: dict[str, str]) -> 
 
 
 def _stage(result: StageResult) -> str:
-    same = result.sqnr_db >= IDENTICAL_DB
     strength = max(0.0, min(result.sqnr_db, 160.0)) / 160
     clauses = escape(result.held_to.replace(">=", "≥").replace("<=", "≤")).split(", ")
     held_to = ", ".join(f"<span>{clause}</span>" for clause in clauses)  # a line breaks between them, not within
     return (
         f'<td class="stage {"passed" if result.passed else "missed"}" style="--strength: {0.06 + 0.34 * strength:.2f}">'
         f"<b>{'✓' if result.passed else '✗'} {escape(result.stage)}</b>"
-        f"<strong>{'identical' if same else f'{result.sqnr_db:.1f} dB'}</strong>"
-        f"<small>against {escape(result.compared_with)}: {result.agreement:.1%} agree</small>"
-        f"<small>held to {held_to}</small></td>"
+        f"<strong>{db_text(result.sqnr_db)}</strong>"
+        f"<small>against {escape(result.compared_with)}: {escape(percent_text(result.agreement))} agree</small>"
+        f"<small>required: {held_to}</small></td>"
     )
 
 
 def operators(notes: dict[str, dict[str, str]], names: dict[str, str]) -> str:
-    """What the accelerated part of an engine took over and what stayed outside; the operators of an ONNX file."""
+    """The operators that an ExecuTorch delegate runs and those outside it; or the operators of an ONNX file."""
     lines = []
     for name, note in notes.items():
         listed = note.get("outside_delegate", note.get("onnx_operators", ""))
@@ -141,7 +145,7 @@ def operators(notes: dict[str, dict[str, str]], names: dict[str, str]) -> str:
             continue
         chips = "".join(f"<code>{escape(operator)}</code> " for operator in listed.split(", ") if operator)
         delegated = note.get("delegated_operators")
-        kind = f"{escape(delegated)} operators delegated; outside:" if delegated else "operators of the file:"
+        kind = f"{escape(delegated)} operators delegated; outside:" if delegated else "operators in the file:"
         lines.append(
             f'<tr><th scope="row">{escape(names.get(name, name))}</th>'
             f'<td class="kind">{kind}</td><td class="chips">{chips or "none"}</td></tr>'
@@ -150,35 +154,35 @@ def operators(notes: dict[str, dict[str, str]], names: dict[str, str]) -> str:
 
 
 def facts(measured: Measurement) -> str:
-    """Where, when and how it was measured, as terms and descriptions."""
+    """Where, when and how it was measured, as a list of terms."""
     machine, settings = measured.machine, measured.settings
     samples = sorted({row.samples for row in measured.rows if row.samples})
     counted = " to ".join(f"{n:,}" for n in dict.fromkeys((*samples[:1], *samples[-1:])))
-    found = {
+    facts = {
         "Processor": ", ".join(text for text in (machine.get("cpu"), machine.get("isa")) if text),
         "System": f"{machine.get('system', '?')}, {machine.get('cores', '?')} cores, "
         f"Python {machine.get('python', '?')}",
         "Measured": measured.measured_at.replace("T", " ").replace("+00:00", " UTC"),
         "Threads": str(settings.num_threads),
-        "Rounds": f"{settings.rounds} of {settings.round_ms} ms, candidates in turn, each in its own process",
-        "Inferences": f"{counted} for each candidate, every one kept" if counted else "none",
+        "Rounds": f"{settings.rounds} of {settings.round_ms} ms, candidates in turns, each in its own process",
+        "Inferences": f"{counted} of each candidate, every one kept" if counted else "none",
         "Baseline": measured.baseline,
         "Engines": ", ".join(dict.fromkeys(row.engine for row in measured.rows if row.engine)),
     }
     if measured.state is not None and (hidden := unchecked(measured.state)):
-        found["Not checked"] = f"{', '.join(hidden)}: this machine does not show it"
+        facts["Not checked"] = f"{', '.join(hidden)}, because this machine does not show it"
     for key, term in (("data", "Data"), ("weights_sha256", "Weights, SHA-256")):
-        found[term] = "; ".join(dict.fromkeys(note[key] for note in measured.notes.values() if key in note))
-    return definitions({term: text for term, text in found.items() if text})
+        facts[term] = "; ".join(dict.fromkeys(note[key] for note in measured.notes.values() if key in note))
+    return definitions({term: text for term, text in facts.items() if text})
 
 
 def definitions(terms: dict[str, str]) -> str:
-    """Terms and what they mean."""
+    """A list of terms and what they mean."""
     return "<dl>" + "".join(f"<dt>{escape(t)}</dt><dd>{escape(d)}</dd>" for t, d in terms.items()) + "</dl>"
 
 
 def commands(measured: Measurement, best: Row | None) -> str:
-    """What to type next, from looking at the result to handing it over."""
+    """What to type next, from looking at the result to shipping it."""
     lines: list[tuple[str, str]] = []
     folder = shlex.quote(measured.bundles)
     if best is not None:
@@ -186,17 +190,17 @@ def commands(measured: Measurement, best: Row | None) -> str:
         lines = [
             (
                 f"edgekit demo --bundles {folder}",
-                "float and quantized side by side, in the browser",
+                "compare float and quantized side by side, in a browser",
             ),
-            (f"edgekit verify {bundle}", "check every file and replay the golden inputs"),
-            (f"edgekit predict {bundle} PICTURE", "ask it about a picture of your own"),
-            (f"edgekit pack {bundle}", "one .zip for the device"),
+            (f"edgekit verify {bundle}", "check every file, and run the golden inputs"),
+            (f"edgekit predict {bundle} PICTURE", "run it on a picture of your own"),
+            (f"edgekit pack {bundle}", "make one .zip for the device"),
         ]
     again = f"edgekit optimize {shlex.quote(measured.model)}"
     if any(row.error for row in measured.rows):
         row = next(row for row in measured.rows if row.error)
         only = f" --exporter {shlex.quote(row.exporter)} --recipe {shlex.quote(row.recipe)}" if row.exporter else ""
-        lines.append((f"{again}{only} --allow-unverified", "keep what failed, stamped unverified, to look at it"))
+        lines.append((f"{again}{only} --allow-unverified", "keep what failed, stamped UNVERIFIED, to look at it"))
     if any(row.invalid_because for row in measured.rows):
         lines.append(
             (
@@ -209,16 +213,16 @@ def commands(measured: Measurement, best: Row | None) -> str:
 
 
 def paragraphs(texts: Sequence[str], kind: str) -> str:
-    """One paragraph each, of one class."""
+    """A paragraph for each text, with the CSS class `kind`."""
     return "".join(f'<p class="{kind}">{escape(text)}</p>' for text in texts)
 
 
 def finding(text: str, details: Sequence[str]) -> str:
-    """A sentence that must not be missed, and what it rests on."""
+    """A sentence that must not be missed, and its details."""
     items = "".join(f"<li>{escape(detail)}</li>" for detail in details)
     return f'<div class="finding"><b>{escape(text)}</b>{f"<ul>{items}</ul>" if items else ""}</div>'
 
 
 def _scroll(kind: str, lines: Sequence[str]) -> str:
-    """A table without a head, in a card that scrolls sideways where it must."""
+    """A table without a head, in a card that scrolls sideways if it must."""
     return f'<div class="scroll {kind}"><table><tbody>{"".join(lines)}</tbody></table></div>' if lines else ""

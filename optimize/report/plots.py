@@ -1,6 +1,6 @@
-"""The plots of the report, each as SVG, or "" when no row has what it shows. They know nothing about the page.
+"""The plots of the report, each as SVG, or "" where no row has what it shows. They know nothing about the page.
 
-Colour says the exporter, shape the recipe; filled says quantized, hollow says float; bold says the best bundle.
+The colour tells the exporter, the shape the recipe. Filled is quantized, hollow is float, bold is the best bundle.
 """
 
 from __future__ import annotations
@@ -13,33 +13,38 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from matplotlib.transforms import IdentityTransform, blended_transform_factory
 
-from edgekit.edge_runtime.benchmark.table import Row, bytes_text, metric_name, ms_text, value_text
+from edgekit.edge_runtime.benchmark.rows import Row
+from edgekit.edge_runtime.format import bytes_text, count_text, limit_text, metric_name, ms_text, value_text
 from edgekit.edge_runtime.tasks.metrics import NOT_FINITE
 from edgekit.edge_runtime.tasks.registry import metric_named
 
 from .labels import place_labels
 from .svg import BAD, CARD, INK, MARKERS, MUTED, SERIES, TEXT, figure, look, page_axes, scale, svg, text_width
-from .verdict import pareto, quantized
+from .verdict import is_quantized, pareto
 
 WIDTH, ROW_HEIGHT = 540, 26  # pixels
-CROWDED = 12  # with more points only those that decide something are named; the table has the others
+CROWDED = 12  # with more points, only those on the front are named; the table has the others
 SMALL = TEXT * 0.94
 
 
 @dataclass(frozen=True, kw_only=True)
 class Legend:
-    """How rows are called and coloured, the same in every plot."""
+    """The names, colours and shapes of rows, the same in every plot."""
 
-    names: dict[str, str]  # by the row's name
-    colors: dict[str, str]  # by exporter
-    markers: dict[str, str]  # by recipe
-    best: str  # name of the best row, or ""
+    names: dict[str, str]
+    """What plots call a row, by its name."""
+    colors: dict[str, str]
+    """By exporter."""
+    markers: dict[str, str]
+    """By recipe."""
+    best: str
+    """Name of the best row; "" where there is none."""
 
     @classmethod
     def of(cls, rows: Sequence[Row], names: dict[str, str], best: str) -> Legend:
         """A colour for each exporter and a marker for each recipe, in the order of appearance.
 
-        Grey is left to what is no bundle. Colours and markers repeat after twelve.
+        What is not a bundle is grey. Colours and markers repeat after twelve.
         """
         exporters = dict.fromkeys(row.exporter for row in rows if row.status != "float" and not row.error)
         recipes = dict.fromkeys(row.recipe for row in rows if not row.error)
@@ -57,11 +62,11 @@ class Legend:
         return self.markers.get(row.recipe, MARKERS[0])
 
     def fill(self, row: Row) -> str:
-        return self.color(row) if quantized(row) else CARD
+        return self.color(row) if is_quantized(row) else CARD
 
 
 def tradeoff(rows: Sequence[Row], legend: Legend, *, width: int, height: int) -> str:
-    """Latency against size, accuracy beside each point, the Pareto front of the verified bundles as steps."""
+    """Latency against size, with the accuracy beside each point and the verified bundles' Pareto front as steps."""
     points = [(row, row.p50_ms, float(row.model_bytes)) for row in rows if row.p50_ms and row.model_bytes]
     if not points:
         return ""
@@ -69,7 +74,7 @@ def tradeoff(rows: Sequence[Row], legend: Legend, *, width: int, height: int) ->
         page = figure(width, height)
         axes = page_axes(page, left=66, right=16, top=12, bottom=48)
         scale(axes, "x", [x for _, x, _ in points], ms_text, room=0.14)
-        scale(axes, "y", [y for _, _, y in points], size_text, room=0.14)
+        scale(axes, "y", [y for _, _, y in points], bytes_text, room=0.14)
         axes.set_xlabel("latency p50 (left is faster)")
         axes.set_ylabel("file size (down is smaller)")
         axes.grid()
@@ -85,7 +90,7 @@ def tradeoff(rows: Sequence[Row], legend: Legend, *, width: int, height: int) ->
 
 
 def latency(rows: Sequence[Row], legend: Legend) -> str:
-    """For each row the median as a dot, p10 to p90 as a thick line, p1 to p99 as a thin one."""
+    """Each row's median as a dot, p10 to p90 as a thick line, p1 to p99 as a thin one."""
     shown = [(row, row.p50_ms, _range(row)) for row in rows if row.p50_ms]
     if not shown:
         return ""
@@ -102,7 +107,7 @@ def latency(rows: Sequence[Row], legend: Legend) -> str:
 
 
 def accuracy(rows: Sequence[Row], legend: Legend, *, gate: float) -> str:
-    """Each artifact's own accuracy with its 95 % interval, the float model's value, and `gate` (relative) below it."""
+    """Each artifact's accuracy with its 95 % interval, the float model's, and the limit `gate` (relative) below it."""
     shown = [(row, row.metric) for row in rows if row.metric and row.metric.high < NOT_FINITE]
     if not shown:
         return ""
@@ -122,21 +127,23 @@ def accuracy(rows: Sequence[Row], legend: Legend, *, gate: float) -> str:
         axes.axvspan(limit, high + margin if is_error else low - margin, color=BAD, alpha=0.09, linewidth=0)
         axes.axvline(limit, color=BAD, linewidth=1.2, linestyle=(0, (4, 3)))
         axes.axvline(float_value, color=INK, linewidth=1.2)
-        # Side by side even when the two lines are close: one ends where its line is, the other begins there.
+        # Side by side even where the two lines are close: one text ends at its line, the other begins at its line.
         sides = ("right", "left") if is_error else ("left", "right")
         axes.text(float_value, -0.65, "float", ha=sides[0], va="bottom", fontsize=SMALL)
-        axes.text(limit, -0.65, f"{gate:.0%} lost", ha=sides[1], va="bottom", fontsize=SMALL, color=BAD)
+        axes.text(limit, -0.65, f"{limit_text(gate)} lost", ha=sides[1], va="bottom", fontsize=SMALL, color=BAD)
         for y, (row, metric) in enumerate(shown):
             axes.plot([metric.low, metric.high], [y, y], color=legend.color(row), linewidth=2.2)
             _dot(axes, metric.value, y, row, legend)
-        axes.set_xlabel(f"{metric_name(first.name)} on {first.samples:,} validation samples, with 95 % interval")
-        return svg(page, "Accuracy of every artifact with its interval")
+        axes.set_xlabel(
+            f"{metric_name(first.name)} on {count_text(first.samples, 'validation sample')}, with 95 % interval"
+        )
+        return svg(page, "Accuracy of every artifact, with its interval")
 
 
 def bars(
     rows: Sequence[Row], legend: Legend, *, values: Sequence[float | None], text: Callable[[float], str], title: str
 ) -> str:
-    """One quantity as bars from zero; as dots on a log axis where the smallest bar would not be seen."""
+    """One quantity as bars from zero, or as dots on a log axis where the smallest bar would be too small to see."""
     shown = [(row, value) for row, value in zip(rows, values, strict=True) if value]
     if not shown:
         return ""
@@ -144,7 +151,7 @@ def bars(
         page, axes = _lines([row for row, _ in shown], legend, values=[text(value) for _, value in shown])
         is_log = scale(axes, "x", [value for _, value in shown], text)
         for y, (row, value) in enumerate(shown):
-            if is_log:  # a bar on a log axis begins nowhere in particular
+            if is_log:  # a bar has no start on a log axis
                 _dot(axes, value, y, row, legend)
             else:
                 edge, face = legend.color(row), legend.fill(row)
@@ -154,16 +161,11 @@ def bars(
 
 
 def _steps(front: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The corners of the staircase: up to the next point nothing is smaller than the last one."""
+    """The corners of the staircase: up to the next point, no bundle is smaller than the last one."""
     corners = list(front[:1])
     for x, y in front[1:]:
         corners += [(x, corners[-1][1]), (x, y)]
     return corners
-
-
-def size_text(count: float) -> str:
-    """Bytes for an axis, where ticks need not be whole."""
-    return bytes_text(round(count))
 
 
 def _with_accuracy(row: Row, legend: Legend) -> str:
@@ -171,7 +173,7 @@ def _with_accuracy(row: Row, legend: Legend) -> str:
 
 
 def _range(row: Row) -> tuple[float, float, float, float]:
-    """p1, p10, p90, p99, as far as the row has them."""
+    """p1, p10, p90 and p99, or the nearest that the row has."""
     if len(row.percentiles_ms) == 101:
         low, ten, ninety, high = (row.percentiles_ms[q] for q in (1, 10, 90, 99))
         return low, ten, ninety, high
@@ -187,7 +189,7 @@ def _dot(axes: Axes, x: float, y: float, row: Row, legend: Legend, *, size: floa
 def _lines(
     rows: Sequence[Row], legend: Legend, *, values: Sequence[str], header: str = "", top: int = 6
 ) -> tuple[Figure, Axes]:
-    """One horizontal line a row: its name on the left, its value, aligned, on the right."""
+    """A horizontal line for each row, with its name on the left and its value on the right."""
     left = 12 + max(text_width(legend.names[row.name], bold=row.name == legend.best) for row in rows)
     right = 20 + max(text_width(value, bold=True) for value in [*values, header])
     page = figure(WIDTH, ROW_HEIGHT * len(rows) + top + 48)

@@ -1,7 +1,7 @@
 """Figures for the report: one look, one unit (a CSS pixel), written as SVG that takes its colours from the page.
 
 Knows matplotlib and pixels; knows nothing about rows. Colours are drawn as stand-ins and written as CSS variables, so
-that the page decides what they are in light, dark and print.
+that the page chooses them for light, dark and print.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from matplotlib.transforms import Affine2D
 from edgekit.edge_runtime.svg import BAD, CARD, GRID, INK, MUTED, SERIES
 
 TEXT = 11.5
-LOG_ABOVE = 12.0  # largest over smallest; above this a linear axis hides the small ones
+LOG_ABOVE = 12.0  # largest over smallest value; above this, a linear axis hides the small ones
 _FONT = "DejaVu Sans"  # ships with matplotlib, so that the layout is the same on every machine
 
 _VARIABLES = {INK: "ink", MUTED: "muted", GRID: "grid", CARD: "card", BAD: "bad"}
 _VARIABLES |= {color: f"series{i}" for i, color in enumerate(SERIES)}
 
 
-# By recipe, in the order of appearance; a circle first, since that is what float has in most reports.
+# For recipes, in the order of appearance. The circle is first, because most reports begin with float.
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "<", ">", "h", "*")
 
 
 def marker_polygon(marker: str) -> str:
     """The outline of a marker as CSS draws it: `polygon(50.0% 0.0%, …)`."""
     style = MarkerStyle(marker)
-    # Scaled up, because a circle gets as many corners as its pixels need.
+    # Scaled up, because a circle gets only as many corners as its size needs.
     (outline,) = style.get_path().transformed(style.get_transform() + Affine2D().scale(40)).to_polygons()
     corners = np.asarray(outline)
     reach = np.abs(corners).max()
@@ -48,17 +48,17 @@ def marker_polygon(marker: str) -> str:
 
 
 def css(color: str) -> str:
-    """What the page calls a colour of the plots."""
+    """The page's CSS variable for a colour of the plots."""
     return f"var(--{_VARIABLES[color]})"
 
 
 @contextmanager
 def look(salt: str) -> Iterator[None]:
-    """What is drawn inside has the report's look; `salt` keeps the ids of two plots on one page apart."""
+    """Gives what is drawn inside the report's look; `salt` keeps the ids of two plots on one page apart."""
     with matplotlib.rc_context():
         matplotlib.rcParams["svg.hashsalt"] = salt
-        matplotlib.rcParams["svg.fonttype"] = "none"  # text stays text: searchable, and in the reader's own font
-        matplotlib.rcParams["text.parse_math"] = False  # a name with a $ in it is a name
+        matplotlib.rcParams["svg.fonttype"] = "none"  # text stays text: searchable, and in the reader's font
+        matplotlib.rcParams["text.parse_math"] = False  # a $ in a name is no formula
         matplotlib.rcParams["font.family"] = _FONT
         matplotlib.rcParams["font.size"] = TEXT
         matplotlib.rcParams["text.color"] = INK
@@ -72,12 +72,12 @@ def look(salt: str) -> Iterator[None]:
 
 
 def figure(width: float, height: float) -> Figure:
-    """An empty figure of so many pixels."""
+    """An empty figure of this size in pixels."""
     return Figure(figsize=(width / 72, height / 72), dpi=72)
 
 
 def page_axes(page: Figure, *, left: float, right: float, top: float, bottom: float) -> Axes:
-    """Axes with margins in pixels, and only the spines that carry something."""
+    """Axes with margins in pixels, without frame and ticks."""
     width, height = page.get_size_inches() * 72
     axes = page.add_axes(
         (left / width, bottom / height, (width - left - right) / width, (height - top - bottom) / height)
@@ -89,13 +89,13 @@ def page_axes(page: Figure, *, left: float, right: float, top: float, bottom: fl
 
 
 def text_width(text: str, *, size: float = TEXT, bold: bool = False) -> float:
-    """How many pixels wide a text is, in a font wider than most."""
+    """The width of a text in pixels, in a font that is wider than most."""
     font = FontProperties(family=_FONT, size=size, weight="bold" if bold else "normal")
     return float(text_to_path.get_text_width_height_descent(text, font, ismath=False)[0])
 
 
 def scale(axes: Axes, which: str, values: Sequence[float], text: Callable[[float], str], *, room: float = 0.08) -> bool:
-    """Linear from zero, or logarithmic when `values` lie far apart; returns whether it is logarithmic."""
+    """Scales an axis, from zero or, where `values` lie far apart, logarithmically; returns whether logarithmically."""
     low, high = min(values), max(values)
     axis = axes.xaxis if which == "x" else axes.yaxis
     set_limits = axes.set_xlim if which == "x" else axes.set_ylim
@@ -115,17 +115,17 @@ def scale(axes: Axes, which: str, values: Sequence[float], text: Callable[[float
 
 
 def svg(page: Figure, label: str) -> str:
-    """The figure as an `<svg>` element that scales with its place. The same figure always gives the same text."""
+    """The figure as an `<svg>` element that scales with its container. The same figure always gives the same text."""
     buffer = io.StringIO()
     page.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text, flags=re.DOTALL)
-    # Inside HTML the name spaces are known, and the ids of groups would occur once in every plot.
+    # HTML knows the name spaces, and the ids of groups would repeat in every plot.
     text = re.sub(r' xmlns(:xlink)?="[^"]*"| version="1.1"', "", text).replace("xlink:href", "href")
     text = re.sub(r'<g id="[^"]*"', "<g", text)
     text = re.sub(r'^<svg width="[^"]*" height="[^"]*"', f'<svg role="img" aria-label="{escape(label)}"', text)
-    text = text.replace(f" font-family: '{_FONT}';", "")  # the page's own; matplotlib's was for the layout
+    text = text.replace(f" font-family: '{_FONT}';", "")  # the page has its own font; matplotlib's was for the layout
     for stand_in in _VARIABLES:
         text = re.sub(rf"((?:fill|stroke): ){stand_in}", rf"\1{css(stand_in)}", text)
     return re.sub(r"\n\s*", "\n", text)

@@ -1,5 +1,7 @@
 """The demo as it is started and seen: the real server, a real browser, real bundles; and how it starts and ends."""
 
+import http.client
+import importlib.metadata
 import os
 import re
 import shutil
@@ -13,6 +15,8 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
+from conftest import ENVIRONMENT
+from killed import descendants, kill_and_wait
 from PIL import Image
 from playwright.sync_api import Page, expect, sync_playwright
 from tiny_bundle import LABELS, PICTURE, make_bundle, quarter_weights
@@ -31,10 +35,11 @@ expect.set_options(timeout=90_000)  # a machine that runs other tests at the sam
 HOSTILE = ("![x](http://127.0.0.2:9/a.png)", "<img src=http://127.0.0.2:9/b.png>", "c", "d")
 
 
-def start(folder: Path) -> tuple[subprocess.Popen[str], str]:
+def start(folder: Path, *, cwd: Path = ROOT, home: Path | None = None) -> tuple[subprocess.Popen[str], str]:
     """`python -m edgekit.demo_app FOLDER` and the address that it printed."""
     command = [sys.executable, "-m", "edgekit.demo_app", str(folder), "--no-browser"]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    environment = ENVIRONMENT | {"PYTHONPATH": str(ROOT)} | ({"HOME": str(home)} if home else {})
+    process = subprocess.Popen(command, cwd=cwd, env=environment, stdout=subprocess.PIPE, text=True)
     line = process.stdout.readline()
     found = re.search(r"http://127\.0\.0\.1:\d+", line)
     assert found, line
@@ -119,7 +124,7 @@ def test_a_bad_picture_gets_a_message_without_a_trace(page, tmp_path):
     bad.write_text("Dear Sir or Madam")
     page.get_by_role("radio", name="Upload").click()
     page.locator("input[type=file]").set_input_files(bad)
-    expect(page.get_by_test_id("stAlert").first).to_contain_text("no picture that can be read")
+    expect(page.get_by_test_id("stAlert").first).to_contain_text("not a picture of a known format")
     page.get_by_role("radio", name="Sample", exact=True).click()
     expect(page.get_by_test_id("verdict")).to_contain_text("Both say top left")
     assert "Traceback" not in page.content()
@@ -162,6 +167,54 @@ def test_it_ends_cleanly_and_takes_its_server_along(bundles, how):
     assert process.wait(20) == 0
     assert "The demo has ended." in process.stdout.read()
     assert not is_served(address)
+
+
+def test_its_server_ends_when_it_is_killed(bundles):
+    process, address = start(bundles)
+    assert kill_and_wait(process, descendants(process.pid)) == set()
+    assert not is_served(address)
+
+
+UNSAFE = """
+[server]
+enableCORS = false
+enableXsrfProtection = false
+enableStaticServing = true
+address = "0.0.0.0"
+allowedHosts = ["*"]
+baseUrlPath = "elsewhere"
+[client]
+showErrorDetails = "full"
+"""
+
+
+@pytest.mark.parametrize("where", ["the current folder", "the home folder"])
+def test_no_settings_of_the_users_switch_a_protection_off(bundles, tmp_path, where):
+    (tmp_path / ".streamlit").mkdir()
+    (tmp_path / ".streamlit" / "config.toml").write_text(UNSAFE)
+    process, address = start(bundles, **{"cwd" if where == "the current folder" else "home": tmp_path})
+    port = urlsplit(address).port
+    answers = {}
+    for host, origin in (
+        (f"127.0.0.1:{port}", address),
+        (f"evil.example:{port}", address),
+        ("", "http://evil.example"),
+    ):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        upgrade = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
+        key = {"Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==", "Origin": origin, "Host": host or f"127.0.0.1:{port}"}
+        connection.request("GET", "/_stcore/stream", headers=upgrade | key)
+        answers[host, origin] = connection.getresponse().status
+        connection.close()
+    process.terminate()
+    assert process.wait(20) == 0
+    assert list(answers.values()) == [101, 403, 403]
+
+
+def test_no_file_of_the_page_has_the_name_of_a_library():
+    """Streamlit puts the page's folder on the path, so that it would be imported in place of that."""
+    names = {path.stem for path in (ROOT / "demo_app").glob("*.py")} - {"__init__", "__main__"}
+    assert names & (sys.stdlib_module_names | importlib.metadata.packages_distributions().keys()) == set()
 
 
 def test_no_folder_and_no_bundles(tmp_path):

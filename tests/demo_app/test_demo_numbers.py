@@ -7,41 +7,16 @@ from pathlib import Path
 import pytest
 from tiny_bundle import change_manifest, make_bundle
 
-from edgekit.demo_app.compare import times
+from edgekit.demo_app.page_html import escape_html, escape_markdown
 from edgekit.demo_app.shelf import default_pair, read_shelf
-from edgekit.demo_app.words import html, markdown, milliseconds, percent, size
 from edgekit.edge_runtime.bundle.bundle import Bundle
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.parametrize(
-    ("before", "after", "words"),
-    [
-        (100, 30, "3.3× smaller"),
-        (30, 100, "3.3× larger"),
-        (1500, 100, "15× smaller"),
-        (100, 99, "as large"),
-        (115, 100, "1.15× smaller"),
-        (0, 100, "not comparable"),
-    ],
-)
-def test_a_ratio_in_words(before, after, words):
-    assert times(before, after, less="smaller", more="larger", same="as large") == words
-
-
-def test_a_share_is_never_rounded_up_to_certainty():
-    assert [percent(share) for share in (1.0, 0.99996, 0.9994, 0.5)] == ["100 %", ">99.9 %", "99.9 %", "50.0 %"]
-
-
-def test_sizes_and_times():
-    assert [size(n) for n in (999, 35_430, 999_600, 4_200_000)] == ["999 bytes", "35.4 kB", "1 MB", "4.2 MB"]
-    assert [milliseconds(ms) for ms in (0.0203, 0.25, 12.345, 1500)] == ["20.3 µs", "0.25 ms", "12.3 ms", "1.5 s"]
-
-
 def test_foreign_text_is_escaped():
-    assert html('<b a="1">') == "&lt;b a=&quot;1&quot;&gt;"
-    assert markdown("![x](http://a)\n$y$ :red[z]") == r"\!\[x\]\(http\://a\) \$y\$ \:red\[z\]"
+    assert escape_html('<b a="1">') == "&lt;b a=&quot;1&quot;&gt;"
+    assert escape_markdown("![x](http://a)\n$y$ :red[z]") == r"\!\[x\]\(http\://a\) \$y\$ \:red\[z\]"
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ def test_a_model_a_full_and_a_quantized_bundle_are_chosen_first(page, pair):
 def test_a_sample_on_which_they_disagree_is_called_so(page, pair):
     at = page(pair)
     checked(at.pills(key="sample").set_value(NEARLY_A_TIE).run())
-    assert text(at, "verdict") == "They disagree: bottom right against top left. In truth it is bottom right."
+    assert text(at, "verdict") == "They disagree: bottom right against top left. The true label is bottom right."
     pixels = quarter_pictures()[0][NEARLY_A_TIE:][:1]
     shown = [float(text(at, f"probability-{side}").split()[0]) for side in ("left", "right")]
     direct = [100 * probabilities(pixels, weights).max() for weights in (quarter_weights(), leaning())]
@@ -138,7 +138,7 @@ def huge_png():
 
 
 BAD_PICTURES = {
-    "a letter": (b"this is a letter, not a picture", "no picture"),
+    "a letter": (b"this is a letter, not a picture", "not a picture"),
     "huge": (huge_png(), "30,000 × 30,000"),
     "cut short": (huge_png()[:20], "damaged"),
 }
@@ -213,7 +213,7 @@ def test_a_single_bundle_is_compared_with_itself(page, tmp_path):
     make_bundle(tmp_path, name="alone")
     at = page(tmp_path)
     assert at.selectbox(key="left").value == at.selectbox(key="right").value
-    assert text(at, "ratios").startswith("Right against left the same size")
+    assert text(at, "ratios").startswith("Right against left same size")
 
 
 def test_bundles_of_another_model_come_with_the_model(page, tmp_path):

@@ -53,10 +53,10 @@ def run(real):
 
 
 def answers(*, wrong: int) -> Answers:
-    found = np.where(np.arange(200) < wrong, (TARGETS + 1) % 4, TARGETS)
+    given = np.where(np.arange(200) < wrong, (TARGETS + 1) % 4, TARGETS)
     return Answers(
-        split="validation", samples_sha256="a", found=found, truth=TARGETS,
-        scores=(found == TARGETS).astype(float), labels=("n", "e", "s", "w"),
+        split="validation", samples_sha256="a", given=given, truth=TARGETS,
+        scores=(given == TARGETS).astype(float), labels=("n", "e", "s", "w"),
     )  # fmt: skip
 
 
@@ -83,20 +83,20 @@ def test_a_file_against_itself_is_no_regression(real, capsys):
     assert compare_files(real, real, as_json=False)
     text = capsys.readouterr().out
     assert "No regression" in text
-    assert "0 of 12 on the golden samples flipped" in text
+    assert "0 of 12 golden samples flipped" in text
 
 
 def test_nothing_changed_is_said_of_everything(run):
     found = compare(run, run, Limits())
     assert found.regressions == ()
     assert {change.verdict for change in found.changes} == {"same"}
-    assert found.relation == f"each against {FP32} of its own run"
+    assert found.relation == f"each against {FP32} in its own run"
 
 
 def test_slower_than_its_baseline_is_a_regression_on_any_machine(run):
     found = compare(run, slower(slower(run, 3.0, FP32), 3.6, machine="another"), Limits())
     assert [(c.row, c.what) for c in found.regressions] == [(INT8, "latency")]
-    assert "1.20× [1.20, 1.20] slower, against quarters-onnx-fp32" in of(found, "latency").text
+    assert "1.20× slower [1.20, 1.20], against quarters-onnx-fp32" in of(found, "latency").text
     assert of(found, "latency", FP32).verdict == of(found, "memory").verdict == "not judged"
     assert any("→ another" in text for text in found.differences)
 
@@ -126,7 +126,7 @@ def test_of_a_run_that_is_not_valid_the_whole_interval_has_to_lie_beyond(run):
     assert of(compare(run, valid, Limits(max_slower=0.05)), "latency").verdict == "worse"
     found = compare(run, invalid, Limits(max_slower=0.05))
     assert of(found, "latency").verdict == "same"
-    assert "the newer file calls 1 of its 2 rows not valid" in found.differences
+    assert "1 of 2 rows in the newer file is not valid" in found.differences
 
 
 def test_without_rounds_the_intervals_decide(run):
@@ -153,7 +153,7 @@ def test_less_accurate_is_judged_sample_by_sample_and_flips_are_named(run):
     worse = changed(run, metric=replace(METRIC, value=0.91, low=0.86, high=0.94), said=answers(wrong=18))
     found = compare(run, worse, Limits())
     assert [change.what for change in found.regressions] == ["accuracy"]
-    assert "8 became wrong, 0 right (sign test, p = 0.0078)" in of(found, "accuracy").text
+    assert "8 became wrong, 0 became right (sign test, p = 0.0078)" in of(found, "accuracy").text
     flips = found.flips[1]
     assert (flips.split, flips.samples, [f.sample for f in flips.flips]) == ("validation", 200, list(range(10, 18)))
     assert (flips.flips[0].before, flips.flips[0].after, flips.flips[0].truth) == ("s", "w", "s")
@@ -184,7 +184,7 @@ def test_of_an_error_more_is_worse(run):
 def test_rows_that_are_gone_failed_or_no_longer_verified_are_regressions(run):
     gone = Run(replace(run.measured, rows=run.measured.rows[:1]), run.raw)
     broken = changed(run, error="stage 'lower' is wrong")
-    for after, text in ((gone, "is not in the newer file"), (broken, "failed: stage 'lower' is wrong")):
+    for after, text in ((gone, "is missing from the newer file"), (broken, "failed: stage 'lower' is wrong")):
         (regression,) = compare(run, after, Limits()).regressions
         assert text in regression.text
     for status in ("unverified", "stages_verified"):
@@ -205,20 +205,20 @@ def test_nonsense_in_a_file_is_not_judged(run):
     bad = changed(run, rounds_p50_ms=(0.0, 0.1), cold_starts_ms=(0.0, 1.0, 2.0), model_bytes=0, **zeros)
     for before, after in ((bad, run), (run, bad)):
         found = compare(before, after, Limits())
-        assert "keeps no rounds of it" in of(found, "latency").text
+        assert "holds no rounds of it" in of(found, "latency").text
         assert [change.what for change in found.changes if change.row == INT8 and change.what == "cold start"] == []
     assert of(compare(bad, run, Limits()), "size").verdict == "not judged"
 
 
 @pytest.mark.parametrize("limit", [float("nan"), float("inf"), -0.1])
 def test_a_limit_that_lets_everything_pass_is_refused(limit):
-    with pytest.raises(UsageError, match="--max-slower takes a number from 0"):
+    with pytest.raises(UsageError, match="--max-slower takes a number from 0 upwards"):
         Limits(max_slower=limit)
 
 
 def test_files_with_nothing_in_common_are_wrong_usage(run):
     other = Run(replace(run.measured, rows=(replace(run.measured.rows[0], name="another"),)), run.raw)
-    with pytest.raises(UsageError, match="nothing can be compared: one file has quarters-onnx-fp32"):
+    with pytest.raises(UsageError, match="the two files have no row in common: the older one has quarters-onnx-fp32"):
         compare(run, other, Limits())
 
 

@@ -5,24 +5,26 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from edgekit.edge_runtime.errors import InputError
-from edgekit.edge_runtime.tasks.detection_metrics import Found, auc, found, roc
+from edgekit.edge_runtime.tasks.detection_metrics import ConfusionCounts, auc, count_confusion, roc
 
 
 def test_counts_and_shares():
-    counts = found([1, 1, 1, 0, 0, 0, 0], [1, 1, 0, 1, 1, 0, 0])
-    assert counts == Found(true_positives=2, false_positives=1, false_negatives=2, true_negatives=2)
+    counts = count_confusion([1, 1, 1, 0, 0, 0, 0], [1, 1, 0, 1, 1, 0, 0])
+    assert counts == ConfusionCounts(true_positives=2, false_positives=1, false_negatives=2, true_negatives=2)
     assert (counts.precision, counts.recall, counts.f1) == (pytest.approx(2 / 3), 0.5, pytest.approx(4 / 7))
     assert (counts + counts).true_positives == 4
 
 
 def test_the_books_first_balanced_epoch():
     """Chapter 12: 108 of 136 nodules, 54,099 of 54,971 others: precision .1102, recall .7941, F1 .1935."""
-    counts = Found(true_positives=108, false_positives=54971 - 54099, false_negatives=28, true_negatives=54099)
+    counts = ConfusionCounts(
+        true_positives=108, false_positives=54971 - 54099, false_negatives=28, true_negatives=54099
+    )
     assert [round(value, 4) for value in (counts.precision, counts.recall, counts.f1)] == [0.1102, 0.7941, 0.1935]
 
 
 def test_shares_of_nothing_are_0():
-    nothing = found([0, 0], [0, 0])
+    nothing = count_confusion([0, 0], [0, 0])
     assert (nothing.precision, nothing.recall, nothing.f1) == (0, 0, 0)
 
 
@@ -43,7 +45,7 @@ def test_rates_at_given_thresholds():
 @pytest.mark.parametrize(
     ("scores", "truth", "message"),
     [
-        ([1, 2], [1, 1], "of 2 samples 2 are positive. A ROC curve needs both kinds"),
+        ([1, 2], [1, 1], "2 of 2 samples are positive. A ROC curve needs positives and negatives"),
         ([1, np.nan], [0, 1], "takes scores"),
         ([[1]], [1], "takes scores"),
     ],
@@ -54,5 +56,5 @@ def test_what_has_no_curve_is_refused(scores, truth, message):
 
 
 def test_detections_and_truth_need_one_shape():
-    with pytest.raises(InputError, match=r"detections \(2,\) and truth \(1,\) need one shape"):
-        found([1, 0], [1])
+    with pytest.raises(InputError, match=r"should have the same shape; found \(2,\) and \(1,\)"):
+        count_confusion([1, 0], [1])

@@ -9,36 +9,36 @@ from conftest import ROOT
 from tiny_bundle import make_bundle, quarter_weights
 
 from edgekit.edge_runtime.bundle.bundle import Bundle
-from edgekit.edge_runtime.doctor import doctor
+from edgekit.edge_runtime.doctor import diagnosis
 from edgekit.edge_runtime.machine import cpu
 
 
 def test_onnx_runs_its_int8_model():
-    report = doctor.examine("onnx")
+    report = diagnosis.examine("onnx")
     assert (report.state, report.remedy) == ("works", "")
     assert "CPUExecutionProvider" in report.provides
-    assert float(report.said.split()[1]) > 20  # SQNR 43.1 dB …
+    assert float(report.result.split()[1]) > 20  # SQNR 43.1 dB …
 
 
 def test_executorch_runs_its_int8_model_and_says_through_what():
     pytest.importorskip("executorch")
-    report = doctor.examine("executorch")
+    report = diagnosis.examine("executorch")
     assert report.state == "works"
     assert "XnnpackBackend" in report.provides
     assert any(name.endswith("quantized operators") and not name.startswith("0 ") for name in report.provides)
     assert set(report.facts) >= {"runtime", "compiler"}
 
 
-def test_what_is_not_installed_is_not_broken_and_has_a_line_that_installs_it(monkeypatch):
-    monkeypatch.setitem(doctor.PACKAGES, "onnx", "no-such-onnxruntime")
-    found = doctor.diagnose(["onnx"])
+def test_what_is_not_installed_is_not_broken_and_has_a_line_that_installs_it(monkeypatch, tmp_path):
+    monkeypatch.setattr("sys.path", [str(tmp_path)])  # where nothing is installed
+    found = diagnosis.diagnose(["onnx"])
     assert found.healthy
     assert found.engines[0].state == "not installed"
     assert found.engines[0].remedy == "pip install 'edgekit[onnx]'"
 
 
 def test_an_engine_that_compiles_first_is_tried_only_when_asked():
-    report = doctor.examine("aot")
+    report = diagnosis.examine("aot")
     assert (report.state, report.remedy) == ("not tried", "add --deep")
 
 
@@ -53,26 +53,24 @@ def test_an_engine_that_compiles_first_is_tried_only_when_asked():
 def test_a_library_that_cannot_be_imported_is_broken(tmp_path, monkeypatch, module, said):
     (tmp_path / "onnxruntime.py").write_text(module)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    report = doctor.examine("onnx")
+    report = diagnosis.examine("onnx")
     assert report.state == "broken"
-    assert said in report.said
+    assert said in report.result
     assert report.remedy == "pip install --force-reinstall 'edgekit[onnx]'"
 
 
-def test_an_engine_that_answers_wrongly_is_broken(tmp_path, monkeypatch):
+def test_an_engine_that_answers_wrongly_is_broken(tmp_path):
     folder = make_bundle(tmp_path, name="wrong", weights=quarter_weights()[:, ::-1])
     Bundle.open(folder).save_zip(tmp_path / "onnx.zip")
-    monkeypatch.setattr(doctor, "MODELS", tmp_path)
-    found = doctor.diagnose(["onnx"])
+    found = diagnosis.diagnose(["onnx"], models=tmp_path)
     assert not found.healthy
     assert found.engines[0].state == "broken"
-    assert "held to SQNR ≥ 10 dB" in found.engines[0].said
+    assert "required: SQNR ≥ 10 dB" in found.engines[0].result
 
 
-def test_a_damaged_model_is_broken(tmp_path, monkeypatch):
-    (tmp_path / "onnx.zip").write_bytes(doctor.model_path("onnx").read_bytes()[:-50])
-    monkeypatch.setattr(doctor, "MODELS", tmp_path)
-    assert doctor.examine("onnx").state == "broken"
+def test_a_damaged_model_is_broken(tmp_path):
+    (tmp_path / "onnx.zip").write_bytes(diagnosis.model_path("onnx").read_bytes()[:-50])
+    assert diagnosis.examine("onnx", models=tmp_path).state == "broken"
 
 
 def test_the_command_tells_all_and_ends_with_1_when_something_is_broken(edgekit, tmp_path):
@@ -113,18 +111,18 @@ def test_building_without_a_compiler_says_what_to_install(edgekit, tmp_path):
 
 @pytest.mark.parametrize("engine", ["onnx", "executorch"])
 def test_the_models_are_small_int8_and_verified(engine):
-    with Bundle.open(doctor.model_path(engine)) as bundle:
+    with Bundle.open(diagnosis.model_path(engine)) as bundle:
         assert (bundle.manifest.status, bundle.manifest.recipe) == ("verified", "w8a8_static")
         assert bundle.manifest.artifact.format == engine
         assert str(ROOT).encode() not in bundle.model_path.read_bytes()
-    assert sum(path.stat().st_size for path in doctor.MODELS.iterdir()) < 20_000
+    assert sum(path.stat().st_size for path in diagnosis.MODELS.iterdir()) < 20_000
 
 
 def test_the_models_can_be_made_again(tmp_path):
     from experiments.doctor_models import make
 
     make("onnx", tmp_path / "onnx.zip")
-    with Bundle.open(tmp_path / "onnx.zip") as made, Bundle.open(doctor.model_path("onnx")) as kept:
+    with Bundle.open(tmp_path / "onnx.zip") as made, Bundle.open(diagnosis.model_path("onnx")) as kept:
         found, wanted = made.golden().packed["probabilities"], kept.golden().packed["probabilities"]
         assert np.abs(found - wanted).max() < 1e-3
         assert 0.3 < wanted.max() < 0.99  # not so sure that an error would not show

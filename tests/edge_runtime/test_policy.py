@@ -29,7 +29,7 @@ def test_a_format_that_runs_code_is_refused_by_everything_that_loads(bundle, for
     for load in (NO_CODE.open, replay, lambda path: engines.load(Bundle.open(path)), load_in_worker):
         with pytest.raises(BundleError) as error:
             load(bundle)
-        assert f"{bundle} is a bundle of the format '{format}'" in str(error.value)
+        assert f"{bundle} has the format '{format}'" in str(error.value)
         assert f"add --allow {format}" in str(error.value)
 
 
@@ -59,7 +59,7 @@ def test_a_format_without_an_engine_names_the_known_ones(bundle):
     change_manifest(bundle, artifact={"format": "tflite"})
     with pytest.raises(
         BundleError,
-        match=r"x is of the format 'tflite', .* Known: aot, executorch, onnx, torch_export, torchscript\. U",
+        match=r"x has the format 'tflite', .* Known: aot, executorch, onnx, torch_export, torchscript\. U",
     ):
         replay(bundle)
 
@@ -122,5 +122,5 @@ def test_a_terminal_obeys_nothing_that_a_bundle_says(bundle, capsys):
 def test_a_zip_is_not_packed_into_a_temporary_folder(bundle):
     packed = bundles.pack(bundle, None)
     assert packed == bundle.with_name("x.zip")
-    with pytest.raises(UsageError, match=r"x\.zip is a \.zip already. Name another file with --out"):
+    with pytest.raises(UsageError, match=r"x\.zip is already a \.zip. To copy it, name the new file with --out"):
         bundles.pack(packed, None)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from edgekit.edge_runtime.bundle.manifest import ImagePreprocessing
 from edgekit.edge_runtime.errors import InputError
-from edgekit.edge_runtime.preprocess.image import array_to_image, image_to_array, load_image
+from edgekit.edge_runtime.preprocess.image import array_to_image, load_image
 
 RANDOM = np.random.default_rng(0)
 
@@ -41,11 +41,11 @@ def encode(image: Image.Image, kind: str = "PNG") -> bytes:
     return file.getvalue()
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "I", "F", "I;16"])
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "LAB", "I", "F", "I;16"])
 @pytest.mark.parametrize("wanted", ["L", "RGB"])
 @pytest.mark.parametrize("resize", ["stretch", "resize_crop"])
 def test_every_mode_gives_the_contracts_tensor(mode, wanted, resize):
-    found = image_to_array(Image.new(mode, (31, 17)), contract(wanted, resize=resize))
+    found = load_image(encode(Image.new(mode, (31, 17)), "TIFF"), contract(wanted, resize=resize))
     assert (found.shape, found.dtype) == ((1, 8, 6, 1 if wanted == "L" else 3), np.uint8)
     assert found.flags["C_CONTIGUOUS"]
     assert found.flags["WRITEABLE"]
@@ -62,21 +62,21 @@ def test_a_picture_of_the_right_size_passes_bit_for_bit(resize, interpolation, w
 
 def test_grey_stays_the_same_in_colour_and_back():
     pixels = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
-    colour = image_to_array(array_to_image(pixels), contract("RGB", 16, 16))
+    colour = load_image(encode(array_to_image(pixels)), contract("RGB", 16, 16))
     assert np.array_equal(colour, pixels.repeat(3, axis=3))
-    assert np.array_equal(image_to_array(array_to_image(colour), contract("L", 16, 16)), pixels)
+    assert np.array_equal(load_image(encode(array_to_image(colour)), contract("L", 16, 16)), pixels)
 
 
 @pytest.mark.parametrize(("colour", "grey"), [((255, 0, 0), 76), ((0, 255, 0), 150), ((0, 0, 255), 29)])
 def test_colour_becomes_grey_by_bt_601(colour, grey):
-    assert np.unique(image_to_array(Image.new("RGB", (9, 9), colour), contract("L"))).tolist() == [grey]
+    assert np.unique(load_image(encode(Image.new("RGB", (9, 9), colour)), contract("L"))).tolist() == [grey]
 
 
-def test_path_text_bytes_and_opened_picture_give_the_same(tmp_path):
+def test_path_text_and_bytes_give_the_same(tmp_path):
     image = noise(40, 30)
     image.save(tmp_path / "a.png")
-    expected = image_to_array(image, contract())
-    for source in (tmp_path / "a.png", str(tmp_path / "a.png"), (tmp_path / "a.png").read_bytes()):
+    expected = load_image(encode(image), contract())
+    for source in (tmp_path / "a.png", str(tmp_path / "a.png")):
         assert np.array_equal(load_image(source, contract()), expected)
 
 
@@ -92,7 +92,7 @@ def test_shrinking_is_antialiased_except_nearest(interpolation, spread):
     stripes = np.zeros((64, 64), np.uint8)
     stripes[:, 1::2] = 255
     stripes[::4, :] = 255 - stripes[::4, :]
-    found = image_to_array(Image.fromarray(stripes), contract("L", 8, 7, interpolation=interpolation)).astype(int)
+    found = load_image(encode(Image.fromarray(stripes)), contract("L", 8, 7, interpolation=interpolation)).astype(int)
     assert np.ptp(found[0, 1:-1, 1:-1]) == pytest.approx(spread, abs=40)
 
 
@@ -105,14 +105,14 @@ def test_resize_crop_is_scaling_the_shorter_side_then_cutting_the_centre(interpo
     resampling = {"bilinear": 2, "bicubic": 3}[interpolation]
     whole = image.resize((scaled[0], size[1]), resampling).resize(scaled, resampling)
     expected = np.asarray(whole.crop((left, top, left + width, top + height)), dtype=int)
-    found = image_to_array(image, contract("RGB", height, width, "resize_crop", to, interpolation))
+    found = load_image(encode(image), contract("RGB", height, width, "resize_crop", to, interpolation))
     assert np.abs(found[0] - expected).max() <= 1
 
 
 def test_a_long_strip_is_not_scaled_up_as_a_whole():
     """Whole, this would be 224 x 14,680,064 pixels."""
     strip = Image.new("L", (1, 65_535), 7)
-    found = image_to_array(strip, contract("L", 224, 224, "resize_crop", 224))
+    found = load_image(encode(strip), contract("L", 224, 224, "resize_crop", 224))
     assert np.unique(found).tolist() == [7]
 
 
@@ -130,7 +130,7 @@ def test_a_contract_that_cuts_out_more_than_is_left_cannot_be_made():
 )
 def test_any_size_gives_any_size_and_keeps_a_plain_colour(size, target, resize, interpolation):
     wanted = contract("RGB", *target, resize, 40, interpolation)
-    found = image_to_array(Image.new("RGB", size, (1, 130, 254)), wanted)
+    found = load_image(encode(Image.new("RGB", size, (1, 130, 254))), wanted)
     assert found.shape == (1, *target, 3)
     assert np.unique(found.reshape(-1, 3), axis=0).tolist() == [[1, 130, 254]]
 
@@ -139,7 +139,7 @@ def test_any_size_gives_any_size_and_keeps_a_plain_colour(size, target, resize, 
 def test_the_middle_stays_in_the_middle(resize):
     image = Image.new("L", (90, 60))
     image.paste(255, (30, 20, 60, 40))
-    found = image_to_array(image, contract("L", 12, 12, resize, 12))[0, :, :, 0]
+    found = load_image(encode(image), contract("L", 12, 12, resize, 12))[0, :, :, 0]
     assert np.abs(found.astype(int) - found[::-1, ::-1]).max() <= 1
 
 
@@ -172,9 +172,10 @@ def test_a_refusal_names_the_file(tmp_path):
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 @pytest.mark.parametrize("size", [(5, 44), (2, 700), (40, 300), (300, 40)])
-def test_pictures_are_resized_across_and_then_down_by_every_pillow(interpolation, size):
+def test_pictures_are_resized_across_and_then_down_by_every_pillow(tmp_path, interpolation, size):
     """Pillow 12 begins with the other direction above 100 times as tall as wide, Pillow 13 wherever that is cheaper."""
     image, resampling = noise(*size), {"bilinear": 2, "bicubic": 3}[interpolation]
     expected = np.asarray(image.resize((9, size[1]), resampling).resize((9, 7), resampling))
-    found = image_to_array(image, contract("RGB", 7, 9, interpolation=interpolation))
+    image.save(tmp_path / "picture.png")
+    found = load_image(tmp_path / "picture.png", contract("RGB", 7, 9, interpolation=interpolation))
     np.testing.assert_array_equal(found[0], expected)

@@ -6,9 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from edgekit.edge_runtime.benchmark.table import Row, columns, metric_text, share_kept, value_text
+from edgekit.edge_runtime.benchmark.rows import Row
+from edgekit.edge_runtime.benchmark.table import columns
 from edgekit.edge_runtime.bundle.manifest import Metric
 from edgekit.edge_runtime.errors import BundleError, EngineError, InputError
+from edgekit.edge_runtime.format import metric_text, share_kept, value_text
 from edgekit.edge_runtime.tasks.metrics import NOT_FINITE, TaskMetric
 from edgekit.edge_runtime.tasks.registry import task
 from edgekit.edge_runtime.tasks.regression import MeanAbsoluteError, estimate, near_agreement, t95
@@ -60,18 +62,18 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says():
 def test_what_is_no_number_is_as_wrong_as_can_be(bad):
     assert error_of([1.0, bad], [1.0, 2.0]).value == NOT_FINITE
     assert near_agreement([[0.0], [1.0]], [[0.0], [bad]]) == 0.5
-    with pytest.raises(EngineError, match="which is no number"):
+    with pytest.raises(EngineError, match="which is not a finite number"):
         estimate([[1.0], [bad]], ["°C"])
 
 
 @pytest.mark.parametrize(("outputs", "targets"), [((3,), (3, 1)), ((2, 3), (3, 2)), ((), ()), ((3, 0), (3, 0))])
 def test_shapes_are_not_broadcast(outputs, targets):
-    with pytest.raises(InputError, match="of one shape"):
+    with pytest.raises(InputError, match="of the same shape"):
         error_of(np.zeros(outputs), np.zeros(targets))
 
 
 def test_of_no_samples_there_is_no_error_and_of_one_no_interval():
-    with pytest.raises(InputError, match="of 0 samples is not defined"):
+    with pytest.raises(InputError, match="of 0 samples is undefined"):
         _ = MeanAbsoluteError().value
     assert (error_of([3.0], [1.0]).low, error_of([3.0], [1.0]).high) == (0.0, NOT_FINITE)
 
@@ -92,7 +94,7 @@ def test_an_estimate_names_its_numbers():
 
 def test_an_error_is_written_without_percent_signs_and_a_share_with():
     assert metric_text(METRIC) == "54.05 [49.29, 58.81]"
-    assert metric_text(replace(METRIC, name="accuracy", value=0.5, low=0.4, high=0.6)) == "50.00% [40.0%, 60.0%]"
+    assert metric_text(replace(METRIC, name="accuracy", value=0.5, low=0.4, high=0.6)) == "50.00 % [40.0, 60.0]"
     assert value_text("mean_absolute_error", NOT_FINITE) == "not finite"
     rows = [Row(name="a", status="verified", metric=METRIC), Row(name="b", status="failed", error="no")]
     assert columns(rows)[1] == "mean absolute error [95 %]"

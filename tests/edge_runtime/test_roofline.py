@@ -15,7 +15,7 @@ from edgekit.edge_runtime.profiling.machine_peaks import Peak, Peaks, machine_pe
 from edgekit.edge_runtime.profiling.operators import Operator
 from edgekit.edge_runtime.profiling.profile import Profile
 from edgekit.edge_runtime.profiling.roofline import points, whole
-from edgekit.edge_runtime.profiling.roofline_plot import rate_text, roofline_svg
+from edgekit.edge_runtime.profiling.roofline_plot import roofline_svg
 from edgekit.edge_runtime.profiling.tiny_onnx import Tensor, one_node_model
 from edgekit.edge_runtime.svg import free_place, overlap, rough_width
 
@@ -175,15 +175,6 @@ def test_a_place_for_a_label_is_free_or_none():
     left_of_it = free_place(90, 50, 30, 10, taken=[], inside=inside)
     assert left_of_it[2] == "right"
     assert free_place(50, 50, 30, 10, taken=[(0, 0, 100, 100)], inside=inside) is None
-
-
-def test_rates_for_a_person():
-    assert [rate_text(value) for value in (0.0123, 4.132, 512.2, 1234.0)] == [
-        "12.3 MOP/s",
-        "4.13 GOP/s",
-        "512 GOP/s",
-        "1.23 TOP/s",
-    ]
 
 
 def test_a_model_written_by_hand_computes_what_numpy_does():

@@ -7,7 +7,7 @@ from tiny_bundle import SIDE, change_manifest, make_bundle, onnx_model, quarter_
 from edgekit.cli.benchmark import Printing, benchmark
 from edgekit.edge_runtime.benchmark.measure import bundle_candidate
 from edgekit.edge_runtime.benchmark.measurement import load, load_raw
-from edgekit.edge_runtime.benchmark.scaling import Sweep, counts, doublings, expand
+from edgekit.edge_runtime.benchmark.scaling import Sweep, doublings, expand, parse_counts
 from edgekit.edge_runtime.bundle.manifest import BatchRange, TensorSpec
 from edgekit.edge_runtime.errors import UsageError
 
@@ -34,19 +34,19 @@ def free(tmp_path_factory):
 
 
 def test_numbers_are_read_and_doubled():
-    assert counts("1, 2,8", "--threads") == (1, 2, 8)
+    assert parse_counts("1, 2,8", "--threads") == (1, 2, 8)
     assert [doublings(cores) for cores in (1, 2, 6, 8)] == [(1,), (1, 2), (1, 2, 4, 6), (1, 2, 4, 8)]
 
 
 @pytest.mark.parametrize("text", ["", "0", "1,1", "-1", "two", "1;2", "1.5", "99999999"])
 def test_what_is_no_count_is_refused(text):
-    with pytest.raises(UsageError, match="--batch takes whole numbers from 1, each once, like 1,2,4"):
-        counts(text, "--batch")
+    with pytest.raises(UsageError, match="--batch takes different whole numbers from 1 upwards, such as 1,2,4"):
+        parse_counts(text, "--batch")
 
 
 def test_scaling_and_threads_are_not_mixed():
     assert Sweep.asked(threads="1", scaling=True, batch="1").threads[0] == 1
-    with pytest.raises(UsageError, match="leave --threads out"):
+    with pytest.raises(UsageError, match="leave out --threads"):
         Sweep.asked(threads="2", scaling=True, batch="1")
 
 
@@ -66,7 +66,7 @@ def test_each_axis_is_varied_alone(free, fixed):
 def test_batches_that_no_bundle_takes_are_refused(free, fixed):
     with pytest.raises(UsageError, match="free batch axis.*--max-batch"):
         expand([bundle_candidate(fixed)], Sweep(batches=(1, 2)))
-    with pytest.raises(UsageError, match="takes a batch of 1 to 8, found --batch 16"):
+    with pytest.raises(UsageError, match="runs batches of 1 to 8, found --batch 16"):
         expand([bundle_candidate(free)], Sweep(batches=(1, 16)))
 
 
@@ -79,6 +79,6 @@ def test_a_sweep_is_measured_kept_and_shown(free, tmp_path, capsys):
     assert batch.throughput.value > 2  # one call costs most of the time of so small a model
     assert batch.throughput.low <= batch.throughput.value <= batch.throughput.high
     assert "quarters-free-fp32, batch 8" in load_raw(path).rounds_p50_ms
-    assert "inferences a second, by threads" in text
-    assert "inferences a second, by batch" in text
+    assert "inferences per second, by threads" in text
+    assert "inferences per second, by batch" in text
     assert "not valid" in text

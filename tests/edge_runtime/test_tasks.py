@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from edgekit.edge_runtime.errors import BundleError, EngineError, UsageError
+from edgekit.edge_runtime.tasks.classification import Answer
 from edgekit.edge_runtime.tasks.metrics import Accuracy
-from edgekit.edge_runtime.tasks.registry import TASKS, Answer, task
+from edgekit.edge_runtime.tasks.registry import TASKS, task
 
 LABELS = ("bird", "airplane", "frog")
 

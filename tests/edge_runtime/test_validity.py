@@ -11,7 +11,7 @@ from edgekit.edge_runtime.benchmark.benchmark_result import QUICK, Settings
 from edgekit.edge_runtime.benchmark.judgement import Limits
 from edgekit.edge_runtime.benchmark.table import MORE, NARROW, WIDE
 from edgekit.edge_runtime.benchmark.validity import candidate_reasons, machine_reasons, other_cpu, unchecked
-from edgekit.edge_runtime.machine.machine_state import MachineState, Reading, read, state
+from edgekit.edge_runtime.machine.machine_state import MachineState, Reading, machine_state, read_counters
 
 # A quiet virtual machine of two cores, as it was read before and after a benchmark of ten seconds.
 BEFORE = Reading(
@@ -52,17 +52,20 @@ def root(tmp_path):
 
 
 def test_counters_are_read_from_their_files(root):
-    found = read([77, 78], root=root)
+    found = read_counters([77, 78], root=root)
     assert (found.busy_cpu_s, found.steal_s) == (1.53, 0.30)
     assert (found.waiting_s, found.swapped_pages, found.throttled) == (2.5, 7, 5)
     assert found.quota_stops == 11
     assert (found.fastest_core_khz, found.hottest_c, found.load_1min) == (1_800_000, 48.5, 0.37)
-    assert found.own_cpu_s - read([], root=root).own_cpu_s == pytest.approx(2.0, abs=0.05)
-    assert (state([found], root=root).governor, state([found], root=root).on_battery) == ("powersave", True)
+    assert found.own_cpu_s - read_counters([], root=root).own_cpu_s == pytest.approx(2.0, abs=0.05)
+    assert (machine_state([found], root=root).governor, machine_state([found], root=root).on_battery) == (
+        "powersave",
+        True,
+    )
 
 
 def test_where_nothing_is_shown_nothing_is_guessed(tmp_path):
-    found = state([read(root=tmp_path), read(root=tmp_path)], root=tmp_path)
+    found = machine_state([read_counters(root=tmp_path), read_counters(root=tmp_path)], root=tmp_path)
     assert unchecked(found) == ("other programs", "waiting for a CPU", "swapping", "frequency", "heat")
     assert (machine_reasons(found), other_cpu(found), found.on_battery) == ((), None, None)
 
@@ -70,7 +73,7 @@ def test_where_nothing_is_shown_nothing_is_guessed(tmp_path):
 def test_damaged_counters_are_no_counters(root):
     for name in ("proc/stat", "proc/pressure/cpu", "proc/vmstat", "sys/class/thermal/thermal_zone0/temp"):
         (root / name).write_text("??\n")
-    found = read(root=root)
+    found = read_counters(root=root)
     assert (found.busy_cpu_s, found.waiting_s, found.swapped_pages, found.hottest_c) == (None, None, None, None)
 
 
@@ -82,16 +85,16 @@ def test_a_quiet_machine_gives_no_reason():
 @pytest.mark.parametrize(
     ("later", "said"),
     [
-        ({"busy_cpu_s": 1945.0}, "other programs used 16% of the machine's CPU time: stop them"),
+        ({"busy_cpu_s": 1945.0}, "other programs used 16 % of the machine's CPU time: stop them"),
         (
             {"steal_s": 8.72},
-            "the host of this virtual machine kept 3% of its CPU time: measure on a machine of your own",
+            "the host of this virtual machine kept 3 % of its CPU time: measure on a physical machine",
         ),
-        ({"waiting_s": 464.0}, "tasks waited for a CPU 21% of the time: stop other programs"),
+        ({"waiting_s": 464.0}, "tasks waited for a CPU 21 % of the time: stop other programs"),
         ({"swapped_pages": 1200}, "1,200 pages were swapped in or out: close programs"),
-        ({"quota_stops": 9}, "the container's CPU quota ran out 7 times: give it more CPU, or no quota"),
-        ({"throttled": 7}, "a core was slowed down 3 times because it was hot: let it cool"),
-        ({"fastest_core_khz": 2_800_000}, "the CPU's frequency went from 2.8 to 3.4 GHz: let it cool"),
+        ({"quota_stops": 9}, "the container's CPU quota ran out 7 times: raise the quota, or remove it"),
+        ({"throttled": 7}, "a hot core was slowed down 3 times: let the machine cool"),
+        ({"fastest_core_khz": 2_800_000}, "the CPU frequency varied from 2.8 to 3.4 GHz: let the machine cool"),
         ({"on_battery": True}, "the machine ran on its battery, which limits the CPU: plug it in"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
@@ -117,10 +120,12 @@ def rounds(*medians_us: float, count: int = 1000) -> list[np.ndarray]:
 
 def test_a_candidate_is_valid_or_says_why_not():
     assert candidate_reasons(rounds(*[100] * 6), cpu_share=0.99) == ()
-    assert "too short, where 300 runs and 0.5 s" in candidate_reasons(rounds(*[100] * 4), cpu_share=1.0)[0]
+    assert (
+        "too short, at least 300 runs and 0.5 s are needed" in candidate_reasons(rounds(*[100] * 4), cpu_share=1.0)[0]
+    )
     assert "too short" in candidate_reasons(rounds(*[100_000] * 5, count=10), cpu_share=1.0)[0]
-    assert candidate_reasons(rounds(100, 100, 125, 125), cpu_share=1.0)[-1].startswith("rounds differ by 22%")
-    assert candidate_reasons(rounds(*[100] * 6), cpu_share=0.8)[0].startswith("had the CPU 80% of the time")
+    assert candidate_reasons(rounds(100, 100, 125, 125), cpu_share=1.0)[-1].startswith("its rounds differ by 22 %")
+    assert candidate_reasons(rounds(*[100] * 6), cpu_share=0.8)[0].startswith("it got only 80 % of the CPU time")
 
 
 def test_the_documentation_says_these_limits():

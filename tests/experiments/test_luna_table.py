@@ -6,10 +6,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from edgekit.train.data import lidc
-from edgekit.train.data.dicom import Volume
 from edgekit.train.dataset import Split
-from experiments.lung import compare_float
+from experiments.lung.compare_float import SLICES, compare_crops, compare_slices
 from experiments.lung.table import luna_bundles_table, luna_crops_table, luna_pixels_table, nodules_table
 
 ROW = {"model": "luna_unet", "exporter": "onnx", "bundle": "luna_unet-onnx-fp32", "form": "fp32", "recipe": "fp32",
@@ -76,25 +74,22 @@ class Shifted(nn.Module):
         return torch.sigmoid((hu[:, 3:4] - self.at) / 10)
 
 
-def test_flagged_pixels_are_compared_on_whole_slices(monkeypatch):
+def test_flagged_pixels_are_compared_on_whole_slices():
     hu = np.zeros((100, 8, 8), np.int16)
     hu[:, 0], hu[:, 1, :2] = 100, 50  # a row that both flag, and two pixels that only the lower threshold does
-    volume = Volume(hu=hu, spacing_mm=(1, 1, 1), origin_mm=(0, 0, 0), orientation=np.eye(3), series_uid="any")
-    monkeypatch.setattr(compare_float.luna_samples, "read_dicom", lambda: volume)
-    found = compare_float._on_whole_slices(Shifted(40), Shifted(59))
-    count = len(compare_float.SLICES)
+    found = compare_slices(Shifted(40), Shifted(59), hu)
+    count = len(SLICES)
     assert (found["flagged_by_float"], found["differ"], found["share"]) == (8 * count, 2 * count, 0.25)
     assert found["float_logits_near_zero"] == {"0.1": 0.0, "0.5": 0.0, "1.0": 0.25}  # 50 HU lie 0.9 below
 
 
-def test_crops_taken_otherwise_are_counted(monkeypatch):
+def test_crops_taken_otherwise_are_counted():
     class Logits(nn.Module):
         def forward(self, hu):
             return torch.stack([torch.zeros(len(hu)), hu.mean((1, 2, 3, 4))], 1)
 
     inputs = np.array([-1.0, 0.1, 2.0], np.float32)[:, None, None, None, None] * np.ones((1, 1, 2, 2, 2), np.float32)
-    monkeypatch.setattr(lidc, "shown", lambda: {"some": Split(inputs=inputs, targets=np.ones(3, np.int64))})
-    wanted = nn.Sequential(Logits(), nn.Softmax(1))
-    found = compare_float._on_crops(lambda hu: Logits()(hu - 0.2), wanted)["some"]
+    shown = {"some": Split(inputs=inputs, targets=np.ones(3, np.int64))}
+    found = compare_crops(lambda hu: Logits()(hu - 0.2), nn.Sequential(Logits(), nn.Softmax(1)), shown)["some"]
     assert (found["crops"], found["nodules"], found["nodules_by_float"], found["otherwise"]) == (3, 1, 2, 1)
     assert 0.04 < found["largest_change"] < 0.06

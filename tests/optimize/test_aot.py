@@ -67,7 +67,7 @@ def test_the_number_of_threads_is_chosen_where_it_runs(bundle):
 
 
 def test_machine_code_runs_only_when_asked_for_by_name(bundle):
-    with pytest.raises(BundleError, match="of the format 'aot': loading it runs code that is in the file"):
+    with pytest.raises(BundleError, match="has the format 'aot': loading it runs code from the file"):
         load(bundle)
 
 

@@ -109,7 +109,7 @@ def test_any_batch_within_the_bounds_gives_each_rows_own_answer(pair):
 
 def test_it_is_loaded_only_when_allowed_and_made_only_when_named(pair):
     assert "torch_export" in RUNS_CODE
-    with pytest.raises(BundleError, match="of the format 'torch_export': loading it runs code that is in the file"):
+    with pytest.raises(BundleError, match="has the format 'torch_export': loading it runs code from the file"):
         load(pair)
     assert EXPORTER not in [exporter for exporter, _ in combinations(Request(model="m"))]
     asked = combinations(Request(model="m", exporters=("torch_export",)))

@@ -5,17 +5,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from chapter4_baselines import GoodWines, always_good, pair_counts, same_hour, sulfur_threshold
 from torch import nn
 
 from edgekit.train.checkpoint import load_weights
 from edgekit.train.data import austen
-from edgekit.train.data.tables import one_hot
 from edgekit.train.loop.epoch import on_device
 from edgekit.train.loop.fit import fit
 from edgekit.train.models.austen_text import AustenText
 from edgekit.train.models.bike_demand import BikeDemand
 from edgekit.train.registry import book_model
-from edgekit.train.reproduction.baselines import GoodWines, always_good, pair_counts, same_hour, sulfur_threshold
 
 
 def trained(model, folder, epochs):
@@ -90,7 +89,7 @@ def test_an_embedding_is_a_linear_layer_of_one_hot_vectors():
     net, codes = AustenText(), torch.from_numpy(austen.tokens("Impossible, Mr. ")[np.newaxis])
     linear = nn.Linear(austen.ALPHABET, 16, bias=False)
     linear.weight = nn.Parameter(net.embedding.weight.T)
-    coded = torch.from_numpy(one_hot(codes.numpy(), austen.ALPHABET))  # (1, 16, 128)
+    coded = nn.functional.one_hot(codes, austen.ALPHABET).float()  # (1, 16, 128)
     assert torch.allclose(linear(coded), net.embedding(codes), atol=1e-6)
     # and then the whole net is the same one, with 128 numbers a character to feed instead of one
     rest = nn.Sequential(nn.Flatten(), net.fc1, nn.ReLU(), net.fc2, nn.LogSoftmax(dim=-1))

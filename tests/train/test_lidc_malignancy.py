@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +15,13 @@ from edgekit.edge_runtime.tasks.metrics import sqnr_db
 from edgekit.optimize.deploy import deploy_book_model, run_module
 from edgekit.optimize.exporters import EXPORTERS
 from edgekit.optimize.recipes import RECIPES
-from edgekit.train.data.lidc_malignancy import FILE, SIDE, disc, malignancy, read_nodules, resampled
+from edgekit.train.data.lidc_malignancy import FILE, SIDE, draw_discs, malignancy, read_nodules, resample
 from edgekit.train.loop.fit import fit
 from edgekit.train.models.lidc_malignancy import CHOSEN, MODEL, SETTINGS, SliceNet, measurements, model_of
-from edgekit.train.test_time_augmentation import EightViews
 from experiments.lidc import measure as lidc_measure
 from experiments.lidc import search as lidc_search
+from experiments.lidc.eight_views import EightViews
+from experiments.lidc.search import Plan
 
 
 def write_nodules(root, count=40):
@@ -65,13 +67,13 @@ def test_a_nodule_is_as_large_whatever_the_scanners_pixels():
     spacing = np.array([0.5, 0.9])
     away = np.hypot(*np.meshgrid(np.arange(71) - 35, np.arange(71) - 35))
     hu = np.where(away * spacing[:, None, None] < 5, 0, -1000).astype(np.int16)
-    areas = (resampled(hu, spacing) > -500).sum(axis=(1, 2)) * 0.7**2
+    areas = (resample(hu, spacing) > -500).sum(axis=(1, 2)) * 0.7**2
     assert areas == pytest.approx(np.pi * 25, rel=0.05)
 
 
 def test_at_its_own_scale_a_square_stays_as_it_is():
     hu = np.random.default_rng(0).integers(-1000, 1000, (1, 71, 71)).astype(np.int16)
-    made = resampled(hu, np.array([0.7]))
+    made = resample(hu, np.array([0.7]))
     middle = hu[0, 3:68, 3:68].astype(np.float32)  # 64 pixels round the middle of 71: each between four
     between = (middle[:-1, :-1] + middle[1:, :-1] + middle[:-1, 1:] + middle[1:, 1:]) / 4
     assert made.shape == (1, SIDE, SIDE)
@@ -79,7 +81,7 @@ def test_at_its_own_scale_a_square_stays_as_it_is():
 
 
 def test_the_disc_has_the_nodules_area():
-    marked = disc(np.array([6.0, 20.0]))
+    marked = draw_discs(np.array([6.0, 20.0]))
     assert marked.shape == (2, SIDE, SIDE)
     assert (marked > 0).sum(axis=(1, 2)) * 0.7**2 == pytest.approx(np.pi * np.array([9, 100]), rel=0.1)
     assert (marked.min(), marked.max()) == (-1000, 1000)
@@ -166,37 +168,26 @@ def test_chances_to_learn_from_follow_the_rating(file):
     assert data.validation.targets.tolist() == (found.rating[found.validation] >= 4).astype(int).tolist()
 
 
-@pytest.fixture
-def fresh_search(file):
-    for cached in (lidc_search._read, lidc_search._data_sha256):
-        cached.cache_clear()
-    yield
-    for cached in (lidc_search._read, lidc_search._data_sha256):
-        cached.cache_clear()
-
-
-def test_folds_are_of_training_series_and_never_share_one(fresh_search):
+def test_folds_are_of_training_series_and_never_share_one(file):
     found = read_nodules()
     seen = ~found.validation
-    number = lidc_search.folds(found.series[seen])
+    number = lidc_search.fold_numbers(found.series[seen], 5)
     for uid in set(found.series[seen]):
         assert len(set(number[found.series[seen] == uid])) == 1
-    sizes = [len(lidc_search.inner(fold, "hard").validation) for fold in range(lidc_search.FOLDS)]
+    sizes = [len(lidc_search.fold_data(fold, 5, "hard").validation) for fold in range(5)]
     assert sizes == np.bincount(number).tolist()
-    assert {len(lidc_search.inner(fold, "soft").train) + sizes[fold] for fold in range(5)} == {int(seen.sum())}
+    assert {len(lidc_search.fold_data(fold, 5, "soft").train) + sizes[fold] for fold in range(5)} == {int(seen.sum())}
 
 
-def test_the_search_judges_every_nodule_to_train_on_and_measure_takes_its_best(fresh_search, tmp_path, monkeypatch):
-    monkeypatch.setattr(lidc_search, "FOLDS", 2)
-    monkeypatch.setattr(lidc_measure, "RESAMPLES", 20)
+def test_the_search_judges_every_training_nodule_and_measure_takes_its_best(file, tmp_path):
     name = "soft, rigid, measured"
-    result = lidc_search.search(tmp_path / "search", [name], "cpu", seeds=[1], epochs=1)
+    plan = Plan(names=(name,), folds=2, seeds=(1,))
+    result = lidc_search.search(plan, partial(lidc_search.train_fold, plan, tmp_path / "search", 1))
     assert result["best"] == name
     assert set(result["areas"]) == {"diameter", name}
-    assert 0 <= result["areas"][name]["auc"] <= 1
-    monkeypatch.setitem(SETTINGS, name, replace(SETTINGS[name], epochs=1))
-    found = {1: lidc_measure.train(tmp_path / "runs", "cpu", name, 1)}
-    measured = lidc_measure.measure(found, read_nodules(), result)
+    assert sum(len(row["margins"]) for row in result["trainings"]) == result["nodules"]
+    runs = {1: lidc_measure.train(tmp_path / "runs", "cpu", name, 1, epochs=1)}
+    measured = lidc_measure.measure(runs, read_nodules(), result, resamples=20)
     assert list(measured["all"]["scores"]) == ["diameter", "seed 1", "all seeds together"]
     page = lidc_measure.page(measured)
     assert f"| **{name}** |" in page
@@ -204,38 +195,40 @@ def test_the_search_judges_every_nodule_to_train_on_and_measure_takes_its_best(f
     assert "python -m experiments.lidc.measure --seeds 1\n" in page
 
 
-def test_an_interrupted_search_goes_on_and_trains_anew_what_is_other_than_before(fresh_search, tmp_path, monkeypatch):
-    monkeypatch.setattr(lidc_search, "FOLDS", 2)
-    names = ["hard, rigid", "soft, rigid"]
-    jobs = [(name, fold, 1) for name in names for fold in range(2)]
-    ran, out = [], tmp_path / "results" / "search.json"
+class Judged:
+    """Answers for nets: perfect margins of one setting, the worst of all others. Interrupted after `most` jobs."""
 
-    def interrupted_at(count):
-        def trained(runs, device, epochs, job):
-            if len(ran) == count:
-                raise KeyboardInterrupt
-            ran.append(job)
-            held = lidc_search.inner(job[1], "hard").validation
-            return held.targets * (1.0 if job[0] == names[1] else -1.0)
+    def __init__(self, perfect, most):
+        self.perfect, self.most, self.jobs = perfect, most, []
 
-        monkeypatch.setattr(lidc_search, "trained", trained)
-        return lidc_search.search(tmp_path, names, "cpu", seeds=[1], out=out)
+    def __call__(self, job):
+        if len(self.jobs) == self.most:
+            raise KeyboardInterrupt
+        self.jobs.append(job)
+        held = lidc_search.fold_data(job[1], 2, "hard").validation
+        return held.targets * (1.0 if job[0] == self.perfect else -1.0)
 
+
+def test_an_interrupted_search_continues_and_trains_again_what_has_changed(file, tmp_path):
+    plan, out = Plan(names=("hard, rigid", "soft, rigid"), folds=2, seeds=(1,)), tmp_path / "results" / "search.json"
+    first = Judged("soft, rigid", most=3)
     with pytest.raises(KeyboardInterrupt):
-        interrupted_at(3)
-    assert ran == jobs[:3]
-    with pytest.raises(MissingData, match="not at its end"):
+        lidc_search.search(plan, first, out=out)
+    assert first.jobs == plan.jobs[:3]
+    with pytest.raises(MissingData, match="is unfinished"):
         lidc_measure.read_search(out)
-    result = interrupted_at(9)
-    assert ran == jobs
-    assert (result["best"], result["areas"][names[1]]["auc"]) == (names[1], 1)
+    second = Judged("soft, rigid", most=9)
+    result = lidc_search.search(plan, second, out=out)
+    assert second.jobs == plan.jobs[3:]
+    assert (result["best"], result["areas"]["soft, rigid"]["auc"]) == ("soft, rigid", 1)
     assert lidc_measure.read_search(out) == json.loads(json.dumps(result))
-    monkeypatch.setitem(SETTINGS, names[1], replace(SETTINGS[names[1]], epochs=3))
-    assert interrupted_at(9)["best"] == names[1]
-    assert ran == [*jobs, *jobs[2:]]
+    changed = replace(plan, settings=SETTINGS | {"soft, rigid": replace(SETTINGS["soft, rigid"], epochs=3)})
+    third = Judged("soft, rigid", most=9)
+    assert lidc_search.search(changed, third, out=out)["best"] == "soft, rigid"
+    assert third.jobs == plan.jobs[2:]
     out.write_text("[]")
     with pytest.raises(EdgekitError, match="holds no results of this search"):
-        interrupted_at(9)
+        lidc_search.search(plan, third, out=out)
 
 
 def test_every_setting_makes_a_net_that_answers():
@@ -248,7 +241,9 @@ def test_every_setting_makes_a_net_that_answers():
 
 
 def test_what_is_measured_of_a_ball_of_water_in_air():
-    slices = torch.from_numpy(np.stack([np.where(disc(np.array([14.0]))[0] > 0, 0, -1000), disc(np.array([14.0]))[0]]))
+    slices = torch.from_numpy(
+        np.stack([np.where(draw_discs(np.array([14.0]))[0] > 0, 0, -1000), draw_discs(np.array([14.0]))[0]])
+    )
     area, mean, spread, ring, solid, solid_around, chalk = measurements(slices[None].float())[0].tolist()
     assert np.exp(area) * 0.49 == pytest.approx(np.pi * 49, rel=0.05)
     assert (mean, ring) == (pytest.approx(0, abs=0.1), pytest.approx(-1, abs=0.1))
@@ -259,7 +254,7 @@ def test_what_is_measured_of_a_ball_of_water_in_air():
 
 def test_measured_nets_know_the_same_of_a_turned_slice():
     torch.manual_seed(0)
-    x = torch.cat([torch.randn(1, 1, SIDE, SIDE) * 300, torch.from_numpy(disc(np.array([20.0])))[None]], dim=1)
+    x = torch.cat([torch.randn(1, 1, SIDE, SIDE) * 300, torch.from_numpy(draw_discs(np.array([20.0])))[None]], dim=1)
     assert torch.allclose(measurements(x), measurements(torch.rot90(x, 1, (2, 3)).flip(3)), atol=1e-4)
     together = EightViews(SliceNet(measured=True), SliceNet(measured=True)).eval()
     assert torch.allclose(together(x), together(torch.rot90(x, 3, (2, 3))), atol=1e-4)

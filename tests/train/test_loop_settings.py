@@ -191,7 +191,7 @@ def test_six_views_of_a_flat_picture_are_one(tmp_path):
     net = plain_net().eval()
     flat = torch.ones(2, 1, 8, 8) * torch.tensor([0.3, -1.0]).reshape(2, 1, 1, 1)
     assert torch.allclose(SixViews(net)(flat), net(flat), atol=1e-6)
-    model = replace(MODEL, views=SixViews)
+    model = replace(MODEL, test_time_augmentation=SixViews)
     found = train(tmp_path, model=model)
     last = found.record.curve[-1].validation
     assert list(last) == ["accuracy", "accuracy_with_views"]

@@ -13,9 +13,7 @@ from edgekit.train.data.luna import (
     read_candidates,
     read_series,
     scans,
-    split_samples,
     split_series,
-    with_diameters,
     with_malignancy,
 )
 
@@ -58,27 +56,6 @@ def test_the_split_by_series_is_the_books(real):
     assert counts == {False: [702, 326], True: [102, 52]}
 
 
-def test_the_books_first_candidate_comes_first_with_its_diameter(real):
-    """Among a candidate at every annotation's own place; candidates.csv, which has more, begins with it too."""
-    annotations, uid = real[0], "1.3.6.1.4.1.14519.5.2.1.6279.6001.287966244644280690737019247886"
-    places = [(one.series_uid, one.center_mm) for one in annotations if one.series_uid != uid]
-    places.append((uid, (67.61451718, 85.02525992, -109.8084416)))
-    made = [Candidate(**{**vars(candidate(0, uid=series)), "center_mm": place}) for series, place in places]
-    first = with_diameters(made, annotations)[0]
-    assert (first.diameter_mm, first.series_uid, first.center_mm) == (32.27003025, *places[-1])
-
-
-def test_a_candidate_has_the_diameter_of_the_first_annotation_within_a_quarter_of_it():
-    near = [annotation(4.1, diameter=16), annotation(4, diameter=16), annotation(0, diameter=8)]
-    elsewhere = [annotation(0, diameter=30, uid="b")]
-    found = with_diameters([candidate(0), candidate(50), candidate(0, nodule=False, uid="c")], elsewhere + near)
-    assert [(one.center_mm[0], one.diameter_mm, one.series_uid) for one in found] == [
-        (0, 16, "a"),
-        (50, 0, "a"),
-        (0, 0, "c"),
-    ]
-
-
 def test_chapter_14_takes_nodules_from_the_annotations_malignant_and_large_ones_first():
     annotations = [annotation(1, diameter=30, malignant=False), annotation(2, diameter=5, malignant=True)]
     found = with_malignancy([candidate(9), candidate(3, nodule=False)], annotations)
@@ -87,12 +64,6 @@ def test_chapter_14_takes_nodules_from_the_annotations_malignant_and_large_ones_
         (1, True, False),
         (3, False, False),
     ]
-
-
-def test_every_tenth_is_validation():
-    train, validation = split_samples([candidate(x) for x in range(21)])
-    assert [one.center_mm[0] for one in validation] == [0, 10, 20]
-    assert len(train) == 18
 
 
 def test_candidates_of_other_series_are_left_out(tmp_path):
@@ -110,8 +81,8 @@ def test_candidates_of_other_series_are_left_out(tmp_path):
         ),
         ("", "line 1 should name the columns"),
         (HEAD + "a,1,2,3,0\na,1,2,3\n", "candidates.csv, line 3 should have 5 fields, found 4"),
-        (HEAD + "a,1,two,3,0\n", "candidates.csv, line 2, column 'coordY': 'two' is no number"),
-        (HEAD + "a,1,2,inf,0\n", "column 'coordZ': 'inf' is no number"),
+        (HEAD + "a,1,two,3,0\n", "candidates.csv, line 2, column 'coordY': 'two' is not a number"),
+        (HEAD + "a,1,2,inf,0\n", "column 'coordZ': 'inf' is not a number"),
         (HEAD + "a,1,2,3,2\n", "column 'class': '2' is neither 0 nor 1"),
     ],
 )

@@ -3,16 +3,17 @@
 import numpy as np
 import pytest
 import torch
+from forerunners import forerunner, forerunner_weights
 from torch import nn
 
 from edgekit.edge_runtime.errors import EdgekitError, UsageError
-from edgekit.edge_runtime.tasks.detection_metrics import found
+from edgekit.edge_runtime.tasks.detection_metrics import count_confusion
 from edgekit.train.book_model import input_module
 from edgekit.train.checkpoint import load_weights, read_tensors
 from edgekit.train.data import lidc
 from edgekit.train.loop.epoch import evaluate, on_device
 from edgekit.train.models import luna_classifier, luna_unet
-from edgekit.train.models.luna_classifier import LunaClassifier, forerunner, forerunner_weights
+from edgekit.train.models.luna_classifier import LunaClassifier
 from edgekit.train.models.luna_unet import LunaUNet
 
 
@@ -135,7 +136,7 @@ def test_the_published_unet_finds_most_of_each_real_nodule(published, real_data)
     module = LunaUNet().eval()
     load_weights(module, published["seg_2020"])
     inputs, targets = on_device(luna_unet.MODEL, lidc.slices().validation, "cpu")
-    counts = found(module(inputs) > 0.5, targets)
+    counts = count_confusion(module(inputs) > 0.5, targets)
     assert counts.recall > 0.6
     assert counts.precision > 0.3
 

@@ -8,7 +8,7 @@ import pytest
 from edgekit.edge_runtime.errors import MissingData
 from edgekit.optimize.deploy import deploy_book_model
 from edgekit.train.checkpoint import save_weights
-from edgekit.train.data import lidc, luna_samples, luna_sets
+from edgekit.train.data import lidc, luna_samples
 from edgekit.train.data.dicom import Volume
 from edgekit.train.models.luna_unet import LunaUNet
 from edgekit.train.registry import book_model
@@ -40,7 +40,10 @@ def test_no_held_out_slice_sees_a_slice_that_calibrated_nets():
 def test_real_samples_step_in_for_a_store(tmp_path, data_root, monkeypatch):
     if not (data_root / "luna" / "lidc_3d_hu_100px").is_dir():
         pytest.skip(f"the real crops are not in {data_root}")
-    monkeypatch.setattr(luna_sets.luna_store, "default_store", lambda: tmp_path / "none")
+    for folder in ("book", *(f"luna/{path.name}" for path in (data_root / "luna").iterdir() if path.name != "store")):
+        (tmp_path / "data" / folder).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "data" / folder).symlink_to(data_root / folder)
+    monkeypatch.setenv("EDGEKIT_DATA", str(tmp_path / "data"))
     save_weights(LunaUNet(), tmp_path / "unet.safetensors")
     model = deploy_book_model(book_model("luna_unet"), tmp_path / "unet.safetensors")
     held = lidc.slices()
@@ -70,7 +73,7 @@ def test_malignancy_is_judged_on_nodules_alone(data_root):
 def test_what_the_real_crops_show_is_known(data_root):
     if not (data_root / "luna" / "lidc_3d_hu_100px").is_dir():
         pytest.skip(f"the real crops are not in {data_root}")
-    shown = lidc.shown()
+    shown = lidc.crops_by_content()
     assert [(len(split), set(split.targets.tolist())) for split in shown.values()] == [
         (3, {1}),
         (2, {0}),

@@ -66,7 +66,7 @@ def test_a_run_reports_precision_recall_and_f1_and_ends_with_its_best_epoch(stor
     assert sha256_file(result.weights) == sha256_file(tmp_path / "best.safetensors")
     said = summary(luna_classifier.MODEL, result, next_command="")
     assert f"kept epoch {best.epoch} of 2, the best by f1" in said
-    assert f"besides: f1 {best.validation['f1']:.4f}" in said
+    assert f"also:    f1 {best.validation['f1']:.4f}" in said
 
 
 def test_a_resumed_run_repeats_an_uninterrupted_one(store, tmp_path):

@@ -6,79 +6,25 @@ import numpy as np
 import pytest
 import SimpleITK
 import torch
+from net_bundles import CROP, TILE, Chances, pack_net
 from small_nodules import LUNG_HU, always, ball, thresholding
-from torch import nn
 from typer.testing import CliRunner
 
-from edgekit import app
+from edgekit.cli import app
 from edgekit.edge_runtime.bundle.bundle import Bundle
-from edgekit.edge_runtime.bundle.golden import GoldenSet, save_golden
-from edgekit.edge_runtime.bundle.manifest import FORMAT_VERSION, Artifact, Golden, Manifest, TensorSpec
 from edgekit.edge_runtime.errors import InputError, UsageError
 from edgekit.edge_runtime.files import sha256_file
 from edgekit.train.checkpoint import save_weights
 from edgekit.train.models.luna_unet import LunaUNet
-from edgekit.train.nodules.bundles import Tiled, chosen_bundles, load_bundle_nets
-
-TILE = (1, 7, 96, 96)
-CROP = (1, 1, 32, 48, 48)
-
-
-def pack(folder, model, net, shape, output):
-    """A real ONNX bundle of `net`, with one golden sample."""
-    folder.mkdir()
-    example = torch.zeros(shape)
-    with torch.inference_mode():
-        answer = net.eval()(example).numpy()
-    exported = torch.onnx.export(net, (example,), input_names=["hu"], output_names=[output], dynamo=True, verbose=False)
-    exported.save(str(folder / "model.onnx"))
-    golden = GoldenSet(
-        inputs={"hu": example.numpy()}, outputs={output: answer}, packed={output: answer}, targets=np.zeros(1, np.int64)
-    )
-    save_golden(folder / "golden.npz", golden)
-    sums = {
-        name: {"file": name, "bytes": (folder / name).stat().st_size, "sha256": sha256_file(folder / name)}
-        for name in ("model.onnx", "golden.npz")
-    }
-    manifest = Manifest(
-        format_version=FORMAT_VERSION,
-        name=folder.name,
-        model=model,
-        task="segmentation" if output == "mask" else "classification",
-        recipe="fp32",
-        exporter="onnx",
-        status="verified",
-        artifact=Artifact(format="onnx", **sums["model.onnx"]),
-        golden=Golden(samples=1, sqnr_floor_db=10.0, agreement_floor=0.5, **sums["golden.npz"]),
-        inputs=(TensorSpec(name="hu", dtype="float32", shape=shape),),
-        outputs=(TensorSpec(name=output, dtype="float32", shape=answer.shape),),
-        preprocessing=None,
-        labels=("share of the pixels in a nodule",) if output == "mask" else ("no", "yes"),
-        metrics=(),
-        stages=(),
-        tools={"torch": torch.__version__},
-        provenance={"data": "made by the test"},
-    )
-    (folder / "manifest.json").write_bytes(manifest.to_bytes())
-
-
-class Chances(nn.Module):
-    """A classifier that answers probabilities, as delivered ones do."""
-
-    def __init__(self, logit):
-        super().__init__()
-        self.net = always(logit)
-
-    def forward(self, hu):
-        return self.net(hu).softmax(1)
+from edgekit.train.nodules.bundles import Tiled, choose_bundles, load_bundle_nets
 
 
 @pytest.fixture(scope="module")
 def bundles(tmp_path_factory):
     root = tmp_path_factory.mktemp("bundles")
-    pack(root / "unet", "luna_unet", thresholding(), TILE, "mask")
-    pack(root / "classifier", "luna_classifier", Chances(3), CROP, "probabilities")
-    pack(root / "malignancy", "luna_malignancy", Chances(-1), CROP, "probabilities")
+    pack_net(root / "unet", "luna_unet", thresholding(), TILE, "mask")
+    pack_net(root / "classifier", "luna_classifier", Chances(3), CROP, "probabilities")
+    pack_net(root / "malignancy", "luna_malignancy", Chances(-1), CROP, "probabilities")
     return root
 
 
@@ -123,10 +69,10 @@ def test_bundles_find_what_their_weights_find(bundles, tmp_path):
 def test_a_folder_without_one_bundle_of_each_net(bundles, tmp_path):
     (tmp_path / "unet").symlink_to(bundles / "unet")
     with pytest.raises(UsageError, match="holds no bundle of luna_classifier. Make one: edgekit optimize"):
-        chosen_bundles(tmp_path)
+        choose_bundles(tmp_path)
     (tmp_path / "again").symlink_to(bundles / "unet")
     with pytest.raises(UsageError, match="holds 2 bundles of luna_unet: again, unet"):
-        chosen_bundles(tmp_path)
+        choose_bundles(tmp_path)
 
 
 def test_a_bundle_of_another_net_and_too_small_slices_are_refused(bundles):

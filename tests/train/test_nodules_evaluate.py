@@ -1,6 +1,10 @@
 """`edgekit nodules evaluate`: the book's rule on a case computed by hand, and scans from files to the table."""
 
 import json
+import os
+import signal
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -8,15 +12,23 @@ import SimpleITK
 from small_nodules import LUNG_HU, always, ball, thresholding
 from typer.testing import CliRunner
 
-from edgekit import app
+from edgekit.cli import app
 from edgekit.cli.nodules_evaluate import nodules_evaluate as command
 from edgekit.cli.nodules_evaluate import table_text
 from edgekit.edge_runtime.errors import EdgekitError, Interrupted, MissingData, UsageError
 from edgekit.train.checkpoint import save_weights
 from edgekit.train.data.luna import MALIGNANCY, Annotation, read_annotations
 from edgekit.train.data.synthetic_ct import write_scans
-from edgekit.train.nodules import evaluate as nodules_evaluate
-from edgekit.train.nodules.evaluate import BENIGN, FILTERED, MALIGNANT, Detection, NetFiles, confusion, evaluate
+from edgekit.train.nodules.evaluate import (
+    BENIGN,
+    FILTERED,
+    MALIGNANT,
+    OUTCOMES,
+    Detection,
+    NetFiles,
+    count_outcomes,
+    evaluate,
+)
 
 HEAD = (
     "seriesuid,coordX,coordY,coordZ,diameter_mm,mal_bool,mal_details,bboxLowX,bboxLowY,bboxLowZ,bboxHighX,bboxHighY,"
@@ -44,20 +56,20 @@ def test_the_books_rule_by_hand():
     groups = [group(6.9, MALIGNANT), group(3, FILTERED), group(-7, BENIGN), group(100, FILTERED), group(101, BENIGN)]
     groups += [group(300, FILTERED), group(402.7, BENIGN), group(500, MALIGNANT), group(600, FILTERED)]
     expected = [[0, 1, 1, 1], [1, 1, 1, 0], [0, 1, 1, 1]]
-    assert confusion(nodules, groups).tolist() == expected
-    assert confusion(nodules[::-1], groups[::-1]).tolist() == expected
+    assert count_outcomes(nodules, groups).tolist() == expected
+    assert count_outcomes(nodules[::-1], groups[::-1]).tolist() == expected
 
 
 def test_nothing_found_and_nothing_to_find():
     both = [nodule(0, 10, True), nodule(9, 5, False)]
-    assert confusion(both, []).tolist() == [[0, 0, 0, 0], [1, 0, 0, 0], [1, 0, 0, 0]]
-    assert confusion([], [group(0, FILTERED), group(0, BENIGN)]).tolist() == [[0, 1, 1, 0], [0] * 4, [0] * 4]
+    assert count_outcomes(both, []).tolist() == [[0, 0, 0, 0], [1, 0, 0, 0], [1, 0, 0, 0]]
+    assert count_outcomes([], [group(0, FILTERED), group(0, BENIGN)]).tolist() == [[0, 1, 1, 0], [0] * 4, [0] * 4]
 
 
 def test_the_books_own_table_as_text():
     """Page 417, with the malignancy model."""
     table = np.array([[0, 164_893, 1_593, 563], [12, 3, 70, 17], [1, 6, 9, 36]])
-    assert table_text(table, nodules_evaluate.OUTCOMES).splitlines() == [
+    assert table_text(table, OUTCOMES).splitlines() == [
         "           | missed | filtered out | predicted benign | predicted malignant",
         "non-nodule |        |      164,893 |            1,593 |                 563",
         "benign     |     12 |            3 |               70 |                  17",
@@ -98,7 +110,7 @@ WHOLE = {
 }
 
 
-def test_from_scans_to_the_table_and_again(root, weights, tmp_path, capsys, monkeypatch):
+def test_from_scans_to_the_table_and_again(root, weights, tmp_path, capsys):
     out = tmp_path / "out"
     assert command(root, out=out, split="all", **weights)
     said = capsys.readouterr()
@@ -108,12 +120,10 @@ def test_from_scans_to_the_table_and_again(root, weights, tmp_path, capsys, monk
     assert (answer["table"], answer["skipped"], answer["synthetic"]) == (WHOLE, {}, False)
     assert answer["scans"]["b"]["non-nodule"]["predicted malignant"] == 1
     (out / "scans" / "b.json").unlink()
-    seen = []
-    analyse = nodules_evaluate.analyse
-    monkeypatch.setattr(nodules_evaluate, "analyse", lambda v, n: seen.append(v.series_uid) or analyse(v, n))
     assert command(root, out=out, split="all", as_json=True, **weights)
-    assert json.loads(capsys.readouterr().out)["table"] == WHOLE
-    assert seen == ["b"]
+    said = capsys.readouterr()
+    assert json.loads(said.out)["table"] == WHOLE
+    assert [line.split(": ")[1] for line in said.err.splitlines()] == ["b"]
 
 
 def test_without_a_malignancy_net_there_is_one_prediction(root, weights, tmp_path, capsys):
@@ -148,21 +158,27 @@ def test_a_nodule_outside_its_scan_is_named_by_its_line(root, weights, tmp_path)
     assert list(found.tables) == ["a"]
 
 
-def test_ctrl_c_keeps_what_is_done(root, weights, tmp_path, monkeypatch):
-    analyse = nodules_evaluate.analyse
-
-    def interrupted(volume, nets):
-        if volume.series_uid == "b":
-            raise KeyboardInterrupt
-        return analyse(volume, nets)
-
-    monkeypatch.setattr(nodules_evaluate, "analyse", interrupted)
-    with pytest.raises(Interrupted, match="interrupted: 1 scans were done now and are kept in .*out"):
-        command(root, out=tmp_path / "out", split="all", **weights)
-    assert [path.name for path in (tmp_path / "out" / "scans").iterdir()] == ["a.json"]
+def interrupt_when_there(path):
+    """Sends this process a Ctrl-C as soon as `path` is there."""
+    while not path.exists():
+        time.sleep(0.001)
+    os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_what_is_refused(root, weights, tmp_path, monkeypatch):
+def test_ctrl_c_keeps_what_is_done(root, weights, tmp_path, capsys):
+    out, before = tmp_path / "out", signal.signal(signal.SIGINT, signal.default_int_handler)
+    threading.Thread(target=interrupt_when_there, args=[out / "scans" / "a.json"], daemon=True).start()
+    try:
+        with pytest.raises(Interrupted, match=r"interrupted: [01] scans? .* kept in .*out"):
+            command(root, out=out, split="all", **weights)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert [path.name for path in (out / "scans").iterdir()] == ["a.json"]
+    assert command(root, out=out, split="all", as_json=True, **weights)
+    assert json.loads(capsys.readouterr().out)["table"] == WHOLE
+
+
+def test_what_is_refused(root, weights, tmp_path):
     out = tmp_path / "out"
     command(root, out=out, split="all", **weights)
     two = {n: weights[n] for n in ("segmenter", "classifier")}

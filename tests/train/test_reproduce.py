@@ -1,5 +1,6 @@
 """`edgekit reproduce` on digits: it goes on where it stopped, reports what is there, and says what does not work."""
 
+import contextlib
 import fcntl
 import itertools
 import json
@@ -12,26 +13,29 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 from conftest import ENVIRONMENT, ROOT
+from killed import command, descendants, kill_and_wait, until
 
+from edgekit.cli.reproduce import reproduce_models
 from edgekit.edge_runtime.errors import EdgekitError, UsageError
 from edgekit.edge_runtime.files import sha256_file
 from edgekit.train.checkpoint import read_run
+from edgekit.train.loop.device import threads
 from edgekit.train.loop.fit import fit
 from edgekit.train.registry import book_model
 from edgekit.train.reproduction import report as reproduction_report
 from edgekit.train.reproduction import results as reproduction
-from edgekit.train.reproduction.reproduce import Request, choose, plan, reproduce
-from edgekit.train.reproduction.training_board import Board, duration
-from edgekit.train.reproduction.trainings import Step, environment, train_all
+from edgekit.train.reproduction.reproduce import ReproductionRequest, choose_models, plan_trainings, reproduce
+from edgekit.train.reproduction.time_left import TimeLeft, duration
+from edgekit.train.reproduction.trainings import Step, threads_each, train_all
 
 DIGITS = book_model("digits_cnn")
 
 
-def request(folder: Path, **asked) -> Request:
+def request(folder: Path, **asked) -> ReproductionRequest:
     places = {"out": folder / "results", "runs": folder / "runs", "docs": folder / "docs"}
-    return Request(**({"models": ("digits_cnn",), "epochs": 1, "seeds": 2, "device": "cpu"} | places | asked))
+    small = {"models": ("digits_cnn",), "epochs": 1, "seeds": 2, "device": "cpu"}
+    return ReproductionRequest(**(small | places | asked))
 
 
 def start(folder: Path, *words: object) -> subprocess.Popen:
@@ -51,7 +55,7 @@ def start(folder: Path, *words: object) -> subprocess.Popen:
 def made(tmp_path_factory):
     """Two seeds of one epoch, both at once, as `edgekit reproduce --jobs 2` leaves them."""
     folder = tmp_path_factory.mktemp("made")
-    assert reproduce(request(folder, jobs=2))
+    assert reproduce(request(folder, jobs=2)).failures == {}
     return folder
 
 
@@ -67,10 +71,13 @@ def test_the_results_hold_every_seed_with_its_provenance(made):
     assert entry["shortened_from"] == 30
 
 
-def test_what_is_finished_is_not_trained_again(made, capfd):
+def test_what_is_finished_is_not_trained_again(made, capsys):
     before = {path: path.stat().st_mtime_ns for path in (made / "runs").rglob("*.safetensors")}
-    assert reproduce(request(made))
-    assert "2 trainings on cpu, 2 of them finished already" in capfd.readouterr().out
+    assert reproduce_models(request(made), report_only=False)
+    said = capsys.readouterr()
+    assert "2 trainings on cpu, 2 of them finished already" in said.out
+    assert f"wrote {made / 'results' / 'reproduction-1-cpu.json'}" in said.out
+    assert "measuring digits_cnn: 2 runs" in said.err
     assert {path: path.stat().st_mtime_ns for path in (made / "runs").rglob("*.safetensors")} == before
 
 
@@ -79,7 +86,8 @@ def test_report_only_makes_everything_again_from_the_runs(made):
     before = {path: path.read_text() for path in written}
     for path in written:
         path.unlink()
-    assert reproduce(request(made), report_only=True)
+    again = reproduce(request(made), report_only=True)
+    assert {path for path in again.files if path in written} == set(written)
     assert {path: path.read_text() for path in written} == before
 
 
@@ -92,10 +100,11 @@ def test_the_page_follows_from_the_results_alone(made, tmp_path):
     assert str(made) not in page
 
 
-def test_other_epochs_of_the_same_run_are_not_mixed_in(made, capfd):
-    results = reproduction.chapter_results(1, made / "runs" / "cpu", device="cpu")
+def test_other_epochs_of_the_same_run_are_not_mixed_in(made):
+    notes = []
+    results = reproduction.chapter_results(1, made / "runs" / "cpu", device="cpu", on_note=notes.append)
     assert "digits_cnn" not in [entry["model"] for entry in results["models"]]
-    assert "was trained with other settings and is left out" in capfd.readouterr().err
+    assert [note.endswith("was trained with other settings and is left out") for note in notes] == [True, True]
 
 
 def test_ctrl_c_keeps_every_training_and_the_printed_command_ends_like_an_uninterrupted_one(tmp_path):
@@ -123,6 +132,25 @@ def test_ctrl_c_keeps_every_training_and_the_printed_command_ends_like_an_uninte
     assert sha256_file(tmp_path / "runs/cpu/seed-123/digits_cnn/weights.safetensors") == sha256_file(whole.weights)
 
 
+def test_a_training_ends_when_its_parent_is_killed_and_nothing_half_written_is_left(tmp_path):
+    process = start(tmp_path, "--epochs", 2000, "--seeds", 1)
+    runs = tmp_path / "runs" / "cpu" / "seed-123"
+    assert until((runs / "digits_cnn" / "resume.pt").is_file, within_s=120)
+    started = descendants(process.pid)
+    assert [command(pid).split()[6] for pid in started] == ["edgekit.train"]
+    assert kill_and_wait(process, started) == set()
+    assert [path.name for path in runs.rglob("*.part")] == []
+    with (runs / ".lock").open("w") as lock:
+
+        def free() -> bool:
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return True
+            return False
+
+        assert until(free)  # the next one may train there
+
+
 def test_a_failing_model_is_reported_with_status_1_and_the_others_go_on(tmp_path):
     broken = tmp_path / "runs" / "cpu" / "seed-123" / "digits_cnn"
     broken.mkdir(parents=True)
@@ -147,7 +175,7 @@ def test_two_at_once_in_one_folder_are_refused(tmp_path):
     with lock.open("w") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
         with pytest.raises(UsageError, match=f"another process is training into {tmp_path / 'seed-123'}"):
-            train_all(plan([DIGITS], tmp_path, seeds=1), device="cpu")
+            train_all(plan_trainings([DIGITS], tmp_path, seeds=1), device="cpu")
 
 
 @pytest.mark.parametrize(
@@ -156,7 +184,7 @@ def test_two_at_once_in_one_folder_are_refused(tmp_path):
         ({"models": ("nope",)}, "unknown model 'nope'. Known: "),
         ({"chapters": "12"}, "--chapters 12: nothing to train there. Chapters with models: 1, "),
         ({"chapters": "3"}, "--chapters 3: nothing to train there"),
-        ({"chapters": "one"}, "--chapters one is no list of chapters. Write it like 1-8 or 2,7,8"),
+        ({"chapters": "one"}, "--chapters one is not a list of chapters. Write it like 1-8 or 2,7,8"),
         ({"chapters": "8"}, "digits_cnn is of chapter 1, which --chapters 8 leaves out"),
         ({"seeds": 0}, "--seeds 0: at least 1 is needed"),
         ({"device": "tpu9"}, "unknown device 'tpu9'. Known: "),
@@ -169,30 +197,31 @@ def test_wrong_requests_say_what_there_is(tmp_path, asked, message):
 
 
 def test_chapters_are_ranges_and_lists():
-    assert {model.chapter for model in choose("1-3,8", ())} >= {1, 8}
-    assert [model.name for model in choose(None, ("birds_cnn", "digits_cnn"))] == ["birds_cnn", "digits_cnn"]
+    assert {model.chapter for model in choose_models("1-3,8", ())} >= {1, 8}
+    assert [model.name for model in choose_models(None, ("birds_cnn", "digits_cnn"))] == ["birds_cnn", "digits_cnn"]
 
 
 def test_the_request_as_a_command(tmp_path):
-    asked = Request(models=("a", "b"), seeds=2, runs=Path("my runs"))
+    asked = ReproductionRequest(models=("a", "b"), seeds=2, runs=Path("my runs"))
     assert asked.command() == "edgekit reproduce --models a --models b --seeds 2 --runs 'my runs'"
 
 
-def test_trainings_at_the_same_time_share_the_cores(monkeypatch):
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 6)
-    assert [environment(jobs)["OMP_NUM_THREADS"] for jobs in (1, 2, 4, 9)] == ["6", "3", "1", "1"]
-    code = "import torch; print(torch.get_num_threads())"
-    alone = subprocess.run([sys.executable, "-c", code], env=environment(6), capture_output=True, text=True)
-    assert alone.stdout.strip() == "1"
+def test_trainings_at_the_same_time_share_the_cores():
+    with threads(6):
+        assert [threads_each(jobs) for jobs in (1, 2, 4, 9)] == [6, 3, 1, 1]
 
 
 def test_the_time_left_counts_what_is_known_and_says_when_that_is_not_all():
-    one, two = plan([replace(DIGITS, name="one"), replace(DIGITS, name="two")], Path("runs"), seeds=1, epochs=10)
-    board = Board([one, two], epoch_s={}, jobs=1)
-    board.take(Step(training=one, epoch=4, figures="", epoch_s=30))
-    assert board.left() == "at least 3 min left"
-    board.take(Step(training=two, epoch=1, figures="", epoch_s=600))
-    assert board.left() == "93 min left"
+    models = [replace(DIGITS, name=name) for name in ("one", "two")]
+    one, two = plan_trainings(models, Path("runs"), seeds=1, epochs=10)
+    left = TimeLeft([one, two], epoch_s={}, jobs=1)
+    assert left.text == "time left unknown"
+    left.take(Step(training=one, epoch=4, figures="", epoch_s=30))
+    assert (left.text, left.done) == ("at least 3 min left", 0)
+    left.take(Step(training=two, epoch=1, figures="", epoch_s=600))
+    assert left.text == "93 min left"
+    left.take(Step(training=one, epoch=10, figures="", epoch_s=30))
+    assert (left.text, left.done) == ("90 min left", 1)
     assert duration(3 * 3600 + 5 * 60) == "3 h 05 min"
 
 
@@ -213,7 +242,7 @@ def test_what_was_measured_earlier_stays_where_there_are_no_runs_of_it(tmp_path)
 def test_what_several_trainings_lack_is_said_once(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("EDGEKIT_DATA", str(tmp_path / "empty"))
     asked = replace(request(tmp_path), models=("luna_classifier", "luna_malignancy"))
-    assert not reproduce(asked)
+    assert not reproduce_models(asked, report_only=False)
     (line,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("error:"))
     assert line.startswith("error: luna_classifier seed 123, luna_classifier seed 124, luna_malignancy seed 123, ")
     assert "there are no prepared scans in" in line

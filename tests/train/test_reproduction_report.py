@@ -10,17 +10,17 @@ from conftest import ROOT
 from edgekit.edge_runtime.errors import EdgekitError, Interrupted
 from edgekit.train.loop.fit import fit
 from edgekit.train.registry import book_model
-from edgekit.train.reproduction import left_out
 from edgekit.train.reproduction import lines as reproduction_lines
 from edgekit.train.reproduction import report as reproduction_report
 from edgekit.train.reproduction import results as reproduction
+from edgekit.train.reproduction import skip_note
 from edgekit.train.reproduction.lines import Line
 
 DIGITS = book_model("digits_cnn")
 
 
 def test_a_model_that_is_left_out_is_in_the_report_with_its_time(tmp_path):
-    left_out.note(DIGITS, tmp_path, device="cpu", seeds=3)
+    skip_note.write(DIGITS, tmp_path, device="cpu", seeds=3)
     (entry,) = (
         e for e in reproduction.chapter_results(1, tmp_path, device="cpu")["not_run"] if e["model"] == "digits_cnn"
     )
@@ -68,7 +68,7 @@ def stop_after_one(record):
 
 def test_a_damaged_result_is_named(tmp_path):
     (tmp_path / "reproduction-8-cpu.json").write_text("{")
-    with pytest.raises(EdgekitError, match="reproduction-8-cpu.json is no result of `edgekit reproduce`"):
+    with pytest.raises(EdgekitError, match="reproduction-8-cpu.json is not a result of `edgekit reproduce`"):
         reproduction_report.load(tmp_path)
 
 

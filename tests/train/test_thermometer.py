@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from thermometer_fits import descend, least_squares
 
 from edgekit.train.book_model import input_module
 from edgekit.train.loop.epoch import evaluate, on_device
@@ -14,7 +15,6 @@ from edgekit.train.models.thermometer_steps import (
     by_autograd,
     by_hand,
     by_optimizer,
-    least_squares,
 )
 from edgekit.train.registry import book_model
 
@@ -110,7 +110,7 @@ def test_least_squares_is_where_all_of_them_go():
 
 def test_the_line_of_chapter_6_goes_to_the_least_squares():
     line = torch.nn.Linear(1, 1)
-    thermometer.descend(line, 2e-2, 5000, VALIDATION_CHAPTER_6)
+    descend(line, 2e-2, 5000, VALIDATION_CHAPTER_6)
     assert (line.weight.item(), line.bias.item()) == pytest.approx((5.52930, -18.52059), rel=1e-4)
 
 
@@ -129,7 +129,7 @@ def test_the_nets_of_chapter_6_land_in_range(name, parameters, rate, train, vali
     net = model.build()
     assert sum(p.numel() for p in net.parameters()) == parameters
     assert model.fit.learning_rate == rate
-    found = thermometer.descend(net, rate, 5000, VALIDATION_CHAPTER_6)
+    found = descend(net, rate, 5000, VALIDATION_CHAPTER_6)
     assert train[0] < found[0] < train[1]
     assert validation[0] < found[1] < validation[1]
 

@@ -6,11 +6,10 @@ import shlex
 import signal
 import subprocess
 import sys
-from pathlib import Path
+
+from conftest import ROOT
 
 from edgekit.train.checkpoint import read_run
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def start(*words, **environment):
@@ -73,3 +72,14 @@ def test_the_length_of_an_epoch_reaches_the_training(tmp_path):
     assert process.returncode != 0
     assert "error: --epoch-samples 5: digits_cnn takes each sample once an epoch" in errors
     assert "Traceback" not in errors
+
+
+def test_it_trains_without_typer(tmp_path):
+    """A training machine has torch and a source checkout; the libraries of the command may be missing there."""
+    for package in ("typer", "click"):
+        (tmp_path / f"{package}.py").write_text(f"raise ModuleNotFoundError('No module named {package}')")
+    process = start("digits_cnn", "--runs", tmp_path / "runs", "--epochs", 1, PYTHONPATH=str(tmp_path))
+    answer, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert answer.startswith("digits_cnn: accuracy 0.8")
+    assert len(read_run(tmp_path / "runs" / "digits_cnn").curve) == 1

@@ -1,6 +1,6 @@
-"""One file for each data set: where it comes from, how it is split, and where it is looked for on disk.
+"""One file for each data set: where it comes from, how it is split, and where it is on disk.
 
-A data set here is arrays as a device would feed them. Nothing here normalises, shuffles or knows a model.
+Here a data set is arrays as a device would feed them. Nothing here normalises, shuffles or knows a model.
 """
 
 from __future__ import annotations
@@ -21,6 +21,6 @@ def data_root() -> Path:
 def ranked(indices: Sequence[int] | np.ndarray, seed: int) -> np.ndarray:
     """The indices in a fixed pseudo-random order: by SHA-256 of "seed:index".
 
-    Hashes and not a random generator, because a split must stay the same with every version of numpy.
+    Hashes instead of a random generator, because a split must stay the same with every version of numpy.
     """
     return np.array(sorted((int(i) for i in indices), key=lambda i: hashlib.sha256(f"{seed}:{i}".encode()).digest()))

@@ -1,4 +1,4 @@
-"""Jane Austen's "Pride and Prejudice": chapter 4's text as characters and words, and the task "what comes next?".
+"""Jane Austen's "Pride and Prejudice": chapter 4's text as characters, and the task "what comes next?".
 
 Source: Project Gutenberg's 1342-0.txt, the book's `p1ch4/jane-austen/1342-0.txt`. A token is a lower-case character's
 ASCII code, as in the book; this module knows no model.
@@ -18,16 +18,15 @@ _NAMES = {10: "newline", 32: "space"}
 LABELS = tuple(chr(c) if 32 < c < 127 else _NAMES.get(c, f"\\x{c:02x}") for c in range(ALPHABET))
 CONTEXT = 16
 TRAIN_SHARE, CALIBRATION_SHARE = 0.8, 0.05
-STRIDE = 12  # between windows to evaluate on: neighbours would be nearly the same sample, and a device tries each
-_QUOTES = str.maketrans("“”", '""')  # the only characters of the file, its byte order mark aside, that ASCII lacks
-_PUNCTUATION = '.,;:"!?“”_-'
+STRIDE = 12  # between windows to evaluate on: neighbours are nearly the same sample, and a device runs each of them
+_QUOTES = str.maketrans("“”", '""')  # beside the byte order mark, the only characters of the file that ASCII lacks
 
 
 _START, _END = "*** START OF THIS PROJECT GUTENBERG EBOOK", "*** END OF THIS PROJECT GUTENBERG EBOOK"
 
 
 def read_text() -> str:
-    """The whole file as it is, Project Gutenberg's notices and the byte order mark included: 704,190 characters.
+    """The whole file as it is, with Project Gutenberg's notices and the byte order mark: 704,190 characters.
 
     Raises:
         MissingData: the file is not there, is not UTF-8, or lacks Project Gutenberg's markers.
@@ -38,12 +37,12 @@ def read_text() -> str:
     except UnicodeDecodeError as error:
         raise MissingData(f"{path} is damaged: byte {error.start} is not UTF-8 text. {how_to_get(FILE)}") from None
     if not 0 <= text.find(_START) < text.find(_END):
-        raise MissingData(f"{path} is damaged: the lines {_START!r} and {_END!r} are not in it. {how_to_get(FILE)}")
+        raise MissingData(f"{path} is damaged: it lacks the lines {_START!r} and {_END!r}. {how_to_get(FILE)}")
     return text
 
 
 def novel(text: str) -> str:
-    """The novel alone: what stands between Project Gutenberg's markers, without white space around it."""
+    """The novel alone: the text between Project Gutenberg's markers, without white space around it."""
     return text[text.index("\n", text.index(_START)) : text.index(_END)].strip()
 
 
@@ -53,21 +52,11 @@ def tokens(text: str) -> np.ndarray:
     return np.where(codes < ALPHABET, codes, 0)
 
 
-def words(text: str) -> list[str]:
-    """The words of a text in order, lower case, punctuation around them cut off (chapter 4, section 4.5.3)."""
-    return [word.strip(_PUNCTUATION) for word in text.lower().split()]
-
-
-def vocabulary(text: str) -> dict[str, int]:
-    """Each different word of `text` to its place in alphabetical order."""
-    return {word: place for place, word in enumerate(sorted(set(words(text))))}
-
-
 def characters() -> Dataset:
-    """Inputs (N, 16) int64, targets (N,) int64, the character after those 16: the novel in order of reading.
+    """Inputs (N, 16) int64, targets (N,) int64, the character after those 16, in the order of the novel.
 
-    Split by place, so that validation is text nobody has read: the first 80 % train, every character of it a target;
-    the next 5 % calibration and the last 15 % validation, of which every 12th. No window crosses a border.
+    Split by place, so that validation is text the model has never seen: the first 80 % train, with every character as
+    a target; the next 5 % are calibration and the last 15 % validation, with every 12th. No window crosses a border.
 
     Raises:
         MissingData: as `read_text`.

@@ -52,15 +52,15 @@ def read_hours() -> np.ndarray:
 
 
 def by_day(hours: np.ndarray) -> np.ndarray:
-    """(17520, 17) to (730, 24, 17), without a copy; `.transpose(0, 2, 1)` gives the book's (730, 17, 24)."""
+    """(17520, 17) to (730, 24, 17), without a copy; `.transpose(0, 2, 1)` makes it the book's (730, 17, 24)."""
     return hours.reshape(-1, HOURS, hours.shape[1])
 
 
 def bikes() -> Dataset:
-    """Inputs (N, 7, 24, 17) float32, the seven days before; targets (N, 24) float32, the day's rentals, each hour.
+    """Inputs (N, 7, 24, 17) float32, the seven days before; targets (N, 24) float32, the day's rentals by the hour.
 
-    Split by time: the last 146 days (August to December 2012) are validation, all 577 earlier ones train, of which the
-    last 90 are calibration too. What lies after a target's midnight is in no input, the day's own weather neither.
+    Split by time: the last 146 days (August to December 2012) are validation, all 577 earlier ones train, and the last
+    90 of these are calibration too. No input holds anything after a target's midnight, not even the day's weather.
 
     Raises:
         MissingData: as `read_hours`.

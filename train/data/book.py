@@ -1,4 +1,4 @@
-"""The data files of the book's own repository: where they are looked for, and what to do when they are not there.
+"""The data files of the book's own repository: where they are on disk, and what to do when they are missing.
 
 Source: github.com/deep-learning-with-pytorch/dlwpt-code, folder `data`. Its files are not ours to pass on, so nothing
 is downloaded unasked. This module knows no file's content.
@@ -19,7 +19,7 @@ def book_file(relative: str) -> Path:
     """The path of a file such as "p1ch4/tabular-wine/winequality-white.csv" under `data_root()`/book.
 
     Raises:
-        MissingData: it is not there; the message has the command that fetches it.
+        MissingData: it is not there; the message has the command that downloads it.
     """
     path = data_root() / "book" / relative
     if not path.is_file():
@@ -28,10 +28,10 @@ def book_file(relative: str) -> Path:
 
 
 def how_to_get(relative: str) -> str:
-    """What to type to have a file of the book's repository where `book_file` looks for it."""
+    """What to type so that a file of the book's repository is where `book_file` looks for it."""
     path = data_root() / "book" / relative
     return (
-        f"It comes with the book's code. With a network, run:\n"
+        f"It comes with the book's code. To download it, run:\n"
         f"  curl -fL --create-dirs -o '{path}' '{_URL}/{quote(relative)}'\n"
-        f"Elsewhere on this machine? Set EDGEKIT_DATA to the folder that holds book/{relative}"
+        f"If it is elsewhere on this machine, set EDGEKIT_DATA to the folder that holds book/{relative}"
     )

@@ -23,7 +23,7 @@ CALIBRATION_SAMPLES, CALIBRATION_SEED = 512, 1
 def birds_and_airplanes() -> Dataset:
     """Inputs (N, 32, 32, 3) uint8, targets airplane 0 and bird 1: 10,000 train, 2,000 validation.
 
-    Calibration is a fixed part of train, 256 of each class: the book validates on all that is not train.
+    Calibration is a fixed part of train, 256 of each class, because the book validates on everything else.
 
     Raises:
         MissingData: the files are not there and could not be downloaded, or one is damaged.

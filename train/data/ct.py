@@ -1,6 +1,6 @@
 """A chest CT from a MetaImage file or a DICOM series, places in the patient as voxels, and crops. Chapters 10 and 13.
 
-Knows geometry and files; what lies at a place, `luna.py` knows. MetaImage is read by SimpleITK.
+Knows geometry and files; `luna.py` knows what is at a place. MetaImage is read by SimpleITK.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ def read_scan(path: Path, *, clip: bool = False) -> Volume:
 
 
 def read_metaimage(path: Path) -> Volume:
-    """A scan of LUNA16's format; `hu` has the file's own type, int16 there, and its name is the series uid.
+    """A scan in LUNA16's format. `hu` has the type of the file, int16 in LUNA16; the file's name is the series uid.
 
     Raises:
-        MissingData: there is no such file, or not the file of voxels that it names.
-        InputError: the header is damaged or not of one volume of numbers, or there are fewer voxels than it says.
+        MissingData: the file, or the file of voxels that it names, is missing.
+        InputError: the header is damaged, does not describe one volume of numbers, or promises too many voxels.
     """
     import SimpleITK  # only this function's callers need it
 
@@ -51,7 +51,7 @@ def read_metaimage(path: Path) -> Volume:
         image = SimpleITK.ReadImage(str(path))
     except RuntimeError as error:  # SimpleITK's only kind; its last line has the reason
         reason = str(error).strip().splitlines()[-1]
-        raise InputError(f"{path} cannot be read as MetaImage: {reason}. Fetch it again") from None
+        raise InputError(f"{path} cannot be read as MetaImage: {reason}. Download it again") from None
     across, down, along = image.GetSpacing()
     x, y, z = image.GetOrigin()
     return Volume(
@@ -65,7 +65,7 @@ def read_metaimage(path: Path) -> Volume:
 
 
 def _check_header(path: Path) -> None:
-    """Refuses what SimpleITK would fill up with zeros or fail on without a reason."""
+    """Refuses files that SimpleITK would pad with zeros, or fail on without a reason."""
     fields: dict[str, str] = {}
     for line in path.read_bytes()[:_HEADER_BYTES].decode("latin-1").splitlines():
         key, equals, value = line.partition("=")
@@ -79,30 +79,30 @@ def _check_header(path: Path) -> None:
         element, data = fields["ElementType"], fields["ElementDataFile"]
     except (KeyError, ValueError):
         raise InputError(
-            f"{path} is no MetaImage header: it needs lines DimSize, ElementType and ElementDataFile. Fetch it again"
+            f"{path} is not a MetaImage header: it lacks DimSize, ElementType or ElementDataFile. Download it again"
         ) from None
     if len(sides) != 3 or min(sides) < 1 or element not in _ELEMENT_BYTES or data.startswith("LIST"):
-        raise InputError(f"{path} is no scan: found {element} of size {sides} in {data}. Give one volume of numbers")
+        raise InputError(f"{path} is not a scan: found {element} of size {sides} in {data}. Give one volume of numbers")
     if data == "LOCAL" or fields.get("CompressedData", "False").lower() == "true":
-        return  # SimpleITK notices itself when these end early
+        return  # SimpleITK itself notices when these end early
     raw = path.parent / data
     if not raw.is_file():
-        raise MissingData(f"{path} names {data} for its voxels, which is not beside it. Fetch both files")
-    wanted, found = int(np.prod(sides)) * _ELEMENT_BYTES[element], raw.stat().st_size
-    if found < wanted:
+        raise MissingData(f"{path} names {data} for its voxels, which is not beside it. Download both files")
+    wanted, size = int(np.prod(sides)) * _ELEMENT_BYTES[element], raw.stat().st_size
+    if size < wanted:
         raise InputError(
-            f"{raw} has {found:,} bytes, its header {path.name} says {wanted:,}: it was cut short. Fetch it again"
+            f"{raw} has {size:,} bytes, its header {path.name} says {wanted:,}: it was cut short. Download it again"
         )
 
 
 def voxel_at(volume: Volume, xyz_mm: Sequence[float], *, where: str = "") -> Index:
     """The voxel (slice, row, column) nearest to a place in the patient.
 
-    As the book's `xyz2irc` for scans along the axes, mirrored ones included, which all of LUNA16 are; the book
-    multiplies the inverted directions from the wrong side, so that its answers for tilted scans are others.
+    The same as the book's `xyz2irc` for scans along the axes, mirrored ones included; all of LUNA16 are. For tilted
+    scans the book's answers differ, because it multiplies the inverted directions from the wrong side.
 
     Args:
-        where: opens the error: file and line that named the place.
+        where: file and line that named the place; the error begins with it.
 
     Raises:
         InputError: the place is outside the scan.
@@ -114,7 +114,7 @@ def voxel_at(volume: Volume, xyz_mm: Sequence[float], *, where: str = "") -> Ind
         place = ", ".join(f"{value:.2f}" for value in xyz_mm)
         raise InputError(
             f"{where + ': ' if where else ''}the place ({place}) mm is voxel {tuple(map(int, index))}, outside of scan "
-            f"{volume.series_uid}, which has {volume.hu.shape}. Correct the line, or take it out"
+            f"{volume.series_uid}, which has {volume.hu.shape}. Correct the line, or remove it"
         )
     return int(index[0]), int(index[1]), int(index[2])
 
@@ -125,9 +125,9 @@ def inside(index: Sequence[int] | np.ndarray, shape: Sequence[int]) -> bool:
 
 
 def crop_start(center: Sequence[int], width: Sequence[int], shape: Sequence[int]) -> Index:
-    """Where a crop of `width` around `center` begins: at a border it is moved inwards, never padded.
+    """Where a crop of `width` around `center` begins; at a border it is moved inwards, never padded.
 
-    Source: chapter 10, `getRawCandidate`; of an odd width the middle is `center` or, for every other one, one less.
+    Source: chapter 10, `getRawCandidate`. The middle of an odd width is `center`, or one less for every other center.
 
     Raises:
         InputError: the scan is smaller than the crop.

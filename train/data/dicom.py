@@ -1,6 +1,6 @@
-"""A CT series in DICOM files as one volume in Hounsfield units, its slices in the order of the body. Chapter 4 and 14.
+"""A CT series in DICOM files as one volume in Hounsfield units, its slices in the order of the body. Chapters 4 and 14.
 
-Knows tags and geometry; what is in the volume, whoever asks for it knows. Files are read by pydicom.
+Knows tags and geometry, not what the volume shows. Files are read by pydicom.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ _TAGS = (
     "Rows",
     "Columns",
 )
-_UNEVEN = 0.01  # of the spacing: how far a gap between slices may be off
+_UNEVEN = 0.01  # of the spacing, by which a gap between slices may differ from it
 
 
 @dataclass(frozen=True, kw_only=True)
 class Volume:
-    """A scan. Indices are (slice, row, column); patient coordinates x, y, z grow to the left, the back and the head.
-
-    `hu`: (D, H, W) float32, or int16 from a file that has it so; Hounsfield units, -1000 for air and 0 for water.
-    `spacing_mm`: between voxels along the three indices. `origin_mm`: where voxel (0, 0, 0) lies, as (x, y, z).
-    `orientation`: (3, 3), row k the direction in the patient, as a unit vector (x, y, z), in which index k grows.
-    """
+    """A scan. Indices are (slice, row, column); patient coordinates x, y, z grow to the left, the back and the head."""
 
     hu: np.ndarray
+    """(D, H, W) float32, or int16 where the file has that; Hounsfield units, -1000 for air and 0 for water."""
     spacing_mm: tuple[float, float, float]
+    """Between voxels, along the three indices."""
     origin_mm: tuple[float, float, float]
+    """(x, y, z) of voxel (0, 0, 0)."""
     orientation: np.ndarray
+    """(3, 3): row k is the direction in which index k grows, as a unit vector (x, y, z) in the patient."""
     series_uid: str
+    """The scan's name in DICOM and in LUNA16's lists."""
 
     def patient_mm(self, index: Sequence[float]) -> np.ndarray:
         """Where the voxel (slice, row, column) lies in the patient: (x, y, z) in mm."""
@@ -51,12 +51,12 @@ class Volume:
 def read_series(folder: Path) -> Volume:
     """All slices of the one series in `folder`, sorted by their position in the patient, never by file name.
 
-    Files that are not DICOM are passed over, unless they are called .dcm.
+    Files that are not DICOM are ignored, unless their names end in .dcm.
 
     Raises:
         MissingData: no such folder, or no slices in it.
         InputError: a damaged file, a missing tag, several series, slices of different size or orientation, two slices
-            at one place, or a slice that is missing between others.
+            at one place, or a gap between slices.
     """
     slices = _read(folder)
     first_path, first = slices[0]
@@ -64,7 +64,7 @@ def read_series(folder: Path) -> Volume:
         for tag in ("SeriesInstanceUID", "Rows", "Columns", "ImageOrientationPatient", "PixelSpacing"):
             if slice_[tag].value != first[tag].value:
                 raise InputError(
-                    f"{folder} mixes slices that make no one volume: {tag} is {first[tag].value} in {first_path.name} "
+                    f"{folder} mixes slices of different volumes: {tag} is {first[tag].value} in {first_path.name} "
                     f"and {slice_[tag].value} in {path.name}. Give a folder with the files of one series"
                 )
     across, down = np.array(first.ImageOrientationPatient, np.float64).reshape(2, 3)
@@ -86,43 +86,43 @@ def read_series(folder: Path) -> Volume:
 
 
 def _read(folder: Path) -> list[tuple[Path, Any]]:
-    """Each DICOM file with all tags that are needed; pixels are not decoded yet."""
+    """Each DICOM file, with all the tags that are needed; its pixels are not decoded yet."""
     import pydicom  # only this function's callers need it
     from pydicom.errors import InvalidDicomError
 
     if not folder.is_dir():
-        raise MissingData(f"{folder} is no folder. Give the folder that holds the .dcm files of one series")
-    found = []
+        raise MissingData(f"{folder} is not a folder. Give the folder that holds the .dcm files of one series")
+    slices = []
     for path in sorted(path for path in folder.iterdir() if path.is_file()):
         try:
             slice_ = pydicom.dcmread(path)
         except InvalidDicomError:
             if path.suffix.lower() == ".dcm":
-                raise InputError(f"{path} is no DICOM file, or damaged. Fetch it again") from None
+                raise InputError(f"{path} is damaged, or not a DICOM file. Download it again") from None
             continue
         except Exception as error:  # pydicom raises many kinds on files cut short
-            raise InputError(f"{path} cannot be read: {error}. Fetch it again") from None
+            raise InputError(f"{path} cannot be read: {error}. Download it again") from None
         absent = [tag for tag in _TAGS if slice_.get(tag) is None]
         if absent:
             raise InputError(f"{path} has no {', '.join(absent)}. Only CT slices with these tags make a volume")
-        found.append((path, slice_))
-    if not found:
+        slices.append((path, slice_))
+    if not slices:
         raise MissingData(f"{folder} holds no DICOM slices. Give the folder that holds the files of one series")
-    return found
+    return slices
 
 
 def _slice_spacing(paths: Sequence[Path], places: np.ndarray, first: Any) -> float:
-    """Millimetres between neighbours of the sorted `places` (D,); of a single slice its thickness, else 1."""
+    """Millimetres between neighbours of the sorted `places` (D,); for a single slice its thickness, or 1."""
     if len(places) == 1:
         return float(first.get("SliceThickness") or 1.0)
     gaps = np.diff(places)
     spacing = float(np.median(gaps))
     for i, (place, gap) in enumerate(zip(places, gaps, strict=False)):
         if abs(gap - spacing) > max(_UNEVEN * spacing, 1e-3) or gap <= 0:
-            what = "two slices lie at one place" if gap < 1e-3 else "a slice is missing or off its place"
+            what = "two slices lie at one place" if gap < 1e-3 else "a slice is missing or out of place"
             raise InputError(
                 f"{paths[i].parent}: {what}: {paths[i + 1].name} lies {gap:.3f} mm after {paths[i].name} at "
-                f"{place:.3f} mm, where others are {spacing:.3f} mm apart. Fetch the whole series again, and only that"
+                f"{place:.3f} mm; the others are {spacing:.3f} mm apart. Download the series again, and nothing else"
             )
     return spacing
 
@@ -130,6 +130,6 @@ def _slice_spacing(paths: Sequence[Path], places: np.ndarray, first: Any) -> flo
 def _hounsfield(path: Path, slice_: Any) -> np.ndarray:
     try:
         raw = slice_.pixel_array
-    except Exception as error:  # missing pixel data, missing decoders, data cut short: all mean no picture
+    except Exception as error:  # missing pixel data, missing decoders, data cut short: none gives a picture
         raise InputError(f"the pixels of {path} cannot be decoded: {error}") from None
     return raw.astype(np.float32) * np.float32(slice_.RescaleSlope) + np.float32(slice_.RescaleIntercept)

@@ -1,7 +1,7 @@
-"""The digits of `digits.py` described by hand, as it was done before nets learned it: edges by direction, and holes.
+"""The digits of `digits.py` described by hand, as people did before nets learned to: edges by direction, and holes.
 
-Chapter 1, section 1.1, names the two: how the directions of edges are distributed, and the number of enclosed holes, as
-in a zero, an eight or a loopy two. Plain arithmetic on raw pixels: nothing here learns, or knows a model.
+Chapter 1, section 1.1, names both: the distribution of the directions of edges, and the number of enclosed holes, as in
+a zero, an eight or a loopy two. Plain arithmetic on raw pixels: nothing here learns, or knows a model.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from edgekit.train.data import digits
 from edgekit.train.dataset import Dataset, Split
 
-# The direction in which it gets brighter, row axis down; and the part of the picture.
+# The direction in which an edge gets brighter, with the row axis pointing down; and the part of the picture.
 DIRECTIONS = ("right", "down right", "down", "down left", "left", "up left", "up", "up right")
 QUARTERS = ("top left", "top right", "bottom left", "bottom right")
 FEATURES = (
@@ -21,8 +21,8 @@ FEATURES = (
     *("holes", "hole area", "hole height", "ink"),
 )
 LABELS = digits.LABELS
-_ZOOM = 4  # cut at 8 x 8 pixels, thin strokes leak or close the holes of eights and nines; enlarged, fewer do
-_INK = 0.4  # of the brightest pixel: at 0.5 half of the zeros are open, at 0.2 a third of the eights have no hole left
+_ZOOM = 4  # at 8 x 8 pixels, thin strokes leak or fill the holes of eights and nines; enlarged, fewer do
+_INK = 0.4  # of the brightest pixel: at 0.5 half of the zeros are open, at 0.2 a third of the eights have no holes
 
 
 def digit_features() -> Dataset:
@@ -64,8 +64,8 @@ def edge_shares(gray: np.ndarray) -> np.ndarray:
         for quarter in quarters
         for k in range(len(DIRECTIONS))
     ]
-    found = np.stack(sums, axis=1)
-    return found / np.maximum(found.sum(axis=1, keepdims=True), 1e-9)
+    totals = np.stack(sums, axis=1)
+    return totals / np.maximum(totals.sum(axis=1, keepdims=True), 1e-9)
 
 
 def edges(gray: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -97,14 +97,14 @@ def holes(gray: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def hole_labels(gray: np.ndarray) -> np.ndarray:
     """(N, H, W) in 0..1 to (N, 4 H, 4 W) int: a number of its own in the pixels of each hole, 0 elsewhere.
 
-    A hole is paper that no path of paper, from pixel side to pixel side, leads to from outside. Ink is what is brighter
-    than 0.4 of the brightest pixel of the enlarged picture; a black picture is all paper.
+    A hole is paper that no path of paper, from pixel side to pixel side, connects to the outside. Ink is brighter than
+    0.4 of the brightest pixel of the enlarged picture; a black picture is all paper.
     """
-    from scipy import ndimage  # comes with scikit-learn, which the digits come with; only this function needs it
+    from scipy import ndimage  # only this function needs it
 
     big = _enlarged(gray)
     paper = big <= _INK * big.max(axis=(1, 2), keepdims=True)
-    paper = np.pad(paper, ((0, 0), (1, 1), (1, 1)), constant_values=True)  # outside, reached from the corner
+    paper = np.pad(paper, ((0, 0), (1, 1), (1, 1)), constant_values=True)  # the outside, which has the corner's number
     within = np.zeros((3, 3, 3), dtype=int)
     within[1] = ((0, 1, 0), (1, 1, 1), (0, 1, 0))  # neighbours in the same picture, never in the next one
     numbers = ndimage.label(paper, structure=within)[0]

@@ -1,7 +1,7 @@
 """UCI handwritten digits: 1,797 grey pictures of 8 x 8 that ship with scikit-learn, so nothing is downloaded.
 
 Source: E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning Repository, 1998
-(its test half: 13 writers; the copy in scikit-learn does not say who wrote what, so writers are in every split).
+(its test half, by 13 writers; scikit-learn's copy does not say who wrote what, so each writer may be in every split).
 """
 
 from __future__ import annotations

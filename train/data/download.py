@@ -1,6 +1,6 @@
-"""Files of a public data set: on disk and whole, or downloaded, or an error that says what to do.
+"""The files of a public data set: they are on disk and whole, or downloaded, or an error says what to do.
 
-Knows MD5s, folders and how to say what is missing; what is in the files, `cifar.py` and its neighbours know.
+Knows checksums and folders; `cifar.py` and its neighbours know what is in the files.
 """
 
 from __future__ import annotations
@@ -14,29 +14,31 @@ from pathlib import Path
 
 from edgekit.edge_runtime.errors import MissingData
 
-_STALLED_S = 20  # torchvision's download waits for ever on a silent network
+_STALLED_S = 20  # torchvision's download would wait for ever on a silent network
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A data set that torchvision can fetch.
-
-    `name` is its class in torchvision.datasets, `title` what people call it, `folder` where its files lie under the
-    data root, `url` where they come from, `md5` each file's checksum by name.
-    """
+    """A data set that torchvision can download."""
 
     name: str
+    """Its class in torchvision.datasets."""
     title: str
+    """What people call it."""
     folder: str
+    """Where its files lie under the data root."""
     url: str
+    """Where they come from."""
     md5: Mapping[str, str]
+    """The checksum of each file, by name."""
 
 
 def ensure(source: Source, root: Path, download: Callable[[], object]) -> None:
-    """Returns when each file of `source` under `root` has its MD5; calls `download` when one is not there.
+    """Makes sure that each file of `source` under `root` has its MD5; calls `download` if one is missing.
 
     Raises:
-        MissingData: the download failed, or a file is damaged. That one is not overwritten: it may be the user's own.
+        MissingData: the download failed, or a file is damaged. Damaged files are not overwritten: they may be the
+            user's own.
     """
     wrong = _wrong_files(source, root)
     if not wrong:
@@ -48,23 +50,21 @@ def ensure(source: Source, root: Path, download: Callable[[], object]) -> None:
     damaged = [path for path in wrong if path.is_file()]
     if damaged:
         raise MissingData(
-            f"{damaged[0]} is damaged: its MD5 is not {source.title}'s. Delete it and fetch the data set again:\n"
+            f"{damaged[0]} is damaged: its MD5 is not {source.title}'s. Delete it, and download the data set again:\n"
             f"  {command}"
         )
     folder = root / source.folder
     try:
-        with impatient(), contextlib.redirect_stdout(sys.stderr):  # standard output may be somebody's JSON
+        with impatient(), contextlib.redirect_stdout(sys.stderr):  # standard output may be JSON
             download()
         failed = "it brought other files" if (wrong := _wrong_files(source, root)) else ""
-    except (
-        Exception
-    ) as error:  # URLError, RuntimeError, OSError, tarfile's own: each means that the files are not there
+    except Exception as error:  # URLError, RuntimeError, OSError, tarfile's own: each means that files are missing
         failed = str(error)
     if failed:
         raise MissingData(
             f"{source.title} is not on disk: looked for {wrong[0].name} in {folder}, and the download from "
             f"{source.url} failed ({failed}). With a network, run:\n  {command}\n"
-            f"Elsewhere on this machine? Set EDGEKIT_DATA to the folder that holds {source.folder}/"
+            f"If it is elsewhere on this machine, set EDGEKIT_DATA to the folder that holds {source.folder}/"
         )
 
 
@@ -77,7 +77,7 @@ def _wrong_files(source: Source, root: Path) -> list[Path]:
 
 @contextlib.contextmanager
 def impatient() -> Iterator[None]:
-    """A silent network fails after 20 seconds instead of never, while this lasts."""
+    """While it lasts, a silent network fails after 20 seconds instead of never."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_STALLED_S)
     try:

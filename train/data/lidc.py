@@ -21,8 +21,7 @@ from edgekit.train.dataset import Dataset, Split
 
 CANDIDATE = (32, 48, 48)
 SEGMENT = (7, 96, 96)
-# By file: LIDC's patient and the nodule's number. Those of calibration lie in other slices of the same patient than
-# those of validation; the patient is one.
+# By file: LIDC's patient and the nodule's number. Calibration and validation share a patient, but no slices.
 CALIBRATION = ("LIDC-IDRI-0055_0", "LIDC-IDRI-0055_1", "LIDC-IDRI-0055_2", "LIDC-IDRI-0055_3")
 VALIDATION = ("LIDC-IDRI-0055_4", "LIDC-IDRI-0055_5", "LIDC-IDRI-0055_6", "LIDC-IDRI-0001_0")
 ORIGIN = "real crops of LIDC-IDRI patients 0001 and 0055 (TCIA, CC BY 3.0)"
@@ -35,8 +34,8 @@ _CORNERS = [(30, r, c) for r in (24, 76) for c in (24, 76)]
 def crops() -> Dataset:
     """Inputs (N, 1, 32, 48, 48) float32 HU, as measured; targets 0 (no nodule) or 1; kinds 0, 1 benign, 2 malignant.
 
-    Around each of the eight nodules a crop in the middle, which shows it, and four in the corners, which show other
-    lung; for calibration also corners above and below. Validation has besides the four candidates and the example.
+    For each of the eight nodules one crop in the middle, which shows it, and four in the corners, which show other
+    lung; for calibration more corners, of other slices. Validation also has the four candidates and the example.
 
     Raises:
         MissingData: the files are not there.
@@ -52,10 +51,10 @@ def crops() -> Dataset:
     )
 
 
-def shown() -> dict[str, Split]:
-    """By what they show, the crops of all eight nodules, four candidates and the book's example, as `crops` has them.
+def crops_by_content() -> dict[str, Split]:
+    """The crops of all eight nodules, the four candidates and the book's example, by what they show.
 
-    Those of the nodules in `CALIBRATION` set the ranges of int8, too, where `crops` calibrates.
+    Those of the nodules in `CALIBRATION` are also what `crops` calibrates on.
 
     Raises:
         MissingData: the files are not there.
@@ -73,7 +72,7 @@ def shown() -> dict[str, Split]:
 def slices() -> Dataset:
     """Inputs (N, 7, 96, 96) float32 HU, a slice between its neighbours; targets (N, 1, 96, 96) float32 masks, 0 or 1.
 
-    Every slice that the rule of `nodule_mask` gives pixels of the nodule, and for each nodule one that shows none.
+    Every slice in which the rule of `nodule_mask` marks pixels of a nodule, and for each nodule one without any.
 
     Raises:
         MissingData: the files are not there.
@@ -88,7 +87,7 @@ def slices() -> Dataset:
 
 
 def nodule_hu(name: str) -> np.ndarray:
-    """The surroundings of one nodule, (46 to 60, 100, 100) int16 HU, clipped nowhere; slice 30 is the nodule's."""
+    """The surroundings of one nodule, (46 to 60, 100, 100) int16 HU, not clipped; slice 30 is the nodule's."""
     with np.load(_file(f"lidc_3d_hu_100px/{name}.npz")) as file:
         return np.ascontiguousarray(file["hu"].transpose(2, 0, 1))  # the file has the slice last
 
@@ -105,14 +104,14 @@ def _candidates(name: str, also: Sequence[Index] = ()) -> Split:
 
 
 def _ratings() -> dict[str, int]:
-    """By nodule, how malignant radiologists find it, 1 to 5."""
+    """How malignant radiologists rate each nodule, from 1 to 5."""
     with _file("lidc_3d_hu_100px/nodules.csv").open(encoding="utf-8", newline="") as file:
         return {f"{row['PatientID']}_{row['NoduleID']}": int(row["Malignancy"]) for row in csv.DictReader(file)}
 
 
 def _book_candidates() -> Split:
-    """Four of LUNA16's, by the class in their list; and the book's, which is no nodule."""
-    import torch  # its example is a file of torch's
+    """Four of LUNA16's, with the class in its list; and the book's example, which is no nodule."""
+    import torch  # the example is a torch file
 
     inputs, kinds = [], []
     table = _file("book_candidates/present_candidates.csv")
@@ -125,9 +124,9 @@ def _book_candidates() -> Split:
     try:
         inputs.append(torch.load(example, weights_only=True)[0][0].numpy())
     except (OSError, pickle.UnpicklingError):
-        raise MissingData(f"{example} is not there, or damaged. It comes with the book's code") from None
-    found = np.array([*kinds, 0], np.int64)
-    return Split(inputs=np.stack(inputs)[:, np.newaxis], targets=(found > 0).astype(np.int64), kinds=found)
+        raise MissingData(f"{example} is missing or damaged. It comes with the book's code") from None
+    all_kinds = np.array([*kinds, 0], np.int64)
+    return Split(inputs=np.stack(inputs)[:, np.newaxis], targets=(all_kinds > 0).astype(np.int64), kinds=all_kinds)
 
 
 def _masked(name: str) -> Split:
@@ -160,7 +159,7 @@ def _file(relative: str) -> Path:
     path = data_root() / "luna" / relative
     if not path.is_file():
         raise MissingData(
-            f"{path} is not there. These real crops are not for download. With scans of LUNA16 in DIR, or synthetic "
+            f"{path} is not there. These real crops cannot be downloaded. With scans of LUNA16 in DIR, or synthetic "
             "ones made by `edgekit luna synthesize DIR`, run: edgekit luna prepare DIR"
         )
     return path

@@ -1,4 +1,4 @@
-"""1,900 real lung nodules of LIDC-IDRI in their largest slice, and how malignant radiologists find them.
+"""1,900 real lung nodules of LIDC-IDRI in their largest slice, and how malignant radiologists rate them.
 
 Source: Armato et al., "The Lung Image Database Consortium and Image Database Resource Initiative", Medical Physics 38
 (2011). This module knows one file and no model.
@@ -18,12 +18,12 @@ from edgekit.train.dataset import Dataset, Split
 
 FILE = "luna/lidc_2d/lidc_maxslice_71x71_int16.npz"
 SIDE, SPACING_MM = 64, 0.7  # pixels a side, and their distance, of what a model sees: 45 mm
-MALIGNANT = 4  # of 1 to 5, from here on, as chapter 14 counts ratings; 3 is "indeterminate"
+MALIGNANT = 4  # ratings go from 1 to 5; from 4 on a nodule counts as malignant, as in chapter 14; 3 is "indeterminate"
 UNDECIDED = 3
 VALIDATION_SHARE = 0.3
 _CALIBRATION = 128
-# By name: how likely a nodule of each rating from 1 to 5 is called malignant, as a training target. A hard target keeps
-# from a net what it could learn from: that a 1 is more surely benign than a 3.
+# By name: the training target for each rating from 1 to 5, as a probability of malignant. Hard targets hide from a net
+# that a 1 is more surely benign than a 3.
 SOFTNESS: dict[str, tuple[float, ...]] = {
     "hard": (0.0, 0.0, 0.0, 1.0, 1.0),
     "soft": (0.02, 0.08, 0.25, 0.85, 0.98),
@@ -34,22 +34,24 @@ _FIELDS = ("raw", "rescale_intercept", "series_uid", "malignancy", "pixel_spacin
 
 @dataclass(frozen=True, kw_only=True)
 class Nodules:
-    """All nodules, in the file's order.
-
-    `hu` (N, 71, 71) int16, Hounsfield units, `spacing_mm` (N,) apart; `diameter_mm` (N,) of the disc of the nodule's
-    area; `rating` (N,) from 1, surely benign, to 5; `series` (N,) uids; `validation` (N,) bool.
-    """
+    """All nodules, in the file's order."""
 
     hu: np.ndarray
+    """(N, 71, 71) int16, Hounsfield units."""
     spacing_mm: np.ndarray
+    """(N,): between the pixels of a slice."""
     diameter_mm: np.ndarray
+    """(N,): of a disc with the nodule's area."""
     rating: np.ndarray
+    """(N,) int64, from 1, surely benign, to 5, surely malignant."""
     series: np.ndarray
+    """(N,) uids of the scans."""
     validation: np.ndarray
+    """(N,) bool: which are held out."""
 
 
 def read_nodules() -> Nodules:
-    """Reads the file. All nodules of a series are on the same side of the split, by a hash of its uid.
+    """Reads the file. A hash of its uid puts a series, with all its nodules, on one side of the split.
 
     Raises:
         MissingData: the file is not there, or is not what it should be.
@@ -60,11 +62,11 @@ def read_nodules() -> Nodules:
             raw, intercept, series, rating, spacing, diameter = (file[name] for name in _FIELDS)
     except FileNotFoundError:
         raise MissingData(
-            f"{path} is not there. These slices of LIDC-IDRI are not for download; put the file there, or train on "
+            f"{path} is not there. These slices of LIDC-IDRI cannot be downloaded. Put the file there, or train on "
             "other nodules: edgekit luna prepare"
         ) from None
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise MissingData(f"{path} is damaged ({error}). Put the file there again") from None
+        raise MissingData(f"{path} is damaged ({error}). Copy the file there again") from None
     return Nodules(
         hu=(raw.astype(np.int32) + intercept[:, None, None]).clip(-32768, 32767).astype(np.int16),
         spacing_mm=spacing.astype(np.float64),
@@ -78,31 +80,31 @@ def read_nodules() -> Nodules:
 def malignancy(softness: str = "hard") -> Dataset:
     """Inputs (N, 2, 64, 64) float32 at 0.7 mm a pixel, whatever the scanner's was; targets 1 for a rating above 3.
 
-    The first channel is the slice in HU, the second marks the nodule (`disc`), as a segmentation before it does: a
-    slice alone does not say what in it belongs to the nodule. Calibration rows are training rows, 128 of them.
+    The first channel is the slice in HU. The second marks the nodule (`draw_discs`), because a slice alone does not say
+    what in it belongs to the nodule; in use, a segmentation does. 128 of the training rows are calibration too.
 
     Args:
-        softness: of `SOFTNESS`; other than "hard", training targets are probabilities (N, 2) float32.
+        softness: a name in `SOFTNESS`; unless "hard", training targets are probabilities (N, 2) float32.
 
     Raises:
         MissingData: as `read_nodules`.
     """
-    found = read_nodules()
-    return split_at(found, inputs_of(found), found.validation, softness)
+    nodules = read_nodules()
+    return split_at(nodules, inputs_of(nodules), nodules.validation, softness)
 
 
-def inputs_of(found: Nodules) -> np.ndarray:
+def inputs_of(nodules: Nodules) -> np.ndarray:
     """Slices and discs, (N, 2, 64, 64) float32."""
-    return np.stack([resampled(found.hu, found.spacing_mm), disc(found.diameter_mm)], axis=1)
+    return np.stack([resample(nodules.hu, nodules.spacing_mm), draw_discs(nodules.diameter_mm)], axis=1)
 
 
 def split_at(
-    found: Nodules, inputs: np.ndarray, held: np.ndarray, softness: str, train: np.ndarray | None = None
+    nodules: Nodules, inputs: np.ndarray, held: np.ndarray, softness: str, train: np.ndarray | None = None
 ) -> Dataset:
-    """What is `held`, (N,) bool, judges; the others train, or those of `train`, (N,) bool."""
-    targets = (found.rating >= MALIGNANT).astype(np.int64)
+    """The nodules that are `held`, (N,) bool, are the validation split; the others train, or those in `train`."""
+    targets = (nodules.rating >= MALIGNANT).astype(np.int64)
     seen = np.flatnonzero(~held if train is None else train)
-    chances = np.array(SOFTNESS[softness], np.float32)[found.rating[seen] - 1]
+    chances = np.array(SOFTNESS[softness], np.float32)[nodules.rating[seen] - 1]
     learned = targets[seen] if softness == "hard" else np.stack([1 - chances, chances], axis=1)
     calibration = seen[np.linspace(0, len(seen) - 1, _CALIBRATION).round().astype(int)]
     return Dataset(
@@ -113,10 +115,10 @@ def split_at(
     )
 
 
-def resampled(hu: np.ndarray, spacing_mm: np.ndarray) -> np.ndarray:
+def resample(hu: np.ndarray, spacing_mm: np.ndarray) -> np.ndarray:
     """Squares (N, H, H) with pixels `spacing_mm` (N,) apart to (N, 64, 64) float32, 0.7 mm apart, around the middle.
 
-    Bilinear. Beyond the square it goes on as its border is.
+    Bilinear; outside the square its border is repeated.
     """
     last = hu.shape[1] - 1
     steps = (np.arange(SIDE) - (SIDE - 1) / 2) * SPACING_MM
@@ -130,7 +132,7 @@ def resampled(hu: np.ndarray, spacing_mm: np.ndarray) -> np.ndarray:
     return made
 
 
-def disc(diameter_mm: np.ndarray) -> np.ndarray:
+def draw_discs(diameter_mm: np.ndarray) -> np.ndarray:
     """Float32 (N, 64, 64): 1000 on a disc of each diameter (N,) in the middle, -1000 outside, with a soft edge."""
     steps = (np.arange(SIDE) - (SIDE - 1) / 2) * SPACING_MM
     inside_mm = diameter_mm[:, None, None] / 2 - np.hypot(steps[:, None], steps)
@@ -138,5 +140,5 @@ def disc(diameter_mm: np.ndarray) -> np.ndarray:
 
 
 def _place(uid: str) -> float:
-    """A series' place in [0, 1), from a hash of its uid: the same with every version of everything."""
+    """A series' place in [0, 1), from a hash of its uid, which no library version changes."""
     return int.from_bytes(hashlib.sha256(uid.encode()).digest()[:8], "big") / 2**64

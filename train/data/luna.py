@@ -1,6 +1,6 @@
 """LUNA16's lists: places in chest CTs that may be nodules, which of them are, and how the book splits them.
 
-Chapters 10, 13 and 14. Source: Setio et al., "Validation, comparison, and combination of algorithms for automatic
+Chapters 13 and 14. Source: Setio et al., "Validation, comparison, and combination of algorithms for automatic
 detection of pulmonary nodules", Medical Image Analysis 42 (2017). This module reads no scan; `luna_store.py` cuts them.
 """
 
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import math
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,40 +23,48 @@ Place = tuple[float, float, float]
 
 @dataclass(frozen=True, kw_only=True)
 class Annotation:
-    """A nodule that radiologists marked: its middle and diameter in mm; `malignant` None where the list has it not.
-
-    `where`: file and line, for messages.
-    """
+    """A nodule that radiologists marked."""
 
     series_uid: str
+    """Its scan."""
     center_mm: Place
+    """(x, y, z) of its middle in the patient."""
     diameter_mm: float
+    """Its diameter."""
     malignant: bool | None
+    """None where the list does not say."""
     where: str
+    """File and line, for messages."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """A place that may be a nodule. `diameter_mm` is 0 where no annotation belongs to it. `where`: file and line."""
+    """A place that may be a nodule."""
 
     nodule: bool
+    """Whether it is one."""
     malignant: bool
+    """Whether it is a malignant one."""
     diameter_mm: float
+    """0 where no annotation belongs to it."""
     series_uid: str
+    """Its scan."""
     center_mm: Place
+    """(x, y, z) in the patient."""
     where: str
+    """File and line, for messages."""
 
 
 def read_annotations(path: Path) -> list[Annotation]:
-    """annotations.csv, or annotations_with_malignancy.csv, which alone says what is malignant.
+    """annotations.csv, or annotations_with_malignancy.csv; only the latter says what is malignant.
 
     Raises:
         MissingData: no such file.
-        InputError: other columns, or a line that is not what it should be, by its number.
+        InputError: other columns, or a bad line; the message has its number.
     """
     with_malignancy = path.name == MALIGNANCY
     columns = (*_PLACE, "diameter_mm", *(("mal_bool", *_DETAILS) if with_malignancy else ()))
-    found = []
+    annotations = []
     for where, fields in _rows(path, columns):
         x, y, z, diameter = _numbers(where, columns[1:5], fields[1:5])
         malignant = None
@@ -65,31 +72,31 @@ def read_annotations(path: Path) -> list[Annotation]:
             if fields[5] not in ("True", "False"):
                 raise InputError(f"{where}, column 'mal_bool': {fields[5][:40]!r} is neither True nor False")
             malignant = fields[5] == "True"
-        found.append(
+        annotations.append(
             Annotation(
                 series_uid=fields[0], center_mm=(x, y, z), diameter_mm=diameter, malignant=malignant, where=where
             )
         )
-    return found
+    return annotations
 
 
 def read_candidates(path: Path, *, series: Collection[str] | None = None) -> list[Candidate]:
-    """candidates.csv in its order, each with diameter 0: `with_diameters` knows more.
+    """candidates.csv in its order, each with diameter 0, which the list does not say.
 
     Args:
-        series: only candidates of these, the ones on disk.
+        series: read only the candidates of these.
 
     Raises:
         MissingData, InputError: as `read_annotations`.
     """
-    columns, found = (*_PLACE, "class"), []
+    columns, candidates = (*_PLACE, "class"), []
     for where, fields in _rows(path, columns):
         if series is not None and fields[0] not in series:
             continue
         x, y, z = _numbers(where, columns[1:4], fields[1:4])
         if fields[4] not in ("0", "1"):
             raise InputError(f"{where}, column 'class': {fields[4][:40]!r} is neither 0 nor 1")
-        found.append(
+        candidates.append(
             Candidate(
                 nodule=fields[4] == "1",
                 malignant=False,
@@ -99,44 +106,13 @@ def read_candidates(path: Path, *, series: Collection[str] | None = None) -> lis
                 where=where,
             )
         )
-    return found
-
-
-def with_diameters(candidates: Iterable[Candidate], annotations: Iterable[Annotation]) -> list[Candidate]:
-    """Chapter 10's list: nodules first, the largest first.
-
-    A candidate has the diameter of the first annotation of its series that is near it: x, y and z each within a quarter
-    of that diameter.
-    """
-    of_series: dict[str, list[Annotation]] = defaultdict(list)
-    for annotation in annotations:
-        of_series[annotation.series_uid].append(annotation)
-
-    def diameter(candidate: Candidate) -> float:
-        for annotation in of_series[candidate.series_uid]:
-            away = [abs(a - b) for a, b in zip(candidate.center_mm, annotation.center_mm, strict=True)]
-            if max(away) <= annotation.diameter_mm / 4:
-                return annotation.diameter_mm
-        return 0.0
-
-    merged = [
-        Candidate(
-            nodule=one.nodule,
-            malignant=False,
-            diameter_mm=diameter(one),
-            series_uid=one.series_uid,
-            center_mm=one.center_mm,
-            where=one.where,
-        )
-        for one in candidates
-    ]
-    return sorted(merged, key=lambda c: (c.nodule, c.diameter_mm, c.series_uid, c.center_mm), reverse=True)
+    return candidates
 
 
 def with_malignancy(candidates: Iterable[Candidate], annotations: Iterable[Annotation]) -> list[Candidate]:
     """Chapter 13's and 14's list: the annotations as nodules, malignant and large ones first, then other candidates.
 
-    What candidates.csv calls a nodule is left out, since several of its places may be one nodule.
+    Candidates that candidates.csv calls nodules are left out, since several of them may be one nodule.
     """
     nodules = [
         Candidate(
@@ -153,52 +129,45 @@ def with_malignancy(candidates: Iterable[Candidate], annotations: Iterable[Annot
     return sorted(merged, key=lambda c: (c.nodule, c.malignant, c.diameter_mm, c.series_uid, c.center_mm), reverse=True)
 
 
-def split_samples(candidates: Sequence[Candidate]) -> tuple[list[Candidate], list[Candidate]]:
-    """Chapters 10 to 12: (train, validation), every tenth of the sorted list for validation, from the first on.
-
-    Crops of one patient are in both, which the book itself gives up in chapter 14.
-    """
-    train = [one for i, one in enumerate(candidates) if i % VALIDATION_STRIDE]
-    return train, list(candidates[::VALIDATION_STRIDE])
-
-
 def split_series(series: Iterable[str]) -> tuple[list[str], list[str]]:
-    """Chapters 13 and 14: (train, validation), every tenth of the sorted series for validation, from the first on."""
+    """Chapters 13 and 14: (train, validation); validation is every tenth of the sorted series, from the first on."""
     ordered = sorted(set(series))
     return [uid for i, uid in enumerate(ordered) if i % VALIDATION_STRIDE], ordered[::VALIDATION_STRIDE]
 
 
 def read_series(path: Path) -> list[str]:
-    """seriesuids.csv, one series a line and no head; raises `MissingData` where there is no such file."""
+    """seriesuids.csv, one series a line without a header; raises `MissingData` if there is no such file."""
     return [line.strip() for line in _text(path).splitlines() if line.strip()]
 
 
 def scans(root: Path) -> dict[str, Path]:
-    """The .mhd file of every series under `root`, which holds subset0 to subset9 as LUNA16's archives unpack.
+    """The .mhd file of every series under `root`, which holds subset0 to subset9, unpacked from LUNA16's archives.
 
     Raises:
         MissingData: there is none.
     """
-    found = {path.stem: path for path in sorted(root.glob("subset*/*.mhd"))}
-    if not found:
+    paths = {path.stem: path for path in sorted(root.glob("subset*/*.mhd"))}
+    if not paths:
         raise MissingData(
-            f"there are no scans in {root}. It should hold subset0/*.mhd and so on, as LUNA16's archives unpack, with "
-            f"{CANDIDATES} and {MALIGNANCY} beside them; `edgekit luna synthesize` makes synthetic ones"
+            f"there are no scans in {root}. It should hold subset0/*.mhd and so on, unpacked from LUNA16's archives, "
+            f"with {CANDIDATES} and {MALIGNANCY} beside them. `edgekit luna synthesize` makes synthetic scans"
         )
-    return found
+    return paths
 
 
 def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise MissingData(f"{path} is not there. It comes with LUNA16, {MALIGNANCY} with the book's code") from None
+        raise MissingData(
+            f"{path} is not there. It comes with LUNA16; {MALIGNANCY} comes with the book's code"
+        ) from None
     except UnicodeDecodeError as error:
-        raise InputError(f"{path} is damaged: byte {error.start} is not UTF-8 text. Fetch it again") from None
+        raise InputError(f"{path} is damaged: byte {error.start} is not UTF-8 text. Download it again") from None
 
 
 def _rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
-    """Each line as (file and line number, its fields), after the head was found to name `columns`."""
+    """Each line as (file and line number, its fields), after checking that the header names `columns`."""
     lines = csv.reader(_text(path).splitlines())
     head = next(lines, [])
     if [name.strip() for name in head] != list(columns):
@@ -216,13 +185,13 @@ def _rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, list[str]]]
 
 
 def _numbers(where: str, columns: Sequence[str], fields: Sequence[str]) -> list[float]:
-    found = []
+    numbers = []
     for name, field in zip(columns, fields, strict=True):
         try:
             value = float(field)
         except ValueError:
             value = math.nan
         if not math.isfinite(value):
-            raise InputError(f"{where}, column {name!r}: {field[:40]!r} is no number")
-        found.append(value)
-    return found
+            raise InputError(f"{where}, column {name!r}: {field[:40]!r} is not a number")
+        numbers.append(value)
+    return numbers

@@ -1,7 +1,7 @@
-"""What proves the nets of the lung project where no store is: the few real crops, and slices of one whole real CT.
+"""What verifies the nets of the lung project without a store: a few real crops, and slices of one whole real CT.
 
-Enough to calibrate an artifact and to compare it with its float net, far too few to train on. Of the whole CT nobody
-has marked the nodules, so that it calibrates and is compared on, and no accuracy is claimed on it.
+Enough to calibrate an artifact and to compare it with its float net, far too few to train on. Nobody has marked the
+nodules of the whole CT, so it serves to calibrate and compare, and no accuracy is claimed on it.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from edgekit.train.dataset import Dataset, Split
 
 DICOM = "book/p1ch4/volumetric-dicom/2-LUNG 3.0  B70f-04083"
 DICOM_ORIGIN = "one CT of CPTAC patient C3N-00247 (TCIA, CC BY 3.0)"
-CALIBRATED = range(5, 99, 10)  # slices of it whose tiles calibrate
-HELD_OUT = range(10, 99, 10)  # slices that share none of the seven that a net sees with those
+CALIBRATED = range(5, 99, 10)  # the slices whose tiles calibrate
+HELD_OUT = range(10, 99, 10)  # slices of which a net sees none of the seven that it sees of those
 _BESIDES = f"calibrated besides on slices of {DICOM_ORIGIN}"
 _TILES = 6  # of each slice
-_MULTIPLE = 4  # a tile begins where the pooling of a whole slice would have it begin
+_MULTIPLE = 4  # tiles begin at multiples of this, so that pooling meets them as it meets a whole slice
 
 
 def crops() -> Dataset:
-    """Of `luna_classifier`: `lidc.crops`, cut to -1000..1000 HU by the model itself; where the whole CT is there,
-    crops of it calibrate too, whose targets nobody knows or reads.
+    """For `luna_classifier`: `lidc.crops`, cut to -1000..1000 HU by the model itself. If the whole CT is on disk, crops
+    of it calibrate too; nobody knows their targets, and nothing reads them.
 
-    On a whole scan most groups of flagged voxels are vessels, walls and noise, of which the crops around nodules show
-    few.
+    In a whole scan most groups of flagged voxels are vessels, walls and noise, and the crops around nodules show few of
+    these.
 
     Raises:
         MissingData: the files of the crops are not there.
@@ -50,7 +50,7 @@ def crops() -> Dataset:
 
 
 def malignancy() -> Dataset:
-    """Of `luna_malignancy`: the same inputs, validation with nodules only; targets 0 (benign) or 1 (malignant).
+    """For `luna_malignancy`: the same inputs, validation with nodules only; targets 0 (benign) or 1 (malignant).
 
     Raises:
         MissingData: the files are not there.
@@ -61,10 +61,10 @@ def malignancy() -> Dataset:
 
 
 def slices() -> Dataset:
-    """Of `luna_unet`: `lidc.slices`; where the whole CT is there, its tiles calibrate too.
+    """For `luna_unet`: `lidc.slices`; if the whole CT is on disk, tiles of it calibrate too.
 
-    The crops around nodules show lung alone: a net calibrated on them meets bone, table and air for the first time on
-    a whole scan. The targets of those tiles are empty, as unknown: nothing reads the targets of calibration.
+    The crops around nodules show only lung: a net calibrated on them would meet bone, table and air for the first time
+    in a whole scan. The tiles have empty targets, because nothing reads the targets of calibration.
 
     Raises:
         MissingData: the files of the crops are not there.
@@ -82,12 +82,12 @@ def slices() -> Dataset:
 
 
 def dicom_folder() -> Path:
-    """Where the whole CT lies, if it does."""
+    """Where the whole CT lies, if it is on disk."""
     return data_root() / DICOM
 
 
 def read_dicom() -> Volume:
-    """The whole CT, 99 slices of 512 x 512. Raises MissingData when it is not there."""
+    """The whole CT, 99 slices of 512 x 512; raises MissingData if it is not on disk."""
     return read_scan(dicom_folder())
 
 

@@ -1,4 +1,4 @@
-"""What chapters 12 to 14 train on, from a store that `edgekit luna prepare` made: nodules, malignancy, masks.
+"""What chapters 12 to 14 train on, from a store made by `edgekit luna prepare`: nodules, malignancy, masks.
 
 Training rows stay on disk, memory-mapped, in int16; calibration and validation are float32, as a device feeds them.
 """
@@ -19,11 +19,11 @@ _CALIBRATION = 64
 
 
 def nodules(store: Path | None = None) -> Dataset:
-    """Inputs (N, 1, 32, 48, 48) HU; targets 0 (no nodule) or 1. All candidates, so few of them are nodules.
+    """Inputs (N, 1, 32, 48, 48) HU; targets 0 (no nodule) or 1. All candidates; few of them are nodules.
 
     Raises:
         MissingData: no store, or an unfinished one.
-        EdgekitError: a damaged one. InputError: it has no nodule to train on.
+        EdgekitError: a damaged one. InputError: it has no nodules to train on.
     """
     return _crops(store, malignancy=False)
 
@@ -39,21 +39,20 @@ def malignancy(store: Path | None = None) -> Dataset:
 def segments(store: Path | None = None) -> Dataset:
     """Inputs (N, 7, 96, 96) HU, the slice through a nodule's middle between three on each side; targets its mask.
 
-    The book validates on whole slices, which hold more that is no nodule, and has lower precision there. Raises as
-    `nodules`.
+    The book validates on whole slices, where more is no nodule, so its precision is lower. Raises as `nodules`.
     """
     place = store or luna_store.default_store()
     index = read_index(place)
-    found = {}
+    splits = {}
     for part in (TRAIN, VALIDATION):
         inputs, masks = (rows(place, part, array, index=index) for array in ("segment", "mask"))
         _need(len(inputs), f"{place} has no nodules to {part}")
-        found[part] = Split(inputs=inputs, targets=masks[:, np.newaxis].astype(np.float32))
-    chosen = _spread(np.arange(len(found[TRAIN])), _CALIBRATION)
+        splits[part] = Split(inputs=inputs, targets=masks[:, np.newaxis].astype(np.float32))
+    chosen = _spread(np.arange(len(splits[TRAIN])), _CALIBRATION)
     return Dataset(
-        train=found[TRAIN],
-        calibration=_floats(found[TRAIN], chosen),
-        validation=_floats(found[VALIDATION], np.arange(len(found[VALIDATION]))),
+        train=splits[TRAIN],
+        calibration=_floats(splits[TRAIN], chosen),
+        validation=_floats(splits[VALIDATION], np.arange(len(splits[VALIDATION]))),
         origin=index.origin,
         fingerprint=sha256_file(place / INDEX),
     )
@@ -62,16 +61,16 @@ def segments(store: Path | None = None) -> Dataset:
 def _crops(store: Path | None, *, malignancy: bool) -> Dataset:
     place = store or luna_store.default_store()
     index = read_index(place)
-    found = {}
+    splits = {}
     for part in (TRAIN, VALIDATION):
         kinds = rows(place, part, "label", index=index).astype(np.int64)
         _need(int((kinds > 0).sum()), f"{place} has no nodules to {part}")
-        if malignancy:  # its figure is the area under a ROC curve, which takes both
+        if malignancy:  # the area under its ROC curve needs both
             for kind, name in ((1, "benign"), (2, "malignant")):
                 _need(int((kinds == kind).sum()), f"the {part} split of {place} has no {name} nodules")
         targets = (kinds > malignancy).astype(np.int64)
-        found[part] = Split(inputs=rows(place, part, "crop", index=index)[:, np.newaxis], targets=targets, kinds=kinds)
-    train, validation = found[TRAIN], found[VALIDATION]
+        splits[part] = Split(inputs=rows(place, part, "crop", index=index)[:, np.newaxis], targets=targets, kinds=kinds)
+    train, validation = splits[TRAIN], splits[VALIDATION]
     assert train.kinds is not None
     assert validation.kinds is not None
     halves = [_spread(np.flatnonzero(train.targets == kind), _CALIBRATION // 2) for kind in (0, 1)]
@@ -90,7 +89,7 @@ def _floats(split: Split, chosen: np.ndarray) -> Split:
 
 
 def _spread(members: np.ndarray, count: int) -> np.ndarray:
-    """At most `count` of the members, evenly from first to last."""
+    """At most `count` of the members, spread evenly from the first to the last."""
     if len(members) <= count:
         return members
     return members[np.linspace(0, len(members) - 1, count).round().astype(int)]

@@ -1,9 +1,9 @@
 """Every crop and slice that training needs, cut from the scans once: plain arrays, memory-mapped. Chapters 10 to 14.
 
-A store is a folder of `<part>-<array>.bin`, each rows of one shape one after the other, and index.json, which says how
-many rows of each count. It is written after every scan, so that a prepared part is never cut again; what was written
-past it is cut off. Without compression an int16 array is hardly larger than the book's gzip'ed float32 crops, and read
-dozens of times as fast, which compressed chunks do not come near (results/luna-store.json). This module knows no model.
+A store is a folder of files `<part>-<array>.bin`, each a sequence of rows of one shape, and index.json, which says how
+many rows are valid. The index is written after every scan, so that no scan is cut twice; rows beyond it are cut off.
+Uncompressed int16 arrays are hardly larger than the book's gzipped float32 crops and are read dozens of times faster;
+compressed chunks do not come close (results/luna-store.json). This module knows no model.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from edgekit.train.data.luna import (
     read_candidates,
     scans,
     split_series,
+    with_malignancy,
 )
-from edgekit.train.data.luna import with_malignancy as listed
 from edgekit.train.data.scan_rows import ARRAYS, Cut, ScanEntry, cut_volume, nothing
 from edgekit.train.data.scan_tasks import Lost, run_scans
 from edgekit.train.data.synthetic_ct import MARK, MARK_FILE
@@ -38,20 +38,26 @@ INDEX = "index.json"
 FORMAT_VERSION = 1
 TRAIN, VALIDATION = "train", "validation"
 Job = TypeVar("Job", bound=tuple)
+ScanJob = tuple[str, Path, list[Candidate]]  # a series, its file, and the places in it
 
 
 @dataclass(frozen=True, kw_only=True)
 class Index:
-    """index.json. `lists_sha256`: of the two lists that the places came from; `origin`: for run records."""
+    """index.json."""
 
     format_version: int
+    """`FORMAT_VERSION` of the edgekit that wrote it."""
     origin: str
+    """Where the scans come from, for run records."""
     lists_sha256: str
+    """Of the two lists that the places came from."""
     finished: bool
+    """Whether every scan was cut or skipped."""
     scans: tuple[ScanEntry, ...]
+    """Those that were, in the order of their rows."""
 
     def rows(self, part: str, array: str) -> int:
-        """How many rows count."""
+        """How many rows of an array are valid."""
         field = "segments" if array in ("segment", "mask") else "crops"
         return sum(getattr(scan, field) for scan in self.scans if scan.part == part)
 
@@ -74,40 +80,43 @@ def prepare(
     on_scan: Callable[[ScanEntry, int], None] | None = None,
     on_retry: Callable[[str, str], None] | None = None,
 ) -> Index:
-    """Cuts what is not cut yet of all scans under `root` into `store`; a scan that cannot be read is skipped.
+    """Cuts all scans under `root` into `store`, unless they are in it; a scan that cannot be read is skipped.
 
     Args:
-        root: as `luna.scans` takes it, with candidates.csv and annotations_with_malignancy.csv.
-        jobs, ray: processes that read scans at the same time, as `run_scans`; rows are the same whatever they are.
-        on_scan: called with each scan's entry and how many scans there are.
-        on_retry: called with a series whose worker was lost, and why; lost `TRIES` times, the scan is skipped.
+        root: as for `luna.scans`, with candidates.csv and annotations_with_malignancy.csv.
+        jobs, ray: processes that read scans at the same time, as for `run_scans`; the rows do not depend on them.
+        on_scan: called with each scan's entry and the number of scans.
+        on_retry: called with a series whose worker was lost, and why; after `TRIES` losses the scan is skipped.
 
     Raises:
-        MissingData: no scans, or a list is not there.
+        MissingData: no scans, or a list is missing.
         InputError: a list is damaged.
         EdgekitError: `store` holds crops of other lists, or every scan was skipped.
     """
-    paths = scans(root)
-    lists = [root / MALIGNANCY, root / CANDIDATES]
-    found = listed(
-        read_candidates(lists[1], series=paths), [one for one in read_annotations(lists[0]) if one.series_uid in paths]
-    )
-    places: dict[str, list[Candidate]] = {uid: [] for uid in paths}
-    for one in found:
-        places[one.series_uid].append(one)
+    jobs_by_series = scan_jobs(root)
     synthetic = (root / MARK_FILE).is_file()
     origin = f"{MARK} scans, which show no patient" if synthetic else "chest CTs in LUNA16's format"
     return fill(
         store,
         origin,
-        "".join(sha256_file(path) for path in lists),
-        {uid: (uid, paths[uid], places[uid]) for uid in sorted(paths)},
-        _cut,
+        "".join(sha256_file(root / name) for name in (MALIGNANCY, CANDIDATES)),
+        jobs_by_series,
+        cut_scan,
         jobs=jobs,
         ray=ray,
         on_scan=on_scan,
         on_retry=on_retry,
     )
+
+
+def scan_jobs(root: Path) -> dict[str, ScanJob]:
+    """Each scan under `root` with its nodules and other candidates, by series; raises as `prepare`."""
+    paths = scans(root)
+    annotations = [one for one in read_annotations(root / MALIGNANCY) if one.series_uid in paths]
+    places: dict[str, list[Candidate]] = {uid: [] for uid in paths}
+    for one in with_malignancy(read_candidates(root / CANDIDATES, series=paths), annotations):
+        places[one.series_uid].append(one)
+    return {uid: (uid, paths[uid], places[uid]) for uid in sorted(paths)}
 
 
 def fill(
@@ -122,11 +131,11 @@ def fill(
     on_scan: Callable[[ScanEntry, int], None] | None = None,
     on_retry: Callable[[str, str], None] | None = None,
 ) -> Index:
-    """Writes the rows that `work` cuts of each of `scans` which `store` has not yet; the rest is as for `prepare`.
+    """Writes the rows that `work` cuts from each of `scans` that is not in `store` yet; the rest is as for `prepare`.
 
     Args:
-        lists_sha256: stands for what the places come from; a store of others is not gone on with.
-        scans: by series; a job opens with its series' uid.
+        lists_sha256: stands for the source of the places; a store made from other places is refused.
+        scans: jobs by series; a job begins with its series' uid.
     """
     index = _begin(store, origin, lists_sha256)
     for part in (TRAIN, VALIDATION):
@@ -147,20 +156,20 @@ def fill(
         if on_scan:
             on_scan(entry, len(scans))
     if len(index.skipped) == len(index.scans):
-        raise EdgekitError(f"none of the {len(scans)} scans could be used. The first: {index.scans[0].skipped}")
+        raise EdgekitError(f"none of the {len(scans)} scans could be used. The first one: {index.scans[0].skipped}")
     index = replace(index, finished=True)
     write_bytes(store / INDEX, canonical_json(to_plain(index)))
     return index
 
 
 def write_rows(store: Path, origin: str, parts: Mapping[str, Mapping[str, np.ndarray]]) -> Index:
-    """Writes a store of rows that are no scan's: by part and array, as `ARRAYS` says.
+    """Writes a store of ready-made rows, by part and array, as `ARRAYS` says.
 
     Raises:
-        EdgekitError: `store` exists and has anything in it.
+        EdgekitError: `store` exists and is not empty.
     """
     if store.is_dir() and any(store.iterdir()):
-        raise EdgekitError(f"{store} is there already. Remove it, or give another --store")
+        raise EdgekitError(f"{store} exists already. Remove it, or give another --store")
     entries = []
     for part, arrays in parts.items():
         for name, found in arrays.items():
@@ -191,12 +200,12 @@ def read_index(store: Path) -> Index:
     except DecodeError as error:
         raise EdgekitError(f"{path} is damaged: {error}. Remove {store} and prepare the scans again") from None
     if not index.finished:
-        raise MissingData(f"preparing {store} was not finished. Run `edgekit luna prepare` again: it goes on")
+        raise MissingData(f"{store} is unfinished. Run `edgekit luna prepare` again: it continues")
     return index
 
 
 def rows(store: Path, part: str, array: str, *, index: Index | None = None) -> np.ndarray:
-    """(N, …) of an array of `ARRAYS`, memory-mapped, so that only rows that are looked at are read.
+    """An array of `ARRAYS`, (N, …), memory-mapped, so that only the rows that are used are read.
 
     Changes stay in memory. Raises as `read_index`.
     """
@@ -216,22 +225,20 @@ def _begin(store: Path, origin: str, lists_sha256: str) -> Index:
     path = store / INDEX
     if not path.is_file():
         if store.is_dir() and any(store.iterdir()):
-            raise EdgekitError(f"{store} holds other files and no {INDEX}. Give a folder of its own: --store")
+            raise EdgekitError(f"{store} holds other files and no {INDEX}. Give an empty folder: --store")
         return fresh
     try:
         index = decode(Index, parse_json(path.read_bytes()), INDEX)
     except DecodeError as error:
         raise EdgekitError(f"{path} is damaged: {error}. Remove {store} and prepare the scans again") from None
     if index.lists_sha256 != lists_sha256:
-        raise EdgekitError(
-            f"{store} was prepared from other lists of places than these. Remove it, or give another --store"
-        )
-    # What was skipped is tried again: its files may have been fetched since.
+        raise EdgekitError(f"{store} was prepared from other lists of places. Remove it, or give another --store")
+    # Skipped scans are tried again: their files may have been downloaded since.
     return replace(index, finished=False, scans=tuple(scan for scan in index.scans if not scan.skipped))
 
 
 def _cut_off(store: Path, index: Index, part: str, array: str) -> None:
-    """Shortens an array to what the index vouches for: an interrupted run may have left rows behind it."""
+    """Shortens an array to the valid rows: an interrupted run may have left more."""
     path = _file(store, part, array)
     if path.is_file():
         with path.open("r+b") as file:
@@ -250,7 +257,7 @@ def _file(store: Path, part: str, array: str) -> Path:
     return store / f"{part}-{array}.bin"
 
 
-def _cut(job: tuple[str, Path, list[Candidate]]) -> Cut:
+def cut_scan(job: ScanJob) -> Cut:
     """The rows of one scan, or why there are none."""
     uid, path, candidates = job
     try:

@@ -21,7 +21,7 @@ _SOURCE = Source(
     title="MNIST",
     folder="MNIST/raw",
     url="https://ossci-datasets.s3.amazonaws.com/mnist/",
-    # Of the unpacked files; torchvision only knows those of the archives, and reads what is unpacked unchecked.
+    # Of the unpacked files; torchvision knows only those of the archives, and does not check what it unpacked.
     md5={
         "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
         "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",

@@ -11,10 +11,10 @@ _FIRST_RADIUS = 2
 
 
 def nodule_box(hu: np.ndarray, center: Sequence[int]) -> tuple[slice, slice, slice]:
-    """The box around voxel `center` of `hu` (D, H, W), along each axis as far as both ends are denser than -700 HU.
+    """The box around voxel `center` of `hu` (D, H, W); along each axis it grows while both ends are above -700 HU.
 
-    The radius is 2 at least, and 1 less than the first that would leave the scan. The book's code lets the lower end
-    come in again at the other side of the scan and ends columns by the rows' radius; both are slips, and not repeated.
+    The radius is at least 2, and stays inside the scan. The book's code lets the lower end re-enter at the other side
+    of the scan, and ends columns at the rows' radius; both are slips, and not repeated.
     """
     i, r, c = center
     lines = (hu[:, r, c], hu[i, :, c], hu[i, r, :])

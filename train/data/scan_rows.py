@@ -26,13 +26,18 @@ ARRAYS: dict[str, tuple[str, tuple[int, ...]]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class ScanEntry:
-    """One scan: its part, and how many rows it gave. `skipped` is why it gave none; "" where it did."""
+    """What one scan gave to a store."""
 
     uid: str
+    """The scan's series."""
     part: str
+    """train or validation."""
     crops: int
+    """Rows of crops, one a candidate."""
     segments: int
+    """Rows of slices with masks, one a nodule."""
     skipped: str
+    """Why it gave none; "" if it did."""
 
 
 Cut = tuple[ScanEntry, dict[str, np.ndarray]]  # a scan's rows by array

@@ -1,7 +1,7 @@
-"""One task for every scan: in this process, in several, or on Ray, where a lost worker costs its scan alone.
+"""One task for each scan: in this process, in several, or on Ray, where a lost worker costs only its own scan.
 
-Ray is imported where it is asked for; without it everything else works. This module knows no scan and no model. On a
-Ray of several machines each needs edgekit installed, and the scans under the same path.
+Ray is imported when it is asked for; everything else works without it. In a Ray of several machines, each needs edgekit
+installed and the scans under the same path. This module knows no scan and no model.
 """
 
 from __future__ import annotations
@@ -26,24 +26,26 @@ Result = TypeVar("Result")
 LOCAL = "local"
 TRIES = 3  # of a scan whose worker is lost: the scan itself may be what kills it
 _LONGEST_S = 10  # that a Ray elsewhere may take to answer
-_ADVICE = "Give host:port as `ray start --head` says it, or --ray local"
+_ADVICE = "Give host:port as printed by `ray start --head`, or --ray local"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Lost:
-    """In place of a result: the worker was lost each time; `why` is what Ray said last."""
+    """In place of a result: the worker was lost at every try."""
 
     why: str
+    """What Ray said last."""
 
 
 class WorkerLost(Exception):
-    """The process that had the task is gone."""
+    """The process that ran the task is gone."""
 
 
 class _Workers(Protocol):
-    """Where tasks run. `running` is how many are kept under way."""
+    """Where tasks run."""
 
     running: int
+    """How many tasks are kept in progress."""
 
     def submit(self, job: Any) -> Any: ...
 
@@ -63,19 +65,20 @@ def run_scans(
     ordered: bool = False,
     on_retry: Callable[[Job, str], None] | None = None,
 ) -> Iterator[tuple[Job, Result | Lost]]:
-    """Each job with what `work` returns for it, as they are finished, or in the order of `jobs` if `ordered`.
+    """Each job with what `work` returns for it, as they finish, or in the order of `jobs` if `ordered`.
 
     Args:
-        work: must be picklable where it runs elsewhere, and must itself turn a bad scan into a result.
-        processes: how many, here; on a local Ray its workers.
-        ray: "local" starts a Ray on this machine and stops it at the end; else the address of one that runs.
-        ordered: no more than twice as many results as there are workers wait for their turn.
-        on_retry: called when a worker was lost and its job is tried again, with the reason.
+        work: must be picklable unless it runs in this process, and must turn a bad scan into a result by itself.
+        processes: how many run here; with a local Ray, its workers.
+        ray: "local" starts a Ray on this machine and stops it at the end; otherwise the address of a running one. A
+            process that is connected to a Ray already uses that one.
+        ordered: at most twice as many results as there are workers wait for their turn.
+        on_retry: called with a job whose worker was lost and that is tried again, and the reason.
 
     Raises:
-        MissingDependency: Ray is asked for and not installed.
-        UsageError: `ray` is no address.
-        EdgekitError: nothing answers there, or a process died that was not Ray's, whose scan is not known.
+        MissingDependency: Ray is asked for but not installed.
+        UsageError: `ray` is not an address.
+        EdgekitError: nothing answers at the address, or a process outside of Ray died; its scan is not known.
         whatever `work` raises.
     """
     if not jobs:
@@ -140,8 +143,8 @@ class _Pool:
             return task.result()
         except BrokenProcessPool:
             raise EdgekitError(
-                "one of the processes died, and the others with it; perhaps memory ran out. The same command goes on: "
-                "take fewer --jobs, or --ray local, which loses one scan alone"
+                "one of the processes died, and the others with it; perhaps memory ran out. Run the same command again "
+                "to continue, with fewer --jobs, or with --ray local, which would lose only one scan"
             ) from None
 
 
@@ -155,8 +158,7 @@ class _Ray:
     def __init__(self, ray: Any, work: Callable[[Any], Any]) -> None:
         self._ray = ray
         self.running = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
-        # Ray would try again by itself, and nobody would hear of it.
-        # It takes functions alone, no partial ones.
+        # No retries by Ray itself: nobody would hear of them. It takes functions only, no partial objects.
         self._remote = ray.remote(num_cpus=1, max_retries=0)(lambda job: work(job))
 
     def submit(self, job: Any) -> Any:
@@ -176,22 +178,25 @@ class _Ray:
 
 @contextmanager
 def _on_ray(work: Callable[[Any], Any], address: str, processes: int) -> Iterator[_Ray]:
-    # No word to Ray's makers, and no second environment built by it where edgekit was started by `uv run`.
+    # Ray is to report nothing to its makers, and to build no second environment under `uv run`.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     if address == LOCAL and "ray" not in sys.modules:
-        # Ray offers no way to keep its ports to the loopback: they are open on every interface while it runs. So who
-        # comes is asked for a token, which this process and its children alone know; Ray reads it when imported.
+        # Ray cannot keep its ports to the loopback: they are open on every interface while it runs. So it asks for a
+        # token that only this process and its children know; Ray reads it when it is imported.
         os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
     try:
         import ray
     except ModuleNotFoundError:
         raise MissingDependency("--ray needs Ray, which is not installed. Run: pip install 'edgekit[ray]'") from None
-    _connect(ray, address, processes)
+    ours = not ray.is_initialized()  # else the caller has connected this process, and keeps its Ray
+    if ours:
+        _connect(ray, address, processes)
     try:
         yield _Ray(ray, work)
     finally:
-        ray.shutdown()  # of a local one all, of another our part in it, with the tasks that are under way
+        if ours:
+            ray.shutdown()  # of a local one all, of another our part in it, with the tasks that are under way
 
 
 def _connect(ray: Any, address: str, processes: int) -> None:
@@ -203,14 +208,14 @@ def _connect(ray: Any, address: str, processes: int) -> None:
     try:
         ray.init(address, **quiet)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError, SystemExit) as error:
-        raise EdgekitError(f"Ray at {address} does not take this on: {shown(error, 200)}. {_ADVICE}") from None
+        raise EdgekitError(f"Ray at {address} refuses: {shown(error, 200)}. {_ADVICE}") from None
 
 
 def _check_answers(address: str) -> None:
-    """Raises EdgekitError where nothing listens: Ray itself takes two minutes for that, and then ends the process."""
+    """Raises EdgekitError if nothing listens: Ray itself would take two minutes, and then end the process."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit():
-        raise UsageError(f"{address!r} is no address of a Ray. {_ADVICE}")
+        raise UsageError(f"{address!r} is not the address of a Ray. {_ADVICE}")
     try:
         socket.create_connection((host, int(port)), timeout=_LONGEST_S).close()
     except (OSError, OverflowError) as error:

@@ -1,7 +1,7 @@
 """SYNTHETIC chest CTs in LUNA16's own files: lungs, vessels, and nodules of known place, diameter and malignancy.
 
-For tests, and to train and measure where LUNA16's 120 GB are not at hand. Nothing learned from them holds for patients,
-so every uid begins with SYNTHETIC and the folder says so. This module knows geometry and files, no model.
+For tests, and to train and measure without LUNA16's 120 GB. Nothing learned from them holds for patients, so every uid
+begins with SYNTHETIC and the folder says so. This module knows geometry and files, no model.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from edgekit.train.data.luna import ANNOTATIONS, CANDIDATES, MALIGNANCY
 from edgekit.train.data.texture import Field, draw_waves, waves
 
 MARK, MARK_FILE = "SYNTHETIC", "SYNTHETIC.txt"
-SMALLEST = (40, 96)  # slices and pixels a side that a crop of each kind fits into
+SMALLEST = (40, 96)  # slices, and pixels a side, into which a crop of each kind fits
 SPACING_MM = (1.25, 0.7, 0.7)  # slice, row, column, as in most of LUNA16
 _AIR, _LUNG, _TISSUE, _BONE = -1000, -860, 40, 450
 _NOISE_HU = 30
@@ -28,26 +28,34 @@ _NOISE_HU = 30
 
 @dataclass(frozen=True, kw_only=True)
 class Nodule:
-    """A ball, or where malignant one with a ragged surface and mottled inside. `center_mm` is (x, y, z) in the patient.
+    """A ball; a malignant one has a ragged surface and is mottled inside.
 
     Large ones are malignant more often, but that says little: the diameter alone has an area under the ROC curve of
-    0.78, the texture all but decides. So a net that learned the texture has something to show.
+    0.78, while the texture nearly decides. So a net that has learned the texture has something to show.
     """
 
     center_mm: tuple[float, float, float]
+    """(x, y, z) in the patient."""
     diameter_mm: float
+    """Of the ball."""
     malignant: bool
+    """Whether it is ragged and mottled."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SyntheticScan:
-    """`hu`: (D, H, W) int16. `others_mm`: places without a nodule that a detector may take for one: vessels, walls."""
+    """A computed scan and what it shows."""
 
     uid: str
+    """Begins with SYNTHETIC."""
     hu: np.ndarray
+    """(D, H, W) int16."""
     origin_mm: tuple[float, float, float]
+    """(x, y, z) of voxel (0, 0, 0)."""
     nodules: tuple[Nodule, ...]
+    """Two to five as a rule."""
     others_mm: tuple[tuple[float, float, float], ...]
+    """(x, y, z) of places without a nodule that a detector may take for one: vessels, walls."""
 
 
 def make_scan(number: int, *, seed: int = 1, slices: int = 120, side: int = 256, others: int = 60) -> SyntheticScan:
@@ -61,7 +69,7 @@ def make_scan(number: int, *, seed: int = 1, slices: int = 120, side: int = 256,
     """
     if slices < SMALLEST[0] or side < SMALLEST[1]:
         raise UsageError(
-            f"scans of {slices} slices of {side} x {side} are too small for the book's crops. Ask for at least "
+            f"scans of {slices} slices of {side} x {side} are too small for the book's crops. Use at least "
             f"{SMALLEST[0]} slices of {SMALLEST[1]} x {SMALLEST[1]}"
         )
     random = np.random.default_rng([seed, number])
@@ -117,7 +125,7 @@ def write_scans(
     others: int = 60,
     on_scan: Callable[[SyntheticScan], None] | None = None,
 ) -> None:
-    """Writes `count` scans under `root` as LUNA16's archives unpack: subset0 to subset9, and the three lists.
+    """Writes `count` scans under `root` in LUNA16's layout: subset0 to subset9, and the three lists.
 
     Raises:
         UsageError: no scans, or too small ones; or `root` holds scans that are not synthetic.
@@ -125,9 +133,9 @@ def write_scans(
     import SimpleITK  # only this function's callers need it
 
     if count < 1:
-        raise UsageError(f"{count} scans are none. Ask for at least 1")
+        raise UsageError(f"{count} scans: at least 1 is needed")
     if any(root.glob("subset*")) and not (root / MARK_FILE).is_file():
-        raise UsageError(f"{root} holds scans that are not synthetic, which must not be mixed. Give another folder")
+        raise UsageError(f"{root} holds scans that are not synthetic; the two must not be mixed. Give another folder")
     write_bytes(
         root / MARK_FILE,
         f"{MARK}: these {count} scans were computed (seed {seed}); they show no patient. "
@@ -161,7 +169,7 @@ def write_scans(
 
 
 def _ratings(nodule: Nodule) -> list[object]:
-    """What annotations_with_malignancy.csv says besides: four radiologists' ratings, and the box in mm."""
+    """What else annotations_with_malignancy.csv says: four radiologists' ratings, and the box in mm."""
     low, high = ([c + sign * nodule.diameter_mm / 2 for c in nodule.center_mm] for sign in (-1, 1))
     ratings = [4, 5, 4, 3] if nodule.malignant else [2, 1, 3, 2]
     return [nodule.malignant, str(ratings), *low, *high, len(ratings)]
@@ -175,7 +183,7 @@ def _write_table(path: Path, head: Sequence[str], rows: Sequence[Sequence[object
 
 
 class _Canvas:
-    """Voxels that soft-edged bodies are blended into; places and lengths are mm from the first voxel, (z, y, x)."""
+    """Voxels into which soft-edged bodies are blended; places and lengths are mm from the first voxel, (z, y, x)."""
 
     def __init__(self, shape: tuple[int, int, int]) -> None:
         self.hu = np.full(shape, _AIR, np.float32)
@@ -190,7 +198,7 @@ class _Canvas:
     ) -> None:
         """An ellipsoid of `hu`, its edge a voxel wide.
 
-        `ragged`: unit directions (3, …) to factors of the radius; `mottled`: mm from the middle (3, …) to HU to add.
+        `ragged`: unit directions (3, …) to factors of the radius. `mottled`: mm from the middle (3, …) to HU to add.
         """
         spacing = np.array(SPACING_MM)
         reach = radii * (1.5 if ragged else 1.05) + 2
@@ -204,7 +212,7 @@ class _Canvas:
         places = np.stack(np.broadcast_arrays(z, y, x)) if ragged or mottled else np.zeros(0)  # in radii
         if ragged:
             distance = distance / ragged(places / np.maximum(distance, 1e-6))
-        # From 1 inside to 0 outside over about a voxel, as a scanner averages over it.
+        # From 1 inside to 0 outside within about a voxel, because a scanner averages over one.
         share = np.clip(0.5 + (1 - distance) * float(radii.min()) / SPACING_MM[1], 0, 1)
         part = self.hu[low[0] : high[0], low[1] : high[1], low[2] : high[2]]
         density = hu + mottled(places * radii[:, None, None, None]) if mottled else hu
@@ -226,7 +234,7 @@ def _smooth_noise(random: np.random.Generator, shape: tuple[int, int, int]) -> n
 def _vessels(
     random: np.random.Generator, canvas: _Canvas, center: np.ndarray, radii: np.ndarray, middle: np.ndarray
 ) -> list[np.ndarray]:
-    """Branching tubes from the middle outwards, thinner with every step; returns places on them."""
+    """Draws branching tubes from the middle outwards, thinner with every step; returns places on them."""
     places = []
     root = center + _zyx(0, 0, np.sign(middle[2] - center[2]) * 0.8 * radii[2])
     branches = [(root, random.normal(0, 1, 3) + _zyx(0, 0, np.sign(center[2] - middle[2])), 3.0) for _ in range(9)]
@@ -247,7 +255,7 @@ def _vessels(
 def _nodules(
     random: np.random.Generator, canvas: _Canvas, lungs: Sequence[tuple[np.ndarray, np.ndarray]]
 ) -> list[tuple[np.ndarray, float, bool]]:
-    """Two to five (middle, diameter, malignant) inside the lungs, apart from each other; large ones more often bad."""
+    """Draws two to five (middle, diameter, malignant) inside the lungs, apart from each other; returns them."""
     made: list[tuple[np.ndarray, float, bool]] = []
     wanted = int(random.integers(2, 6))
     for _ in range(200):
@@ -274,7 +282,7 @@ def _others(
     nodules: Sequence[tuple[np.ndarray, float, bool]],
     count: int,
 ) -> list[np.ndarray]:
-    """Places clear of every nodule: six of ten on vessels, the others in the lung and at its wall."""
+    """Places away from every nodule: six of ten on vessels, the others in the lung and at its wall."""
     chosen: list[np.ndarray] = []
     while len(chosen) < count:
         if random.random() < 0.6:

@@ -1,6 +1,6 @@
-"""Tables of numbers from text files, each line checked, and one-hot coding. Source: chapter 4, section 4.3.
+"""Tables of numbers from text files, each line checked. Source: chapter 4, section 4.3.
 
-Knows separators, lines and columns; what a column means, `wine.py` and `bikes.py` know.
+Knows separators, lines and columns; `wine.py` and `bikes.py` know what a column means.
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
-from edgekit.edge_runtime.errors import InputError, MissingData
+from edgekit.edge_runtime.errors import MissingData
 
 
 def read_table(
@@ -24,16 +23,16 @@ def read_table(
     parse: Mapping[str, Callable[[str], float]] | None = None,
     advice: str = "",
 ) -> np.ndarray:
-    """A text file with a head line and one row of finite numbers a line, as (rows, len(columns)) float32.
+    """A text file with a header and one row of finite numbers a line, as (rows, len(columns)) float32.
 
     Args:
-        columns: what the head has to say, quotes aside, in this order.
+        columns: what the header has to say, without quotes, in this order.
         rows: how many lines of numbers there have to be, so that a file cut short is noticed.
-        parse: by column, what makes a number of its text; `float` where nothing is given.
-        advice: ends every message: what to do about a damaged file.
+        parse: by column, what turns its text into a number; `float` for all others.
+        advice: what to do about a damaged file; every message ends with it.
 
     Raises:
-        MissingData: the file cannot be read, or a line is not what it should be; the message names the line.
+        MissingData: the file cannot be read, or a line is wrong; the message has its number.
     """
 
     def refuse(what: str) -> MissingData:
@@ -60,23 +59,8 @@ def read_table(
             except ValueError:
                 value = math.nan
             if not math.isfinite(value):
-                raise refuse(f"line {i + 2}, column {name!r}: {field[:40]!r} is no number")
+                raise refuse(f"line {i + 2}, column {name!r}: {field[:40]!r} is not a number")
             table[i, j] = value
     if len(table) != rows:
-        raise refuse(f"found {len(table):,} lines of numbers, should be {rows:,}")
+        raise refuse(f"it has {len(table):,} lines of numbers, not {rows:,}")
     return table
-
-
-def one_hot(codes: npt.ArrayLike, width: int) -> np.ndarray:
-    """Whole numbers (…) from 0 to width - 1 to (…, width) float32: 1 at the number's place, 0 elsewhere.
-
-    Raises:
-        InputError: a code is no whole number or out of range.
-    """
-    found = np.asarray(codes)
-    places = found.astype(np.int64)
-    if not np.array_equal(places, found) or (found.size and (places.min() < 0 or places.max() >= width)):
-        raise InputError(f"one-hot coding to {width} places takes whole numbers from 0 to {width - 1}")
-    coded = np.zeros((*found.shape, width), np.float32)
-    np.put_along_axis(coded, places[..., np.newaxis], 1, axis=-1)
-    return coded

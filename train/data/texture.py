@@ -1,4 +1,4 @@
-"""Smooth random functions of a place: what makes the synthetic nodules' surface ragged and their inside mottled."""
+"""Smooth random functions of a place, which make the synthetic nodules ragged outside and mottled inside."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ FEATURES = (
 )
 TOTAL_SULFUR_DIOXIDE = FEATURES.index("total sulfur dioxide")
 LABELS = ("not good", "good")
-GOOD_ABOVE = 5  # the score; the book's line between good wines and the rest
+GOOD_ABOVE = 5  # the score at which the book divides good wines from the rest
 VALIDATION_SHARE, CALIBRATION_SHARE = 0.2, 0.1
 
 
@@ -49,8 +49,8 @@ def wines() -> Dataset:
     """Inputs (N, 11) float32 in the file's units, targets 1 for a score above 5: 3,459 train, 464 calibration, 975
     validation.
 
-    937 rows repeat an earlier wine's measurements. The split goes by a hash of the measurements, so that no wine of one
-    split is in another.
+    937 rows repeat an earlier wine's measurements. The split goes by a hash of the measurements, so that no wine is in
+    two splits.
 
     Raises:
         MissingData: as `read_wines`.
@@ -74,6 +74,6 @@ def wines() -> Dataset:
 
 
 def _place(row: np.ndarray) -> float:
-    """A wine's place in [0, 1), from a hash of its measurements: the same with every version of everything."""
+    """A wine's place in [0, 1), from a hash of its measurements, which no library version changes."""
     digest = hashlib.sha256(row.astype("<f4").tobytes()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64

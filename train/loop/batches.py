@@ -1,7 +1,7 @@
-"""The training data on the device and the batches of an epoch: their order, and pictures mirrored and moved at random.
+"""The training data on the device, and the batches of an epoch: in random order, pictures mirrored and moved at random.
 
 Nothing is done sample by sample: an epoch's draws are made at once, and one gather picks, moves and mirrors a batch.
-What is drawn follows from (seed, epoch) alone. Knows no model and no loss.
+All draws follow from (seed, epoch) alone. Knows no model and no loss.
 """
 
 from __future__ import annotations
@@ -17,12 +17,10 @@ from edgekit.train.book_model import FitConfig
 
 
 class BatchSource(Protocol):
-    """What a trainer draws from: `begin` an epoch, then `take` pieces of the order that it returned.
-
-    `on_device` says that all of `take` is done there, so that it can be part of a recorded step.
-    """
+    """What a trainer draws from: `begin` an epoch, then `take` pieces of the order that it returned."""
 
     on_device: bool
+    """`take` works on the device alone, so that it can be part of a recorded step."""
 
     def __len__(self) -> int: ...
 
@@ -46,7 +44,7 @@ class Batches:
         config: its `seed`, `flip`, `translate` and `channels_last` are used.
 
     Raises:
-        ValueError: `flip` or `translate` are asked for inputs that are no pictures.
+        ValueError: `flip` or `translate` for inputs that are not pictures.
     """
 
     on_device = True
@@ -62,7 +60,7 @@ class Batches:
             self._inputs = inputs
             return
         self._height, self._width = inputs.shape[2:]
-        if config.translate:  # a moved picture is continued by its own mirror image, like most such data sets
+        if config.translate:  # the gap beside a moved picture is filled with its own mirror image
             inputs = F.pad(inputs, (config.translate,) * 4, mode="reflect")
         self._inputs = inputs.permute(0, 2, 3, 1).contiguous()
         if self._augmented:

@@ -1,7 +1,7 @@
 """Batches of CT crops from a store: balanced by kind, turned and noised on the device, one affine map a sample.
 
-Crops stay where they are, on disk as a rule, and only those of a batch are read. What is drawn follows from (seed,
-epoch) alone and is drawn for a place in the epoch, so that several processes that share a batch see the same crops.
+Crops stay where they are, usually on disk, and only those of a batch are read. All draws follow from (seed, epoch) and
+the place in the epoch, so that several processes that share a batch see the same crops.
 Sources: chapter 12, `getCtAugmentedCandidate`; chapter 13, `SegmentationAugmentation`; chapter 14, `augment3d`.
 """
 
@@ -18,8 +18,8 @@ from edgekit.train.book_model import FitConfig
 from edgekit.train.dataset import Split
 from edgekit.train.loop.batches import epoch_seed
 
-OFFSET, SCALE, NOISE_HU = 0.1, 0.2, 25.0  # the book's: of half a crop, of 1, and a standard deviation
-NODULE_OR_NOT = (1, 0)  # a repeating pattern of kinds, as `Split.kinds` names them: half of the samples nodules
+OFFSET, SCALE, NOISE_HU = 0.1, 0.2, 25.0  # the book's: a share of half a crop, of 1, and a standard deviation
+NODULE_OR_NOT = (1, 0)  # a repeating pattern of kinds, as `Split.kinds` has them: every other sample is a nodule
 MALIGNANT_OR_NOT = (1, 2, 0, 2)  # benign, malignant, no nodule, malignant: chapter 14
 PATTERNS: dict[str, tuple[int, ...]] = {"nodules": NODULE_OR_NOT, "malignancy": MALIGNANT_OR_NOT}
 
@@ -30,12 +30,12 @@ class CropBatches:
     Inputs (N, 1, D, H, W), or (N, C, H, W) with masks (N, 1, H, W), which are moved alike; of any number type.
 
     Args:
-        split: arrays, memory-mapped or not. Balancing goes by its `kinds`, or else its targets.
+        split: arrays, memory-mapped or not. Balancing goes by its `kinds`, or by its targets where it has none.
         config: its `seed`, `batch_size`, `epoch_samples`, `balance` and `augment` are used.
         inputs: what cuts raw values to the model's range, in float32.
 
     Raises:
-        ValueError: the balance needs a kind of which the split has none.
+        ValueError: the split has no samples of a kind that the balance needs.
     """
 
     on_device = False
@@ -79,14 +79,14 @@ class CropBatches:
         grid = F.affine_grid(
             self._maps[places].to(self._device), [len(rows), 1, *inputs.shape[2:]], align_corners=False
         )
-        # Beyond the crop it goes on as its border is, as in the book.
+        # Outside the crop its border is repeated, as in the book.
         inputs = F.grid_sample(inputs, grid, padding_mode="border", align_corners=False)
         if self._has_masks:
             moved = F.grid_sample(targets.float(), grid, padding_mode="border", align_corners=False)
             targets = (moved > 0.5).float()
         if self._noisy:
             generator, seed = torch.Generator(self._device), epoch_seed(self._config.seed, self._epoch)
-            for sample, place in zip(inputs, places.tolist(), strict=True):  # whoever takes it, its noise is the same
+            for sample, place in zip(inputs, places.tolist(), strict=True):  # the same noise in whichever process
                 generator.manual_seed(seed ^ place)
                 sample += NOISE_HU * torch.randn(sample.shape, generator=generator, device=self._device)
         return inputs, targets
@@ -102,12 +102,12 @@ class CropBatches:
 
     def _sent(self, array: np.ndarray) -> Tensor:
         tensor = torch.from_numpy(np.ascontiguousarray(array))
-        if self._device.type == "cuda":  # from pinned memory the copy runs while Python goes on
+        if self._device.type == "cuda":  # from pinned memory the copy runs beside Python
             return tensor.pin_memory().to(self._device, non_blocking=True)
         return tensor
 
     def _draw_rows(self, generator: torch.Generator) -> np.ndarray:
-        """(L,) rows of the split: shuffled, or kinds in their pattern, each kind in a new order and over again."""
+        """(L,) rows of the split: shuffled, or kinds in their pattern, each kind shuffled and repeated as needed."""
         pattern = PATTERNS.get(self._config.balance)
         if not pattern:
             turns = -(-self._length // len(self._split))
@@ -119,17 +119,15 @@ class CropBatches:
             mine = places[np.array(pattern)[places % len(pattern)] == kind]
             order = members[torch.randperm(len(members), generator=generator).numpy()]
             rows[mine] = np.resize(order, len(mine))
-        # Mixed within each batch: of processes that share one, none should have all nodules.
+        # Mixed within each batch: of the processes that share it, none should get all the nodules.
         within = places // self._config.batch_size + torch.rand(self._length, generator=generator).numpy()
         return rows[np.argsort(within)]
 
     def _draw_maps(self, generator: torch.Generator) -> Tensor:
         """(L, axes, axes + 1) float32: where each voxel of a sample comes from, in grid units of -1 to 1.
 
-        "rigid" leaves the scale out: a nodule stays as large as it is.
-
-        "book" repeats what chapters 13 and 14 do: one map for a whole batch, no offset (both write it where it is not
-        read), and for 3-D crops no scale.
+        "rigid" does not scale: a nodule keeps its size. "book" repeats what chapters 13 and 14 do: one map for a whole
+        batch, no offset (both write it where it is not read), and no scale for 3-D crops.
         """
         book = self._config.augment == "book"
         count = -(-self._length // self._config.batch_size) if book else self._length

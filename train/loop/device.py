@@ -1,4 +1,4 @@
-"""Where a run computes: device, precision, threads, processes, and model and optimizer set up there by Fabric."""
+"""Where a run computes: device, precision, threads and processes; Fabric sets up model and optimizer there."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ PRECISIONS = ("32-true", "bf16-mixed")
 
 
 def check_settings(device: str, precision: str) -> None:
-    """Raises `UsageError` for a device or precision that is not known or not on this machine."""
+    """Raises `UsageError` for a device or precision that is unknown, or that this machine does not have."""
     if device not in DEVICES:
         raise unknown("device", device, DEVICES)
     if precision not in PRECISIONS:
         raise unknown("precision", precision, PRECISIONS)
     there: dict[str, Callable[[], bool]] = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
     if device in there and not there[device]():
-        raise UsageError(f"torch {torch.__version__} finds no {device} device here. Use --device cpu, or auto")
+        raise UsageError(f"torch {torch.__version__} finds no {device} device here. Use --device cpu or --device auto")
 
 
 @contextmanager
 def threads(count: int | None) -> Iterator[None]:
-    """Limits torch to `count` CPU threads, and gives the caller back the number that was set."""
+    """Limits torch to `count` CPU threads while it lasts; None changes nothing."""
     before = torch.get_num_threads()
     torch.set_num_threads(count or before)
     try:
@@ -48,7 +48,7 @@ def launched_fabric(device: str, precision: str) -> Fabric:
     """Fabric on `device`, joined with the other processes where torchrun started several."""
     # Without Triton, which the CPU does not need, importing Fabric would begin with torch's warning about it.
     logging.getLogger("torch.utils.flop_counter").setLevel(logging.ERROR)
-    from lightning.fabric import Fabric  # four seconds to import, too long for a wrong name or missing data
+    from lightning.fabric import Fabric  # takes four seconds, too long to wait for a message about a wrong name
 
     local, world = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), int(os.environ.get("WORLD_SIZE", "1"))
     fabric = Fabric(
@@ -63,7 +63,7 @@ def launched_fabric(device: str, precision: str) -> Fabric:
 
 
 def records_steps(fabric: Fabric, config: FitConfig, *, on_device: bool) -> bool:
-    """Whether steps are replayed from a CUDA graph: where that is wanted and can be. `on_device`: the batches are."""
+    """Whether steps are replayed from a CUDA graph: it is wanted, and possible. `on_device`: batches are made there."""
     return config.cuda_graph and on_device and fabric.device.type == "cuda" and fabric.world_size == 1
 
 
@@ -75,12 +75,12 @@ def set_up(
     `recorded`: see `records_steps`.
     """
     if fabric.device.type == "cuda":
-        torch.backends.cudnn.benchmark = True  # every batch has one shape, so the fastest kernel is worth a search
-        if fabric.world_size > 1:  # each process has its share of a batch only; this is for GPUs alone
+        torch.backends.cudnn.benchmark = True  # all batches have one shape, so searching the fastest kernel pays
+        if fabric.world_size > 1:  # each process has only its share of a batch; this works on GPUs only
             net = nn.SyncBatchNorm.convert_sync_batchnorm(net)
     net.to(fabric.device)  # before the optimizer takes the parameters
     optimizer = make_optimizer(net, config, recorded=recorded)
-    # Compiled with the gradients that processes exchange; a single process compiles whole steps (`trainer.py`).
+    # With the exchange of gradients between processes; a single process compiles whole steps (`trainer.py`).
     compiled = config.compiled and fabric.world_size > 1
     module: nn.Module = torch.compile(net, dynamic=False) if compiled else net  # type: ignore[assignment]
     wrapped, wrapped_optimizer = fabric.setup(module, optimizer)

@@ -1,6 +1,6 @@
 """What one pass over the data needs: losses, optimizers, data on the device, and evaluation. `trainer.py` makes steps.
 
-Nothing here knows files, progress or how many epochs there are. A new loss or optimizer is one line in its table.
+Nothing here knows files, progress or the number of epochs. A new loss or optimizer is one line in its table.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from edgekit.edge_runtime.tasks.metrics import TaskMetric
 from edgekit.edge_runtime.tasks.registry import task
 from edgekit.train.book_model import BookModel, FitConfig, input_module
 from edgekit.train.dataset import Split
-from edgekit.train.figures import Figures
+from edgekit.train.extra_metrics import ExtraMetrics
 
 MISS_WEIGHT = 8  # the book's: of the loss on nodule pixels alone
 
@@ -32,7 +32,7 @@ def _mean_squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def _dice_and_misses(masks: Tensor, targets: Tensor) -> Tensor:
-    """Mean of 1 - soft Dice, and 8 times that of the true pixels alone: missing one costs more than a false alarm.
+    """Mean of 1 - soft Dice, plus 8 times that of the true pixels alone: a miss costs more than a false alarm.
 
     Both are (N, 1, H, W), probabilities and 0 or 1. Source: chapter 13, `computeBatchLoss`.
     """
@@ -54,7 +54,7 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 def loss_of(task_name: str, config: FitConfig) -> Callable[[Tensor, Tensor], Tensor]:
-    """The loss to train with: the task's, for a classification with `config.label_smoothing`."""
+    """The task's training loss; a classification's with `config.label_smoothing`."""
     if not config.label_smoothing:
         return LOSSES[task_name]
     if task_name != "classification":
@@ -69,7 +69,7 @@ def _sgd(parameters: ParamsT, config: FitConfig, recorded: bool) -> torch.optim.
         momentum=config.momentum,
         weight_decay=config.weight_decay,
         nesterov=config.nesterov,
-        fused=recorded or None,  # only the fused one reads the learning rate on the device
+        fused=recorded or None,  # only the fused optimizer reads the learning rate on the device
     )
 
 
@@ -92,45 +92,45 @@ OPTIMIZERS: dict[str, Callable[[ParamsT, FitConfig, bool], torch.optim.Optimizer
 def make_optimizer(module: nn.Module, config: FitConfig, *, recorded: bool = False) -> torch.optim.Optimizer:
     """The optimizer of all parameters that are not frozen; biases of batch norms learn at `norm_bias_rate`.
 
-    `recorded`: its steps are going to be replayed from a CUDA graph.
+    `recorded`: its steps will be replayed from a CUDA graph.
     """
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
     groups: list[dict[str, Any]] = [{"params": trained}]
     if config.norm_bias_rate != 1:
         biases = {id(part.bias) for part in module.modules() if isinstance(part, _BatchNorm)}
         groups = [{"params": [p for p in trained if (id(p) in biases) == chosen]} for chosen in (False, True)]
-        # Their weight decay is lessened as much, so that a step shrinks every parameter alike.
+        # Their weight decay is lowered by the same factor, so that a step shrinks all parameters alike.
         groups[1]["lr"] = config.learning_rate * config.norm_bias_rate
         groups[1]["weight_decay"] = config.weight_decay / config.norm_bias_rate
     return OPTIMIZERS[config.optimizer](groups, config, recorded)
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, kept: Mapping[str, Any]) -> None:
-    """Gives `optimizer` the moments and steps of `kept`, a state dict of the same settings, maybe of another device.
+    """Gives `optimizer` the moments and steps of `kept`, a state dict with the same settings, maybe of another device.
 
-    How steps are computed (fused, learning rate as a tensor) is this device's matter, so the groups stay as they are.
+    How steps are computed (fused, learning rate as a tensor) depends on this device, so the groups stay as they are.
     """
     optimizer.load_state_dict({"state": kept["state"], "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 _EVALUATION_BATCH = 1000
-_EVALUATION_NUMBERS = 2**22  # of large inputs fewer at once: 56 crops of CTs, whose features fill memory
+_EVALUATION_NUMBERS = 2**22  # large inputs go in smaller batches: 56 crops of CTs, whose features fill memory
 
 
 def on_device(model: BookModel, split: Split, device: torch.device | str) -> tuple[Tensor, Tensor]:
     """A split as tensors on `device`: inputs as the model takes them, for pictures (N, C, H, W) float32; targets."""
     with torch.no_grad():
         raw, targets = _sent(split.inputs, device), _sent(split.targets, device)
-        # Contiguous, because the permutation to (N, C, H, W) would otherwise leave every batch with strides of its own.
+        # Contiguous, because the permutation to (N, C, H, W) would leave every batch with unusual strides.
         return input_module(model).to(device)(raw).contiguous(), targets
 
 
 def evaluate(
-    module: nn.Module, inputs: Tensor, targets: Tensor, task_name: str, figures: Figures | None = None
+    module: nn.Module, inputs: Tensor, targets: Tensor, task_name: str, extra: ExtraMetrics | None = None
 ) -> TaskMetric:
     """The task's metric of `module`, in eval mode, over all of `inputs`, as `on_device` makes them.
 
-    `figures` are filled in the same pass.
+    `extra` metrics are filled in the same pass.
     """
     metric = task(task_name).metric()
     module.eval()
@@ -140,13 +140,13 @@ def evaluate(
             piece = slice(start, start + step)
             outputs, truth = module(inputs[piece]).float().cpu().numpy(), targets[piece].cpu().numpy()
             metric.update(outputs, truth)
-            if figures:
-                figures.update(outputs, truth)
+            if extra:
+                extra.update(outputs, truth)
     return metric
 
 
 def _sent(array: np.ndarray, device: torch.device | str) -> Tensor:
     tensor = torch.from_numpy(array)
-    if torch.device(device).type == "cuda":  # from pinned memory the copy runs while Python goes on
+    if torch.device(device).type == "cuda":  # from pinned memory the copy runs beside Python
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)

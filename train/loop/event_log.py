@@ -1,7 +1,7 @@
-"""TensorBoard: a run's curves, some of its training pictures, and how its weights are spread.
+"""TensorBoard: a run's curves, some of its training pictures, and histograms of its weights.
 
 A resumed run continues the same curves. Each epoch is logged before its resume state is written; steps that a killed
-run left beyond that state are purged when it goes on, so that none is there twice. TensorBoard is imported when used.
+run left beyond that state are purged on resuming, so that none is there twice. TensorBoard is imported when used.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from edgekit.edge_runtime.errors import EdgekitError
 from edgekit.train.checkpoint import EpochRecord, unwritable
-from edgekit.train.loop.event_pictures import Kept, add_masks, add_two_classes, grey
+from edgekit.train.loop.event_pictures import ValidationPass, add_masks, add_two_classes, grey
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -26,10 +26,10 @@ _PICTURES = 16
 
 
 class EventLog:
-    """Writes `folder`/tensorboard, beginning with the first epoch it is given: until then an older log stays.
+    """Writes `folder`/tensorboard from the first epoch it is given; until then an older log stays.
 
     Args:
-        done: the epochs of the run that is gone on with, none for a fresh one.
+        done: the epochs of the run that is resumed, none for a fresh one.
         epochs: of the whole run; pictures and weights are logged at the first, the last and about ten others.
 
     Raises:
@@ -38,7 +38,7 @@ class EventLog:
 
     def __init__(self, folder: Path, done: Sequence[EpochRecord], *, epochs: int) -> None:
         try:
-            import torch.utils.tensorboard  # noqa: F401 -- a missing package is to be known before hours of training
+            import torch.utils.tensorboard  # noqa: F401 -- better missed now than after hours of training
         except ImportError:
             raise EdgekitError(
                 "--tensorboard needs tensorboard, which is not installed. Run: pip install 'edgekit[train]'"
@@ -57,7 +57,7 @@ class EventLog:
         rate: float,
         net: nn.Module,
         inputs: Tensor,
-        kept: Kept | None = None,
+        answers: ValidationPass | None = None,
         validation: Tensor | None = None,
     ) -> None:
         """Logs one epoch.
@@ -65,7 +65,7 @@ class EventLog:
         Args:
             rate: its last learning rate.
             inputs: some of the batches as the model was fed them.
-            kept: the validation pass, and `validation` the inputs it was of, where they are to be shown.
+            answers: the validation pass, where it is to be shown; `validation` are its inputs.
         """
         try:
             writer = self._writer = self._writer or self._open()
@@ -74,8 +74,8 @@ class EventLog:
             if self.shows(record.epoch):
                 _weights(writer, net, record.epoch)
                 _pictures(writer, inputs, record.epoch)
-                if kept is not None and validation is not None:
-                    _validation(writer, kept, validation, record.epoch)
+                if answers is not None and validation is not None:
+                    _validation(writer, answers, validation, record.epoch)
             writer.flush()
         except OSError as error:
             raise unwritable(self._folder, error) from None
@@ -109,22 +109,22 @@ def _scalars(writer: SummaryWriter, record: EpochRecord) -> None:
 
 def _weights(writer: SummaryWriter, net: nn.Module, epoch: int) -> None:
     for name, parameter in net.named_parameters():
-        if bool(torch.isfinite(parameter).all()):  # a histogram has no place for what is not a number
+        if bool(torch.isfinite(parameter).all()):  # a histogram cannot hold NaN or infinity
             writer.add_histogram(f"weights/{name}", parameter.detach().float().cpu(), epoch)
 
 
-def _validation(writer: SummaryWriter, kept: Kept, inputs: Tensor, epoch: int) -> None:
-    outputs = kept.outputs
-    if outputs.ndim == 2 and outputs.shape[1] == 2 and kept.targets.ndim == 1:
-        add_two_classes(writer, kept, epoch)
-    elif outputs.ndim == 4 and outputs.shape == kept.targets.shape:
-        add_masks(writer, kept, inputs, epoch)
+def _validation(writer: SummaryWriter, answers: ValidationPass, inputs: Tensor, epoch: int) -> None:
+    outputs = answers.outputs
+    if outputs.ndim == 2 and outputs.shape[1] == 2 and answers.targets.ndim == 1:
+        add_two_classes(writer, answers, epoch)
+    elif outputs.ndim == 4 and outputs.shape == answers.targets.shape:
+        add_masks(writer, answers, inputs, epoch)
 
 
 def _pictures(writer: SummaryWriter, inputs: Tensor, epoch: int) -> None:
-    """A grid of training pictures, stretched to the range of their own values, for they are normalised.
+    """A grid of training pictures, stretched to the range of their own values, because they are normalised.
 
-    Of crops and of slices with their neighbours the middle slice.
+    Crops, and slices with their neighbours, are shown by their middle slice.
     """
     if inputs.ndim not in (4, 5):
         return

@@ -1,8 +1,7 @@
-"""The one training run, on Lightning Fabric: any `BookModel`, any device, several processes where torchrun starts them.
+"""Trains any `BookModel`, on Lightning Fabric, on any device, in several processes if torchrun starts them.
 
 A whole split lives on the device as one tensor, normalised once; batches are gathered there by index. A resumed run
-repeats an uninterrupted one, on the CPU with as many threads bit for bit. Nothing here prints or knows a command;
-`commands.py` does.
+repeats an uninterrupted one, on the CPU bit for bit with the same number of threads. Nothing here prints.
 """
 
 from __future__ import annotations
@@ -25,15 +24,16 @@ from edgekit.train.loop.run import Run
 
 @dataclass(frozen=True, kw_only=True)
 class RunResult:
-    """A finished run: its record, its folder, and how many epochs this call trained (0: it was finished already).
-
-    `stopped` says why it ended before its last epoch, None where it did not.
-    """
+    """A finished run."""
 
     record: RunRecord
+    """The content of its run.json."""
     folder: Path
+    """Where it lies."""
     trained_epochs: int
+    """Epochs that this call trained; 0 if the run was finished already."""
     stopped: str | None = None
+    """Why it stopped early; None if it did not."""
 
     @property
     def weights(self) -> Path:
@@ -51,23 +51,25 @@ def fit(
     command: str = "",
     tensorboard: bool = False,
     on_epoch: Callable[[EpochRecord], None] | None = None,
+    keep_every_s: float = 1.0,
 ) -> RunResult:
     """Trains `model` into `folder`: weights.safetensors and run.json at the end, resume.pt after each epoch.
 
     Args:
-        config: instead of the model's own. When going on it must be the run's, but `epochs` may be more.
-        go_on: from the last finished epoch in `folder`. Otherwise a finished run there stays until this one is done.
+        config: overrides the model's own. When resuming it must be the run's, but with more `epochs` if you like.
+        go_on: resume the run in `folder` after its last finished epoch. Without it a finished run there stays until
+            this one is done.
         command: what the user types to start this run; messages quote it.
-        precision: instead of the settings' own.
+        precision: overrides the settings' own.
         tensorboard: log the run into `folder`/tensorboard.
-        on_epoch: called after each epoch, when that epoch is safe on disk; of epochs shorter than 20 ms, once a second
-            one is.
+        on_epoch: called after each epoch, once the epoch is safe on disk.
+        keep_every_s: epochs shorter than 20 ms are saved only this often, and the last of them; 0 saves every one.
 
     Raises:
-        UsageError: unknown device or precision, settings that this device has not, or nothing there that these settings
-            could go on from.
+        UsageError: an unknown device or precision, one that this machine does not have, or no run that these settings
+            could resume.
         MissingData: the data set is not on disk.
-        Interrupted: Ctrl-C; the last finished epoch is kept, and the message says how to go on.
+        Interrupted: Ctrl-C; the last finished epoch is kept, and the message says how to resume.
         EdgekitError: the loss is no longer a number, a file is damaged, or the disk is full.
     """
     config = config or model.fit
@@ -85,7 +87,17 @@ def fit(
             if (stopped or state.epoch == config.epochs) and (finished := _finished(folder, state)):
                 return RunResult(record=finished, folder=folder, trained_epochs=0, stopped=stopped)
         fabric = launched_fabric(device, precision)
-        run = Run(model, folder, config, dataset, fabric, run_id=run_id, identity=identity, state=state)
+        run = Run(
+            model,
+            folder,
+            config,
+            dataset,
+            fabric,
+            run_id=run_id,
+            identity=identity,
+            state=state,
+            keep_every_s=keep_every_s,
+        )
         log = EventLog(folder, run.curve, epochs=config.epochs) if tensorboard and fabric.is_global_zero else None
         while not run.ended:
             epoch = run.train_epoch(log)
@@ -100,9 +112,9 @@ def fit(
 
 
 def _finished(folder: Path, state: resume.ResumeState) -> RunRecord | None:
-    """The record of the run that `state` ended, None where the process died before it had written that."""
+    """The record of the run that `state` completed; None if the process died before writing it."""
     try:
         record = checkpoint.read_run(folder)
-    except EdgekitError:  # an older run's, a damaged one's or none: all are written again from the state
+    except EdgekitError:  # missing, damaged or of an older run: it is written again from the state
         return None
     return record if record.curve == state.curve else None

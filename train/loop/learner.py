@@ -1,6 +1,6 @@
 """What trains a net: its batches, its optimizer, the lookahead and the `Trainer`, set up together on Fabric's device.
 
-A run, a benchmark and an estimate of the time all begin here, so that they measure the loop that trains.
+Runs, benchmarks and estimates of the time all start here, so that they measure the loop that trains.
 """
 
 from __future__ import annotations
@@ -28,17 +28,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Learner:
-    """A net in training; `module` is the same net as Fabric wrapped it, and shares its weights."""
+    """A net in training."""
 
     net: nn.Module
+    """The net itself."""
     module: nn.Module
+    """The net as Fabric wrapped it; it shares the weights."""
     optimizer: torch.optim.Optimizer
+    """Of all parameters that are not frozen."""
     lookahead: Lookahead | None
+    """Where the settings ask for it."""
     trainer: Trainer
+    """Makes the epochs."""
 
 
 def batches_of(model: BookModel, split: Split, config: FitConfig, device: torch.device | str) -> BatchSource:
-    """The samples of `split` as `model` is trained on them: crops from where they lie, all else on the device whole."""
+    """The samples of `split` as `model` is trained on them: crops are read from disk, all else is on the device."""
     if model.crops:
         return CropBatches(split, config, inputs=input_module(model), device=device)
     return Batches(*on_device(model, split, device), config)  # which keeps the pictures in a layout of its own
@@ -52,9 +57,9 @@ def make_learner(
     fabric: Fabric,
     state: ResumeState | None = None,
 ) -> Learner:
-    """Sets `net` up to be trained on `batches` with the loss of `task`; from where `state` left it, where one is given.
+    """Sets `net` up to be trained on `batches` with the loss of `task`; if a `state` is given, from where it ended.
 
-    What is drawn at random while a net is built, its weights above all, is drawn before.
+    Nothing is drawn at random here: the net comes with its weights.
     """
     if config.channels_last:
         net = net.to(memory_format=torch.channels_last)

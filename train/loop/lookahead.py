@@ -1,6 +1,6 @@
-"""Lookahead: every few steps the weights are drawn back towards a slow average of themselves.
+"""Lookahead: every few steps the weights are pulled back towards a slow average of themselves.
 
-The average is held longer and longer as training goes on, so that the run ends on it. Source: Zhang et al., Lookahead
+The average weighs more and more as training proceeds, so that the run ends on it. Source: Zhang et al., Lookahead
 Optimizer, 2019; the growing hold follows what arXiv 2404.00498 describes. Knows no optimizer and no schedule.
 """
 
@@ -16,9 +16,9 @@ class Lookahead:
     """Holds the slow weights of `module`: all its floating-point state, running statistics too.
 
     Args:
-        every: after how many steps the weights are drawn.
+        every: after how many steps the weights are pulled.
         steps: of the whole run.
-        slow: the slow weights of a run that is gone on with.
+        slow: the slow weights of the run that is resumed.
     """
 
     HOLD = 0.95
@@ -31,7 +31,7 @@ class Lookahead:
         self._every, self._steps = every, steps
 
     def after(self, step: int) -> None:
-        """To be called after each step, counted from 0; after the last one the weights are the slow ones."""
+        """Call it after each step, counted from 0. After the last step the weights are the slow ones."""
         with torch.no_grad():
             if step + 1 == self._steps:
                 torch._foreach_copy_(self._fast, self._slow)

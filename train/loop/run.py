@@ -1,6 +1,6 @@
-"""A training run in memory: set up from scratch or from where it stopped, trained an epoch at a time, kept, finished.
+"""A training run in memory: set up from scratch or resumed, trained an epoch at a time, saved, finished.
 
-Steps are made by `trainer.py`, files written by `resume.py` and `checkpoint.py`; how long it goes on is up to `fit.py`.
+`trainer.py` makes the steps, `resume.py` and `checkpoint.py` write the files, and `fit.py` decides how long it lasts.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from edgekit.train.loop import resume
 from edgekit.train.loop.early_stopping import is_best, stop_reason
 from edgekit.train.loop.epoch import evaluate, on_device
 from edgekit.train.loop.event_log import EventLog
-from edgekit.train.loop.event_pictures import Kept
+from edgekit.train.loop.event_pictures import ValidationPass
 from edgekit.train.loop.learner import batches_of, make_learner
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
-# Writing the resume state would take longer than such an epoch; a thermometer has 5,000 of 1 ms each.
+# Writing the resume state would take longer than such an epoch; the thermometer has 5,000 of 1 ms each.
 SHORT_EPOCH_S = 0.02
 
 
@@ -39,11 +39,12 @@ class Run:
     """One run: its net, batches and optimizer on the device of `fabric`, and the curve of the epochs so far.
 
     Args:
-        folder: where the run is kept.
-        dataset: what `model.data` gave; `identity` holds its hash.
+        folder: where the run is saved.
+        dataset: what `model.data` returned; `identity` holds its hash.
         run_id: tells this run from another one in the same folder.
         identity: the settings and data that the weights follow from, as the resume state keeps them.
-        state: to go on from; None for a fresh run.
+        state: to resume from; None for a fresh run.
+        keep_every_s: see `fit`.
     """
 
     def __init__(
@@ -57,9 +58,10 @@ class Run:
         run_id: str,
         identity: Mapping[str, Any],
         state: resume.ResumeState | None = None,
+        keep_every_s: float = 1.0,
     ) -> None:
         self._model, self._folder, self._config, self._dataset, self._fabric = model, folder, config, dataset, fabric
-        self._run_id, self._identity = run_id, dict(identity)
+        self._run_id, self._identity, self._keep_every_s = run_id, dict(identity), keep_every_s
         torch.manual_seed(config.seed)
         self._net = model.build()
         self._validation = on_device(model, dataset.validation, fabric.device)
@@ -78,7 +80,7 @@ class Run:
 
     @property
     def stopped(self) -> str | None:
-        """Why the run ends before its last epoch, None where it does not."""
+        """Why the run stops early; None if it does not."""
         return stop_reason(self.curve, self._config.patience, self._model.task)
 
     @property
@@ -98,18 +100,18 @@ class Run:
         if not math.isfinite(loss):
             raise EdgekitError(
                 f"training diverged: in epoch {epoch} the loss is {loss}. Lower the learning rate "
-                f"({config.learning_rate:g}). What was kept is epoch {epoch - 1}"
+                f"({config.learning_rate:g}). The last epoch that was kept is {epoch - 1}"
             )
-        figures = model.figures() if model.figures else None
-        shown = Kept(figures) if log and log.shows(epoch) else None
-        metric = evaluate(self._module, *self._validation, model.task, shown or figures)
-        found = {metric.name: metric.value, **(figures.values() if figures else {})}
-        if config.best_by and self._fabric.is_global_zero and is_best(found, self.curve, config.best_by):
+        extra = model.extra_metrics() if model.extra_metrics else None
+        answers = ValidationPass(extra) if log and log.shows(epoch) else None
+        metric = evaluate(self._module, *self._validation, model.task, answers or extra)
+        values = {metric.name: metric.value, **(extra.values() if extra else {})}
+        if config.best_by and self._fabric.is_global_zero and is_best(values, self.curve, config.best_by):
             checkpoint.save_weights(self._net, self._folder / checkpoint.BEST_FILE)
-        if model.views and epoch == config.epochs:
-            views = evaluate(model.views(self._module), *self._validation, model.task)
-            found[f"{metric.name}_with_views"] = views.value
-        self.curve.append(EpochRecord(epoch=epoch, loss=loss, validation=found, seconds=time.perf_counter() - began))
+        if model.test_time_augmentation and epoch == config.epochs:
+            averaged = evaluate(model.test_time_augmentation(self._module), *self._validation, model.task)
+            values[f"{metric.name}_with_views"] = averaged.value
+        self.curve.append(EpochRecord(epoch=epoch, loss=loss, validation=values, seconds=time.perf_counter() - began))
         device = provenance.device_name(self._fabric.device)
         self._devices[device] = self._devices.get(device, 0) + 1
         if log:
@@ -119,15 +121,15 @@ class Run:
                 rate=self._learner.trainer.rate,
                 net=self._net,
                 inputs=some,
-                kept=shown,
+                answers=answers,
                 validation=validation,
             )
         return self.curve[-1]
 
     def keep(self) -> None:
-        """Writes the resume state after an epoch; of epochs shorter than 20 ms, once a second and after the last."""
-        short = self.curve[-1].seconds < SHORT_EPOCH_S and time.perf_counter() - self._kept_at < 1
-        if not self._fabric.is_global_zero or (short and not self.ended):
+        """Writes the resume state after an epoch, unless the epoch was short and one was written a moment ago."""
+        short = self.curve[-1].seconds < SHORT_EPOCH_S
+        if not self._fabric.is_global_zero or (short and not self.ended and not self._is_due()):
             return
         lookahead = self._learner.lookahead
         state = resume.ResumeState(
@@ -141,6 +143,9 @@ class Run:
         )
         resume.write_state(self._folder, state)
         self._kept_at = time.perf_counter()
+
+    def _is_due(self) -> bool:
+        return time.perf_counter() - self._kept_at >= self._keep_every_s
 
     def finish(self) -> RunRecord:
         """Measures the net once more and writes its weights and the record that vouches for them."""

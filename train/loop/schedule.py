@@ -1,7 +1,7 @@
-"""Learning-rate schedules: the share of the full rate as a function of the step alone.
+"""Learning-rate schedules: the share of the full rate, as a function of the step alone.
 
-No state, so that a resumed run goes on at the very rate an uninterrupted one would have. Knows no optimizer. A new
-schedule is one line in `SCHEDULES`.
+They have no state, so a resumed run has exactly the rates of an uninterrupted one. A new schedule is one line in
+`SCHEDULES`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def _cosine(step: int, steps: int) -> float:
 def _one_cycle(step: int, steps: int) -> float:
     """Up from 1/25 during the first 30 %, then down to almost 0, both along cosines (Smith & Topin, 2018).
 
-    The numbers are those of torch.optim.lr_scheduler.OneCycleLR, so that settings found with it can be used.
+    The numbers are those of torch.optim.lr_scheduler.OneCycleLR, so that its settings can be used here.
     """
     low, end, top = 1 / 25, 1 / 25 / 1e4, 0.3 * steps - 1
     if step <= top:

@@ -1,6 +1,6 @@
 """Training steps and epochs: eager, compiled or replayed from CUDA graphs, in one process or several.
 
-The only thing read back from the device is an epoch's mean loss, once. Nothing here knows files or progress.
+Only an epoch's mean loss is read back from the device, once. Nothing here knows files or progress.
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ from torch import Tensor, nn
 
 from edgekit.train.book_model import FitConfig
 from edgekit.train.loop.batches import BatchSource, epoch_seed
+from edgekit.train.loop.cuda_graphs import RecordedSteps
 from edgekit.train.loop.lookahead import Lookahead
-from edgekit.train.loop.recorded import RecordedSteps
 from edgekit.train.loop.schedule import SCHEDULES
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
-_STEPS_OF_A_GRAPH = 12  # starting a graph takes as long as a few kernels of a small net
+_STEPS_OF_A_GRAPH = 12  # launching a graph takes as long as a few kernels of a small net
 
 
 class Trainer:
-    """Trains `module` with `optimizer`, both as Fabric set them up, on all of `batches` an epoch.
+    """Trains `module` with `optimizer`, both as Fabric set them up; an epoch is all of `batches`.
 
-    The batch size is that of all processes together: of each batch every process takes its share, weighted so that the
-    gradient is the one that a single process would compute (batch norm aside, which sees its own share only).
+    The batch size is that of all processes together: every process takes its share of each batch, weighted so that the
+    gradient is the one that a single process would compute. Batch norm is an exception: it sees its own share only.
 
     Args:
         loss_of: (outputs, targets) to the mean loss of the batch.
-        lookahead: told of each step, where there is one.
+        lookahead: is told of each step.
         recorded: replay steps from CUDA graphs; `optimizer` was made for it.
     """
 
@@ -61,7 +61,7 @@ class Trainer:
                 self._rates,
                 device=fabric.device,
                 batch_size=config.batch_size,
-                together=1 if lookahead else _STEPS_OF_A_GRAPH,  # which looks in between
+                together=1 if lookahead else _STEPS_OF_A_GRAPH,  # it acts between steps
                 scheduled=config.schedule != "constant",
             )
 
@@ -71,7 +71,7 @@ class Trainer:
         return float(self._optimizer.param_groups[0]["lr"])
 
     def epoch(self, epoch: int) -> float:
-        """Trains on every sample once, shuffled, and returns the mean over batches of the loss, as the book prints it.
+        """Trains on every sample once, shuffled; returns the mean of the batches' losses, as the book prints it.
 
         That loss includes the `l2_penalty` times the sum of squares of all parameters (chapter 8, section 8.5.2).
         """
@@ -82,7 +82,7 @@ class Trainer:
         order = self._batches.begin(epoch)
         if self._recorded:
             made = self._replay(order, number)
-            number, order = number + made, order[made * self._config.batch_size :]  # a smaller batch may be left
+            number, order = number + made, order[made * self._config.batch_size :]  # at most one smaller batch
         for batch in order.split(self._config.batch_size) if len(order) else ():
             self._set_rate(number)
             self._step(batch)
@@ -94,7 +94,7 @@ class Trainer:
         return float(mean)
 
     def _replay(self, order: Tensor, first: int) -> int:
-        """All whole batches of an epoch, whose first step is the `first` of the run; returns how many there are."""
+        """All whole batches of an epoch; `first` is the number of its first step in the run. Returns how many."""
         assert self._recorded
         size = self._config.batch_size
         whole = len(order) // size
@@ -126,7 +126,7 @@ class Trainer:
         loss = self._loss(mine)
         if 1 < world <= len(batch):
             loss = loss * (len(mine) * world / len(batch))
-        if self._config.l2_penalty:  # after the weighting: it belongs to the batch, not to this process's share of it
+        if self._config.l2_penalty:  # after the weighting: it belongs to the batch, not to a process's share
             loss = loss + self._config.l2_penalty * _sum_of_squares(self._module)
         self._optimizer.zero_grad()
         self._fabric.backward(loss)
@@ -138,7 +138,7 @@ class Trainer:
         return self._loss_of(self._module(inputs), targets)
 
     def _compiled(self) -> Callable[[Tensor], Tensor]:
-        """`_plain` by torch.compile, which makes one kernel of many: from the indices on where batches lie there."""
+        """`_plain` by torch.compile, which fuses kernels; batches that are on the device are gathered in it too."""
         net, precision = self._module.module, self._fabric.autocast  # Fabric's wrapper would break the graph
         assert isinstance(net, nn.Module)
 
@@ -158,5 +158,5 @@ class Trainer:
 
 
 def _sum_of_squares(module: nn.Module) -> Tensor:
-    """Of all parameters, each counted once however many layers share it; as one kernel, not one a parameter."""
+    """Of all parameters, each counted once even if layers share it; as one kernel, not one a parameter."""
     return torch.cat([parameter.flatten() for parameter in module.parameters()]).square().sum()

@@ -1,11 +1,8 @@
-"""Nodule or not? The book's net for a crop of a chest CT, chapters 11, 12 and 14, with its published forerunners."""
+"""Nodule or not? The book's net for a crop of a chest CT, chapters 11, 12 and 14."""
 
 # No `from __future__ import annotations` here: torch.jit.script cannot read a module's attribute types from strings.
 
 import math
-from collections import OrderedDict
-from collections.abc import Mapping
-from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -14,11 +11,11 @@ from edgekit.edge_runtime.bundle.manifest import TensorSpec
 from edgekit.train.book_model import BookModel, FitConfig, Target
 from edgekit.train.data import luna_samples, luna_sets
 from edgekit.train.data.ct import AIR_HU, CLIP_HU
-from edgekit.train.figures import Detections
+from edgekit.train.extra_metrics import DetectionMetrics
 
 CROP = (32, 48, 48)  # slices, rows, columns
 LABELS = ("no nodule", "nodule")
-_CONVOLUTION = (nn.Linear, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d)
+_DRAWN = (nn.Linear, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d)
 
 
 class Block(nn.Module):
@@ -39,8 +36,8 @@ class LunaClassifier(nn.Module):
     Layer names are the book's, so that its published weights load. Source: chapter 11, `LunaModel`.
 
     Args:
-        channels: of the first and second convolution of each of the four blocks.
-        depth: slices of a crop.
+        channels: of the first and the second convolution in each of the four blocks.
+        depth: slices in a crop.
     """
 
     def __init__(
@@ -67,40 +64,17 @@ class LunaClassifier(nn.Module):
 
 
 def init_weights(module: nn.Module) -> None:
-    """The book's start of every convolution and linear layer: Kaiming normal by fan-out, for ReLU.
+    """Draws the weights of every convolution and linear layer as the book does: Kaiming normal by fan-out, for ReLU.
 
-    Biases are drawn around -1 / sqrt(fan-out), with that as their standard deviation. The head's fan-out is 2, which
-    makes the first epoch's loss huge. Source: chapter 11, `_init_weights`; the same in chapter 13.
+    Biases are drawn around -1 / sqrt(fan-out), with 1 / sqrt(fan-out) as their standard deviation. The head's fan-out
+    is 2, which makes the first epoch's loss huge. Source: chapters 11 and 13, `_init_weights`.
     """
     for part in module.modules():
-        if isinstance(part, _CONVOLUTION):
+        if isinstance(part, _DRAWN):
             nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
             if part.bias is not None:
                 bound = 1 / math.sqrt(nn.init._calculate_fan_in_and_fan_out(part.weight)[1])
                 nn.init.normal_(part.bias, -bound, bound)
-
-
-def forerunner(name: Literal["redo", "alternate"]) -> LunaClassifier:
-    """The nets of the published checkpoints of June 2019, for crops of 24 slices: 221,068 and 111,712 parameters."""
-    if name == "redo":
-        return LunaClassifier(depth=24)
-    return LunaClassifier(((64, 32), (32, 16), (16, 8), (8, 4)), depth=24)
-
-
-def forerunner_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A checkpoint of June 2019, whose layers are numbered in one sequence, with the names that the layers have now."""
-    sequence = "convAndPool_seq."
-    numbers = dict.fromkeys(
-        key.split(".")[1] for key, value in state.items() if key.startswith(sequence) and value.ndim == 5
-    )
-    names = {f"{sequence}{n}": f"block{i // 2 + 1}.conv{i % 2 + 1}" for i, n in enumerate(numbers)}
-    names |= {f"{sequence}0": "tail_batchnorm"} if "0" not in numbers else {"input_batchnorm": "tail_batchnorm"}
-    names["fullyConnected_layer"] = "head_linear"
-    renamed: OrderedDict[str, Tensor] = OrderedDict()
-    for key, value in state.items():
-        layer, _, what = key.rpartition(".")
-        renamed[f"{names.get(layer, layer)}.{what}"] = value
-    return renamed
 
 
 MODEL = BookModel(
@@ -128,7 +102,7 @@ MODEL = BookModel(
     ),
     crops=True,
     samples=luna_samples.crops,
-    figures=Detections,
+    extra_metrics=DetectionMetrics,
     target=Target(
         metric="accuracy",
         value=0.992,

@@ -1,7 +1,7 @@
 """Chapter 5's thermometer, worked out step by step: by hand-written gradient, by autograd, by PyTorch's optimizers.
 
-`t_c = w * t_u + b` for eleven readings; every run starts at w = 1 and b = 0, as the book's do, and gives its losses.
-Chapter 6's runs by the ordinary loop are in `models/thermometer.py`.
+`t_c = w * t_u + b` for eleven readings; like the book's, every run starts at w = 1 and b = 0. The same through the
+ordinary loop, and chapter 6's nets, are in `thermometer.py`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 CELSIUS = (0.5, 14.0, 15.0, 28.0, 11.0, 8.0, 3.0, -4.0, 6.0, 13.0, 21.0)
 UNKNOWN = (35.7, 55.9, 58.2, 81.9, 56.3, 48.9, 33.9, 21.8, 48.4, 60.4, 68.4)  # the other thermometer, in its own unit
@@ -23,17 +23,18 @@ Optimizer = Callable[[list[Tensor]], torch.optim.Optimizer]
 
 @dataclass(frozen=True, kw_only=True)
 class Descent:
-    """A finished run. `losses[k]` is the loss before step k + 1, as the book prints it for epoch k + 1.
-
-    `weight` and `bias` are those after the last step; `gradient` is the last one used, (d loss / d w, d loss / d b).
-    `validation` is empty where nothing was held out.
-    """
+    """A finished run."""
 
     losses: tuple[float, ...]
+    """`losses[k]` is the loss before step k + 1, which the book prints for epoch k + 1."""
     weight: float
+    """After the last step."""
     bias: float
+    """After the last step."""
     gradient: tuple[float, float]
+    """The last one used: (d loss / d w, d loss / d b)."""
     validation: tuple[float, ...] = ()
+    """As `losses`, on the held-out readings; empty if there are none."""
 
 
 def readings(*, normalized: bool) -> tuple[Tensor, Tensor]:
@@ -111,31 +112,6 @@ def by_optimizer(optimizer_of: Optimizer, epochs: int, *, normalized: bool, vali
         optimizer.step()
     gradient = torch.zeros(2) if parameters.grad is None else parameters.grad
     return _descent(losses, parameters, gradient, validated)
-
-
-def least_squares(
-    indices: Sequence[int] = range(len(CELSIUS)), *, normalized: bool = True
-) -> tuple[float, float, float]:
-    """(w, b, loss) where the loss of the given readings is smallest: what every descent converges to."""
-    t_u, t_c = (values[list(indices)].double() for values in readings(normalized=normalized))
-    table = torch.stack([t_u, torch.ones_like(t_u)], dim=1)  # (n, 2)
-    w, b = torch.linalg.lstsq(table, t_c[:, None]).solution[:, 0]
-    return float(w), float(b), float(loss_of(model(t_u, w, b), t_c))
-
-
-def descend(module: nn.Module, learning_rate: float, epochs: int, validation: Sequence[int]) -> tuple[float, float]:
-    """Chapter 6: trains a (N, 1) to (N, 1) module by SGD on normalised readings; its (train, validation) loss after."""
-    t_u, t_c = (values[:, None] for values in readings(normalized=True))  # (11, 1)
-    held = list(validation)
-    train = [i for i in range(len(t_c)) if i not in held]
-    optimizer = torch.optim.SGD(module.parameters(), lr=learning_rate)
-    for _ in range(epochs):
-        loss = loss_of(module(t_u[train]), t_c[train])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    with torch.no_grad():
-        return tuple(float(loss_of(module(t_u[part]), t_c[part])) for part in (train, held))  # type: ignore[return-value]
 
 
 def _descent(losses: list[float], parameters: Tensor, gradient: Tensor, validation: Sequence[float] = ()) -> Descent:

@@ -1,46 +1,41 @@
-"""`python -m edgekit.train.reproduction.compare MODEL RUN…`: the book's figures beside ours, as one committed JSON
-file, typed by nobody.
+"""A model's finished runs, one for each seed, compared with the book's figures, as plain data.
 
-Reads finished runs, measures their weights again from the file, and the book's own weights where they are given. It
-trains nothing: make the runs first, one for each seed.
+The weights of each run are measured again from their file, and so are the book's own where they are given. Nothing here
+trains.
 """
 
 from __future__ import annotations
 
-import argparse
 import statistics
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
-from edgekit.edge_runtime.decode import canonical_json, to_plain
+from edgekit.edge_runtime.decode import to_plain
 from edgekit.edge_runtime.errors import UsageError
 from edgekit.edge_runtime.files import sha256_file
 from edgekit.edge_runtime.machine.cpu import machine
-from edgekit.edge_runtime.program import program
 from edgekit.train import provenance
 from edgekit.train.book_model import BookModel, what_is_learned
-from edgekit.train.checkpoint import WEIGHTS_FILE, RunRecord, load_weights, read_run, write_file
+from edgekit.train.checkpoint import WEIGHTS_FILE, RunRecord, load_weights, read_run
 from edgekit.train.dataset import Dataset
 from edgekit.train.loop.epoch import evaluate, on_device
-from edgekit.train.registry import book_model
 
 
 def compare(model: BookModel, folders: Sequence[Path], *, published: Path | None = None) -> dict[str, object]:
     """The comparison as plain data: each run's figures and loss curve, their mean and spread, the book's, the machine.
 
-    `spread` is the sample standard deviation over the runs, None of one run. No epoch is picked: each figure is that
-    of the last epoch.
+    `spread` is the sample standard deviation over the runs, None for a single run. No epoch is picked: each figure is
+    that of the last epoch.
 
     Raises:
-        UsageError: a run is of another model, of other settings than the registry's (seed aside), or given twice.
+        UsageError: a run is of another model, has other settings than the registry's (seed aside), or is given twice.
         EdgekitError: a run is unfinished or damaged, or `published` does not fit the model.
     """
     records = [_checked(model, folder) for folder in folders]
     if not records or len({record.config.seed for record in records}) != len(records):
-        raise UsageError("give at least one run, and each seed once: a repeated run would count twice in the mean")
+        raise UsageError("give at least one run, and each seed only once: a repeated run would count twice in the mean")
     data = model.data()
     runs = [_run(model, data, folder, record) for folder, record in zip(folders, records, strict=True)]
     values = [record.value for record in records]
@@ -73,8 +68,8 @@ def _checked(model: BookModel, folder: Path) -> RunRecord:
     settings, book = to_plain(record.config), to_plain(model.fit)
     differ = [key for key in what_is_learned(book) if key != "seed" and settings[key] != book[key]]
     if differ:
-        found = ", ".join(f"{key} {settings[key]} instead of {book[key]}" for key in differ)
-        raise UsageError(f"{folder} was not trained with the book's settings: {found}")
+        changes = ", ".join(f"{key} {settings[key]} instead of {book[key]}" for key in differ)
+        raise UsageError(f"{folder} was not trained with the book's settings: {changes}")
     return record
 
 
@@ -97,7 +92,7 @@ def _published(model: BookModel, data: Dataset, path: Path) -> dict[str, object]
 
 
 def _where_trained(record: RunRecord) -> str:
-    """The kind of device that a run was made on, where there is one here; the CPU otherwise."""
+    """The kind of device that a run was trained on, where this machine has one; the CPU otherwise."""
     return "cuda" if record.device.startswith("cuda") and torch.cuda.is_available() else "cpu"
 
 
@@ -116,24 +111,3 @@ def _measured(model: BookModel, data: Dataset, weights: Path, *, device: str = "
         "train_samples": train.samples,
         "weights_sha256": sha256_file(weights),
     }
-
-
-@program()
-def main() -> None:
-    """Writes the comparison to --out."""
-    parser = argparse.ArgumentParser(
-        prog="python -m edgekit.train.reproduction.compare", description="The book's figures beside ours."
-    )
-    parser.add_argument("model", help="a model of train/registry.py")
-    parser.add_argument("runs", type=Path, nargs="+", help="folders of finished runs, one for each seed")
-    parser.add_argument("--published", type=Path, help="the book's own weights for this model")
-    parser.add_argument("--out", type=Path, help="default: results/MODEL.json")
-    options = parser.parse_args()
-    found = compare(book_model(options.model), options.runs, published=options.published)
-    out = options.out or Path("results") / f"{options.model}.json"
-    write_file(out, canonical_json(found))
-    print(f"wrote {out}")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

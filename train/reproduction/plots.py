@@ -1,4 +1,4 @@
-"""The figures of the reproduction report, as SVG: the designs of chapter 8 side by side, losses over the epochs.
+"""The plots of the reproduction report, as SVG: the designs of chapter 8 side by side, losses over the epochs.
 
 The same results give the same bytes. Nothing here reads a file or knows the page.
 """
@@ -20,10 +20,10 @@ from edgekit.edge_runtime.decode import decode
 from edgekit.train.reproduction import representation
 
 Results = dict[str, Any]
-# Okabe and Ito's colours, which stay apart for colour-blind readers and in grey.
+# Okabe and Ito's colours, which colour-blind readers can tell apart, also in grey.
 TRAIN, VALIDATION, BOOK = "#56b4e9", "#0072b2", "#d55e00"
 LOOK: dict[Any, Any] = {
-    "svg.hashsalt": "edgekit",  # else the ids inside are random
+    "svg.hashsalt": "edgekit",  # without it the ids inside are random
     "svg.fonttype": "none",
     "font.family": "sans-serif",
     "font.size": 9,
@@ -32,31 +32,31 @@ LOOK: dict[Any, Any] = {
 }
 
 
-def figures(found: Results) -> dict[str, tuple[str, bytes]]:
-    """What can be drawn of one chapter's results: {name: (text for those who do not see it, SVG)}."""
-    stem, device = f"reproduction-{found['chapter']}-{found['device']}", found["device"]
+def draw_all(results: Results) -> dict[str, tuple[str, bytes]]:
+    """All plots of one chapter's results: {name: (alternative text, SVG)}."""
+    stem, device = f"reproduction-{results['chapter']}-{results['device']}", results["device"]
     drawn = {}
     with mpl.rc_context(LOOK):
-        designs = found["models"] if any(entry["book"]["figure_8_13"] for entry in found["models"]) else []
+        designs = results["models"] if any(entry["book"]["figure_8_13"] for entry in results["models"]) else []
         if designs:
             alt = f"Accuracy of chapter 8's designs on {device}, from 0.8 up: bars ours, marks the book's"
             drawn[f"{stem}-designs"] = (alt, svg(_designs(designs)))
-        if curves := designs or [entry for entry in found["models"] if entry["training_loss"]]:
+        if curves := designs or [entry for entry in results["models"] if entry["training_loss"]]:
             alt = f"Training losses on {device}: lines ours, one a seed; points the book's"
             drawn[f"{stem}-losses"] = (alt, svg(_losses(curves)))
-        if curve := found.get("roc"):
+        if curve := results.get("roc"):
             alt = "ROC curve of malignancy by diameter alone: the line ours, points the book's"
             drawn[f"{stem}-roc"] = (alt, svg(_roc(curve)))
-        if sides := found["representation"]:
+        if sides := results["representation"]:
             alt = "Hand-made features drawn over four digits, and the accuracy of either representation"
             drawn[f"{stem}-representation"] = (alt, _representation(sides))
     return drawn
 
 
 def _designs(entries: list[Results]) -> Figure:
-    """Figure 8.13 again: two bars a design with whiskers for the spread over seeds, and the book's bars as marks.
+    """Figure 8.13 again: two bars a design, with whiskers for the spread over seeds, and the book's bars as marks.
 
-    A design that the book has not trained has bars of ours alone.
+    A design that the book did not train has only our bars.
     """
     page = Figure(figsize=(7.6, 3.6), layout="constrained")
     axes = page.subplots()
@@ -92,7 +92,7 @@ def _designs(entries: list[Results]) -> Figure:
 
 
 def _losses(entries: list[Results]) -> Figure:
-    """One small plot a model: our loss over the epochs, a line for each seed, and the points that the book prints."""
+    """A small plot for each model: our loss over the epochs, a line a seed, and the points that the book prints."""
     columns = min(4, len(entries))
     rows = -(-len(entries) // columns)
     page = Figure(figsize=(1.9 * columns if columns > 1 else 4, 1.9 * rows + 0.3), layout="constrained")
@@ -135,7 +135,7 @@ def _roc(curve: Results) -> Figure:
 def _representation(sides: Results) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "representation.svg"
-        representation.figure(path, decode(representation.Comparison, sides))
+        representation.draw(path, decode(representation.Comparison, sides))
         return path.read_bytes()
 
 

@@ -1,15 +1,16 @@
-"""`edgekit reproduce`: trains the book's models, seed by seed, and sets what came out beside the book's figures.
+"""Trains the book's models, seed by seed, and compares what comes out with the book's figures.
 
-Training is resumable and its results lie in run folders; the report is made from these alone (`results.py`), so
-it can be made again without training. Failures of single models do not stop the others.
+Training can be resumed, and its results lie in run folders. The report is made from these alone (`results.py`), so it
+can be written again without training. One model that fails does not stop the others. Nothing here prints:
+`edgekit reproduce` shows progress and notes.
 """
 
 from __future__ import annotations
 
 import re
 import shlex
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -19,34 +20,37 @@ from edgekit.edge_runtime.errors import Interrupted, UsageError
 from edgekit.train.book_model import BookModel
 from edgekit.train.loop.device import check_settings
 from edgekit.train.registry import BOOK_MODELS, book_model
-from edgekit.train.reproduction import left_out
-from edgekit.train.reproduction import report as reproduction_report
-from edgekit.train.reproduction import results as reproduction
-from edgekit.train.reproduction.training_board import Board, shown
-from edgekit.train.reproduction.trainings import Training, train_all
+from edgekit.train.reproduction import report, results, skip_note
+from edgekit.train.reproduction.trainings import Step, Training, train_all
 
 CHAPTERS = range(1, 15)
-DEFAULT_CHAPTERS = range(1, 9)  # what trains in hours and without scans of patients
+DEFAULT_CHAPTERS = range(1, 9)  # these train within hours, and need no scans of patients
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
-    """What a user asks to be reproduced; each field is the command's option of that name.
-
-    `chapters`: "1-8" or "7,8"; None: those of `models`, and 1 to 8 where none are named. `seeds`: how many runs of each
-    model, from its own setting's on. `epochs`: instead of each model's own. `jobs`: trainings at the same time.
-    """
+class ReproductionRequest:
+    """What a user asks to be reproduced; each field is the command's option of that name."""
 
     chapters: str | None = None
+    """Like "1-8" or "7,8". None: the chapters of `models`, or 1 to 8 where no model is named."""
     models: tuple[str, ...] = ()
+    """Only these, by name; empty: all models of the chapters."""
     skip: tuple[str, ...] = ()
+    """Models to leave out; the report says how long each would take."""
     seeds: int = 3
+    """Runs of each model. The first has the seed of the model's own settings, each further one the next number."""
     epochs: int | None = None
+    """None: each model's own number."""
     device: str = "auto"
+    """auto, cpu, cuda or mps."""
     jobs: int = 1
+    """Trainings that run at the same time."""
     out: Path = Path("results")
+    """The folder of the results files."""
     runs: Path = Path("runs/reproduction")
+    """The folder of the training runs, in which each device has a folder of its own."""
     docs: Path = Path("docs")
+    """The folder of REPRODUCTION.md and its figures."""
 
     def command(self) -> str:
         """What a user types to ask for the same."""
@@ -59,52 +63,99 @@ class Request:
         return shlex.join(words)
 
 
-def reproduce(asked: Request, *, report_only: bool = False) -> bool:
-    """Trains what is not trained yet, then writes results and report; returns whether every training worked.
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The trainings of a request, before the first one starts."""
+
+    device: str
+    """cpu, cuda or mps."""
+    jobs: int
+    """How many run at the same time."""
+    trainings: tuple[Training, ...]
+    """All of them, finished ones included."""
+    todo: tuple[Training, ...]
+    """Those that are not finished."""
+    epoch_s: dict[str, float]
+    """Seconds that an epoch takes, by model, for the models that have a finished run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reproduction:
+    """What came of a request."""
+
+    files: tuple[Path, ...]
+    """The results, the page and its figures, as they were written."""
+    failures: dict[str, str]
+    """Why a training failed, by its title."""
+
+
+Show = Callable[[Plan], AbstractContextManager[Callable[[Step], None]]]
+
+
+@contextmanager
+def _show_nothing(_: Plan) -> Iterator[Callable[[Step], None]]:
+    yield lambda step: None
+
+
+def reproduce(
+    request: ReproductionRequest,
+    *,
+    report_only: bool = False,
+    show: Show = _show_nothing,
+    on_note: Callable[[str], None] = results.ignore_note,
+) -> Reproduction:
+    """Trains what is not trained yet, then writes the results and the report.
+
+    Args:
+        report_only: train nothing.
+        show: given the plan, a context that yields the function to call with each step. Several threads call it.
+        on_note: called with a sentence on each model that is measured or left out.
 
     Raises:
         UsageError: an unknown chapter, model or device, or a number below 1.
-        Interrupted: Ctrl-C; every training has kept its last epoch, and the message says how to go on.
+        Interrupted: Ctrl-C; every training has kept its last epoch, and the message says how to continue.
         EdgekitError: a run on disk is damaged, or a file could not be written.
     """
-    for name, number in (("seeds", asked.seeds), ("jobs", asked.jobs), ("epochs", asked.epochs)):
+    for name, number in (("seeds", request.seeds), ("jobs", request.jobs), ("epochs", request.epochs)):
         if number is not None and number < 1:
             raise UsageError(f"--{name} {number}: at least 1 is needed")
-    skipped = [book_model(name) for name in asked.skip]
-    chosen = [model for model in choose(asked.chapters, asked.models) if model not in skipped]
-    asked = replace(asked, device=_device(asked.device))
-    place = asked.runs / asked.device
-    failed: dict[str, str] = {}
+    skipped = [book_model(name) for name in request.skip]
+    chosen = [model for model in choose_models(request.chapters, request.models) if model not in skipped]
+    request = replace(request, device=_device(request.device))
+    place = request.runs / request.device
+    failures: dict[str, str] = {}
     if not report_only:
         for model in skipped:
-            left_out.note(model, place, device=asked.device, seeds=asked.seeds)
-        failed = _train(chosen, asked, place)
+            skip_note.write(model, place, device=request.device, seeds=request.seeds)
+        failures = _train(chosen, request, place, show)
     chapters = sorted({model.chapter for model in [*chosen, *skipped]})
-    files = reproduction.write_results(chapters, place, asked.out, device=asked.device, epochs=asked.epochs)
-    files += reproduction_report.write(asked.out, asked.docs)
-    for file in files:
-        print(f"wrote {file}")
-    for reason in dict.fromkeys(failed.values()):  # of several trainings often the same: missing data
-        titles = ", ".join(title for title, why in failed.items() if why == reason)
-        print(f"error: {titles} failed: {reason}", file=sys.stderr)
-    return not failed
+    files = results.write_results(
+        chapters, place, request.out, device=request.device, epochs=request.epochs, on_note=on_note
+    )
+    files += report.write(request.out, request.docs)
+    return Reproduction(files=tuple(files), failures=failures)
 
 
-def choose(chapters: str | None, names: Sequence[str]) -> list[BookModel]:
-    """The models that `--chapters` and `--models` ask for, in this order; raises `UsageError` naming what there is.
+def choose_models(chapters: str | None, names: Sequence[str]) -> list[BookModel]:
+    """The models that `--chapters` and `--models` ask for, in this order.
 
-    A range may hold chapters without models; a single chapter may not.
+    A range may include chapters without models; a single chapter may not be one of these.
+
+    Raises:
+        UsageError: an unknown model or chapter; the message lists the known ones.
     """
-    asked = set(DEFAULT_CHAPTERS) if chapters is None else _numbers(chapters)
+    wanted = set(DEFAULT_CHAPTERS) if chapters is None else _chapter_numbers(chapters)
     named = [book_model(name) for name in names]
     for model in named:
-        if chapters and model.chapter not in asked:
+        if chapters and model.chapter not in wanted:
             raise UsageError(f"{model.name} is of chapter {model.chapter}, which --chapters {chapters} leaves out")
-    return named or [model for model in BOOK_MODELS.values() if model.chapter in asked]
+    return named or [model for model in BOOK_MODELS.values() if model.chapter in wanted]
 
 
-def plan(models: Sequence[BookModel], place: Path, *, seeds: int, epochs: int | None = None) -> list[Training]:
-    """Every training asked for, a model after the other, each seed in a folder of its own: `seed-123/birds_cnn`."""
+def plan_trainings(
+    models: Sequence[BookModel], place: Path, *, seeds: int, epochs: int | None = None
+) -> list[Training]:
+    """One training for each model and seed, model after model; each seed has its own folder: `seed-123/birds_cnn`."""
     trainings = []
     for model in models:
         for seed in range(model.fit.seed, model.fit.seed + seeds):
@@ -113,41 +164,45 @@ def plan(models: Sequence[BookModel], place: Path, *, seeds: int, epochs: int | 
     return trainings
 
 
-def _train(models: Sequence[BookModel], asked: Request, place: Path) -> dict[str, str]:
-    trainings = plan(models, place, seeds=asked.seeds, epochs=asked.epochs)
+def _train(models: Sequence[BookModel], request: ReproductionRequest, place: Path, show: Show) -> dict[str, str]:
+    trainings = plan_trainings(models, place, seeds=request.seeds, epochs=request.epochs)
     records = {training.title: training.finished() for training in trainings}
-    todo = [training for training in trainings if records[training.title] is None]
-    paces = {record.model: record.wall_s / len(record.curve) for record in records.values() if record}
-    print(f"{len(trainings)} trainings on {asked.device}, {len(trainings) - len(todo)} of them finished already")
-    board = Board(todo, epoch_s=paces, jobs=asked.jobs)
+    plan = Plan(
+        device=request.device,
+        jobs=request.jobs,
+        trainings=tuple(trainings),
+        todo=tuple(training for training in trainings if records[training.title] is None),
+        epoch_s={record.model: record.wall_s / len(record.curve) for record in records.values() if record},
+    )
     try:
-        with shown(board, todo) as on_step:
-            return train_all(todo, device=asked.device, jobs=asked.jobs, on_step=on_step)
+        with show(plan) as on_step:
+            return train_all(plan.todo, device=plan.device, jobs=plan.jobs, on_step=on_step)
     except KeyboardInterrupt:
         finished = sum(training.finished() is not None for training in trainings)
         raise Interrupted(
-            f"interrupted: {finished} of {len(trainings)} trainings are finished, the others keep their last epoch in "
-            f"{place}. Go on:\n  {asked.command()}\nThe report on what is finished: add --report-only"
+            f"interrupted: {finished} of {len(trainings)} trainings are finished; the others have kept their last "
+            f"epoch in {place}. To continue, run:\n  {request.command()}\n"
+            "For a report on the finished ones, add --report-only"
         ) from None
 
 
-def _numbers(chapters: str) -> set[int]:
+def _chapter_numbers(chapters: str) -> set[int]:
     with_models = {model.chapter for model in BOOK_MODELS.values()} & set(CHAPTERS)
-    asked: set[int] = set()
+    wanted: set[int] = set()
     for part in chapters.split(","):
-        found = re.fullmatch(r"\s*(\d+)(?:\s*-\s*(\d+))?\s*", part)
-        if not found:
-            raise UsageError(f"--chapters {chapters} is no list of chapters. Write it like 1-8 or 2,7,8")
-        numbers = set(range(int(found[1]), int(found[2] or found[1]) + 1))
+        match = re.fullmatch(r"\s*(\d+)(?:\s*-\s*(\d+))?\s*", part)
+        if not match:
+            raise UsageError(f"--chapters {chapters} is not a list of chapters. Write it like 1-8 or 2,7,8")
+        numbers = set(range(int(match[1]), int(match[2] or match[1]) + 1))
         if not numbers <= set(CHAPTERS) or not numbers & with_models:
             known = ", ".join(map(str, sorted(with_models)))
             raise UsageError(f"--chapters {part.strip()}: nothing to train there. Chapters with models: {known}")
-        asked |= numbers
-    return asked
+        wanted |= numbers
+    return wanted
 
 
 def _device(device: str) -> str:
-    """A device by its name, also for auto: results of different devices lie side by side."""
+    """The name of a device, also for "auto": results of different devices lie side by side."""
     check_settings(device, "32-true")
     if device != "auto":
         return device

@@ -1,1 +1,7 @@
-"""The verbs of the command and their options, as typer declares them. Each imports what it needs when it is used."""
+"""The verbs: their options and help. Importing this registers them, in the order in which help lists them."""
+
+from ..options import app
+
+from . import training, optimizing, scans, bundles, measuring  # isort: skip
+
+__all__ = ["app", "bundles", "measuring", "optimizing", "scans", "training"]

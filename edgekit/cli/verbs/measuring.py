@@ -15,36 +15,47 @@ from ..options import USE, Allow, BundlePaths, Json, Key, Quick, Signed, app, fi
 @app.command(rich_help_panel=USE)
 def benchmark(
     bundles: BundlePaths,
-    threads: Annotated[str, typer.Option(help="CPU threads for each inference; several to compare, like 1,2,4.")] = "1",
-    scaling: Annotated[bool, typer.Option("--scaling", help="The same as --threads 1,2,4, … up to all cores.")] = False,
-    batch: Annotated[str, typer.Option(help="Samples in one run, where the bundle leaves that free; like 1,8.")] = "1",
-    details: Annotated[bool, typer.Option("--details", help="All columns, every pair, what was not checked.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Keep rows and raw samples in this .json (and .npz).")] = None,
+    threads: Annotated[str, typer.Option(help="CPU threads for each inference. Several are compared: 1,2,4.")] = "1",
+    scaling: Annotated[bool, typer.Option("--scaling", help="Same as --threads 1,2,4,… up to all cores.")] = False,
+    batch: Annotated[str, typer.Option(help="Samples in one run, for bundles with a free batch: 1,8.")] = "1",
+    details: Annotated[
+        bool, typer.Option("--details", help="Print all columns, every pair, and what could not be checked.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the rows to this .json, and the raw samples to an .npz beside it.")
+    ] = None,
     quick: Quick = False,
     scenario: Annotated[
         str | None,
-        typer.Option(help="MLPerf's LoadGen: SingleStream, MultiStream, Offline or Server; --out is then a folder."),
+        typer.Option(
+            help="Run under MLPerf's LoadGen: SingleStream, MultiStream, Offline or Server. --out is then a folder."
+        ),
     ] = None,
-    duration_s: Annotated[float | None, typer.Option(help="With --scenario: at least so long. Default: 10.")] = None,
-    qps: Annotated[float | None, typer.Option(help="With --scenario Server: queries a second.")] = None,
+    duration_s: Annotated[
+        float | None, typer.Option(help="With --scenario: how many seconds to run, at least. Default: 10.")
+    ] = None,
+    qps: Annotated[float | None, typer.Option(help="With --scenario Server: queries per second.")] = None,
     latency_ms: Annotated[
-        float | None, typer.Option(help="With --scenario Server: the bound that 99 % of the answers must keep.")
+        float | None, typer.Option(help="With --scenario Server: how long 99 % of the answers may take.")
     ] = None,
     profile: Annotated[
-        bool, typer.Option("--profile", help="Time by operator, arithmetic, roofline; --out is then a folder.")
+        bool,
+        typer.Option(
+            "--profile", help="Measure the time of each operator, against the machine's peaks. --out is then a folder."
+        ),
     ] = False,
     key: Key = None,
     require_signature: Signed = False,
     allow: Allow = None,
     as_json: Json = False,
 ) -> None:
-    """Measure bundles against each other, interleaved; the first float one is what ratios refer to."""
+    """Measure bundles against each other, in turns. Ratios refer to the first fp32 bundle."""
     from edgekit.edge_runtime.benchmark.scaling import Sweep
 
     if scenario is not None and profile:
-        raise UsageError("--scenario and --profile measure in different ways: choose one")
+        raise UsageError("--scenario and --profile measure in different ways: give only one of them")
     if scenario is None and (duration_s, qps, latency_ms) != (None, None, None):
-        raise UsageError("--duration-s, --qps and --latency-ms belong to --scenario: add one, or leave them out")
+        raise UsageError("--duration-s, --qps and --latency-ms belong to --scenario: add --scenario, or leave them out")
     policy = policy_of(allow, key=key, require_signature=require_signature)
     sweep = Sweep.asked(threads=threads, scaling=scaling, batch=batch)
     if scenario is not None:
@@ -78,14 +89,17 @@ def benchmark(
 def compare(
     before: Annotated[Path, typer.Argument(help="The older results.json.")],
     after: Annotated[Path, typer.Argument(help="The newer one.")],
-    max_slower: Annotated[float, typer.Option(min=0, help="Latency that may be added, relative.")] = 0.05,
-    max_larger: Annotated[float, typer.Option(min=0, help="File size that may be added.")] = 0.01,
-    max_more_memory: Annotated[float, typer.Option(min=0, help="Memory that may be added.")] = 0.10,
-    max_slower_start: Annotated[float, typer.Option(min=0, help="Cold start that may be added.")] = 0.25,
-    max_drop: Annotated[float, typer.Option(min=0, help="Accuracy that may be lost.")] = 0.01,
+    max_slower: Annotated[float, typer.Option(min=0, help="How much slower a bundle may get: 0.05 is 5 %.")] = 0.05,
+    max_larger: Annotated[float, typer.Option(min=0, help="How much larger its file may get.")] = 0.01,
+    max_more_memory: Annotated[float, typer.Option(min=0, help="How much more memory it may take.")] = 0.10,
+    max_slower_start: Annotated[float, typer.Option(min=0, help="How much slower it may start.")] = 0.25,
+    max_drop: Annotated[float, typer.Option(min=0, help="How much of its accuracy it may lose.")] = 0.01,
     as_json: Json = False,
 ) -> None:
-    """Say what became slower, larger or less accurate beyond noise, and which answers flipped. Exits with 1 if so."""
+    """Compare two measurements: what got slower, larger or less accurate beyond noise, and which answers flipped.
+
+    Exits with status 1 if anything got worse.
+    """
     from edgekit.cli.benchmark import compare_files
     from edgekit.edge_runtime.benchmark.judgement import Limits
 
@@ -103,27 +117,27 @@ def compare(
 def doctor(
     model: Annotated[
         str | None,
-        typer.Argument(help="Look at this model instead, before it is trained; given like to `edgekit optimize`."),
+        typer.Argument(help="Check this model instead, before it is trained. Named as for `edgekit optimize`."),
     ] = None,
     sample_shape: Annotated[
         list[str] | None,
-        typer.Option(help="With a model: like 1,3,224,224, or tokens=1,16:int64; again for each further input."),
+        typer.Option(help="With a model: 1,3,224,224 or tokens=1,16:int64. Repeat for each input."),
     ] = None,
-    deep: Annotated[bool, typer.Option("--deep", help="Also try engines that compile their model first.")] = False,
+    deep: Annotated[bool, typer.Option("--deep", help="Also try the engines that compile a model first.")] = False,
     build: Annotated[
-        bool, typer.Option("--build", help="Compile ExecuTorch's C++ shim now, or say why it cannot be.")
+        bool, typer.Option("--build", help="Compile ExecuTorch's C++ shim first, or say why that fails.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Say which engines are installed and work here: each runs a tiny int8 model in a process of its own.
+    """Show which engines are installed and work here. Each runs a tiny int8 model in a process of its own.
 
-    With a MODEL: say what each engine does with its operators, in float and in 8 bits. Its weights are random ones.
+    With a MODEL: show what each engine does with its operators, in float and in int8. Uses random weights.
     """
     if model is None and sample_shape:
         raise UsageError("--sample-shape belongs to a model: edgekit doctor MODEL --sample-shape 1,3,224,224")
     if model is not None:
         if deep or build:
-            raise UsageError("--deep and --build look at this machine's engines: leave them out, or the model")
+            raise UsageError("--deep and --build check this machine's engines, not a model: leave out one or the other")
         from edgekit.cli.preflight import doctor_model
 
         finish(doctor_model(model, sample_shapes=sample_shape or (), as_json=as_json))

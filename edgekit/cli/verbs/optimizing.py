@@ -145,6 +145,6 @@ def report(
     out: Annotated[Path | None, typer.Option(help="Default: report.html beside the results.")] = None,
 ) -> None:
     """Turn a measurement into one HTML file with plots that opens anywhere, offline."""
-    from edgekit.cli.report import report_command
+    from edgekit.cli.report import report as run
 
-    report_command(results, out)
+    run(results, out)

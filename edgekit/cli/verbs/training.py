@@ -1,4 +1,4 @@
-"""The verbs that train, and the whole way once."""
+"""The verbs that train, and quickstart, which goes the whole way once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..options import MAKE, Json, Model, Runs, app, finish
 def quickstart(
     out: Annotated[Path, typer.Option(help="Where the bundles go.")] = Path("bundles"), runs: Runs = Path("runs")
 ) -> None:
-    """Train a digit classifier, make seven bundles of it, prove and measure each. Takes a minute or two."""
+    """Train a digit classifier, make seven bundles of it, check and measure each. Takes a minute or two."""
     from edgekit.cli.quickstart import quickstart as run
 
     finish(run(out=out, runs=runs))
@@ -32,22 +32,22 @@ def models(as_json: Json = False) -> None:
 def train(
     model: Model,
     runs: Runs = Path("runs"),
-    epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the model's own setting.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Instead of the model's own setting.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Default: the model's own setting.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Default: the model's own setting.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     precision: Annotated[
-        str | None, typer.Option(help="32-true or bf16-mixed, instead of the model's own setting.")
+        str | None, typer.Option(help="32-true or bf16-mixed. Default: the model's own setting.")
     ] = None,
     tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Log curves, pictures and weights into the run's folder.")
+        bool, typer.Option("--tensorboard", help="Log curves, pictures and weights to the run's folder.")
     ] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last finished epoch.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue after the last finished epoch.")] = False,
     epoch_samples: Annotated[
-        int | None, typer.Option(help="Crops drawn an epoch, for the models of chest CTs; fewer for a CPU.")
+        int | None, typer.Option(help="Crops per epoch, for the models of chest CTs. Fewer suit a CPU.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Train a model of the registry with the book's settings; Ctrl-C keeps the last epoch."""
+    """Train a built-in model with the book's settings. Ctrl-C keeps the last finished epoch."""
     from edgekit.cli.train import train_model
 
     train_model(
@@ -67,24 +67,26 @@ def train(
 @app.command(rich_help_panel=MAKE)
 def reproduce(
     chapters: Annotated[
-        str | None, typer.Option(help="Like 1-8 or 2,7,14. Default: 1-8, or those of the models named.")
+        str | None, typer.Option(help="Such as 1-8 or 2,7,14. Default: 1-8, or the chapters of --models.")
     ] = None,
-    model: Annotated[list[str] | None, typer.Option("--models", help="Only this model; may be given again.")] = None,
-    skip: Annotated[list[str] | None, typer.Option(help="Not this model; the report says how long it takes.")] = None,
-    seeds: Annotated[int, typer.Option(help="How many runs of each model, each with another seed.")] = 3,
-    epochs: Annotated[int | None, typer.Option(help="Instead of each model's own; the report says so.")] = None,
+    model: Annotated[list[str] | None, typer.Option("--models", help="Only this model. Repeat for more.")] = None,
+    skip: Annotated[
+        list[str] | None, typer.Option(help="Leave out this model. The report says how long it takes.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Runs of each model, each with its own seed.")] = 3,
+    epochs: Annotated[int | None, typer.Option(help="Instead of each model's own setting. The report says so.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    jobs: Annotated[int, typer.Option(help="Trainings at the same time; most use one CPU thread.")] = 1,
+    jobs: Annotated[int, typer.Option(help="Trainings at the same time. Most use one CPU thread.")] = 1,
     out: Annotated[Path, typer.Option(help="Where the results go.")] = Path("results"),
     runs: Runs = Path("runs/reproduction"),
     docs: Annotated[Path, typer.Option(help="Where REPRODUCTION.md and its figures go.")] = Path("docs"),
-    report_only: Annotated[bool, typer.Option("--report-only", help="Train nothing: report on finished runs.")] = False,
+    report_only: Annotated[bool, typer.Option("--report-only", help="Train nothing. Report on finished runs.")] = False,
 ) -> None:
-    """Train the book's models and write a report: its figures beside ours. Ctrl-C keeps all; the same again goes on."""
-    from edgekit.train.reproduction.reproduce import Request
-    from edgekit.train.reproduction.reproduce import reproduce as run
+    """Train the book's models and report its figures beside ours. Ctrl-C keeps what is done; run again to continue."""
+    from edgekit.cli.reproduce import reproduce_models
+    from edgekit.train.reproduction.reproduce import ReproductionRequest
 
-    asked = Request(
+    request = ReproductionRequest(
         chapters=chapters,
         models=tuple(model or ()),
         skip=tuple(skip or ()),
@@ -96,4 +98,4 @@ def reproduce(
         runs=runs,
         docs=docs,
     )
-    finish(run(asked, report_only=report_only))
+    finish(reproduce_models(request, report_only=report_only))

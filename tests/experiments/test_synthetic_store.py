@@ -6,7 +6,7 @@ from edgekit.edge_runtime.errors import EdgekitError
 from edgekit.train.data.luna_store import INDEX, prepare, read_index
 from edgekit.train.data.scan_rows import ARRAYS
 from edgekit.train.data.synthetic_ct import write_scans
-from edgekit.train.data.synthetic_store import make_store
+from experiments.luna_lessons.synthetic_store import make_store
 
 SIZE = {"slices": 40, "side": 96, "others": 4}
 

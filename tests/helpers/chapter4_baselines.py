@@ -1,6 +1,6 @@
 """What chapter 4's models have to beat, measured on their own splits: a threshold, yesterday, and counts of pairs.
 
-Each takes the splits that the model is trained and validated on; none of them learns by gradient.
+The targets in the registry are these figures. None of the baselines learns by gradient.
 """
 
 from __future__ import annotations

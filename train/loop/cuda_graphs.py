@@ -1,6 +1,6 @@
 """Training steps as CUDA graphs: recorded once, then replayed, a dozen at a time.
 
-A small net's step is fifty short kernels, and Python and the driver need longer to start them than they run. Source:
+A small net's step is fifty short kernels, and Python and the driver take longer to launch them than they run. Source:
 PyTorch's notes on CUDA semantics, "Whole-network capture". Knows no model, loss or schedule.
 """
 
@@ -11,18 +11,18 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-_EAGER_BEFORE_GRAPH = 3  # steps that let cuDNN, the optimizer and the allocator settle before one is recorded
+_EAGER_BEFORE_GRAPH = 3  # steps in which cuDNN, the optimizer and the allocator settle
 
 
 class RecordedSteps:
     """Steps of one batch size on a CUDA device; the first few are made eagerly and are part of training.
 
     Args:
-        step: makes one step of the samples at (B,) int64 indices, and changes what it changes in place.
+        step: makes one step with the samples at (B,) int64 indices, changing everything in place.
         optimizer: its learning rates become tensors, where a recorded step finds them.
         rates: the full learning rate of each of its groups of parameters.
         batch_size: B.
-        together: steps in one graph, where there are as many to do.
+        together: how many steps make one graph, if there are that many to do.
         scheduled: the learning rates change from step to step.
     """
 
@@ -39,7 +39,7 @@ class RecordedSteps:
     ) -> None:
         self._step, self._optimizer, self._rates = step, optimizer, rates
         self._together, self._scheduled = together, scheduled
-        # What graphs read: filled before each replay, never replaced.
+        # Graphs read these: they are filled before each replay, never replaced.
         self._batches = torch.zeros(together, batch_size, dtype=torch.int64, device=device)
         self._factors = torch.ones(together, device=device)
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
@@ -48,7 +48,7 @@ class RecordedSteps:
         self._eager_steps = 0
 
     def make(self, batches: Tensor, factors: Tensor) -> int:
-        """Makes the first steps of those given, and returns how many.
+        """Makes the first of the given steps, and returns how many.
 
         Args:
             batches: (S, B) int64 indices on the device, a row a step.

@@ -1,7 +1,6 @@
 """320 real digits, and a net without batch norm for them: what the tests of the loop train in a second."""
 
 from dataclasses import replace
-from unittest.mock import patch
 
 from torch import nn
 
@@ -41,8 +40,7 @@ def train_until(epoch, folder, **options):
             raise KeyboardInterrupt
 
     try:
-        with patch("edgekit.train.loop.run.SHORT_EPOCH_S", 0):  # so that every epoch is kept, on a fast machine too
-            train(folder, on_epoch=on_epoch, **options)
+        train(folder, on_epoch=on_epoch, keep_every_s=0, **options)
     except Interrupted:
         return
     raise AssertionError(f"the run ended before epoch {epoch}")

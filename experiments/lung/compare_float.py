@@ -1,16 +1,17 @@
-"""What a bundle of the lung project's nets answers on real data, beside its float net: whole slices, and known crops.
+"""What a bundle of the lung project's nets answers on real data, compared with its float net: whole slices, and crops.
 
-Makes nothing and knows no recipe; without the data it has nothing to say.
+Makes nothing and knows no recipe.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor
 
 from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.edge_runtime.engines import load
@@ -20,40 +21,42 @@ from edgekit.optimize.deploy import DeployModel
 from edgekit.train.data import lidc, luna_samples
 from edgekit.train.data.ct import AIR_HU, CLIP_HU
 from edgekit.train.data.scan_rows import CONTEXT
+from edgekit.train.dataset import Split
 from edgekit.train.nodules.analysis import THRESHOLD
 from edgekit.train.nodules.bundles import BundleNet, Tiled
 
 NEAR = (0.1, 0.5, 1.0)  # of a logit to zero, where a pixel is flagged from
 SLICES = luna_samples.HELD_OUT[::3]  # whole slices of the CT, never calibrated on, that a U-Net is compared on
+Net = Callable[[Tensor], Tensor]
 
 
-def judged(folder: Path, model: DeployModel) -> dict[str, Any]:
-    """What is measured of `model`'s bundle in `folder`: {"whole_slices": …} of a U-Net, {"crops": …} of the classifier.
+def compare_float(folder: Path, model: DeployModel) -> dict[str, Any]:
+    """How the bundle in `folder` differs from `model`: {"whole_slices": …} for a U-Net, {"crops": …} for a classifier.
 
-    {} of other nets, and where the real data are not there.
+    {} for other nets, and where the real data are not there.
     """
     try:
         with Bundle.open(folder) as bundle, torch.inference_mode():
             net = BundleNet(load(bundle, num_threads=cores()), bundle.manifest)
             if model.name == "luna_unet":
                 _, _, height, width = bundle.manifest.inputs[0].shape
-                return {"whole_slices": _on_whole_slices(Tiled(net, (height, width)), model.module)}
+                hu = luna_samples.read_dicom().hu
+                return {"whole_slices": compare_slices(Tiled(net, (height, width)), model.module, hu)}
             if model.name == "luna_classifier":
-                return {"crops": _on_crops(net, model.module)}
+                return {"crops": compare_crops(net, model.module, lidc.crops_by_content())}
     except MissingData:
         pass
     return {}
 
 
-def _on_whole_slices(net: nn.Module, wanted: nn.Module) -> dict[str, Any]:
-    """How many pixels of held-out whole slices `net` flags otherwise than `wanted`."""
-    hu = luna_samples.read_dicom().hu
+def compare_slices(net: Net, float_net: Net, hu: np.ndarray) -> dict[str, Any]:
+    """How many pixels of the slices `SLICES` of `hu` (D, H, W) the two nets flag differently."""
     flagged = differ = 0
     near = dict.fromkeys(NEAR, 0)
     for middle in SLICES:
         rows = np.clip(hu[middle - CONTEXT : middle + CONTEXT + 1], AIR_HU, CLIP_HU).astype(np.float32)
         batch = torch.from_numpy(rows)[None]
-        float_answer = wanted(batch)
+        float_answer = float_net(batch)
         here, there = net(batch) > THRESHOLD, float_answer > THRESHOLD
         logits = float_answer.double().logit().abs()
         flagged += int(there.sum())
@@ -68,18 +71,21 @@ def _on_whole_slices(net: nn.Module, wanted: nn.Module) -> dict[str, Any]:
     }
 
 
-def _on_crops(net: nn.Module, wanted: nn.Module) -> dict[str, Any]:
-    """How many of the crops of `lidc.shown`, by what they show, each takes for nodules, and how far P is apart."""
-    found = {}
-    for what, split in lidc.shown().items():
+def compare_crops(net: Net, float_net: Net, shown: Mapping[str, Split]) -> dict[str, Any]:
+    """How many crops each of the two takes for nodules, by what the crops show, and how far their P are apart.
+
+    `net` answers logits (N, 2); `float_net`, a deployed module, ends in its softmax.
+    """
+    counts = {}
+    for what, split in shown.items():
         crops = torch.from_numpy(split.inputs)
         here = net(crops).double().softmax(1)[:, 1]
-        there = wanted(crops).double()[:, 1]  # a deployed module ends in its softmax
-        found[what] = {
+        there = float_net(crops).double()[:, 1]
+        counts[what] = {
             "crops": len(split),
             "nodules": int((here > THRESHOLD).sum()),
             "nodules_by_float": int((there > THRESHOLD).sum()),
             "otherwise": int(((here > THRESHOLD) ^ (there > THRESHOLD)).sum()),
             "largest_change": round(float((here - there).abs().max()), 6),
         }
-    return found
+    return counts

@@ -1,6 +1,6 @@
-"""What a reproduction leaves out, and why: how long it would have taken, from a few timed batches.
+"""The note on a model that a reproduction skips: how long it would take, estimated from a few timed batches.
 
-The note is a file among the runs, so that a report can say so later. Nothing here trains to an end.
+The note is a file among the runs, so that a later report can give the reason. Nothing here trains to an end.
 """
 
 from __future__ import annotations
@@ -17,20 +17,24 @@ from edgekit.train.checkpoint import write_file
 from edgekit.train.dataset import Split
 from edgekit.train.loop.device import launched_fabric, threads
 from edgekit.train.loop.learner import batches_of, make_learner
-from edgekit.train.reproduction.training_board import duration
+from edgekit.train.reproduction.time_left import duration
 
 _TIMED_BATCHES = 3
-_WARM_UP_EPOCHS = 2  # of so many batches: memory and kernels are chosen, on a GPU steps recorded
+_WARM_UP_EPOCHS = 2  # of as many batches: memory and kernels are chosen, and on a GPU steps are recorded
 
 
 @dataclass(frozen=True, kw_only=True)
-class LeftOut:
-    """A model that was not trained: the seconds that one epoch, of `epochs` for each of `seeds` runs, would take."""
+class SkipNote:
+    """A model that was not trained, and what training it would take."""
 
     model: str
+    """Its name."""
     epoch_s: float
+    """Seconds that one epoch would take."""
     epochs: int
+    """Of one run."""
     seeds: int
+    """Runs that were asked for."""
 
     @property
     def reason(self) -> str:
@@ -42,25 +46,25 @@ class LeftOut:
         )
 
 
-def note(model: BookModel, place: Path, *, device: str, seeds: int) -> None:
-    """Times a few batches of `model` and writes down that it is left out of the runs in `place`."""
-    found = LeftOut(model=model.name, epoch_s=epoch_seconds(model, device), epochs=model.fit.epochs, seeds=seeds)
-    write_file(_file(place, model), canonical_json(to_plain(found)))
+def write(model: BookModel, place: Path, *, device: str, seeds: int) -> None:
+    """Times a few batches of `model` and writes the note beside the runs in `place`."""
+    note = SkipNote(model=model.name, epoch_s=epoch_seconds(model, device), epochs=model.fit.epochs, seeds=seeds)
+    write_file(_file(place, model), canonical_json(to_plain(note)))
 
 
-def noted(model: BookModel, place: Path) -> LeftOut | None:
+def read(model: BookModel, place: Path) -> SkipNote | None:
     """The note on `model`, None where there is none; raises `EdgekitError` when it is damaged."""
     path = _file(place, model)
     if not path.is_file():
         return None
     try:
-        return decode(LeftOut, parse_json(path.read_bytes()), path.name)
+        return decode(SkipNote, parse_json(path.read_bytes()), path.name)
     except DecodeError as error:
         raise EdgekitError(f"{path} is damaged: {error}. Remove it") from None
 
 
 def epoch_seconds(model: BookModel, device: str) -> float:
-    """About how long an epoch of training takes on `device`: that of a few batches, by the loop that trains."""
+    """About how long an epoch of training takes on `device`, from a few batches of the loop that trains."""
     train, size = model.data().train, model.fit.batch_size
     length = model.fit.epoch_samples or len(train)
     timed = min(length, _TIMED_BATCHES * size)

@@ -1,0 +1,207 @@
+"""Which engines work on this machine: each is looked up, asked about itself and run on a tiny model. Never prints.
+
+Each engine is tried in processes of its own, so that a broken library ends its process and not this one. Nothing here
+imports an engine: its package's metadata tell whether it is installed.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import signal
+import subprocess
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ..bundle.versions import ENGINE_PACKAGES
+from ..engines import ENGINES
+from ..errors import EdgekitError, InputError
+from ..format import db_text
+from ..machine import cpu
+from ..python_child import run
+from ..worker.replay import replay
+
+MODELS = Path(__file__).with_name("models")
+PROBE_TIMEOUT_S = 600.0  # most of it for compiling a model
+DEEP = ("aot",)  # engines that compile their tiny model first, which takes half a minute
+
+State = Literal["works", "broken", "not installed", "not tried"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineReport:
+    """One engine."""
+
+    engine: str
+    """Its format, as in a manifest."""
+    state: State
+    """Whether it works."""
+    version: str
+    """The version of its library; "" where it is not installed."""
+    provides: tuple[str, ...]
+    """onnxruntime's providers, ExecuTorch's backends and kernels, or torch's int8 libraries."""
+    result: str
+    """How its int8 model did, or what is wrong."""
+    remedy: str
+    """What to do; "" where there is nothing to do."""
+    facts: dict[str, str]
+    """What else is worth knowing, such as the compiler."""
+    seconds: float
+    """How long it took to try."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """The machine."""
+
+    cpu: str
+    """The processor's name."""
+    int8_isa: tuple[str, ...]
+    """Its instruction sets that make 8-bit arithmetic fast; without one, int8 gains little."""
+    vector_isa: tuple[str, ...]
+    """Its other vector instruction sets."""
+    cores: int
+    """Cores that this process may use."""
+    memory_bytes: int
+    """Memory of the whole machine."""
+    system: str
+    """The operating system and its version."""
+    python: str
+    """Python's version."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diagnosis:
+    """The machine and its engines."""
+
+    machine: Machine
+    """The machine."""
+    engines: tuple[EngineReport, ...]
+    """One for each engine, installed or not."""
+
+    @property
+    def healthy(self) -> bool:
+        """Whether no engine is broken; one that is not installed is not broken."""
+        return all(report.state != "broken" for report in self.engines)
+
+
+def diagnose(names: Iterable[str] = ENGINES, *, deep: bool = False, models: Path = MODELS) -> Diagnosis:
+    """Looks at this machine and tries the named engines, one after another.
+
+    Args:
+        deep: also try those that compile a model first.
+        models: the folder of the tiny int8 bundles.
+    """
+    return Diagnosis(machine=machine(), engines=tuple(examine(name, deep=deep, models=models) for name in names))
+
+
+def examine(name: str, *, deep: bool = False, models: Path = MODELS) -> EngineReport:
+    """Tries one engine. Whatever goes wrong is in the report. Arguments as for `diagnose`."""
+    start = time.monotonic()
+    version = installed(ENGINE_PACKAGES[name])
+    if version is None:
+        remedy = f"pip install 'edgekit[{ENGINES[name][1]}]'"
+        return _report(name, "not installed", result=f"{ENGINE_PACKAGES[name]} is not installed", remedy=remedy)
+    if name in DEEP and not deep:
+        return _report(name, "not tried", version, result="it compiles its model first", remedy="add --deep")
+    try:
+        facts = probe(name)
+        if "right" in facts:
+            result, right = facts.pop("result"), facts.pop("right")
+        else:
+            result, right = _run(model_path(name, models))
+    except EdgekitError as error:
+        return _report(name, "broken", version, result=str(error), remedy=_reinstall(name), start=start)
+    return _report(
+        name,
+        "works" if right else "broken",
+        facts.pop("version"),
+        provides=tuple(facts.pop("provides")),
+        result=result,
+        remedy="" if right else _reinstall(name),
+        facts=facts,
+        start=start,
+    )
+
+
+def model_path(name: str, models: Path = MODELS) -> Path:
+    """The tiny int8 bundle of an engine. The torch engines have none: they make their model on the spot."""
+    return models / f"{name}.zip"
+
+
+def installed(package: str) -> str | None:
+    """The installed version of a package, without importing it; None where it is not installed."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def probe(name: str) -> dict[str, Any]:
+    """What an engine's library reports of itself, in a process of its own. Raises InputError with what went wrong."""
+    try:
+        done = run("edgekit.edge_runtime.doctor.probe", [name], timeout_s=PROBE_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        raise InputError(f"its process gave no answer within {PROBE_TIMEOUT_S:.0f} s") from None
+    if done.returncode:
+        number = done.returncode
+        how = f"was killed by {signal.Signals(-number).name}" if number < 0 else f"ended with status {number}"
+        last = " | ".join(done.stderr.strip().splitlines()[-2:])
+        raise InputError(f"its process {how}. {last}".strip())
+    facts: dict[str, Any] = json.loads(done.stdout)
+    if "error" in facts:
+        raise InputError(facts["error"])
+    return facts
+
+
+def machine() -> Machine:
+    """This machine, as its system describes it."""
+    flags = cpu.flags()
+    return Machine(
+        cpu=cpu.name(),
+        int8_isa=tuple(flag for flag in cpu.INT8_ISA if flag in flags),
+        vector_isa=tuple(flag for flag in cpu.VECTOR_ISA if flag in flags),
+        cores=cpu.cores(),
+        memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        system=f"{platform.system()} {platform.release()} {platform.machine()}",
+        python=platform.python_version(),
+    )
+
+
+def _run(bundle: Path) -> tuple[str, bool]:
+    """Replays an engine's tiny int8 bundle in a worker: the result in words, and whether it is right."""
+    replayed = replay(bundle)
+    text = f"SQNR {db_text(replayed.sqnr_db)} (required: {replayed.held_to}) on {replayed.engine}"
+    return text, replayed.passed
+
+
+def _reinstall(name: str) -> str:
+    return f"pip install --force-reinstall 'edgekit[{ENGINES[name][1]}]'"
+
+
+def _report(
+    name: str,
+    state: State,
+    version: str = "",
+    *,
+    provides: tuple[str, ...] = (),
+    result: str,
+    remedy: str,
+    facts: dict[str, str] | None = None,
+    start: float | None = None,
+) -> EngineReport:
+    return EngineReport(
+        engine=name,
+        state=state,
+        version=version,
+        provides=provides,
+        result=result,
+        remedy=remedy,
+        facts=facts or {},
+        seconds=0.0 if start is None else round(time.monotonic() - start, 2),
+    )
