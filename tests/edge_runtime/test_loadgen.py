@@ -9,7 +9,7 @@ import pytest
 from tiny_bundle import make_bundle, quarter_weights
 from typer.testing import CliRunner
 
-import edgekit as command
+from edgekit import cli as command
 from edgekit.edge_runtime.errors import EngineError, MissingDependency, UsageError, VerificationError
 from edgekit.edge_runtime.loadgen import child as loadgen_worker
 from edgekit.edge_runtime.loadgen.scenarios import (
