@@ -36,6 +36,7 @@ MADE_FROM = "made_from"  # the fingerprint, in the manifest's provenance
 # samples are read as, are causes themselves, so that the code that reads them is not among these.
 MAKES_BUNDLES = (
     *("optimize/pack.py", "optimize/verify.py", "optimize/golden_floors.py", "optimize/deploy.py"),
+    *("optimize/gate.py", "optimize/judge.py", "optimize/ruling.py", "edge_runtime/statistics"),
     *("optimize/user_model/module.py", "optimize/user_model/evaluation.py", "optimize/layer_notes.py"),
     *("optimize/exporters", "optimize/recipes", "optimize/rewrites", "optimize/tuning"),
     *("edge_runtime/bundle/contract.py", "edge_runtime/bundle/golden.py", "edge_runtime/bundle/manifest.py"),
