@@ -62,8 +62,8 @@ STATUSES: dict[Status, Meaning] = {
         strict=True,
     ),
     "unverified": Meaning(
-        means="It missed a stage or the accuracy gate and its maker packed it anyway, or its samples prove nothing: they "
-        "are random, or the float model gives all of them one answer.",
+        means="It missed a stage or the accuracy gate and its maker packed it anyway, or its samples prove nothing: "
+        "they are random, or the float model gives all of them one answer.",
         stamp="UNVERIFIED",
         why="it missed a stage or the accuracy gate when it was packed, or its samples prove nothing",
         tone="bad",
