@@ -64,14 +64,15 @@ class Calibrator:
 
     def __init__(self, recipe: Recipe, model: DeployModel, *, say: Callable[[str], None] = lambda line: None):
         self._model, self._say = model, say
-        self._way, self._fit = Way(method=METHODS[0]), 0  # 0: all samples
+        # What the recipe does now: this way, on so many samples; 0 stands for all.
+        self.way, self.fit = Way(method=METHODS[0]), 0
         self.found: dict[Way, float] = {}
         self.delivered: dict[Way, float] = {}  # the same of all samples, in the order of measuring
         self.recipe = replace(recipe, choose_layers=self._choose, pt2e=self._pt2e, onnx=self._onnx)
 
     def apply(self, way: Way) -> None:
         """From now on the recipe goes this way, on all calibration samples."""
-        self._way, self._fit = way, 0
+        self.way, self.fit = way, 0
 
     def _choose(self, quantizer: LayerQuantizer) -> LayerChoice:
         on_program = isinstance(quantizer, TorchLayers)
@@ -85,7 +86,7 @@ class Calibrator:
 
         def best_of(ways: list[Way]) -> Way:
             for way in ways:
-                self._way, self._fit = way, fitted
+                self.way, self.fit = way, fitted
                 self.found[way] = worst_sqnr_db(wanted, quantizer.quantized(frozenset())(judged))
                 self._say(f"calibration {way.text}: SQNR {self.found[way]:.1f} dB on held-out samples")
             return max(self.found, key=self.found.__getitem__)
@@ -135,16 +136,16 @@ class Calibrator:
         calibration: Iterator[tuple[torch.Tensor, ...]],
         float_layers: FloatLayers = frozenset(),
     ) -> torch.fx.GraphModule:
-        batches = list(islice(calibration, self._fit or None))
-        if self._way.equalized:
+        batches = list(islice(calibration, self.fit or None))
+        if self.way.equalized:
             rewrite(module, [EQUALIZE])
         some = batches[:CORRECTED_ON]
-        wanted = float_means(module, some) if self._way.corrected else {}
-        quantized = quantize_pt2e(module, iter(batches), float_layers, method=self._way.method)
+        wanted = float_means(module, some) if self.way.corrected else {}
+        quantized = quantize_pt2e(module, iter(batches), float_layers, method=self.way.method)
         if wanted:
             correct_bias(quantized, some, wanted)
         return quantized
 
     def _onnx(self, source: Path, target: Path, calibration: Arrays, float_layers: FloatLayers = frozenset()) -> None:
-        samples = {name: rows[: self._fit or None] for name, rows in calibration.items()}
-        quantize_onnx(source, target, samples, float_layers, method=self._way.method)
+        samples = {name: rows[: self.fit or None] for name, rows in calibration.items()}
+        quantize_onnx(source, target, samples, float_layers, method=self.way.method)
