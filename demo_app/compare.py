@@ -14,7 +14,7 @@ from edgekit.edge_runtime.bundle.manifest import Manifest
 from edgekit.edge_runtime.errors import BundleError
 from edgekit.edge_runtime.tasks.classification import Answer
 from edgekit.edge_runtime.tasks.metrics import max_abs, sqnr_db
-from edgekit.edge_runtime.tasks.registry import TASKS
+from edgekit.edge_runtime.tasks.registry import TASKS, answers_to
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,14 +106,16 @@ def answers(manifest: Manifest, outputs: Arrays) -> list[Answer] | None:
     task = TASKS.get(manifest.task)
     if task is None:
         return None
-    rows = task.answer(outputs[manifest.outputs[0].name], manifest.labels)
+    first = manifest.outputs[0]
+    rows = answers_to(outputs[first.name], task=task, holds=first.holds, labels=manifest.labels)
     return [row for row in rows if isinstance(row, Answer)] or None
 
 
 def truth(manifest: Manifest, golden: GoldenSet, index: int) -> str | None:
     """A golden sample's true label; None unless the targets are indices of labels."""
     target = golden.targets[index]
-    if manifest.task not in TASKS or golden.targets.dtype.kind not in "iu" or not 0 <= target < len(manifest.labels):
+    is_index = target.ndim == 0 and golden.targets.dtype.kind in "iu"
+    if manifest.task not in TASKS or not is_index or not 0 <= target < len(manifest.labels):
         return None
     return manifest.labels[int(target)]
 

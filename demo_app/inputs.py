@@ -15,7 +15,7 @@ from edgekit.edge_runtime.preprocess.image import load_image
 from . import page_html
 from .compare import renamed, truth
 from .page_html import escape_markdown
-from .pictures import THUMBNAIL, data_address, is_picture
+from .pictures import THUMBNAIL, data_address, is_picture, raw_pixels
 
 MOST_THUMBNAILS = 96
 SAMPLE, UPLOAD, CAMERA = "Sample", "Upload", "Camera"
@@ -48,11 +48,10 @@ def choose(left: Bundle, right: Bundle, golden: GoldenSet) -> Chosen | None:
     if pictures and chosen is not None:
         alike = left.manifest.preprocessing == right.manifest.preprocessing
         with above if way == SAMPLE else st.container():
-            _show_input(
-                chosen.left, "Exactly what the model sees" if alike or way == SAMPLE else "What the left model sees"
-            )
+            caption = "Exactly what the model sees" if alike or way == SAMPLE else "What the left model sees"
+            _show_input(left, chosen.left, caption)
             if not alike and way != SAMPLE:
-                _show_input(chosen.right, "What the right model sees")
+                _show_input(right, chosen.right, "What the right model sees")
     return chosen
 
 
@@ -85,7 +84,7 @@ def _caption(bundle: Bundle, golden: GoldenSet, index: int, pictures: bool) -> s
     known = "" if label is None else escape_markdown(label)
     if not pictures:
         return f"{index + 1}" + (f" · {known}" if known else "")
-    pixels = next(iter(golden.inputs.values()))[index]
+    pixels = raw_pixels(bundle.manifest, golden.sample(index))
     return f"![Sample {index + 1}, true label {known or 'unknown'}]({data_address(pixels, longest=THUMBNAIL)}) {known}"
 
 
@@ -116,6 +115,5 @@ def _picture(left: Bundle, right: Bundle, camera: bool) -> Chosen | None:
         return None
 
 
-def _show_input(inputs: Arrays, caption: str) -> None:
-    (pixels,) = inputs.values()
-    st.html(page_html.model_input(pixels, caption))
+def _show_input(bundle: Bundle, inputs: Arrays, caption: str) -> None:
+    st.html(page_html.model_input(raw_pixels(bundle.manifest, inputs), caption))

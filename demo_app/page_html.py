@@ -12,7 +12,7 @@ from html import escape
 import numpy as np
 
 from edgekit.edge_runtime.bundle.bundle import Bundle
-from edgekit.edge_runtime.bundle.status import PROVEN, stamp_of, why_of
+from edgekit.edge_runtime.bundle.status import stamp_of, tone_of, why_of
 from edgekit.edge_runtime.format import bytes_text, count_text, metric_name, metric_text, ms_text, percent_text
 from edgekit.edge_runtime.tasks.classification import Answer
 
@@ -56,7 +56,7 @@ def answer_card(side: str, bundle: Bundle, answer: Answer | None, latency: Laten
             (
                 metric_name(metric.name).capitalize(),
                 metric_text(metric),
-                f"with its 95 % interval, on {count_text(metric.samples, 'validation sample')}",
+                f"95 % interval, {count_text(metric.samples, 'validation sample')}",
             )
             for metric in manifest.metrics
         ),
@@ -70,7 +70,7 @@ def answer_card(side: str, bundle: Bundle, answer: Answer | None, latency: Laten
     stamp, why, warning = stamp_of(manifest.status), why_of(manifest.status), ""
     kind = "ek-seal ek-partly" if stamp else "ek-seal"
     seal = f'<span class="{kind}" title="{escape_html(why)}">{escape_html(stamp or "verified")}</span>'
-    if manifest.status not in PROVEN:
+    if tone_of(manifest.status) == "bad":
         seal = ""
         warning = (
             f'<div class="ek-unverified" role="alert"><b>{escape_html(stamp)}</b> '

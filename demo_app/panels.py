@@ -19,7 +19,7 @@ from . import cached, charts, page_html
 from . import compare as comparing
 from .inputs import Chosen
 from .page_html import escape_markdown
-from .pictures import is_picture
+from .pictures import is_picture, raw_pixels
 from .runner import Latency, measure
 
 MOST_TILES = 24
@@ -97,7 +97,7 @@ def golden(left: Bundle, right: Bundle, samples: GoldenSet) -> None:
             **{name: f"{hits} of {count}" for name, hits in correct.items() if hits is not None},
         }
     )
-    pixels = next(iter(samples.inputs.values())) if is_picture(left.manifest) else None
+    pixels = raw_pixels(left.manifest, samples.inputs) if is_picture(left.manifest) else None
     differing = result.disagreements
     if differing:
         shown, more = differing[:MOST_TILES], len(differing) - MOST_TILES

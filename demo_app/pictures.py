@@ -11,8 +11,9 @@ import io
 import numpy as np
 from PIL import Image
 
+from edgekit.edge_runtime.arrays import Arrays
 from edgekit.edge_runtime.bundle.manifest import Manifest
-from edgekit.edge_runtime.preprocess.image import array_to_image
+from edgekit.edge_runtime.preprocess.image import array_to_image, pixels_of
 
 THUMBNAIL = 64  # longest side in pixels; a grid of 96 photographs stays under a megabyte
 
@@ -26,11 +27,18 @@ def icon() -> Image.Image:
 
 
 def is_picture(manifest: Manifest) -> bool:
-    """Whether the only input is a uint8 picture (1, H, W, 1 or 3) that this edgekit can prepare."""
+    """Whether the only input is a picture, raw or normalized, that this edgekit can prepare."""
     if manifest.preprocessing is None or len(manifest.inputs) != 1:
         return False
     spec, contract = manifest.inputs[0], manifest.preprocessing
-    return spec.dtype == "uint8" and spec.shape == (1, contract.height, contract.width, contract.channels)
+    return (spec.dtype, spec.shape) == (contract.dtype, contract.shape)
+
+
+def raw_pixels(manifest: Manifest, inputs: Arrays) -> np.ndarray:
+    """The only input (N, …) of a bundle that takes pictures, as raw pixels (N, H, W, 1 or 3) uint8."""
+    assert manifest.preprocessing is not None
+    (rows,) = inputs.values()
+    return pixels_of(rows, manifest.preprocessing)
 
 
 def data_address(pixels: np.ndarray, *, longest: int | None = None) -> str:

@@ -47,7 +47,8 @@ def signature(path: Path) -> Signature:
 def read_shelf(folder: Path, open_bundle: OpenBundle, *, allow: Sequence[str] = ()) -> Shelf:
     """Opens every bundle of `folder`. A damaged one does not keep the others from being shown.
 
-    A bundle that would run code from its file is refused, unless `allow` names its format.
+    A bundle that would run code from its file is refused, unless `allow` names its format. So is one with several
+    programs.
 
     Raises:
         BundleError: there is no such folder.
@@ -58,6 +59,7 @@ def read_shelf(folder: Path, open_bundle: OpenBundle, *, allow: Sequence[str] = 
         try:
             bundle = open_bundle(path, signature(path))
             check_allowed(bundle.manifest, path.name, allow)
+            bundle.manifest.program()  # one of several would have to be chosen
             models.setdefault(bundle.manifest.model, []).append(bundle)
         except (EdgekitError, OSError) as error:  # OSError: it was packed again or removed while it was read
             refused.append(Refused(path=path, reason=str(error)))

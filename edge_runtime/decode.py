@@ -1,17 +1,23 @@
 """JSON to frozen dataclasses, strictly: every field checked, nothing extra, nothing guessed.
 
 A field with a default may be missing, so that files written before the field existed can still be read. A field whose
-metadata says `left_out` is not written while it has its default, so that files without it keep their bytes.
+metadata says `left_out` is not written while it has its default, so that files without it keep their bytes. Where a
+file is read `whole`, only those may be missing.
 
-A manifest comes from another machine. It is decoded field by field against the dataclass's type hints, and the first
-field that does not fit is named by its path (`artifact.bytes`). This module knows nothing about what it decodes.
+
+A manifest comes from another machine. Its depth and lengths are checked before anything is built. Then it is decoded
+field by field against the dataclass's type hints, and the first field that does not fit is named by its path
+(`artifact.bytes`). `least` and `most` in a field's metadata bound a list. This module knows nothing about what it
+decodes.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
+import re
 import types
 import typing
 from typing import Any, TypeVar
@@ -19,8 +25,29 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
+# A text without an end counts as well, so that no place is searched twice.
+_TEXT_IN_JSON = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
+_BRACKET = re.compile(rb"[][{}]")
+
+
 class DecodeError(ValueError):
     """The JSON does not fit the dataclass. The text names the field."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How much JSON a file may hold."""
+
+    depth: int
+    """Brackets inside brackets."""
+    items: int
+    """Entries of a list."""
+    fields: int
+    """Fields of an object."""
+    text: int
+    """Characters of a text."""
+    key: int
+    """Characters of a field's name."""
 
 
 def canonical_json(value: object) -> bytes:
@@ -29,16 +56,52 @@ def canonical_json(value: object) -> bytes:
     return (text + "\n").encode("utf-8")
 
 
-def parse_json(raw: bytes) -> Any:
-    """Parses UTF-8 JSON. Raises `DecodeError` on anything else, NaN and deep nesting included."""
+def parse_json(raw: bytes, limits: Limits | None = None) -> Any:
+    """Parses UTF-8 JSON. Raises `DecodeError` on anything else, NaN and deep nesting included.
+
+    Args:
+        limits: how much it may hold; the depth is checked before anything is built. None: as much as `json` can read.
+    """
 
     def refuse(constant: str) -> None:
         raise DecodeError(f"{constant} is not JSON")
 
+    if limits:
+        _check_depth(raw, limits.depth)
     try:
-        return json.loads(raw.decode("utf-8"), parse_constant=refuse)
+        data = json.loads(raw.decode("utf-8"), parse_constant=refuse)
     except (ValueError, RecursionError) as error:
         raise DecodeError(f"not valid JSON: {error}") from None
+    if limits:
+        _check_lengths(data, limits, "")
+    return data
+
+
+def _check_depth(raw: bytes, most: int) -> None:
+    depth = 0
+    # Brackets in a text do not count. What is not JSON is left to the parser, which goes no deeper than this.
+    for bracket in _BRACKET.finditer(_TEXT_IN_JSON.sub(b"", raw)):
+        depth += 1 if bracket[0] in b"[{" else -1
+        if depth > most:
+            raise DecodeError(f"it is nested more than {most} deep")
+
+
+def _check_lengths(value: object, limits: Limits, where: str) -> None:
+    if isinstance(value, str) and len(value) > limits.text:
+        raise DecodeError(f"{where} has {len(value):,} characters; at most {limits.text:,} are read")
+    if isinstance(value, list):
+        if len(value) > limits.items:
+            raise DecodeError(f"{where} has {len(value):,} entries; at most {limits.items:,} are read")
+        for i, item in enumerate(value):
+            if not isinstance(item, str) or len(item) > limits.text:  # its path is built only if needed
+                _check_lengths(item, limits, f"{where}[{i}]")
+    if isinstance(value, dict):
+        if len(value) > limits.fields:
+            raise DecodeError(f"{where or 'it'} has {len(value):,} fields; at most {limits.fields:,} are read")
+        for key, item in value.items():
+            if len(key) > limits.key:
+                raise DecodeError(f"{where or 'it'} has a field whose name has {len(key):,} characters")
+            _check_lengths(item, limits, f"{where}.{key}" if where else key)
 
 
 def to_plain(value: object) -> Any:
@@ -53,22 +116,26 @@ def to_plain(value: object) -> Any:
     return value
 
 
-def decode(cls: type[T], data: object, where: str = "") -> T:
-    """Builds the dataclass `cls` from parsed JSON. Raises `DecodeError`, which names the field that does not fit."""
-    return typing.cast(T, _value(cls, data, where))
+def decode(cls: type[T], data: object, where: str = "", *, whole: bool = False) -> T:
+    """Builds the dataclass `cls` from parsed JSON. Raises `DecodeError`, which names the field that does not fit.
+
+    Args:
+        whole: a field may be missing only if it is left out when it is written, not just because it has a default.
+    """
+    return typing.cast(T, _value(cls, data, where, whole))
 
 
-def _value(hint: Any, data: object, where: str) -> object:
+def _value(hint: Any, data: object, where: str, whole: bool) -> object:
     if hint is Any:  # whoever asks for it checks it
         return data
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if dataclasses.is_dataclass(hint):
-        return _dataclass(typing.cast(type, hint), data, where)
+        return _dataclass(typing.cast(type, hint), data, where, whole)
     if origin in (types.UnionType, typing.Union):
         if data is None and type(None) in arguments:
             return None
         (inner,) = (a for a in arguments if a is not type(None))
-        return _value(inner, data, where)
+        return _value(inner, data, where, whole)
     if origin is typing.Literal:
         if data not in arguments or isinstance(data, bool) != isinstance(arguments[0], bool):
             raise _wrong(where, f"one of {', '.join(map(repr, arguments))}", data)
@@ -76,11 +143,11 @@ def _value(hint: Any, data: object, where: str) -> object:
     if origin is tuple:
         if not isinstance(data, list):
             raise _wrong(where, "a list", data)
-        return tuple(_value(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(data))
+        return tuple(_value(arguments[0], item, f"{where}[{i}]", whole) for i, item in enumerate(data))
     if origin is dict:
         if not isinstance(data, dict):
             raise _wrong(where, "an object", data)
-        return {key: _value(arguments[1], item, f"{where}.{key}") for key, item in data.items()}
+        return {key: _value(arguments[1], item, f"{where}.{key}", whole) for key, item in data.items()}
     if hint is float and isinstance(data, int) and not isinstance(data, bool):
         try:
             data = float(data)
@@ -93,26 +160,47 @@ def _value(hint: Any, data: object, where: str) -> object:
     return data
 
 
-def _dataclass(cls: type, data: object, where: str) -> object:
+def _dataclass(cls: type, data: object, where: str, whole: bool) -> object:
     if not isinstance(data, dict):
         raise _wrong(where, "an object", data)
-    hints = typing.get_type_hints(cls)
-    names = [f.name for f in dataclasses.fields(cls)]
-    optional = {f.name for f in dataclasses.fields(cls) if f.default is not dataclasses.MISSING}
+    hints, fields = _hints(cls), dataclasses.fields(cls)
+    names = {f.name for f in fields}
     prefix = f"{where}." if where else ""
-    for name in names:
-        if name not in data and name not in optional:
-            raise DecodeError(f"{prefix}{name} is missing")
+    for f in fields:
+        if f.name not in data and not may_be_missing(f, whole=whole):
+            raise DecodeError(f"{prefix}{f.name} is missing")
     for name in data:
         if name not in names:
             raise DecodeError(f"{prefix}{name} is not a known field")
-    values = {name: _value(hints[name], data[name], f"{prefix}{name}") for name in names if name in data}
+    values = {}
+    for f in fields:
+        if f.name in data:
+            _check_count(f, data[f.name], f"{prefix}{f.name}")
+            values[f.name] = _value(hints[f.name], data[f.name], f"{prefix}{f.name}", whole)
     try:
         return cls(**values)
     except DecodeError:
         raise
     except ValueError as error:
         raise DecodeError(f"{where or 'the manifest'}: {error}") from None
+
+
+@functools.cache
+def _hints(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls)  # which evaluates each of them again
+
+
+def may_be_missing(field: dataclasses.Field[Any], *, whole: bool) -> bool:
+    """Whether JSON may lack this field: it has a default and, if read `whole`, is left out while it has it."""
+    has_default = field.default is not dataclasses.MISSING
+    return has_default and (not whole or bool(field.metadata.get("left_out")))
+
+
+def _check_count(field: dataclasses.Field[Any], value: object, where: str) -> None:
+    least, most = field.metadata.get("least", 0), field.metadata.get("most", math.inf)
+    if isinstance(value, (list, dict)) and not least <= len(value) <= most:
+        bounds = f"{least} to {most}" if most < math.inf else f"at least {least}"
+        raise DecodeError(f"{where} should have {bounds} entries, found {len(value):,}")
 
 
 def _wrong(where: str, expected: str, value: object) -> DecodeError:

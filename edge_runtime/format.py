@@ -7,7 +7,7 @@ A number has about three digits and its unit; a ratio is above 1 and says in whi
 from __future__ import annotations
 
 from .benchmark.stats import Ratio
-from .bundle.manifest import Metric
+from .bundle.manifest import Floor, Metric
 from .tasks.metrics import NOT_FINITE, SQNR_CAP_DB
 from .tasks.registry import metric_named
 
@@ -75,6 +75,16 @@ def percent_text(share: float, digits: int = 1) -> str:
 def limit_text(share: float) -> str:
     """A limit that somebody chose, with the digits it has: '1 %', '2.5 %'."""
     return f"{share * 100:g} %"
+
+
+def floor_text(floor: Floor) -> str:
+    """What an output must reach: 'SQNR ≥ 20 dB, agreement ≥ 90 %'."""
+    parts = (
+        None if floor.sqnr_db is None else f"SQNR ≥ {floor.sqnr_db:g} dB",
+        None if floor.agreement is None else f"agreement ≥ {limit_text(floor.agreement)}",
+        None if floor.max_abs is None else f"max |Δ| ≤ {floor.max_abs:.3g}",
+    )
+    return ", ".join(part for part in parts if part)
 
 
 def growth_text(before: float, after: float) -> str:

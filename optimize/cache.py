@@ -37,6 +37,7 @@ MADE_FROM = "made_from"  # the fingerprint, in the manifest's provenance
 MAKES_BUNDLES = (
     *("optimize/pack.py", "optimize/verify.py", "optimize/deploy.py", "optimize/user_model/module.py"),
     *("optimize/user_model/evaluation.py", "optimize/exporters", "optimize/recipes", "optimize/rewrites"),
+    "optimize/layer_notes.py",
     *("optimize/tuning", "edge_runtime/bundle/golden.py", "edge_runtime/bundle/manifest.py", "edge_runtime/tasks"),
 )
 TRAINS_BUNDLES = ("train/loop", "train/book_model.py")  # besides, where a recipe trains on

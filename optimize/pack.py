@@ -15,9 +15,25 @@ from typing import Literal
 
 import edgekit
 from edgekit.edge_runtime.arrays import Arrays
+from edgekit.edge_runtime.bundle import versions
 from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.edge_runtime.bundle.golden import GoldenSet, save_golden
-from edgekit.edge_runtime.bundle.manifest import FORMAT_VERSION, MANIFEST_FILE, Artifact, Golden, Manifest, Metric
+from edgekit.edge_runtime.bundle.manifest import (
+    FORMAT_VERSION,
+    MAIN,
+    Artifact,
+    EngineRun,
+    Golden,
+    Manifest,
+    Metric,
+    Origin,
+    OutputSpec,
+    Program,
+    SamplesOrigin,
+    StageResult,
+    WeightsOrigin,
+)
+from edgekit.edge_runtime.bundle.names import MANIFEST_FILE
 from edgekit.edge_runtime.engines import RUNS_CODE
 from edgekit.edge_runtime.errors import UsageError, VerificationError
 from edgekit.edge_runtime.files import sha256_file, write_bytes
@@ -29,6 +45,7 @@ from .deploy import DeployModel
 from .events import OnEvent, StageChecked, ignore
 from .exporters import Exporter
 from .exporters.errors import exported
+from .golden_floors import HOLDS, golden_floors
 from .recipes import Recipe
 from .tuning.table import Tuning, tuned
 from .user_model.evaluation import run_in_pieces
@@ -93,25 +110,16 @@ def pack_bundle(
         raise UsageError(f"{exporter.name} cannot do {recipe.name}. It does: {', '.join(exporter.recipes)}")
     name = bundle_name(model, exporter, recipe)
     tools = tools_of(exporter)
-    recipe = tuned(
-        Tuning(
-            model=model,
-            reference=reference,
-            exporter=exporter,
-            recipe=recipe,
-            max_drop=max_drop,
-            tools=tools,
-            on_event=on_event,
-        )
-    )
+    recipe = tuned(Tuning(
+        model=model, reference=reference, exporter=exporter, recipe=recipe, max_drop=max_drop, tools=tools,
+        on_event=on_event,
+    ))  # fmt: skip
+
+    def on_stage(result: StageResult) -> None:
+        on_event(StageChecked(result=result))
+
     with _staging(out, name) as folder:
-        chain = Chain(
-            model,
-            recipe,
-            reference,
-            keep_going=allow_unverified,
-            on_stage=lambda result: on_event(StageChecked(result=result)),
-        )
+        chain = Chain(model, recipe, reference, keep_going=allow_unverified, on_stage=on_stage)
         path = folder / f"model{exporter.suffix}"
         for stage in exported(model, exporter, recipe, path):
             chain.check(stage)
@@ -119,7 +127,7 @@ def pack_bundle(
         golden = GoldenSet(
             inputs=reference.golden_inputs,
             outputs=reference.golden_outputs,
-            packed=chain.last_outputs,
+            packed={run.key: chain.last_outputs for run in _engines(exporter, tools)},
             targets=model.targets_of(reference.golden_indices),
         )
         save_golden(folder / GOLDEN_FILE, golden)
@@ -186,6 +194,28 @@ def _manifest(
     tools: dict[str, str],
 ) -> Manifest:
     path, golden_path = folder / file, folder / GOLDEN_FILE
+    outputs = tuple(
+        OutputSpec.of(spec, HOLDS.get(model.task, "values") if i == 0 else "values")
+        for i, spec in enumerate(model.outputs)
+    )
+    requires, features = versions.requirements(exporter.format, path, tools)
+    program = Program(
+        name=MAIN,
+        artifact=Artifact(file=file, format=exporter.format, bytes=path.stat().st_size, sha256=sha256_file(path)),
+        inputs=model.inputs,
+        outputs=outputs,
+        golden=Golden(
+            file=GOLDEN_FILE,
+            bytes=golden_path.stat().st_size,
+            sha256=sha256_file(golden_path),
+            samples=golden.samples,
+            replay="by_output",
+            floors=golden_floors(outputs, recipe, golden.outputs, chain.last_outputs, held=chain.passed),
+        ),
+        engines=_engines(exporter, tools),
+        requires=requires,
+        features=features,
+    )
     return Manifest(
         format_version=FORMAT_VERSION,
         name=bundle_name(model, exporter, recipe),
@@ -194,32 +224,35 @@ def _manifest(
         recipe=recipe.name,
         exporter=exporter.name,
         status="unverified",
-        artifact=Artifact(file=file, format=exporter.format, bytes=path.stat().st_size, sha256=sha256_file(path)),
-        golden=Golden(
-            file=GOLDEN_FILE,
-            bytes=golden_path.stat().st_size,
-            sha256=sha256_file(golden_path),
-            samples=golden.samples,
-            sqnr_floor_db=recipe.sqnr_floor_db,
-            agreement_floor=recipe.agreement_floor,
-        ),
-        inputs=model.inputs,
-        outputs=model.outputs,
+        verdict=None,
+        programs=(program,),
         preprocessing=model.preprocessing,
         labels=model.labels,
         metrics=(),
         stages=(),
+        origin=Origin(
+            weights=WeightsOrigin(source="", licence=None),
+            golden=SamplesOrigin(source=model.origin, licence=None, may_travel=None),
+        ),
         tools=tools | {"python": platform.python_version()},
         provenance={"weights_sha256": model.weights_sha256, "data": model.origin} | model.notes | chain.notes,
     )
 
 
+def _engines(exporter: Exporter, tools: dict[str, str]) -> tuple[EngineRun, ...]:
+    """What runs the golden samples while the bundle is packed; nothing where no engine here has what the file needs."""
+    if not exporter.runs_here:
+        return ()
+    name = versions.ENGINE_PACKAGES[exporter.format]
+    return (EngineRun(name=name, version=tools[name], precision="float32", verdict=None),)
+
+
 def _status(
     model: DeployModel, metric: Metric | None, chain: Chain, missed: str | None
-) -> Literal["verified", "stages_verified", "unverified"]:
+) -> Literal["verified", "consistent", "unverified"]:
     if missed or not chain.passed or model.noise:
         return "unverified"
-    return "verified" if metric else "stages_verified"
+    return "verified" if metric else "consistent"
 
 
 @contextmanager

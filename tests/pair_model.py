@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from tiny_bundle import ORIGIN, one_program
 from torch import nn
 
 from edgekit.edge_runtime.arrays import Arrays
 from edgekit.edge_runtime.bundle.golden import GoldenSet, save_golden
-from edgekit.edge_runtime.bundle.manifest import FORMAT_VERSION, Artifact, Golden, Manifest, TensorSpec
-from edgekit.edge_runtime.files import sha256_file
+from edgekit.edge_runtime.bundle.manifest import FORMAT_VERSION, Floor, Manifest, OutputSpec, TensorSpec
 from edgekit.optimize.deploy import DeployModel, run_module
 from edgekit.optimize.exporters import EXPORTERS
 from edgekit.optimize.recipes import RECIPES
@@ -82,9 +82,13 @@ def unproven_bundle(model: DeployModel, exporter: str, folder: Path) -> Path:
     for stage in made.export(model, RECIPES["fp32"], path):
         notes |= stage.notes
     outputs = run_module(model, model.module, model.validation)
-    golden = GoldenSet(inputs=model.validation, outputs=outputs, packed=outputs, targets=model.targets)
+    golden = GoldenSet(inputs=model.validation, outputs=outputs, packed={}, targets=model.targets)
     save_golden(folder / "golden.npz", golden)
-    entry = {"bytes": (folder / "golden.npz").stat().st_size, "sha256": sha256_file(folder / "golden.npz")}
+    holds = zip(model.outputs, ("probabilities", "values"), strict=True)
+    outputs_said = [OutputSpec.of(spec, kind) for spec, kind in holds]
+    exact = {"floor": Floor(sqnr_db=60.0, agreement=1.0, max_abs=None), "engines": ()}
+    file = {"file": path.name, "format": made.format}
+    program = one_program(folder, model.inputs, outputs_said, golden.samples, **file, **exact)
     manifest = Manifest(
         format_version=FORMAT_VERSION,
         name=f"pair-{exporter}-fp32",
@@ -93,14 +97,13 @@ def unproven_bundle(model: DeployModel, exporter: str, folder: Path) -> Path:
         recipe="fp32",
         exporter=exporter,
         status="unverified",
-        artifact=Artifact(file=path.name, format=made.format, bytes=path.stat().st_size, sha256=sha256_file(path)),
-        golden=Golden(file="golden.npz", samples=golden.samples, sqnr_floor_db=60.0, agreement_floor=1.0, **entry),
-        inputs=model.inputs,
-        outputs=model.outputs,
+        verdict=None,
+        programs=(program,),
         preprocessing=None,
         labels=model.labels,
         metrics=(),
         stages=(),
+        origin=ORIGIN,
         tools={package: importlib.metadata.version(package) for package in made.tools},
         provenance=notes,
     )

@@ -71,9 +71,9 @@ def fill(folder: Path, names=(), files=None) -> Path:
     return folder
 
 
-def in_folder(folder: Path, *words: object, path: str = str(ROOT), given: str | None = None, env=None):
-    """A Python process there, and the names of the files that were executed."""
-    around = ENVIRONMENT | {"PYTHONPATH": path, "EXECUTED": str(folder.parent / "executed")} | (env or {})
+def in_folder(folder: Path, *words: object, path: str = str(ROOT), given: str | None = None):
+    """A finished Python process there; one thread, so that two cores do not wait for each other."""
+    around = ENVIRONMENT | {"PYTHONPATH": path, "EXECUTED": str(folder.parent / "executed"), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, *map(str, words)]
     return subprocess.run(command, cwd=folder, env=around, input=given, capture_output=True, text=True, timeout=400)
 
@@ -88,6 +88,7 @@ def small(tmp_path_factory) -> Path:
     return make_bundle(tmp_path_factory.mktemp("small"), name="quarters-onnx-fp32")
 
 
+REPRODUCED = "runs/reproduction/cpu/seed-123"
 VERBS = {
     "inspect": ["inspect", "{small}", "--json"],
     "verify": ["verify", "{small}", "{old}", "--json"],
@@ -138,22 +139,20 @@ def test_no_verb_runs_a_file_of_the_folder(ran, verb):
 def test_the_answers_are_what_they_are_elsewhere(ran):
     said = {verb: json.loads(answer[1]) for verb, answer in ran[1].items() if "--json" in VERBS[verb]}
     assert [one["passed"] for one in said["verify"]] == [True, True]
-    assert said["predict"]["answers"][0]["ranking"][0]["label"] == "top right"
-    assert [row["status"] for row in said["optimize"]["rows"]] == ["float", "lossless"]
+    assert said["predict"]["answers"][0]["label"] == "top right"
+    assert names(said["optimize"]) == ["PyTorch eager", "digits_cnn-onnx-fp32"]
     assert said["optimize"]["rows"][0]["metric"]["value"] == said["train"]["value"]
-    first, second = (
-        ran[0] / runs / "digits_cnn" / "weights.safetensors" for runs in ("runs", "runs/reproduction/cpu/seed-123")
-    )
-    assert sha256_file(first) == sha256_file(second)
+    trained = (ran[0] / place / "digits_cnn" / "weights.safetensors" for place in ("runs", REPRODUCED))
+    assert len({sha256_file(path) for path in trained}) == 1
     assert said["luna prepare"]["skipped"] == {}
 
 
+def names(results):
+    return [row["name"] for row in results["rows"] if not row["error"]]
+
+
 def test_a_model_finds_its_own_modules_in_the_process_that_measures_it_too(ran):
-    rows = json.loads(ran[1]["optimize own"][1])["rows"]
-    assert [(row["name"], row["status"]) for row in rows] == [
-        ("PyTorch eager", "float"),
-        ("my_net-onnx-fp32", "stages_verified"),
-    ]
+    assert names(json.loads(ran[1]["optimize own"][1])) == ["PyTorch eager", "my_net-onnx-fp32"]
     with Bundle.open(ran[0] / "bundles" / "my_net-onnx-fp32") as bundle:
         assert bundle.manifest.outputs[0].shape == (1, 8)
 
@@ -196,7 +195,7 @@ samples = torch.randn(32, 16, generator=torch.Generator().manual_seed(0)).numpy(
 request = Request(model=Net(8), calibration=samples, exporters=("torchscript_traced",), recipes=("fp32",), quick=True)
 result = optimize(request)
 import optimize
-print(json.dumps([[row.name, row.status] for row in result.rows] + [train.SCALE, optimize.WIDTH]))
+print(json.dumps([row.name for row in result.rows if not row.error] + [train.SCALE, optimize.WIDTH]))
 """
 
 
@@ -205,10 +204,5 @@ def test_a_script_beside_its_own_train_and_optimize_uses_both_its_own_and_ours(t
     folder = fill(tmp_path / "here", (*OURS, *LIBRARIES, *STANDARD, "utils", "models"))
     done = in_folder(folder, script)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == [
-        ["PyTorch eager", "float"],
-        ["Net-torchscript_traced-fp32", "stages_verified"],
-        2,
-        4,
-    ]
+    assert json.loads(done.stdout) == ["PyTorch eager", "Net-torchscript_traced-fp32", 2, 4]
     assert executed(folder) == ""

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from edgekit.edge_runtime.bundle.golden import GoldenSet, save_golden
+from edgekit.edge_runtime.bundle import format1, versions
+from edgekit.edge_runtime.bundle.golden import UNNAMED, GoldenSet, save_golden
 from edgekit.edge_runtime.bundle.manifest import (
     FORMAT_VERSION,
+    MAIN,
     Artifact,
+    EngineRun,
+    Floor,
     Golden,
     ImagePreprocessing,
     Manifest,
     Metric,
+    Origin,
+    OutputSpec,
+    Program,
+    SamplesOrigin,
     TensorSpec,
-    read_manifest,
+    WeightsOrigin,
+    one_floor,
 )
+from edgekit.edge_runtime.bundle.reading import read_manifest
 from edgekit.edge_runtime.files import sha256_file
 
 SIDE = 8
@@ -93,6 +104,16 @@ def onnx_model(weights: np.ndarray) -> bytes:
     return model.SerializeToString()
 
 
+# One version for all tests, so that the bytes of a bundle do not depend on what is installed.
+RAN = EngineRun(name="onnxruntime", version="1.32.0", precision="float32", verdict=None)
+ORIGIN = Origin(
+    weights=WeightsOrigin(source="made by the test", licence="CC0-1.0"),
+    golden=SamplesOrigin(source="made by the test", licence="CC0-1.0", may_travel=True),
+)
+IMAGE = TensorSpec(name="image", dtype="uint8", shape=(1, SIDE, SIDE, 1))
+FLOOR = Floor(sqnr_db=10.0, agreement=0.5, max_abs=None)
+
+
 def make_bundle(
     folder: Path,
     *,
@@ -106,6 +127,7 @@ def make_bundle(
     pictures: bool = True,
     samples: int = 12,
     model_bytes: bytes | None = None,
+    format_version: int = FORMAT_VERSION,
 ) -> Path:
     """Writes the bundle `folder/name` and returns its path.
 
@@ -113,62 +135,119 @@ def make_bundle(
         weights: (64, C) float32; default `quarter_weights()`. The golden answers are always those of the default.
         pictures: False leaves the preprocessing out, as for a model whose input is no picture.
         model_bytes: put into the model file instead, with checksums that fit: a file that only the engine can refuse.
+        format_version: 1 writes the bundle that edgekit wrote before format 2.
     """
     path = Path(folder) / name
     path.mkdir(parents=True)
     used = quarter_weights() if weights is None else weights
     pixels, targets = quarter_pictures(samples)
-    golden_answers = probabilities(pixels, quarter_weights())
+    golden_answers, packed = probabilities(pixels, quarter_weights()), probabilities(pixels, used)
     (path / "model.onnx").write_bytes(onnx_model(used) if model_bytes is None else model_bytes)
-    save_golden(
-        path / "golden.npz",
-        GoldenSet(
-            inputs={"image": pixels},
-            outputs={"probabilities": golden_answers},
-            packed={"probabilities": probabilities(pixels, used)},
-            targets=targets,
-        ),
+    engine = RAN.key if format_version > 1 else UNNAMED
+    golden = GoldenSet(
+        inputs={"image": pixels},
+        outputs={"probabilities": golden_answers},
+        packed={engine: {"probabilities": packed}},
+        targets=targets,
     )
-    found = probabilities(pixels, used).argmax(axis=1)
-    accuracy = float(np.mean(found == targets))
-    agreement = float(np.mean(found == golden_answers.argmax(axis=1)))
-    manifest = Manifest(
-        format_version=FORMAT_VERSION,
+    save_golden(path / "golden.npz", golden)
+    accuracy = float(np.mean(packed.argmax(axis=1) == targets))
+    metric = Metric(
+        name="accuracy",
+        value=accuracy,
+        low=max(0.0, accuracy - 0.1),
+        high=min(1.0, accuracy + 0.1),
+        samples=len(targets),
+        float_value=1.0,
+        agreement=float(np.mean(packed.argmax(axis=1) == golden_answers.argmax(axis=1))),
+    )
+    given = TensorSpec(name="probabilities", dtype="float32", shape=(1, used.shape[1]))
+    write = _write_format_2 if format_version > 1 else _write_format_1
+    write(
+        path,
+        given,
+        len(targets),
+        metric,
         name=name,
         model=model,
         task=task,
         recipe=recipe,
         exporter="onnx",
-        status="verified",
-        artifact=Artifact(file="model.onnx", format="onnx", **_entry(path / "model.onnx")),
-        golden=Golden(
-            file="golden.npz",
-            samples=len(targets),
-            sqnr_floor_db=10.0,
-            agreement_floor=0.5,
-            **_entry(path / "golden.npz"),
-        ),
-        inputs=(TensorSpec(name="image", dtype="uint8", shape=(1, SIDE, SIDE, 1)),),
-        outputs=(TensorSpec(name="probabilities", dtype="float32", shape=(1, used.shape[1])),),
+        status=status,
         preprocessing=PICTURE if pictures else None,
         labels=labels,
-        metrics=(
-            Metric(
-                name="accuracy",
-                value=accuracy,
-                low=max(0.0, accuracy - 0.1),
-                high=min(1.0, accuracy + 0.1),
-                samples=len(targets),
-                float_value=1.0,
-                agreement=agreement,
-            ),
-        ),
-        stages=(),
-        tools={"onnx": onnx.__version__},
+        tools={"onnx": "1.23.2"},
         provenance={"data": "made by the test"},
     )
-    (path / "manifest.json").write_bytes(replace(manifest, status=status).to_bytes())
     return path
+
+
+def one_program(
+    path: Path,
+    inputs: Sequence[TensorSpec],
+    outputs: Sequence[OutputSpec],
+    samples: int,
+    *,
+    name: str = MAIN,
+    file: str = "model.onnx",
+    golden: str = "golden.npz",
+    format: str = "onnx",
+    floor: Floor = FLOOR,
+    engines: tuple[EngineRun, ...] = (RAN,),
+) -> Program:
+    """What a manifest says of a model file and a golden file that lie in the folder `path`."""
+    requires, features = versions.requirements(format, path / file, {})
+    held_to = {"samples": samples, "replay": "by_output", "floors": one_floor(outputs, floor)}
+    return Program(
+        name=name,
+        artifact=Artifact(file=file, format=format, **_entry(path / file)),
+        inputs=tuple(inputs),
+        outputs=tuple(outputs),
+        golden=Golden(file=golden, **held_to, **_entry(path / golden)),
+        engines=engines,
+        requires=requires,
+        features=features,
+    )
+
+
+def _write_format_2(path: Path, given: TensorSpec, samples: int, metric: Metric, **fields: object) -> None:
+    manifest = Manifest(
+        format_version=FORMAT_VERSION,
+        verdict=None,
+        programs=(one_program(path, [IMAGE], [OutputSpec.of(given, "probabilities")], samples),),
+        metrics=(metric,),
+        stages=(),
+        origin=ORIGIN,
+        **fields,
+    )
+    (path / "manifest.json").write_bytes(manifest.to_bytes())
+
+
+def _write_format_1(path: Path, given: TensorSpec, samples: int, metric: Metric, **fields: object) -> None:
+    picture, status = fields.pop("preprocessing"), fields.pop("status")
+    manifest = format1.Manifest(
+        format_version=1,
+        status={"consistent": "stages_verified"}.get(status, status),
+        artifact=Artifact(file="model.onnx", format="onnx", **_entry(path / "model.onnx")),
+        golden=format1.Golden(
+            file="golden.npz", samples=samples, sqnr_floor_db=10.0, agreement_floor=0.5, **_entry(path / "golden.npz")
+        ),
+        inputs=(_format_1_tensor(IMAGE),),
+        outputs=(_format_1_tensor(given),),
+        preprocessing=picture and format1.ImagePreprocessing(**_shared(picture, format1.ImagePreprocessing)),
+        metrics=(format1.Metric(**vars(metric)),),
+        stages=(),
+        **fields,
+    )
+    (path / "manifest.json").write_bytes(manifest.to_bytes())
+
+
+def _format_1_tensor(spec: TensorSpec) -> format1.TensorSpec:
+    return format1.TensorSpec(**_shared(spec, format1.TensorSpec))
+
+
+def _shared(record: object, cls: type) -> dict[str, object]:
+    return {f.name: getattr(record, f.name) for f in fields(cls)}
 
 
 def _entry(path: Path) -> dict[str, int | str]:
@@ -176,10 +255,17 @@ def _entry(path: Path) -> dict[str, int | str]:
 
 
 def change_manifest(path: Path, **changes: object) -> Path:
-    """Rewrites a bundle's manifest with fields changed and a checksum that fits, as a hostile packer would."""
+    """Rewrites a bundle's manifest with fields changed and a checksum that fits, as a hostile packer would.
+
+    Fields of the only program go by their own names; "artifact" and "golden" may be dictionaries of what changes.
+    """
     manifest = read_manifest((path / "manifest.json").read_bytes(), str(path))
+    program = manifest.program()
     for entry in ("artifact", "golden"):
         if isinstance(changes.get(entry), dict):
-            changes[entry] = replace(getattr(manifest, entry), **changes[entry])
-    (path / "manifest.json").write_bytes(replace(manifest, **changes).to_bytes())
+            changes[entry] = replace(getattr(program, entry), **changes[entry])
+    of_program = {f.name for f in fields(Program)} - {"name"}
+    own = {key: changes.pop(key) for key in of_program & changes.keys()}
+    changed = replace(manifest, programs=(replace(program, **own),), **changes)
+    (path / "manifest.json").write_bytes(changed.to_bytes())
     return path

@@ -113,7 +113,7 @@ def compare(before: Run, after: Run, limits: Limits) -> Comparison:
 
 def _proof(status: str) -> int:
     """How much a status proves: more for more. The float model needs no proof."""
-    order = (*reversed(PROVEN), "float")
+    order = ("undecided", *reversed(PROVEN), "float")
     return order.index(status) + 1 if status in order else 0
 
 

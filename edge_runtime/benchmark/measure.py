@@ -22,6 +22,8 @@ from ..bundle.manifest import BatchRange, Manifest
 from ..errors import InputError
 from ..machine.energy import POWERCAP, EnergyMeter
 from ..machine.machine_state import MachineState, Reading, machine_state, read_counters
+from ..tasks.holds import read_as
+from ..tasks.registry import task
 from ..worker.parent import Worker
 from .answers import Answers, answers_of
 from .benchmark_result import BenchmarkResult, Settings
@@ -71,18 +73,24 @@ class _Running:
 
 
 def bundle_candidate(path: Path, *, allow: Sequence[str] = ()) -> Candidate:
-    """A bundle as a candidate, with its golden inputs as samples; `allow` as in `engines.load`. Raises BundleError."""
+    """A bundle as a candidate, with its golden inputs as samples; `allow` as in `engines.load`.
+
+    Raises:
+        BundleError: the bundle was refused.
+        UsageError: it has several programs, and none is called "main".
+    """
     with Bundle.open(path) as bundle:
-        return candidate_of(path, bundle.manifest, bundle.golden(), allow=allow)
+        return candidate_of(path, bundle.manifest.only(), bundle.golden(), allow=allow)
 
 
 def candidate_of(path: Path, manifest: Manifest, golden: GoldenSet, *, allow: Sequence[str] = ()) -> Candidate:
-    """The same for a bundle at `path` whose manifest and golden samples were read already."""
+    """The same for a bundle at `path`, whose manifest, reduced to one program, and golden samples were read already."""
 
     def keep_answers(outputs: Arrays) -> Answers | None:
+        first = manifest.outputs[0]
         return answers_of(
             manifest.task,
-            outputs[manifest.outputs[0].name],
+            read_as(outputs[first.name], first.holds, task(manifest.task).takes),
             golden.targets,
             inputs=golden.inputs,
             labels=manifest.labels,

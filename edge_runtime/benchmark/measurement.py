@@ -19,6 +19,7 @@ import numpy as np
 
 from ..bundle.golden import write_arrays
 from ..bundle.manifest import StageResult
+from ..bundle.status import present_name
 from ..decode import DecodeError, canonical_json, decode, parse_json, to_plain
 from ..errors import UsageError
 from ..files import write_atomically, write_bytes
@@ -155,13 +156,22 @@ def save_rows(measured: Measurement, path: Path) -> None:
 def load(path: Path) -> Measurement:
     """Reads a measurement. Raises UsageError where the file is missing or is not one."""
     try:
-        return decode(Measurement, parse_json(path.read_bytes()))
+        return decode(Measurement, _in_present_words(parse_json(path.read_bytes())))
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}. `edgekit benchmark … --out FILE` writes one") from None
     except DecodeError as error:
         raise UsageError(
             f"{path} is not a measurement of edgekit: {error}. Give a results.json of `optimize` or `benchmark --out`"
         ) from None
+
+
+def _in_present_words(data: Any) -> Any:
+    """The JSON of a measurement, with the statuses of older files by their present names."""
+    rows = data.get("rows") if isinstance(data, dict) else None
+    for entry in rows if isinstance(rows, list) else ():
+        if isinstance(entry, dict) and isinstance(entry.get("status"), str):
+            entry["status"] = present_name(entry["status"])
+    return data
 
 
 @dataclass(frozen=True, kw_only=True)

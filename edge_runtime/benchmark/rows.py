@@ -11,11 +11,13 @@ from itertools import combinations
 from typing import Literal
 
 from ..bundle.manifest import Manifest, Metric
+from ..bundle.status import Status as BundleStatus
 from .benchmark_result import BenchmarkResult
 from .stats import Ratio, paired_ratio
 
-# "float" is the float model itself, which is no bundle; the last two have an error in place of figures.
-Status = Literal["float", "verified", "stages_verified", "unverified", "not_run", "failed", "not tried"]
+# Those of bundles, and more: "float" is the float model itself, which is no bundle; the last two have an error in place
+# of figures.
+Status = Literal[BundleStatus, "float", "failed", "not tried"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -121,8 +121,8 @@ def footnotes(rows: Sequence[Row]) -> list[str]:
         if own := [reason for reason in row.invalid_because if reason not in shared]:
             notes.append(f"{row.name}: not valid: {'; '.join(own)}")
     notes += warnings(rows)
-    if unmeasured := sum(row.status == "stages_verified" for row in rows):
-        notes.append(f"{stamp_of('stages_verified')} ({count_text(unmeasured, 'row')}): {why_of('stages_verified')}")
+    if unmeasured := sum(row.status == "consistent" for row in rows):
+        notes.append(f"{stamp_of('consistent')} ({count_text(unmeasured, 'row')}): {why_of('consistent')}")
     return notes
 
 

@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 from ..errors import BundleError
 from ..files import write_atomically
-from .manifest import MANIFEST_FILE, SAFE_NAME
+from .names import MANIFEST_FILE, SAFE_NAME
 
 MAX_MEMBERS = 64
 MAX_ARCHIVE_BYTES = (4 << 30) - 2  # 0xFFFFFFFF in a 32-bit field announces ZIP64, which no bundle needs

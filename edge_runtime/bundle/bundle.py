@@ -1,4 +1,4 @@
-"""A bundle: a folder, or one `.zip`, of a model file, `manifest.json`, `golden.npz` and, if signed, `model.sig`.
+"""A bundle: a folder, or one `.zip`, of model files, `manifest.json`, golden files and, if signed, `model.sig`.
 
 `Bundle.open` reads the manifest and checks every file before any native library sees one. Opening never loads the
 model; `engines.load` does. A bundle knows nothing about how it was made.
@@ -6,17 +6,18 @@ model; `engines.load` does. A bundle knows nothing about how it was made.
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from pathlib import Path
 
-from ..errors import BundleError
+from ..errors import BundleError, shown
 from ..files import copy_plain, is_plain_file, sha256_file
 from .archive import extract_zip, write_zip
 from .golden import GoldenSet, load_golden
-from .manifest import MANIFEST_FILE, MAX_MANIFEST_BYTES, SIGNATURE_FILE, Artifact, Golden, Manifest, read_manifest
-
-MAX_FILE_BYTES = 8 << 30
-MAX_SIGNATURE_BYTES = 1 << 20
+from .limits import MAX_FILE_BYTES, MAX_MANIFEST_BYTES, MAX_SIGNATURE_BYTES
+from .manifest import Artifact, Golden, Manifest
+from .names import MANIFEST_FILE, SIGNATURE_FILE
+from .reading import read_manifest
 
 
 class Bundle:
@@ -26,12 +27,21 @@ class Bundle:
         folder: where its files lie. For a `.zip`, or a private copy, a temporary folder that `close` removes.
         source: what was opened, for messages.
         manifest: the decoded `manifest.json`.
+        sha256: of the bytes of `manifest.json`, which hold the hashes of all other files: the bundle's own hash.
     """
 
-    def __init__(self, folder: Path, source: Path, manifest: Manifest, temporary: tempfile.TemporaryDirectory | None):
+    def __init__(
+        self,
+        folder: Path,
+        source: Path,
+        manifest: Manifest,
+        sha256: str,
+        temporary: tempfile.TemporaryDirectory | None,
+    ):
         self.folder = folder
         self.source = source
         self.manifest = manifest
+        self.sha256 = sha256
         self._temporary = temporary
 
     @classmethod
@@ -47,8 +57,12 @@ class Bundle:
         """
         opened = Path(path)
         source = Path(called or path)
-        if not opened.exists():
-            raise BundleError(f"no bundle at {source}. `edgekit optimize MODEL` makes bundles in bundles/")
+        try:
+            there = opened.exists()
+        except (OSError, ValueError) as error:  # a path of 5,000 characters, or with a NUL in it
+            raise BundleError(f"{shown(source)} is no path to a bundle: {error.args[-1]}. Check the path") from None
+        if not there:
+            raise BundleError(f"no bundle at {shown(source)}. `edgekit optimize MODEL` makes bundles in bundles/")
         if not opened.is_dir() and not is_plain_file(opened):
             raise BundleError(f"{source} is neither a bundle folder nor a .zip file")
         if opened.is_dir() and not private:
@@ -66,11 +80,12 @@ class Bundle:
 
     @classmethod
     def _open_folder(cls, folder: Path, source: Path, temporary: tempfile.TemporaryDirectory | None) -> Bundle:
-        manifest = _read_manifest(folder, source)
+        raw = _manifest_bytes(folder, source)
+        manifest = read_manifest(raw, str(source))
         _check_content(folder, source, manifest)
-        for entry in (manifest.artifact, manifest.golden):
+        for entry in manifest.files:
             _check_file(folder, source, entry)
-        return cls(folder, source, manifest, temporary)
+        return cls(folder, source, manifest, hashlib.sha256(raw).hexdigest(), temporary)
 
     @property
     def name(self) -> str:
@@ -78,7 +93,12 @@ class Bundle:
 
     @property
     def model_path(self) -> Path:
-        return self.folder / self.manifest.artifact.file
+        """The model file of the only program. Raises UsageError where there are several."""
+        return self.path_of()
+
+    def path_of(self, program: str | None = None) -> Path:
+        """The model file of a program, as `Manifest.program` picks it. Raises UsageError."""
+        return self.folder / self.manifest.program(program).artifact.file
 
     @property
     def verified(self) -> bool:
@@ -94,21 +114,27 @@ class Bundle:
         """Whether its files lie in a temporary folder of this user's own."""
         return self._temporary is not None
 
-    def golden(self) -> GoldenSet:
-        """The golden samples, held to the manifest's tensors. Raises BundleError."""
-        manifest = self.manifest
-        golden = load_golden(self.folder / manifest.golden.file, manifest.inputs, manifest.outputs)
-        if golden.samples != manifest.golden.samples:
+    def golden(self, program: str | None = None) -> GoldenSet:
+        """A program's golden samples, held to the manifest's tensors.
+
+        Args:
+            program: as `Manifest.program` picks it.
+        Raises:
+            BundleError: the golden file is damaged, or does not hold what the manifest says.
+            UsageError: no such program.
+        """
+        chosen = self.manifest.program(program)
+        golden = load_golden(self.folder / chosen.golden.file, chosen)
+        if golden.samples != chosen.golden.samples:
             raise BundleError(
-                f"{self.source}: {manifest.golden.file} holds {golden.samples} samples, the manifest says "
-                f"{manifest.golden.samples}. Pack the bundle again"
+                f"{self.source}: {chosen.golden.file} holds {golden.samples} samples, the manifest says "
+                f"{chosen.golden.samples}. Pack the bundle again"
             )
         return golden
 
     def save_zip(self, target: str | Path) -> Path:
         """Packs the bundle into one deterministic `.zip`: equal bundles give equal bytes."""
-        manifest = self.manifest
-        names = [MANIFEST_FILE, manifest.artifact.file, manifest.golden.file, *([SIGNATURE_FILE] * self.signed)]
+        names = [MANIFEST_FILE, *(entry.file for entry in self.manifest.files), *([SIGNATURE_FILE] * self.signed)]
         write_zip([(name, self.folder / name) for name in names], Path(target))
         return Path(target)
 
@@ -137,17 +163,17 @@ def find_bundles(root: str | Path) -> list[Path]:
     return sorted(p for p in root.iterdir() if (p / MANIFEST_FILE).is_file() or (p.suffix == ".zip" and p.is_file()))
 
 
-def _read_manifest(folder: Path, source: Path) -> Manifest:
+def _manifest_bytes(folder: Path, source: Path) -> bytes:
     path = folder / MANIFEST_FILE
     if not is_plain_file(path):
         raise BundleError(f"{source} is not a bundle: it holds no {MANIFEST_FILE}")
     with path.open("rb") as file:
-        return read_manifest(file.read(MAX_MANIFEST_BYTES + 1), str(source))
+        return file.read(MAX_MANIFEST_BYTES + 1)
 
 
 def _check_content(folder: Path, source: Path, manifest: Manifest) -> None:
     """Nothing but the bundle's files: a model file can name others beside it, and native code would read them."""
-    known = {MANIFEST_FILE, SIGNATURE_FILE, manifest.artifact.file, manifest.golden.file}
+    known = {MANIFEST_FILE, SIGNATURE_FILE, *(entry.file for entry in manifest.files)}
     others = sorted({path.name for path in folder.iterdir()} - known)
     if others:
         raise BundleError(
@@ -166,12 +192,11 @@ def _check_content(folder: Path, source: Path, manifest: Manifest) -> None:
 
 def _copy_folder(folder: Path, source: Path, into: Path) -> None:
     """Copies the files that a bundle may have, and not what they point to; what they hold is checked afterwards."""
-    manifest = _read_manifest(folder, source)
+    manifest = read_manifest(_manifest_bytes(folder, source), str(source))
     _check_content(folder, source, manifest)
     sizes = {
         MANIFEST_FILE: MAX_MANIFEST_BYTES,
-        manifest.artifact.file: manifest.artifact.bytes,
-        manifest.golden.file: manifest.golden.bytes,
+        **{entry.file: entry.bytes for entry in manifest.files},
     } | ({SIGNATURE_FILE: MAX_SIGNATURE_BYTES} if (folder / SIGNATURE_FILE).exists() else {})
     for name, size in sizes.items():
         try:

@@ -1,16 +1,18 @@
 """`golden.npz`: real inputs and what the float model answered to them. Plain arrays, never pickled objects.
 
-    inputs/<name>    (N, …)  one row a sample, as the device feeds them, batch axis dropped to N
-    outputs/<name>   (N, …)  the float model's answers
-    packed/<name>    (N, …)  the artifact's own answers when it was packed
-    targets          (N, …)  the true answers
+    inputs/<name>            (N, …)  one row a sample, as the device feeds them, batch axis dropped to N
+    outputs/<name>           (N, …)  the float model's answers
+    packed/<engine>/<name>   (N, …)  the artifact's own answers when it was packed, of each engine that ran it
+    targets                  (N, …)  the true answers
 
-It knows nothing about engines; `replay` runs it.
+In format 1 `packed/<name>` are the answers of one engine, which nobody names. This module knows nothing about engines;
+`replay` runs them.
 """
 
 from __future__ import annotations
 
 import math
+import struct
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,19 +24,23 @@ import numpy as np
 from ..arrays import Arrays
 from ..errors import BundleError, shown
 from ..files import write_atomically
-from .manifest import TensorSpec
+from .limits import MAX_GOLDEN_BYTES, MAX_MEMBER_NAME
+from .manifest import Program, TensorSpec
 
-MAX_GOLDEN_BYTES = 1 << 30
+ONE_OF_SEVERAL = ("probabilities", "logits", "log_probabilities")  # what is held, one number for each label
+UNNAMED = ""  # the engine of format 1's `packed` answers
 _CHUNK = 1 << 20
+_END = struct.Struct("<4s4H2LH")  # the end record of a zip archive
+_ENTRY_BYTES = 46 + MAX_MEMBER_NAME + 64  # of its directory, for one member
 
 
 @dataclass(frozen=True, kw_only=True)
 class GoldenSet:
-    """Golden samples in memory; each array has one row a sample."""
+    """Golden samples in memory; each array has one row a sample. `packed` is by `EngineRun.key`, then by output."""
 
     inputs: Arrays
     outputs: Arrays
-    packed: Arrays
+    packed: dict[str, Arrays]
     targets: np.ndarray
 
     @property
@@ -45,12 +51,25 @@ class GoldenSet:
         """The inputs of one sample, with a batch axis of 1."""
         return {name: rows[index : index + 1] for name, rows in self.inputs.items()}
 
+    def own_answers(self, engine: str = "") -> Arrays | None:
+        """The artifact's own answers when it was packed; None where it was never run.
+
+        Args:
+            engine: an engine's version as a session gives it, "onnxruntime 1.32.0"; of several engines that ran it,
+                the answers of this one are taken, else those of the first.
+        """
+        name = engine.split(" ")[0]
+        matching = (answers for key, answers in self.packed.items() if name and key.rpartition("-")[0] == name)
+        return next(matching, next(iter(self.packed.values()), None))
+
 
 def save_golden(path: Path, golden: GoldenSet) -> None:
     """Writes `golden.npz` atomically: uncompressed, so equal content gives equal bytes and no size can be hidden."""
     arrays: Arrays = {"targets": golden.targets}
-    for group in ("inputs", "outputs", "packed"):
+    for group in ("inputs", "outputs"):
         arrays |= {f"{group}/{name}": rows for name, rows in getattr(golden, group).items()}
+    for engine, answers in golden.packed.items():
+        arrays |= {f"{_prefix(engine)}/{name}": rows for name, rows in answers.items()}
     with write_atomically(path) as part, part.open("wb") as file:
         write_arrays(file, {name: np.ascontiguousarray(rows) for name, rows in arrays.items()})
 
@@ -67,16 +86,19 @@ def write_arrays(file: BinaryIO, arrays: Mapping[str, np.ndarray], *, compressio
                 np.lib.format.write_array(member, np.asanyarray(rows), allow_pickle=False)
 
 
-def load_golden(path: Path, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> GoldenSet:
-    """Reads `golden.npz` and holds every array to the manifest's tensors.
+def load_golden(path: Path, program: Program) -> GoldenSet:
+    """Reads a program's `golden.npz` and holds every array to its tensors.
 
-    Memory is taken for an array only after its size was found to be that of its member, and of the file.
+    How many members the archive has is known before its directory is read, and memory is taken for an array only after
+    its size was found to be that of its member, and of the file.
 
     Raises:
         BundleError: compressed or oversized members, pickled objects, a missing or additional array, a wrong dtype or
             shape.
     """
-    groups = {"inputs": inputs, "outputs": outputs, "packed": outputs}
+    engines = [run.key for run in program.engines] if program.golden.replay != "joint" else [UNNAMED]
+    groups = {"inputs": program.inputs, "outputs": program.outputs}
+    groups |= dict.fromkeys(map(_prefix, engines), program.outputs)
     names = ["targets", *(f"{kind}/{spec.name}" for kind, specs in groups.items() for spec in specs)]
     try:
         arrays = _read_arrays(path, names)
@@ -87,17 +109,39 @@ def load_golden(path: Path, inputs: tuple[TensorSpec, ...], outputs: tuple[Tenso
     targets = arrays["targets"]
     if targets.ndim == 0 or len(targets) == 0:
         raise BundleError(f"{path}: golden.npz has no targets. Pack the bundle again")
+    if program.golden.replay != "joint":
+        _check_targets(path, program, targets)
     rows = {
         kind: {spec.name: _rows(path, arrays, f"{kind}/{spec.name}", spec, len(targets)) for spec in specs}
         for kind, specs in groups.items()
     }
-    return GoldenSet(inputs=rows["inputs"], outputs=rows["outputs"], packed=rows["packed"], targets=targets)
+    packed = {engine: rows[_prefix(engine)] for engine in engines}
+    return GoldenSet(inputs=rows["inputs"], outputs=rows["outputs"], packed=packed, targets=targets)
+
+
+def _check_targets(path: Path, program: Program, targets: np.ndarray) -> None:
+    """Where the first output picks one of several labels, a true answer is the index of one, or not known."""
+    first = program.outputs[0]
+    if first.holds not in ONE_OF_SEVERAL or targets.size == 0:
+        return
+    classes, expected = (*first.shape, 1)[1], (len(targets), *first.shape[2:])
+    right = targets.dtype.kind in "iu" and targets.shape == expected
+    if not right or targets.min() < 0 or targets.max() >= classes:
+        raise BundleError(
+            f"{path}: golden.npz array 'targets' should be whole numbers {list(expected)} from 0 to {classes - 1}, "
+            f"found {targets.dtype} {list(targets.shape)[:9]}. Pack the bundle again"
+        )
+
+
+def _prefix(engine: str) -> str:
+    return f"packed/{engine}" if engine else "packed"
 
 
 def _read_arrays(path: Path, names: Sequence[str]) -> Arrays:
     """Exactly the arrays `names`; raises BundleError, or whatever zipfile and numpy raise on damaged files."""
     if path.stat().st_size > MAX_GOLDEN_BYTES:
         raise BundleError(f"{path}: golden.npz is larger than {MAX_GOLDEN_BYTES:,} bytes")
+    _check_directory(path, len(names))
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
         if any(member.compress_type != zipfile.ZIP_STORED for member in members):
@@ -108,11 +152,37 @@ def _read_arrays(path: Path, names: Sequence[str]) -> Arrays:
         wanted, found = sorted(f"{name}.npy" for name in names), sorted(member.filename for member in members)
         if wanted != found:
             difference = sorted(set(wanted) ^ set(found)) or found
+            listed = ", ".join(sorted(names)[:9]) + (", …" if len(names) > 9 else "")
             raise BundleError(
-                f"{path}: golden.npz should hold the arrays {', '.join(sorted(names))} and no others; it differs in "
+                f"{path}: golden.npz should hold the arrays {listed} and no others; it differs in "
                 f"{difference[0][:80]!r}. Pack the bundle again"
             )
         return {member.filename.removesuffix(".npy"): _read_array(archive, member) for member in members}
+
+
+def _check_directory(path: Path, members: int) -> None:
+    """Refuses an archive whose directory is longer than that of so many members, before anybody reads it.
+
+    zipfile builds an object of some 400 bytes for each entry that the directory holds, whatever their number.
+    """
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(max(0, size - _END.size))
+        end = file.read(_END.size)
+        if len(end) < _END.size or not end.startswith(b"PK\5\6"):
+            raise BundleError(
+                f"{path}: golden.npz is no zip archive, or was cut short or added to. Fetch the bundle again"
+            )
+        file.seek(max(0, size - _END.size - 20))
+        zip64 = file.read(4) == b"PK\6\7"
+    _, disk, directory_disk, here, count, length, at, comment = _END.unpack(end)
+    if (disk, directory_disk, comment) != (0, 0, 0) or here != count or zip64 or at + length + _END.size != size:
+        raise BundleError(f"{path}: golden.npz has a directory that no npz file has. Fetch the bundle again")
+    if count != members or length > members * _ENTRY_BYTES:
+        raise BundleError(
+            f"{path}: golden.npz says it has {count:,} members with {length:,} bytes of directory; this bundle has "
+            f"{members:,}. Pack the bundle again"
+        )
 
 
 def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:

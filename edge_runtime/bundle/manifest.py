@@ -1,146 +1,48 @@
-"""`manifest.json`: all that a device has to know about a model, as frozen dataclasses.
+"""`manifest.json`, format 2: all that a device has to know about a model, as frozen dataclasses.
 
-The manifest holds names, not code: `format` picks an engine, `task` picks how outputs become an answer, `preprocessing`
-says how a picture becomes the input tensor. It carries its own checksum, and its bytes are canonical, so one flipped
-byte anywhere is seen. This module reads and writes manifests; it opens no other file.
+The manifest holds names, not code: `format` picks an engine, `task` and `holds` say how outputs become an answer,
+`preprocessing` how a picture becomes an input. It carries its own checksum, and its bytes are canonical, so one flipped
+byte anywhere is seen. This module says what a manifest is; `reading` reads one, of this format or an older one.
 """
 
 from __future__ import annotations
 
-import hashlib
-import re
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
 
-from ..decode import DecodeError, canonical_json, decode, parse_json, to_plain
-from ..errors import BundleError, shown
+from ..decode import decode, to_plain
+from ..errors import UsageError
+from .contract import BatchRange, ImagePreprocessing, OutputSpec, TensorSpec
+from .limits import MAX_BUNDLE_BYTES, MAX_FILE_BYTES, MAX_PROGRAMS
+from .names import MANIFEST_FILE, SAFE_NAME, SIGNATURE_FILE
+from .programs import MAIN, Artifact, EngineRun, Floor, Golden, Program, one_floor
+from .sealed import sealed
+from .status import Status
+from .verdict import Verdict
 
-FORMAT_VERSION = 1
-MANIFEST_FILE = "manifest.json"
-SIGNATURE_FILE = "model.sig"  # what OpenSSF Model Signing calls it; a bundle may lie without one
-MAX_MANIFEST_BYTES = 4 << 20  # labels of a 20,000-class model fit twenty times over
+__all__ = [
+    "FORMAT_VERSION",
+    "MAIN",
+    "MANIFEST_FILE",
+    "Artifact",
+    "BatchRange",
+    "EngineRun",
+    "Floor",
+    "Golden",
+    "ImagePreprocessing",
+    "Manifest",
+    "Metric",
+    "Origin",
+    "OutputSpec",
+    "Program",
+    "SamplesOrigin",
+    "StageResult",
+    "TensorSpec",
+    "Verdict",
+    "WeightsOrigin",
+    "one_floor",
+]
 
-SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-TENSOR_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:/-]{0,127}")
-SHA256 = re.compile(r"[0-9a-f]{64}")
-MAX_SIDE = 1 << 24
-MAX_PICTURE_SIDE = 8192
-
-
-@dataclass(frozen=True, kw_only=True)
-class BatchRange:
-    """How many rows a run may have where axis 0 is free: any whole number from `min` to `max`, both included."""
-
-    min: int
-    max: int
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.min <= self.max <= MAX_SIDE:
-            raise ValueError(f"a batch from {self.min} to {self.max} is impossible; it goes from 1 upwards")
-
-    def __str__(self) -> str:
-        return f"{self.min} to {self.max}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class TensorSpec:
-    """One input or output of the model file. `shape` is what `Engine.run` takes, batch axis first.
-
-    `batch` is there when axis 0 is free: a run may then have any number of rows within it, the same for every tensor,
-    and `shape` is the shape of the plain run that golden answers and measurements are made of. Without `batch` every
-    axis is fixed. No other axis is ever free. In JSON: `"batch": {"max": 16, "min": 1}`, or no such field.
-    """
-
-    name: str
-    dtype: Literal["uint8", "int8", "int32", "int64", "float16", "float32"]
-    shape: tuple[int, ...]
-    batch: BatchRange | None = field(default=None, metadata={"left_out": True})
-
-    def __post_init__(self) -> None:
-        if any(side < 1 or side > MAX_SIDE for side in self.shape):
-            raise ValueError(f"tensor {self.name!r} has the impossible shape {list(self.shape)}")
-        if self.batch and not (self.shape and self.batch.min <= self.shape[0] <= self.batch.max):
-            raise ValueError(f"tensor {self.name!r} has the shape {list(self.shape)} and a batch of {self.batch}")
-
-    @property
-    def shape_text(self) -> str:
-        """The shape for a person: "[1, 8, 8, 1]", with a free batch axis "[1 to 16, 8, 8, 1]"."""
-        sides: list[object] = [*self.shape]
-        if self.batch:
-            sides[0] = self.batch
-        return f"[{', '.join(map(str, sides))}]"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Artifact:
-    """The model file: its name inside the bundle, the format that picks the engine, its size and SHA-256."""
-
-    file: str
-    format: str
-    bytes: int
-    sha256: str
-
-    def __post_init__(self) -> None:
-        check_file_entry(self.file, self.bytes, self.sha256)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Golden:
-    """`golden.npz`: real inputs, the float model's answers to them, and what replaying them is held to.
-
-    `sqnr_floor_db`: signal-to-quantization-noise ratio (dB) of the artifact's answers against the float model's.
-    `agreement_floor`: smallest share of samples whose top answer must be the float model's.
-    """
-
-    file: str
-    bytes: int
-    sha256: str
-    samples: int
-    sqnr_floor_db: float
-    agreement_floor: float
-
-    def __post_init__(self) -> None:
-        check_file_entry(self.file, self.bytes, self.sha256)
-        if self.samples < 1:
-            raise ValueError(f"{self.file} should hold at least 1 sample, found {self.samples}")
-        if not (0 <= self.sqnr_floor_db <= 200 and 0 <= self.agreement_floor <= 1):
-            # A floor below these would let anything pass.
-            raise ValueError(
-                f"sqnr_floor_db goes from 0 to 200 and agreement_floor from 0 to 1, found {self.sqnr_floor_db:g} "
-                f"and {self.agreement_floor:g}"
-            )
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImagePreprocessing:
-    """How a picture becomes the input tensor (1, height, width, channels) uint8; `preprocess.py` carries it out.
-
-    The picture is turned upright (EXIF), made 8 bits deep, and what is transparent is laid over white.
-
-    Only decoding and resizing are left to the device. `in_graph` describes, for the reader, what the model file itself
-    does with the raw pixels afterwards. `resize`: "stretch" scales both sides; "resize_crop" scales the shorter side to
-    `resize_to` pixels, then cuts the centre. `expects` is a sentence for whoever takes the picture.
-    """
-
-    kind: Literal["image"]
-    mode: Literal["L", "RGB"]
-    height: int
-    width: int
-    resize: Literal["stretch", "resize_crop"]
-    resize_to: int
-    interpolation: Literal["bilinear", "bicubic", "nearest"]
-    in_graph: tuple[str, ...]
-    expects: str
-
-    def __post_init__(self) -> None:
-        if not all(0 < side <= MAX_PICTURE_SIDE for side in (self.height, self.width, self.resize_to)):
-            raise ValueError(f"preprocessing to {self.height} x {self.width} pixels is out of range (1 to 8192)")
-        if self.resize == "resize_crop" and self.resize_to < max(self.height, self.width):
-            raise ValueError(f"resize_to {self.resize_to} is too small to cut {self.height} x {self.width} out of")
-
-    @property
-    def channels(self) -> int:
-        return 1 if self.mode == "L" else 3
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,7 +60,10 @@ class Metric:
 
 @dataclass(frozen=True, kw_only=True)
 class StageResult:
-    """One arrow of the verified chain: what was compared with what, on real samples, and what it was held to."""
+    """One arrow of the verified chain: what was compared with what, on real samples, and what it was held to.
+
+    Of one output of one program; `output` "" stands for all of them side by side.
+    """
 
     stage: str
     compared_with: str
@@ -168,16 +73,45 @@ class StageResult:
     agreement: float
     held_to: str
     passed: bool
+    program: str = MAIN
+    output: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsOrigin:
+    """Where the weights come from, in words or as an address, and their licence; null: nobody said."""
+
+    source: str
+    licence: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplesOrigin:
+    """Where the golden samples come from, their licence, and whether they may be handed on; null: nobody said."""
+
+    source: str
+    licence: str | None
+    may_travel: bool | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Whose work a bundle holds."""
+
+    weights: WeightsOrigin
+    golden: SamplesOrigin
 
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
     """What `manifest.json` says; `tools` are the exact versions that made the bundle.
 
-    `status`: "verified" held every stage and the accuracy gate on real samples; "stages_verified" held every stage on
-    real samples, and its accuracy was not measured, because the true answers were not given (`metrics` is empty then);
-    "unverified" missed one of them, or was made of random samples; "not_run" was lowered for hardware that its maker
-    did not have, and only the graph before that was held.
+    `status` is one of `status.STATUSES`. `verdict` is that on the accuracy of the first program; null where none was
+    measured. `programs` has one entry, called "main", unless an application calls several in turn; the first one takes
+    the picture that `preprocessing` describes. `artifact`, `golden`, `inputs`, `outputs`, `engines` and `batch` are
+    those of the only program.
+
+    A bundle of format 1 is in memory in these words as well; `format_version` is 1 then, and it is never written.
     """
 
     format_version: int
@@ -186,87 +120,116 @@ class Manifest:
     task: str
     recipe: str
     exporter: str
-    status: Literal["verified", "stages_verified", "unverified", "not_run"]
-    artifact: Artifact
-    golden: Golden
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
+    status: Status
+    verdict: Verdict | None
+    programs: tuple[Program, ...] = field(metadata={"least": 1, "most": MAX_PROGRAMS})
     preprocessing: ImagePreprocessing | None
     labels: tuple[str, ...]
     metrics: tuple[Metric, ...]
     stages: tuple[StageResult, ...]
+    origin: Origin
     tools: dict[str, str]
     provenance: dict[str, str]
 
     def __post_init__(self) -> None:
         if not SAFE_NAME.fullmatch(self.name):
-            raise ValueError(f"the bundle name {self.name!r} is not a plain file name")
+            raise ValueError(f"the bundle name {self.name[:80]!r} is not a plain file name")
+        if not self.programs:
+            raise ValueError("a bundle needs at least one program")
+        if len({program.name.lower() for program in self.programs}) < len(self.programs):
+            raise ValueError("two programs have the same name")
         # Compared as a disk that ignores case would.
-        if len({name.lower() for name in (self.artifact.file, self.golden.file, MANIFEST_FILE, SIGNATURE_FILE)}) < 4:
-            raise ValueError("the model file, golden file and manifest must be three files, none of them model.sig")
-        if not self.inputs or not self.outputs:
-            raise ValueError("a model needs at least one input and one output")
-        for specs in (self.inputs, self.outputs):
-            names = [spec.name for spec in specs]
-            if len(set(names)) < len(names) or not all(TENSOR_NAME.fullmatch(name) for name in names):
-                raise ValueError(f"tensors need plain names of their own, found {names}")
-        ranges = {(spec.batch.min, spec.batch.max) if spec.batch else None for spec in (*self.inputs, *self.outputs)}
-        if len(ranges) > 1:
-            raise ValueError("the batch is one range for all inputs and outputs alike, or fixed for all")
+        names = [*(entry.file.lower() for entry in self.files), MANIFEST_FILE, SIGNATURE_FILE]
+        if len(set(names)) < len(names):
+            raise ValueError("the model files, golden files and manifest must be files of their own, none model.sig")
+        if max(entry.bytes for entry in self.files) > MAX_FILE_BYTES:
+            raise ValueError(f"a file may have {MAX_FILE_BYTES:,} bytes at most")
+        if sum(entry.bytes for entry in self.files) > MAX_BUNDLE_BYTES:
+            raise ValueError(f"its files may have {MAX_BUNDLE_BYTES:,} bytes together at most")
+        if self.format_version > 1:
+            self._check_format_2()
+
+    def _check_format_2(self) -> None:
+        if any(program.golden.replay == "joint" for program in self.programs):
+            raise ValueError("the replay rule 'joint' is that of format 1")
+        picture, taken = self.preprocessing, self.programs[0].inputs[0]
+        if picture and (taken.dtype, taken.shape[1:]) != (picture.dtype, picture.shape[1:]):
+            raise ValueError(
+                f"preprocessing gives {picture.dtype} {list(picture.shape)}, the first program takes {taken.dtype} "
+                f"{taken.shape_text}"
+            )
+
+    def program(self, name: str | None = None) -> Program:
+        """The program of this name; without one the only program, or that called "main".
+
+        Raises:
+            UsageError: there is no such program, or several and none is called "main".
+        """
+        if name is None and len(self.programs) == 1:
+            return self.programs[0]
+        for program in self.programs:
+            if program.name == (name or MAIN):
+                return program
+        known = " and ".join(program.name for program in self.programs)
+        if name is None:
+            raise UsageError(
+                f"{self.name} has the programs {known}, and this takes one. From Python: "
+                f"load_engine(bundle, program={self.programs[0].name!r})"
+            )
+        raise UsageError(f"{self.name} has no program {name[:80]!r}. It has {known}")
+
+    def only(self, name: str | None = None) -> Manifest:
+        """The same manifest with one of its programs, as `program` picks it, and nothing of the others.
+
+        A picture and the verdict are the first program's.
+        """
+        chosen = self.program(name)
+        if chosen is self.programs[0]:
+            return replace(self, programs=(chosen,))
+        return replace(self, programs=(chosen,), preprocessing=None, verdict=None)
+
+    @property
+    def files(self) -> tuple[Artifact | Golden, ...]:
+        """Every file that the manifest has the hash of, in its order."""
+        return tuple(entry for program in self.programs for entry in program.files)
+
+    @property
+    def model_bytes(self) -> int:
+        """The size of all model files together."""
+        return sum(program.artifact.bytes for program in self.programs)
+
+    @property
+    def artifact(self) -> Artifact:
+        return self.program().artifact
+
+    @property
+    def golden(self) -> Golden:
+        return self.program().golden
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        return self.program().inputs
+
+    @property
+    def outputs(self) -> tuple[OutputSpec, ...]:
+        return self.program().outputs
+
+    @property
+    def engines(self) -> tuple[EngineRun, ...]:
+        return self.program().engines
 
     @property
     def batch(self) -> BatchRange | None:
         """How many rows a run may have; None where the batch is fixed."""
-        return self.inputs[0].batch
+        return self.program().batch
 
     def to_bytes(self) -> bytes:
-        """The exact bytes of `manifest.json`, checksum included."""
-        plain = to_plain(self)
-        return canonical_json(plain | {"sha256": _checksum(plain)})
+        """The exact bytes of `manifest.json`, checksum included.
 
-
-def check_file_entry(file: str, size: int, sha256: str) -> None:
-    """Raises ValueError unless `file` is a plain name that cannot leave the bundle and size and hash are possible."""
-    if not SAFE_NAME.fullmatch(file):
-        raise ValueError(f"{file!r} is not a plain file name; a bundle's files lie beside its manifest")
-    if size < 0:
-        raise ValueError(f"{file} has a negative size")
-    if not SHA256.fullmatch(sha256):
-        raise ValueError(f"the sha256 of {file} is not 64 hexadecimal digits")
-
-
-def read_manifest(raw: bytes, where: str) -> Manifest:
-    """Decodes and checks the bytes of a `manifest.json`; `where` names the bundle in errors.
-
-    Raises:
-        BundleError: not JSON, a newer format, a wrong checksum, a missing, unknown or impossible field.
-    """
-    if len(raw) > MAX_MANIFEST_BYTES:
-        raise BundleError(f"{where}: manifest.json has {len(raw):,} bytes; at most {MAX_MANIFEST_BYTES:,} are read")
-    try:
-        data: Any = parse_json(raw)
-        if not isinstance(data, dict):
-            raise DecodeError("manifest.json is not a JSON object")
-        version = data.get("format_version")
-        if type(version) is not int or version < 1:
-            raise DecodeError(f"format_version should be a whole number from 1, found {version!r}")
-        if version > FORMAT_VERSION:
-            raise BundleError(
-                f"{where} has bundle format {version}; this edgekit reads up to {FORMAT_VERSION}. "
-                "Upgrade edgekit, or pack the bundle again with this version"
-            )
-        checksum = data.pop("sha256", None)
-        # Canonical bytes and not just equal content: white space and key order are covered as well.
-        if checksum != _checksum(data) or canonical_json(data | {"sha256": checksum}) != raw:
-            raise DecodeError("its checksum does not match its content: the file was changed after packing")
-        return decode(Manifest, data)
-    except DecodeError as error:
-        said = shown(error)
-        raise BundleError(f"{where}: manifest.json was refused: {said}. Fetch or pack the bundle again") from None
-
-
-def _checksum(plain: dict[str, Any]) -> str:
-    try:
-        return hashlib.sha256(canonical_json(plain)).hexdigest()
-    except (ValueError, RecursionError, UnicodeEncodeError) as error:
-        raise DecodeError(f"not canonical: {error}") from None
+        Raises:
+            ValueError: an older format, or a field of the wrong type.
+        """
+        if self.format_version != FORMAT_VERSION:
+            raise ValueError(f"{self.name} is of format {self.format_version}; only {FORMAT_VERSION} is written")
+        # Decoded once more: a whole number where a fraction belongs would be written otherwise than it is read.
+        return sealed(to_plain(decode(Manifest, to_plain(self), whole=True)))

@@ -1,8 +1,9 @@
-"""The JSON Schema (draft 2020-12) of `manifest.json`, made from the dataclasses that decode it, so it cannot drift.
+"""The JSON Schemas (draft 2020-12) of `manifest.json`, made from the dataclasses that decode it, so they cannot drift.
 
-`python -m edgekit.edge_runtime.bundle.schema` writes `manifest_schema.json`, which lies beside this file and in the
-wheel. Tools of other languages check manifests with it; on opening, the strict decoder stays the check, and needs no
-schema library. What a schema cannot say (checksum and canonical bytes, relations between fields) is in docs/BUNDLE.md.
+`python -m edgekit.edge_runtime.bundle.schema` writes `manifest_schema.json`, that of format 2, and
+`manifest_schema_1.json`, which lie beside this file and in the wheel, and `attestation_schema.json`. Tools of other
+languages check manifests with them; on opening, the strict decoder stays the check, and needs no schema library. What a
+schema cannot say (checksum and canonical bytes, relations between fields) is in docs/BUNDLE.md.
 """
 
 from __future__ import annotations
@@ -10,18 +11,26 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..decode import canonical_json
+from ..decode import canonical_json, may_be_missing
 from ..files import write_bytes
-from .manifest import FORMAT_VERSION, MAX_PICTURE_SIDE, MAX_SIDE, SAFE_NAME, SHA256, TENSOR_NAME, Manifest
+from . import format1, limits, manifest, names
+from .attestation import Attestation
+from .verdict import MAX_SAMPLES
 
-SCHEMA_FILE = Path(__file__).with_name("manifest_schema.json")
+HERE = Path(__file__).parent
 
-_TYPES: dict[type, str] = {str: "string", int: "integer", float: "number", bool: "boolean"}
+_LIMITS = limits.JSON_LIMITS
+_TYPES: dict[type, str] = {int: "integer", float: "number", bool: "boolean"}
 _SHARE = {"minimum": 0, "maximum": 1}
-_PICTURE_SIDE = {"minimum": 1, "maximum": MAX_PICTURE_SIDE}
+_COUNT = {"minimum": 0}
+_SAMPLES = {"minimum": 0, "maximum": MAX_SAMPLES}
+_COUNTED = ("samples", "groups", "unlabelled", "lost", "won", "flips", "needed", "needed_unlabelled")
+_PICTURE_SIDE = {"minimum": 1, "maximum": limits.MAX_PICTURE_SIDE}
+_SIDE = {"minimum": 1, "maximum": limits.MAX_SIDE}
 
 
 def _whole(pattern: str) -> dict[str, Any]:
@@ -29,83 +38,149 @@ def _whole(pattern: str) -> dict[str, Any]:
     return {"pattern": f"^{pattern}$" + r"(?!\n)"}
 
 
+_NAME, _HASH = _whole(names.SAFE_NAME.pattern), _whole(names.SHA256.pattern)
+_FILE = {"bytes": {"minimum": 0, "maximum": limits.MAX_FILE_BYTES}, "file": _NAME, "sha256": _HASH}
+
 # What `__post_init__` asks of single fields beyond their type, from the same constants.
-_BEYOND_TYPES: dict[str, dict[str, Any]] = {
-    "Artifact.bytes": {"minimum": 0},
-    "Artifact.file": _whole(SAFE_NAME.pattern),
-    "Artifact.sha256": _whole(SHA256.pattern),
-    "BatchRange.max": {"minimum": 1, "maximum": MAX_SIDE},
-    "BatchRange.min": {"minimum": 1, "maximum": MAX_SIDE},
-    "Golden.agreement_floor": _SHARE,
-    "Golden.bytes": {"minimum": 0},
-    "Golden.file": _whole(SAFE_NAME.pattern),
-    "Golden.samples": {"minimum": 1},
-    "Golden.sha256": _whole(SHA256.pattern),
-    "Golden.sqnr_floor_db": {"minimum": 0, "maximum": 200},
+_PICTURES = {
     "ImagePreprocessing.height": _PICTURE_SIDE,
     "ImagePreprocessing.resize_to": _PICTURE_SIDE,
     "ImagePreprocessing.width": _PICTURE_SIDE,
-    "Manifest.format_version": {"minimum": 1, "maximum": FORMAT_VERSION},
+}
+_FORMAT_1: dict[str, dict[str, Any]] = _PICTURES | {
+    **{f"Artifact.{key}": bound for key, bound in _FILE.items()},
+    "BatchRange.max": _SIDE,
+    "BatchRange.min": _SIDE,
+    **{f"Golden.{key}": bound for key, bound in _FILE.items()},
+    "Golden.agreement_floor": _SHARE,
+    "Golden.samples": {"minimum": 1},
+    "Golden.sqnr_floor_db": {"minimum": 0, "maximum": 200},
+    "Manifest.format_version": {"minimum": 1, "maximum": 1},
     "Manifest.inputs": {"minItems": 1},
-    "Manifest.name": _whole(SAFE_NAME.pattern),
+    "Manifest.name": _NAME,
     "Manifest.outputs": {"minItems": 1},
-    "TensorSpec.name": _whole(TENSOR_NAME.pattern),
+    "TensorSpec.name": _whole(names.TENSOR_NAME.pattern),
+    "TensorSpec.shape": {"items": {"type": "integer", **_SIDE}},
+}
+_FORMAT_2: dict[str, dict[str, Any]] = _PICTURES | {
+    **{f"Artifact.{key}": bound for key, bound in _FILE.items()},
+    "BatchRange.max": _SIDE,
+    "BatchRange.min": _SIDE,
+    "EngineRun.name": _NAME,
+    "Floor.agreement": _SHARE,
+    "Floor.max_abs": _COUNT,
+    "Floor.sqnr_db": {"minimum": 0, "maximum": 200},
+    **{f"Golden.{key}": bound for key, bound in _FILE.items()},
+    "Golden.replay": {"enum": ["by_output"]},
+    "Golden.samples": {"minimum": 1},
+    "Manifest.format_version": {"minimum": 2, "maximum": manifest.FORMAT_VERSION},
+    "Manifest.name": _NAME,
+    "OutputSpec.name": _whole(names.TENSOR_NAME.pattern),
+    "OutputSpec.shape": {"items": {"type": "integer", **_SIDE}},
+    "Program.name": _whole(names.PROGRAM_NAME.pattern),
+    "Program.requires": {"propertyNames": _NAME},
+    "TensorSpec.name": _whole(names.TENSOR_NAME.pattern),
+    "TensorSpec.shape": {"items": {"type": "integer", **_SIDE}},
+    "Verdict.budget": _COUNT,
+    **dict.fromkeys((f"Verdict.{name}" for name in _COUNTED), _SAMPLES),
+}
+_ATTESTATION: dict[str, dict[str, Any]] = {
+    "Attestation.when": _whole(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"),
+    "Attestation.attestation_version": {"minimum": 1, "maximum": 1},
+    "Attestation.bundle": _NAME,
+    "Attestation.manifest_sha256": _HASH,
+    "Device.num_threads": {"minimum": 1, "maximum": 65_536},
+    "OutputResult.agreement": _SHARE,
+    "OutputResult.max_abs": _COUNT,
+    "OutputResult.output": _whole(f"({names.TENSOR_NAME.pattern})?"),
+    "OutputResult.program": _whole(names.PROGRAM_NAME.pattern),
+    "OutputResult.samples": {"minimum": 1},
+    "OutputResult.sqnr_db": {"minimum": -200, "maximum": 200},
 }
 
 
-def manifest_schema() -> dict[str, Any]:
-    """The schema as plain JSON data; every dataclass but `Manifest` itself is in its `$defs`."""
-    definitions: dict[str, Any] = {}
-    root = _object(Manifest, definitions)
-    root["properties"]["sha256"] = {"type": "string", **_whole(SHA256.pattern)}
-    root["required"] = sorted([*root["required"], "sha256"])
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": f"manifest.json of an edgekit bundle, format {FORMAT_VERSION}",
-        **root,
-        "$defs": definitions,
-    }
+def manifest_schema(version: int = manifest.FORMAT_VERSION) -> dict[str, Any]:
+    """The schema of a format as plain JSON data; every dataclass but `Manifest` itself is in its `$defs`."""
+    if version == 1:
+        return _Schema(_FORMAT_1, whole=False).of(format1.Manifest, "manifest.json of an edgekit bundle, format 1")
+    title = f"manifest.json of an edgekit bundle, format {version}"
+    return _Schema(_FORMAT_2, whole=True).of(manifest.Manifest, title)
 
 
-def _object(cls: type, definitions: dict[str, Any]) -> dict[str, Any]:
-    hints = typing.get_type_hints(cls)
-    fields = dataclasses.fields(cls)
-    return {
-        "type": "object",
-        "description": " ".join((cls.__doc__ or "").split("\n\n")[0].split()),
-        "additionalProperties": False,
-        "required": sorted(f.name for f in fields if f.default is dataclasses.MISSING),
-        "properties": {
-            f.name: _of(hints[f.name], definitions) | _BEYOND_TYPES.get(f"{cls.__name__}.{f.name}", {}) for f in fields
-        },
-    }
+def attestation_schema() -> dict[str, Any]:
+    """The schema of an attestation, likewise."""
+    return _Schema(_ATTESTATION, whole=True).of(Attestation, "An attestation of an edgekit bundle's replay, version 1")
 
 
-def _of(hint: Any, definitions: dict[str, Any]) -> dict[str, Any]:
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if dataclasses.is_dataclass(hint):
-        name = typing.cast(type, hint).__name__
-        if name not in definitions:
-            definitions[name] = {}  # stands for it while its own fields are looked at
-            definitions[name] = _object(typing.cast(type, hint), definitions)
-        return {"$ref": f"#/$defs/{name}"}
-    if origin in (types.UnionType, typing.Union):
-        (inner,) = (a for a in arguments if a is not type(None))
-        return {"anyOf": [_of(inner, definitions), {"type": "null"}]}
-    if origin is typing.Literal:
-        return {"enum": list(arguments)}
-    if origin is tuple:
-        return {"type": "array", "items": _of(arguments[0], definitions) | _item_bounds(arguments[0])}
-    if origin is dict:
-        return {"type": "object", "additionalProperties": _of(arguments[1], definitions)}
-    return {"type": _TYPES[hint]}
+FILES: dict[str, Callable[[], dict[str, Any]]] = {
+    "manifest_schema.json": manifest_schema,
+    "manifest_schema_1.json": lambda: manifest_schema(1),
+    "attestation_schema.json": attestation_schema,
+}
 
 
-def _item_bounds(hint: Any) -> dict[str, Any]:
-    # The only list of numbers in a manifest is a tensor's shape.
-    return {"minimum": 1, "maximum": MAX_SIDE} if hint is int else {}
+class _Schema:
+    """Builds one schema: `beyond` bounds single fields; `whole` as in `decode`."""
+
+    def __init__(self, beyond: dict[str, dict[str, Any]], *, whole: bool):
+        self._beyond, self._whole = beyond, whole
+        self._definitions: dict[str, Any] = {}
+
+    def of(self, cls: type, title: str) -> dict[str, Any]:
+        root = self._object(cls)
+        root["properties"]["sha256"] = {"type": "string", **_HASH}
+        root["required"] = sorted([*root["required"], "sha256"])
+        return {
+            "$schema": "https://json-schema.org/draft/2020-12/schema",
+            "title": title,
+            **root,
+            "$defs": self._definitions,
+        }
+
+    def _object(self, cls: type) -> dict[str, Any]:
+        hints, fields = typing.get_type_hints(cls), dataclasses.fields(cls)
+        return {
+            "type": "object",
+            "description": " ".join((cls.__doc__ or "").split("\n\n")[0].split()),
+            "additionalProperties": False,
+            "required": sorted(f.name for f in fields if not may_be_missing(f, whole=self._whole)),
+            "properties": {f.name: self._field(cls, f, hints[f.name]) for f in fields},
+        }
+
+    def _field(self, cls: type, field: dataclasses.Field[Any], hint: Any) -> dict[str, Any]:
+        found = self._of(hint) | self._beyond.get(f"{cls.__name__}.{field.name}", {})
+        least, most = field.metadata.get("least"), field.metadata.get("most")
+        words = ("minProperties", "maxProperties") if typing.get_origin(hint) is dict else ("minItems", "maxItems")
+        bounds = zip(words, (least, most), strict=True)
+        return found | {word: bound for word, bound in bounds if bound is not None}
+
+    def _of(self, hint: Any) -> dict[str, Any]:
+        origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+        if dataclasses.is_dataclass(hint):
+            name = typing.cast(type, hint).__name__
+            if name not in self._definitions:
+                self._definitions[name] = {}  # stands for it while its own fields are looked at
+                self._definitions[name] = self._object(typing.cast(type, hint))
+            return {"$ref": f"#/$defs/{name}"}
+        if origin in (types.UnionType, typing.Union):
+            (inner,) = (a for a in arguments if a is not type(None))
+            return {"anyOf": [self._of(inner), {"type": "null"}]}
+        if origin is typing.Literal:
+            return {"enum": list(arguments)}
+        if origin is tuple:
+            return {"type": "array", "items": self._of(arguments[0]), "maxItems": _LIMITS.items}
+        if origin is dict:
+            names = {"maxLength": _LIMITS.key}
+            return {
+                "type": "object",
+                "additionalProperties": self._of(arguments[1]),
+                "maxProperties": _LIMITS.fields,
+                "propertyNames": names,
+            }
+        return {"type": "string", "maxLength": _LIMITS.text} if hint is str else {"type": _TYPES[hint]}
 
 
 if __name__ == "__main__":
-    write_bytes(SCHEMA_FILE, canonical_json(manifest_schema()))
-    print(SCHEMA_FILE.name)
+    for name, made in FILES.items():
+        write_bytes(HERE / name, canonical_json(made()))
+        print(name)

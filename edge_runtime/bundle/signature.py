@@ -18,14 +18,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..errors import BundleError, MissingDependency, UsageError
-from ..files import sha256_file, write_bytes
+from ..errors import BundleError, MissingDependency, UsageError, shown
+from ..files import copy_plain, sha256_file, write_bytes
+from .attestation import read_attestation, signature_path
 from .bundle import Bundle
-from .manifest import MANIFEST_FILE, SIGNATURE_FILE
+from .limits import MAX_MANIFEST_BYTES, MAX_SIGNATURE_BYTES
+from .names import MANIFEST_FILE, SIGNATURE_FILE
 
 MAKE_KEYS = (
     "openssl ecparam -name prime256v1 -genkey -noout -out key.pem; openssl ec -in key.pem -pubout -out public.pem"
 )
+ATTESTATION_FILE = "attestation.json"  # what a signed attestation is called in the statement, wherever it lies
 _PREDICATE = "https://model_signing/signature/v1.0"
 
 
@@ -42,15 +45,14 @@ def sign(path: str | Path, private_key: Path) -> Path:
         MissingDependency: model-signing is not installed.
     """
     with Bundle.open(path, private=True) as bundle, tempfile.TemporaryDirectory(prefix="edgekit-sign-") as temporary:
-        bundle.golden()
+        for program in bundle.manifest.programs:
+            bundle.golden(program.name)
         # The folder's name becomes the statement's subject, so it is the bundle's and not a random one.
         folder = Path(temporary) / bundle.name
         folder.mkdir()
         for name in _covered(bundle):
             shutil.copyfile(bundle.folder / name, folder / name)
-        config = _signer(private_key)
-        config.set_hashing_config(_hashing()).sign(folder, folder / SIGNATURE_FILE)
-        signature = (folder / SIGNATURE_FILE).read_bytes()
+        signature = _sign_folder(folder, private_key)
         if bundle.source.is_dir():
             target = bundle.source / SIGNATURE_FILE
             write_bytes(target, signature)
@@ -59,6 +61,65 @@ def sign(path: str | Path, private_key: Path) -> Path:
             write_bytes(bundle.folder / SIGNATURE_FILE, signature)
             bundle.save_zip(target)
     return target
+
+
+def sign_attestation(path: Path, private_key: Path) -> Path:
+    """Signs a sound attestation: writes `NAME.attest.sig` beside it; an older signature is replaced.
+
+    Returns:
+        the file written.
+    Raises:
+        BundleError: it is damaged, or no attestation.
+        UsageError: the key cannot be read or is of another kind.
+        MissingDependency: model-signing is not installed.
+    """
+    with _attestation_alone(path) as folder:
+        signature = _sign_folder(folder, private_key)
+    write_bytes(signature_path(path), signature)
+    return signature_path(path)
+
+
+def check_attestation(path: Path, public_key: Path) -> None:
+    """Returns when `NAME.attest.sig` was made with the private key of `public_key` over exactly this attestation.
+
+    Raises:
+        BundleError: no signature, a damaged one, one for another key, or another attestation.
+        UsageError: the key cannot be read.
+        MissingDependency: model-signing is not installed.
+    """
+    config, signed = _verifier(public_key), signature_path(path)
+    with _attestation_alone(path) as folder:
+        try:
+            copy_plain(signed, folder / SIGNATURE_FILE, most_bytes=MAX_SIGNATURE_BYTES)
+            with _quiet():
+                config.set_hashing_config(_hashing()).verify(folder, folder / SIGNATURE_FILE)
+            covered = _files_signed(folder / SIGNATURE_FILE)
+        except Exception as error:  # a hostile signature makes its parsers raise a dozen kinds
+            reason = shown(error, 200)
+            raise BundleError(f"{signed} is no signature of {path.name} for {public_key}: {reason}") from None
+    if ATTESTATION_FILE not in covered:
+        raise BundleError(f"{signed} does not cover {path.name}. Sign the attestation again")
+
+
+@contextlib.contextmanager
+def _attestation_alone(path: Path) -> Iterator[Path]:
+    """A folder that holds a copy of a sound attestation and nothing else, under one name whatever it was called."""
+    with tempfile.TemporaryDirectory(prefix="edgekit-sign-") as temporary:
+        copy = Path(temporary) / "copy"
+        try:
+            copy_plain(path, copy, most_bytes=MAX_MANIFEST_BYTES)
+        except OSError as error:
+            raise BundleError(f"{path} cannot be read: {error.strerror or error}") from None
+        # The folder's name becomes the statement's subject, so it is the bundle's and not a random one.
+        folder = Path(temporary) / "folder" / read_attestation(copy.read_bytes(), str(path)).bundle
+        folder.mkdir(parents=True)
+        copy.rename(folder / ATTESTATION_FILE)
+        yield folder
+
+
+def _sign_folder(folder: Path, private_key: Path) -> bytes:
+    _signer(private_key).set_hashing_config(_hashing()).sign(folder, folder / SIGNATURE_FILE)
+    return (folder / SIGNATURE_FILE).read_bytes()
 
 
 def check_key(public_key: Path) -> None:
@@ -94,8 +155,8 @@ def check(bundle: Bundle, public_key: Path) -> None:
         raise BundleError(f"{bundle.source}: the signature does not cover {', '.join(missing)}. Sign the bundle again")
 
 
-def _covered(bundle: Bundle) -> tuple[str, str, str]:
-    return MANIFEST_FILE, bundle.manifest.artifact.file, bundle.manifest.golden.file
+def _covered(bundle: Bundle) -> tuple[str, ...]:
+    return MANIFEST_FILE, *(entry.file for entry in bundle.manifest.files)
 
 
 def _files_signed(path: Path) -> dict[str, str]:

@@ -11,6 +11,9 @@ is imported. Refused, because it would fail inside the engine or, worse, run wro
 Only said: an onnx bundle was proven on an onnxruntime newer by a minor version or more; an executorch, torchscript or
 torch_export bundle does not name what made it. Not checked: what has no metadata, such as an engine built by hand.
 
+A bundle of format 2 says itself what it needs (`requires`); `requirements` finds that out when it is packed. Of an
+older one the versions that made it stand in.
+
 ExecuTorch and TorchScript keep reading older files (their own policy) and not newer ones; an AOTInductor file is native
 code against one torch. Development builds count as the release that they lead to. What `tools` say is the packer's
 word: a check against mistakes. Against lies there are checksums, signatures and the process of its own.
@@ -33,9 +36,28 @@ from .manifest import Manifest
 
 Release = tuple[int, ...]
 
-# onnxruntime release -> highest ONNX IR version and highest opset of the default domain that it loads, found by trying.
-# What a release that is not listed takes, it says itself.
-_ONNX_LIMITS: dict[Release, tuple[int, int]] = {(1, 32): (14, 28)}
+# format -> the package that runs it
+ENGINE_PACKAGES = {
+    "onnx": "onnxruntime",
+    "executorch": "executorch",
+    "torchscript": "torch",
+    "aot": "torch",
+    "torch_export": "torch",
+}
+
+# onnxruntime release -> highest ONNX IR version and highest opset of the default domain that it loads, found by trying
+# each release from 1.15 on; those that are not listed take what the one before takes. What a newer release takes, it
+# says itself.
+_ONNX_LIMITS: dict[Release, tuple[int, int]] = {
+    (1, 15): (9, 19),
+    (1, 17): (9, 20),
+    (1, 18): (10, 21),
+    (1, 21): (10, 22),
+    (1, 23): (11, 23),
+    (1, 24): (13, 25),
+    (1, 25): (13, 26),
+    (1, 32): (14, 28),
+}
 _MOST_FIELDS = 10_000  # a model has a dozen fields at its top level, and some functions
 
 
@@ -47,6 +69,28 @@ def check(manifest: Manifest, path: Path) -> tuple[str, ...]:
     """
     known = _CHECKS.get(manifest.artifact.format)
     return known(manifest, path) if known else ()
+
+
+def requirements(format: str, path: Path, tools: dict[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """What a model file needs: the lowest version of each engine that can run it, and what of the file says so.
+
+    Args:
+        tools: the versions that made it.
+    Returns:
+        a program's `requires` and `features`; empty where nothing is known.
+    """
+    if format == "onnx":
+        ir, opset = onnx_versions(path)
+        lowest = _lowest_onnxruntime(ir, opset)
+        found = {"onnx_ir_version": str(ir), "onnx_opset": str(opset)}
+        return ({"onnxruntime": lowest} if lowest else {}), found
+    engine = ENGINE_PACKAGES.get(format, "")
+    made = release(tools.get(engine, ""))
+    if not made:
+        return {}, {}
+    # TorchScript and torch.export read what any patch release of the same minor version wrote.
+    parts = 2 if format in ("torchscript", "torch_export") else len(made)
+    return {engine: ".".join(map(str, made[:parts]))}, {}
 
 
 def release(version: str) -> Release | None:
@@ -63,6 +107,7 @@ def onnx_versions(path: Path) -> tuple[int, int]:
     saying what is wrong with it is the engine's affair. Source: onnx.proto3, `ModelProto`.
     """
     ir = opset = 0
+    size = path.stat().st_size
     with path.open("rb") as file:
         for _ in range(_MOST_FIELDS):
             tag = _varint(file)
@@ -74,6 +119,8 @@ def onnx_versions(path: Path) -> tuple[int, int]:
                 break
             if wire == 0:
                 ir = value if field == 1 else ir
+            elif value > size - file.tell():  # a length of 2^62 is a number that protobuf can say
+                break
             elif field == 8 and value <= 256:  # OperatorSetIdProto: domain, version
                 opset = max(opset, _default_opset(file.read(value)))
             else:
@@ -82,7 +129,7 @@ def onnx_versions(path: Path) -> tuple[int, int]:
 
 
 def _executorch(manifest: Manifest, path: Path) -> tuple[str, ...]:
-    made, installed = manifest.tools.get("executorch", ""), _installed("executorch")
+    made, installed = _needed(manifest, "executorch"), _installed("executorch")
     if not installed:
         return ()
     if not release(made):
@@ -96,21 +143,30 @@ def _onnx(manifest: Manifest, path: Path) -> tuple[str, ...]:
     made, installed = manifest.tools.get("onnxruntime", ""), _installed("onnxruntime")
     if not installed:
         return ()
-    limits = _ONNX_LIMITS.get((release(installed) or ())[:2])
+    limits = _onnx_limits((release(installed) or ())[:2])
     if limits:
-        for what, found, most in zip(("IR version", "opset"), onnx_versions(path), limits, strict=True):
+        versions = onnx_versions(path)
+        for what, found, most in zip(("IR version", "opset"), versions, limits, strict=True):
             if found > most:
+                lowest = _lowest_onnxruntime(*versions)
+                newer = f"onnxruntime {lowest} or newer" if lowest else "a newer onnxruntime"
                 raise BundleError(
                     f"{manifest.name} has ONNX {what} {found}; the installed onnxruntime {installed} reads up to "
-                    f"{most}. Install a newer onnxruntime, or export the model again for an older one"
+                    f"{most}. Install {newer}, or export the model again for an older one"
                 )
+    needed = manifest.program().requires.get("onnxruntime", "")
+    if _newer(needed, installed):
+        raise BundleError(
+            f"{manifest.name} needs onnxruntime {needed} or newer; {installed} is installed. "
+            f"Run: pip install 'onnxruntime>={needed}'"
+        )
     if _newer(made, installed, parts=2):
         return (f"{manifest.name} was proven on onnxruntime {made}; the older {installed} is installed",)
     return ()
 
 
 def _torchscript(manifest: Manifest, path: Path) -> tuple[str, ...]:
-    made, installed = manifest.tools.get("torch", ""), _installed("torch")
+    made, installed = _needed(manifest, "torch"), _installed("torch")
     if not installed:
         return ()
     if not release(made):
@@ -121,13 +177,30 @@ def _torchscript(manifest: Manifest, path: Path) -> tuple[str, ...]:
 
 
 def _aot(manifest: Manifest, path: Path) -> tuple[str, ...]:
-    made, installed = manifest.tools.get("torch", ""), _installed("torch")
+    made, installed = _needed(manifest, "torch"), _installed("torch")
     if installed and release(made) != release(installed):
         raise BundleError(
             f"{manifest.name} was compiled against torch {made[:60] or '(it does not say which)'} and runs with just "
             f"that one; torch {installed} is installed. Pack the bundle again with it, or install the other"
         )
     return ()
+
+
+def _needed(manifest: Manifest, engine: str) -> str:
+    """The lowest version of an engine that runs the only program; of an older bundle, the one that made it."""
+    return manifest.program().requires.get(engine) or manifest.tools.get(engine, "")
+
+
+def _onnx_limits(installed: Release) -> tuple[int, int] | None:
+    """What an onnxruntime release loads; None of one that is older or newer than those that were tried."""
+    listed = [release for release in _ONNX_LIMITS if release <= installed]
+    return _ONNX_LIMITS[listed[-1]] if listed and installed <= max(_ONNX_LIMITS) else None
+
+
+def _lowest_onnxruntime(ir: int, opset: int) -> str:
+    """The first release that loads such a file; "" where none that was tried does."""
+    fitting = [release for release, (most, highest) in _ONNX_LIMITS.items() if ir <= most and opset <= highest]
+    return ".".join(map(str, fitting[0])) if fitting else ""
 
 
 _CHECKS: dict[str, Callable[[Manifest, Path], tuple[str, ...]]] = {

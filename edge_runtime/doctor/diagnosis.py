@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from ..bundle.versions import ENGINE_PACKAGES
 from ..engines import ENGINES
 from ..errors import EdgekitError, InputError
 from ..format import db_text
@@ -27,13 +28,6 @@ from ..worker.replay import replay
 
 MODELS = Path(__file__).with_name("models")
 PROBE_TIMEOUT_S = 600.0  # most of it for compiling a model
-PACKAGES = {
-    "onnx": "onnxruntime",
-    "executorch": "executorch",
-    "torchscript": "torch",
-    "aot": "torch",
-    "torch_export": "torch",
-}
 DEEP = ("aot",)  # engines that compile their tiny model first, which takes half a minute
 
 State = Literal["works", "broken", "not installed", "not tried"]
@@ -109,10 +103,10 @@ def diagnose(names: Iterable[str] = ENGINES, *, deep: bool = False, models: Path
 def examine(name: str, *, deep: bool = False, models: Path = MODELS) -> EngineReport:
     """Tries one engine. Whatever goes wrong is in the report. Arguments as for `diagnose`."""
     start = time.monotonic()
-    version = installed(PACKAGES[name])
+    version = installed(ENGINE_PACKAGES[name])
     if version is None:
         remedy = f"pip install 'edgekit[{ENGINES[name][1]}]'"
-        return _report(name, "not installed", result=f"{PACKAGES[name]} is not installed", remedy=remedy)
+        return _report(name, "not installed", result=f"{ENGINE_PACKAGES[name]} is not installed", remedy=remedy)
     if name in DEEP and not deep:
         return _report(name, "not tried", version, result="it compiles its model first", remedy="add --deep")
     try:

@@ -31,10 +31,18 @@ ENGINES: dict[str, tuple[str, str]] = {
 RUNS_CODE = ("torchscript", "aot", "torch_export")
 
 
-def load(bundle: Bundle, *, num_threads: int = 1, allow: Sequence[str] = (), check_finite: bool = True) -> Engine:
+def load(
+    bundle: Bundle,
+    *,
+    program: str | None = None,
+    num_threads: int = 1,
+    allow: Sequence[str] = (),
+    check_finite: bool = True,
+) -> Engine:
     """Loads a bundle's model into the engine that its manifest names.
 
     Args:
+        program: which of several programs; not needed where there is only one, or one is called "main".
         num_threads: CPU threads that the engine may use inside one `run`.
         allow: formats of `RUNS_CODE` that may run code from their files.
         check_finite: whether `run` refuses NaN and infinite values in float inputs.
@@ -42,16 +50,18 @@ def load(bundle: Bundle, *, num_threads: int = 1, allow: Sequence[str] = (), che
         MissingDependency: the engine's library is not installed.
         BundleError: the format runs code and is not in `allow`, or the installed library cannot run this file.
         EngineError: the library refused the file.
+        UsageError: there is no such program, or there are several and none was named.
     """
-    manifest = bundle.manifest
+    manifest = bundle.manifest.only(program)
+    path = bundle.folder / manifest.artifact.file
     if num_threads < 1:
         raise InputError(f"num_threads should be 1 or more, found {num_threads}")
     check_allowed(manifest, str(bundle.source), allow)
     open_session = open_session_of(manifest.artifact.format, str(bundle.source))
-    for note in versions.check(manifest, bundle.model_path):
+    for note in versions.check(manifest, path):
         warnings.warn(note, RuntimeWarning, stacklevel=2)
     try:
-        session = open_session(bundle.model_path, manifest, num_threads)
+        session = open_session(path, manifest, num_threads)
     except EdgekitError:
         raise
     except Exception as error:
@@ -63,7 +73,7 @@ def load(bundle: Bundle, *, num_threads: int = 1, allow: Sequence[str] = (), che
 
 
 def check_allowed(manifest: Manifest, source: str, allow: Sequence[str]) -> None:
-    """Raises BundleError where loading the model runs code from the file and `allow` does not name its format.
+    """Raises BundleError where loading a model runs code from its file and `allow` does not name its format.
 
     Raises:
         UsageError: `allow` names something that is not a format of `RUNS_CODE`.
@@ -71,12 +81,12 @@ def check_allowed(manifest: Manifest, source: str, allow: Sequence[str]) -> None
     for name in allow:
         if name not in RUNS_CODE:
             raise unknown("format to allow", name, RUNS_CODE)
-    format = manifest.artifact.format
-    if format in RUNS_CODE and format not in allow:
-        raise BundleError(
-            f"{source} has the format {format!r}: loading it runs code from the file. If you trust its maker, add "
-            f'--allow {format}, or in Python: load_engine(bundle, allow=("{format}",))'
-        )
+    for format in (program.artifact.format for program in manifest.programs):
+        if format in RUNS_CODE and format not in allow:
+            raise BundleError(
+                f"{source} has the format {format!r}: loading it runs code from the file. If you trust its maker, add "
+                f'--allow {format}, or in Python: load_engine(bundle, allow=("{format}",))'
+            )
 
 
 def open_session_of(format: str, source: str) -> Callable[[Path, Manifest, int], Session]:

@@ -2,12 +2,15 @@
 
 There is only this implementation: training, optimizing, the device and the demo all call it, so a picture cannot mean
 two things. `pictures` opens files, and handles transparency, 16 bits and the like. This module knows nothing about
-models; normalization and layout are inside the model file. What the contract's words mean:
+models. What the contract's words mean:
 
 - mode "L": colour becomes grey by ITU-R BT.601.
-- "stretch" scales each side on its own; "resize_crop" is torchvision's Resize(resize_to) and CenterCrop.
+- "stretch" scales each side on its own; "resize_crop" scales the shorter side and cuts out the centre. With both, a
+  picture that already has the contract's size stays as it is, bit for bit.
+- "resize_center_crop" is torchvision's Resize(resize_to) and CenterCrop, to the pixel, at every size.
 - bilinear and bicubic antialias when they shrink, as Pillow does (and torchvision, on Pillow pictures).
-- A picture that already has the contract's size stays as it is, bit for bit, even with "resize_crop".
+- NHWC uint8 is raw pixels: normalization and layout are inside the model file. NCHW float32 is
+  (pixel / 255 - mean) / std, computed in float64 and rounded once.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from PIL import Image
 
 from ..bundle.manifest import ImagePreprocessing
 from ..errors import InputError
-from .pictures import open_picture, plain_picture
+from .pictures import MAX_PIXELS, open_picture, plain_picture
 
 _RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
@@ -38,11 +41,13 @@ def load_image(source: str | Path | bytes, contract: ImagePreprocessing, *, inve
         invert: swap black and white at the end, for a model that expects the negative of the picture.
 
     Returns:
-        (1, height, width, channels) uint8, C-contiguous, writable.
+        (1, height, width, channels) uint8 or (1, channels, height, width) float32, as the contract says; C-contiguous,
+        writable.
 
     Raises:
         InputError: there is no such file, it is not a readable picture, it is damaged or cut short, or it exceeds
-            64 MiB, 100 megapixels or 65,535 pixels on a side; the last two show in the header, before decoding.
+            64 MiB, 100 megapixels or 65,535 pixels on a side; the last two show in the header, before decoding. Or it
+            is so long and thin that "resize_center_crop" would make more than 100 megapixels of it.
     """
     where = "the picture" if isinstance(source, bytes) else str(source)
     return _to_array(plain_picture(open_picture(source), where), contract, invert)
@@ -58,17 +63,44 @@ def array_to_image(array: np.ndarray) -> Image.Image:
     return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
 
 
+def pixels_of(inputs: np.ndarray, contract: ImagePreprocessing) -> np.ndarray:
+    """Input tensors (N, …) as the contract describes them, back to raw pixels (N, height, width, channels) uint8.
+
+    Values beyond black and white, as in noise, are clipped.
+    """
+    if contract.dtype == "uint8":
+        return inputs
+    shape = (1, contract.channels, 1, 1)
+    mean, std = (np.array(values, np.float64).reshape(shape) for values in (contract.mean, contract.std))
+    with np.errstate(invalid="ignore", over="ignore"):
+        pixels = np.nan_to_num((inputs.astype(np.float64) * std + mean) * 255)
+    return np.ascontiguousarray(pixels.round().clip(0, 255).astype(np.uint8).transpose(0, 2, 3, 1))
+
+
+def normalised(pixels: np.ndarray, contract: ImagePreprocessing) -> np.ndarray:
+    """Raw pixels (N, height, width, channels) uint8 as the contract's tensor: themselves, or NCHW float32."""
+    if contract.dtype == "uint8":
+        return pixels
+    mean, std = np.array(contract.mean, np.float64), np.array(contract.std, np.float64)
+    # 256 levels a channel are all there is, so each is computed once.
+    levels = ((np.arange(256, dtype=np.float64)[:, None] / 255 - mean) / std).astype(np.float32)  # (256, channels)
+    channels = [levels[:, i][pixels[..., i]] for i in range(contract.channels)]
+    return np.stack(channels, axis=1)
+
+
 def _to_array(image: Image.Image, contract: ImagePreprocessing, invert: bool) -> np.ndarray:
     if image.mode != contract.mode:  # converting to the same mode would copy it
         image = image.convert(contract.mode)
     pixels = np.array(_resized(image, contract), dtype=np.uint8)  # (H, W) or (H, W, 3)
     if invert:
         np.subtract(255, pixels, out=pixels)
-    return pixels.reshape(1, contract.height, contract.width, contract.channels)
+    return normalised(pixels.reshape(1, contract.height, contract.width, contract.channels), contract)
 
 
 def _resized(image: Image.Image, contract: ImagePreprocessing) -> Image.Image:
     size = (contract.width, contract.height)
+    if contract.resize == "resize_center_crop":
+        return _resized_then_cut(image, contract)
     if image.size == size:
         return image
     box = _centre(image.size, contract) if contract.resize == "resize_crop" else None
@@ -97,6 +129,22 @@ def _scaled(
     rows = image if (first, last) == (0, image.height) else image.crop((0, first, image.width, last))
     wide = rows.resize((size[0], rows.height), resampling, box=(left, 0, right, rows.height))
     return wide.resize(size, resampling, box=(0, top - first, size[0], bottom - first))
+
+
+def _resized_then_cut(image: Image.Image, contract: ImagePreprocessing) -> Image.Image:
+    """torchvision's Resize and CenterCrop: resizes the whole picture, then cuts out whole pixels."""
+    short = min(image.size)
+    width, height = (contract.resize_to * side // short for side in image.size)
+    if width * height > MAX_PIXELS:
+        raise InputError(
+            f"the picture has {image.width:,} × {image.height:,} pixels; resized to a shorter side of "
+            f"{contract.resize_to} it would have {width:,} × {height:,}. Cut out the part that matters"
+        )
+    resized = image
+    if (width, height) != image.size:
+        resized = _scaled(image, (width, height), contract.interpolation)
+    left, top = round((width - contract.width) / 2), round((height - contract.height) / 2)
+    return resized.crop((left, top, left + contract.width, top + contract.height))
 
 
 def _centre(size: tuple[int, int], contract: ImagePreprocessing) -> tuple[float, float, float, float]:

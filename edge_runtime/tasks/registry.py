@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from ..errors import unknown
 from .classification import Answer, classify, next_characters
+from .holds import read_as
 from .metrics import Accuracy, TaskMetric, top_agreement
 from .next_character import BitsPerCharacter
 from .plain_answers import plain_numbers
@@ -36,6 +37,8 @@ class Task:
     """Outputs and labels to one answer per sample: an `Answer` where labels are alternatives, else an `Estimate`."""
     labels_are: str
     """What the labels stand for, in a word."""
+    takes: str
+    """What the outputs given to these functions hold, as in `holds.py`; "" for anything."""
 
 
 TASKS: dict[str, Task] = {
@@ -46,6 +49,7 @@ TASKS: dict[str, Task] = {
         agreement=top_agreement,
         answer=classify,
         labels_are="classes",
+        takes="probabilities",
     ),
     "regression": Task(
         name="regression",
@@ -54,6 +58,7 @@ TASKS: dict[str, Task] = {
         agreement=near_agreement,
         answer=estimate,
         labels_are="numbers",
+        takes="values",
     ),
     "next_character": Task(
         name="next_character",
@@ -62,6 +67,7 @@ TASKS: dict[str, Task] = {
         agreement=top_agreement,
         answer=next_characters,
         labels_are="characters",
+        takes="log_probabilities",
     ),
     "segmentation": Task(
         name="segmentation",
@@ -70,6 +76,7 @@ TASKS: dict[str, Task] = {
         agreement=pixel_agreement,
         answer=flagged_share,
         labels_are="masks",
+        takes="mask",
     ),
     "none": Task(
         name="none",
@@ -78,8 +85,16 @@ TASKS: dict[str, Task] = {
         agreement=near_agreement,
         answer=plain_numbers,
         labels_are="numbers",
+        takes="",
     ),
 }
+
+
+def answers_to(
+    outputs: npt.ArrayLike, *, task: Task, holds: str, labels: Sequence[str]
+) -> list[Answer] | list[Estimate]:
+    """One answer for each sample of outputs (N, …) that hold `holds`. Raises as `read_as` and `Task.answer` do."""
+    return task.answer(read_as(outputs, holds, task.takes), labels)
 
 
 def metric_named(name: str) -> TaskMetric | None:

@@ -161,6 +161,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--allow", action="append", default=[])
     parser.add_argument("--called")
+    parser.add_argument("--program")
     arguments = parser.parse_args()
     if arguments.empty:
         serve(_no_engine)
@@ -170,14 +171,15 @@ def main() -> None:
         Path("/proc/self/oom_score_adj").write_text("1000")
 
     def open_engine() -> Engine:
-        return engines.load(bundle, num_threads=arguments.threads, allow=arguments.allow)
+        return engines.load(bundle, program=arguments.program, num_threads=arguments.threads, allow=arguments.allow)
 
     try:
         bundle = Bundle.open(arguments.bundle, called=arguments.called)
         engines.check_allowed(bundle.manifest, str(bundle.source), arguments.allow)
         # Importing the library and looking up its version happen here, so that `load` times nothing but the model.
-        engines.open_session_of(bundle.manifest.artifact.format, str(bundle.source))
-        versions.check(bundle.manifest, bundle.model_path)
+        manifest = bundle.manifest.only(arguments.program)
+        engines.open_session_of(manifest.artifact.format, str(bundle.source))
+        versions.check(manifest, bundle.path_of(arguments.program))
     except EdgekitError as error:
         refusal = error
 

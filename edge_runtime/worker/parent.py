@@ -62,6 +62,7 @@ class Worker:
         cls,
         bundle: Path | str,
         *,
+        program: str | None = None,
         num_threads: int = 1,
         allow: Sequence[str] = (),
         called: Path | str | None = None,
@@ -70,11 +71,12 @@ class Worker:
         """A worker for a bundle folder or `.zip`; the child opens and checks the bundle.
 
         Args:
+            program: which of several programs, as in `engines.load`.
             allow: formats that may run code from their files, as in `engines.load`.
             called: what messages call the bundle, if `bundle` is a temporary copy.
         """
-        allowed = (f"--allow={name}" for name in allow)
-        arguments = ["--threads", str(num_threads), *allowed, f"--called={called or bundle}", "--", str(bundle)]
+        chosen = [*(f"--allow={name}" for name in allow), *([] if program is None else [f"--program={program}"])]
+        arguments = ["--threads", str(num_threads), *chosen, f"--called={called or bundle}", "--", str(bundle)]
         return cls(_CHILD, arguments, name=str(called or bundle), num_threads=num_threads, timeout_s=timeout_s)
 
     def load(self) -> dict[str, Any]:

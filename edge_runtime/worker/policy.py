@@ -61,9 +61,11 @@ class Policy:
             raise
         return bundle
 
-    def worker(self, bundle: Bundle, *, num_threads: int = 1) -> Worker:
-        """A worker for a bundle from `open`, with the same permissions."""
-        return Worker.for_bundle(bundle.folder, num_threads=num_threads, allow=self.allow, called=bundle.source)
+    def worker(self, bundle: Bundle, *, program: str | None = None, num_threads: int = 1) -> Worker:
+        """A worker for a bundle from `open`, with the same permissions; `program` as in `engines.load`."""
+        return Worker.for_bundle(
+            bundle.folder, program=program, num_threads=num_threads, allow=self.allow, called=bundle.source
+        )
 
     def signature_of(self, bundle: Bundle) -> str:
         """What is known of the signature of a bundle from `open`: "none", "not checked" or "good"."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,17 +12,53 @@ from ..arrays import Arrays
 from ..bundle import versions
 from ..bundle.bundle import Bundle
 from ..bundle.golden import GoldenSet
-from ..bundle.manifest import BatchRange, Manifest
+from ..bundle.manifest import BatchRange, Floor, Manifest
 from ..errors import BundleError, shown
-from ..format import limit_text
+from ..format import floor_text
+from ..tasks.holds import kind, readable
 from ..tasks.metrics import max_abs, sqnr_db
 from ..tasks.registry import TASKS, task
+from ..tasks.variation import varying_sqnr_db
 from .policy import NO_CODE, Policy
 
 
 @dataclass(frozen=True, kw_only=True)
+class OutputReplay:
+    """One output of one program, against the float model and against the day the bundle was packed.
+
+    In format 1 all outputs count as one, called "".
+    """
+
+    program: str
+    """The program."""
+    output: str
+    """Its output."""
+    engine: str
+    """The library that ran it, and its version."""
+    samples: int
+    """How many golden samples it has."""
+    sqnr_db: float
+    """SQNR of what varies between samples, against the float model's answers."""
+    agreement: float
+    """Share of answers that are the float model's."""
+    max_abs: float
+    """Largest difference from the float model's answers."""
+    max_abs_since_packed: float | None
+    """Largest difference from its own answers when it was packed; None if it was not run then."""
+    batch_sqnr_db: float
+    """SQNR of several rows at once against one at a time; 200, for "identical", where the batch is fixed."""
+    held_to: str
+    """What was required of it."""
+    passed: bool
+    """Whether it is close enough."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReplayResult:
-    """What replaying `golden.npz` gave here, against the float model and against the day the bundle was packed."""
+    """What replaying the golden samples gave here, against the float model and against the day the bundle was packed.
+
+    The figures are the worst of all `outputs`.
+    """
 
     name: str
     """The bundle."""
@@ -37,8 +74,9 @@ class ReplayResult:
     """SQNR of the answers against the float model's."""
     agreement: float
     """Share of samples with the float model's answer."""
-    max_abs_since_packed: float
-    """Largest difference from its own answers when it was packed; another CPU may differ a little."""
+    max_abs_since_packed: float | None
+    """Largest difference from its own answers when it was packed, if it was run then; another CPU may differ a little.
+    """
     held_to: str
     """What was required of it."""
     passed: bool
@@ -51,10 +89,12 @@ class ReplayResult:
     """SQNR of those answers against the single ones; 200, for "identical", where the batch is fixed."""
     notes: tuple[str, ...] = ()
     """What is worth knowing about the engine installed here."""
+    outputs: tuple[OutputReplay, ...] = ()
+    """Each output of each program."""
 
 
 def replay(path: str | Path, *, num_threads: int = 1, policy: Policy = NO_CODE) -> ReplayResult:
-    """Opens the bundle, runs its golden inputs in a fresh process and compares the answers.
+    """Opens the bundle, runs the golden inputs of each program in a fresh process and compares the answers.
 
     Args:
         policy: what the bundle may do, and the key that must verify its signature.
@@ -62,25 +102,40 @@ def replay(path: str | Path, *, num_threads: int = 1, policy: Policy = NO_CODE) 
         BundleError: the bundle was refused before anything was loaded.
         EngineError: the engine failed, or its process crashed.
     """
-    with policy.open(path) as bundle, policy.worker(bundle, num_threads=num_threads) as worker:
-        check_task(bundle)
-        golden = bundle.golden()
-        version = worker.load()["version"]
-        answers = worker.run(golden.inputs)
-        batch = larger_batch(bundle.manifest.batch, golden.samples)
-        together = worker.run(golden.inputs, batch=batch) if batch > 1 else answers
-        result = judge(bundle.manifest, golden, answers, version, together=together, batch=batch)
-        notes = versions.check(bundle.manifest, bundle.model_path)
-        return replace(result, signature=policy.signature_of(bundle), notes=notes)
+    with policy.open(path) as bundle:
+        return replay_opened(bundle, num_threads=num_threads, policy=policy)
+
+
+def replay_opened(bundle: Bundle, *, num_threads: int = 1, policy: Policy = NO_CODE) -> ReplayResult:
+    """As `replay`, for a bundle that `policy` opened. Raises the same."""
+    check_task(bundle)
+    results, notes = [], []
+    for program in bundle.manifest.programs:
+        manifest, golden = bundle.manifest.only(program.name), bundle.golden(program.name)
+        with policy.worker(bundle, program=program.name, num_threads=num_threads) as worker:
+            version = worker.load()["version"]
+            answers = worker.run(golden.inputs)
+            batch = larger_batch(program.batch, golden.samples)
+            together = worker.run(golden.inputs, batch=batch) if batch > 1 else answers
+        results.append(judge(manifest, golden, answers, version, together=together, batch=batch))
+        notes += versions.check(manifest, bundle.path_of(program.name))
+    return replace(_worst(results), signature=policy.signature_of(bundle), notes=tuple(dict.fromkeys(notes)))
 
 
 def check_task(bundle: Bundle) -> None:
-    """Raises BundleError for a bundle whose task is unknown here, so that its answers cannot be compared or read."""
-    name = bundle.manifest.task
-    if name not in TASKS:
+    """Raises BundleError for a bundle whose answers cannot be read here: an unknown task, or an output that the task
+    cannot be read from.
+    """
+    manifest = bundle.manifest
+    if manifest.task not in TASKS:
         raise BundleError(
-            f"{bundle.source} has the task {shown(repr(name), 80)}, which this edgekit does not know. "
+            f"{bundle.source} has the task {shown(repr(manifest.task), 80)}, which this edgekit does not know. "
             f"Known: {', '.join(sorted(TASKS))}. Upgrade edgekit, or pack the bundle with a known task"
+        )
+    if len(manifest.programs) == 1 and not readable(manifest.outputs[0].holds, TASKS[manifest.task].takes):
+        raise BundleError(
+            f"{bundle.source} has the task {manifest.task}, which takes {TASKS[manifest.task].takes}, but its first "
+            f"output holds {manifest.outputs[0].holds}. Pack the bundle again, and say what the output holds"
         )
 
 
@@ -98,33 +153,117 @@ def judge(
     together: Arrays | None = None,
     batch: int = 1,
 ) -> ReplayResult:
-    """Compares answers to the golden inputs with the recorded ones, under the manifest's floors.
+    """Compares answers to the golden inputs of the only program with the recorded ones, under the manifest's floors.
 
     Args:
         answers: (N, …) to one sample at a time.
         together: answers (N, …) to `batch` samples at a time; the same floors apply between them and `answers`.
     """
-    together = answers if together is None else together
-    reference, answer, packed = (_joined(manifest, arrays) for arrays in (golden.outputs, answers, golden.packed))
-    first = manifest.outputs[0].name
-    sqnr, agreement = sqnr_db(reference, answer), task(manifest.task).agreement(golden.outputs[first], answers[first])
-    batch_sqnr = sqnr_db(answer, _joined(manifest, together))
-    batch_agreement = task(manifest.task).agreement(answers[first], together[first])
-    floor = manifest.golden
+    program, together = manifest.program(), answers if together is None else together
+    rule = _joint if program.golden.replay == "joint" else _by_output
+    outputs = rule(manifest, golden, answers, together, engine)
+    held_to = list(dict.fromkeys(output.held_to for output in outputs))
+    since = [output.max_abs_since_packed for output in outputs if output.max_abs_since_packed is not None]
     return ReplayResult(
         name=manifest.name,
         status=manifest.status,
         engine=engine,
         samples=golden.samples,
-        max_abs=max_abs(reference, answer),
-        sqnr_db=sqnr,
-        agreement=agreement,
-        max_abs_since_packed=max_abs(packed, answer),
-        held_to=f"SQNR ≥ {floor.sqnr_floor_db:g} dB, agreement ≥ {limit_text(floor.agreement_floor)}",
-        passed=min(sqnr, batch_sqnr) >= floor.sqnr_floor_db
-        and min(agreement, batch_agreement) >= floor.agreement_floor,
+        max_abs=max(output.max_abs for output in outputs),
+        sqnr_db=min(output.sqnr_db for output in outputs),
+        agreement=min(output.agreement for output in outputs),
+        max_abs_since_packed=max(since, default=None),
+        held_to=held_to[0] if len(held_to) == 1 else "; ".join(f"{o.output}: {o.held_to}" for o in outputs),
+        passed=all(output.passed for output in outputs),
         batch=batch,
-        batch_sqnr_db=batch_sqnr,
+        batch_sqnr_db=min(output.batch_sqnr_db for output in outputs),
+        outputs=outputs,
+    )
+
+
+def _by_output(
+    manifest: Manifest, golden: GoldenSet, answers: Arrays, together: Arrays, engine: str
+) -> tuple[OutputReplay, ...]:
+    """The rule of format 2: each output on its own, with the SQNR of what varies, and agreement by what it holds."""
+    program, packed = manifest.program(), golden.own_answers(engine)
+    results = []
+    for spec in program.outputs:
+        name, agreement_of, floor = spec.name, kind(spec.holds).agreement, program.golden.floors[spec.name]
+        reference, answer, at_once = golden.outputs[name], answers[name], together[name]
+        measured = (varying_sqnr_db(reference, answer), agreement_of(reference, answer), max_abs(reference, answer))
+        batched = (varying_sqnr_db(answer, at_once), agreement_of(answer, at_once), max_abs(answer, at_once))
+        results.append(
+            OutputReplay(
+                program=program.name,
+                output=name,
+                engine=engine,
+                samples=golden.samples,
+                sqnr_db=measured[0],
+                agreement=measured[1],
+                max_abs=measured[2],
+                max_abs_since_packed=None if packed is None else max_abs(packed[name], answer),
+                batch_sqnr_db=batched[0],
+                held_to=floor_text(floor),
+                passed=_holds(floor, *measured) and _holds(floor, *batched),
+            )
+        )
+    return tuple(results)
+
+
+def _joint(
+    manifest: Manifest, golden: GoldenSet, answers: Arrays, together: Arrays, engine: str
+) -> tuple[OutputReplay, ...]:
+    """The rule of format 1: all outputs side by side, agreement of the first by the task, one pair of floors."""
+    program, packed = manifest.program(), golden.own_answers(engine)
+    reference, answer, at_once = (_joined(manifest, arrays) for arrays in (golden.outputs, answers, together))
+    first, agreement_of = program.outputs[0].name, task(manifest.task).agreement
+    floor = program.golden.floors[first]  # the same for all outputs
+    sqnr, agreement = sqnr_db(reference, answer), agreement_of(golden.outputs[first], answers[first])
+    batch_sqnr, batch_agreement = sqnr_db(answer, at_once), agreement_of(answers[first], together[first])
+    return (
+        OutputReplay(
+            program=program.name,
+            output="",
+            engine=engine,
+            samples=golden.samples,
+            sqnr_db=sqnr,
+            agreement=agreement,
+            max_abs=max_abs(reference, answer),
+            max_abs_since_packed=None if packed is None else max_abs(_joined(manifest, packed), answer),
+            batch_sqnr_db=batch_sqnr,
+            held_to=floor_text(floor),
+            passed=_holds(floor, sqnr, agreement, 0.0) and _holds(floor, batch_sqnr, batch_agreement, 0.0),
+        ),
+    )
+
+
+def _holds(floor: Floor, sqnr: float, agreement: float, difference: float) -> bool:
+    return (
+        (floor.sqnr_db is None or sqnr >= floor.sqnr_db)
+        and (floor.agreement is None or agreement >= floor.agreement)
+        and (floor.max_abs is None or difference <= floor.max_abs)
+    )
+
+
+def _worst(results: Sequence[ReplayResult]) -> ReplayResult:
+    """One result for all programs of a bundle: the worst of each figure."""
+    if len(results) == 1:
+        return results[0]
+    since = [result.max_abs_since_packed for result in results if result.max_abs_since_packed is not None]
+    programs = [result.outputs[0].program for result in results]
+    return replace(
+        results[0],
+        engine=", ".join(dict.fromkeys(result.engine for result in results)),
+        samples=min(result.samples for result in results),
+        max_abs=max(result.max_abs for result in results),
+        sqnr_db=min(result.sqnr_db for result in results),
+        agreement=min(result.agreement for result in results),
+        max_abs_since_packed=max(since, default=None),
+        held_to="; ".join(f"{name}: {result.held_to}" for name, result in zip(programs, results, strict=True)),
+        passed=all(result.passed for result in results),
+        batch=max(result.batch for result in results),
+        batch_sqnr_db=min(result.batch_sqnr_db for result in results),
+        outputs=tuple(output for result in results for output in result.outputs),
     )
 
 

@@ -1,4 +1,4 @@
-"""The verbs for finished bundles: inspect, verify, sign, pack, predict. Each prints its answer, or gives it as JSON."""
+"""The verbs for finished bundles: verify, sign, pack, predict. Each prints its answer, or gives it as JSON."""
 
 from __future__ import annotations
 
@@ -10,79 +10,45 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.edge_runtime.bundle import versions
+from edgekit.edge_runtime.bundle.attestation import SUFFIX
 from edgekit.edge_runtime.bundle.bundle import Bundle, find_bundles
-from edgekit.edge_runtime.bundle.manifest import Manifest, TensorSpec
+from edgekit.edge_runtime.bundle.manifest import Manifest, OutputSpec, TensorSpec
 from edgekit.edge_runtime.bundle.status import why_of
-from edgekit.edge_runtime.decode import to_plain
 from edgekit.edge_runtime.errors import EdgekitError, InputError, UsageError
-from edgekit.edge_runtime.format import (
-    bytes_text,
-    count_text,
-    db_text,
-    metric_name,
-    metric_text,
-    percent_text,
-    value_text,
-)
+from edgekit.edge_runtime.format import bytes_text, db_text, percent_text
 from edgekit.edge_runtime.tasks.classification import Answer
-from edgekit.edge_runtime.tasks.registry import TASKS, task
+from edgekit.edge_runtime.tasks.registry import answers_to, task
 from edgekit.edge_runtime.tasks.regression import Estimate
+from edgekit.edge_runtime.worker.attest import attestation_of, write_attestation
 from edgekit.edge_runtime.worker.policy import NO_CODE, Policy
-from edgekit.edge_runtime.worker.replay import ReplayResult, check_task, replay
+from edgekit.edge_runtime.worker.replay import OutputReplay, ReplayResult, check_task, replay_opened
 
 from .terminal import err, escape, out, stamp_markup
 
 
-def inspect(path: Path, *, as_json: bool) -> None:
-    """Prints what a bundle's manifest says, once its checksums were verified. Runs nothing."""
-    with Bundle.open(path) as bundle:
-        manifest, signed = bundle.manifest, bundle.signed
-    if as_json:
-        print_json(to_plain(manifest))
-        return
-    warn_unverified(manifest)
-    metric = manifest.metrics[0] if manifest.metrics else None
-    lines = {
-        "bundle": f"{manifest.name} ({manifest.status}, format {manifest.format_version})",
-        "model": f"{manifest.model}: {manifest.task}, {len(manifest.labels)} {_labels_are(manifest)}",
-        "made by": f"{manifest.exporter}, recipe {manifest.recipe}",
-        "file": f"{manifest.artifact.file}, {bytes_text(manifest.artifact.bytes)}, sha256 {manifest.artifact.sha256}",
-        "signature": "present; check it with `edgekit verify --key`" if signed else "none",
-        "inputs": _tensors(manifest.inputs),
-        "outputs": _tensors(manifest.outputs),
-        "picture": manifest.preprocessing.expects if manifest.preprocessing else "none, takes arrays",
-        metric_name(metric.name) if metric else "accuracy": (
-            f"{metric_text(metric)} on {count_text(metric.samples, 'sample')}; float "
-            f"{value_text(metric.name, metric.float_value)}; same answer to {percent_text(metric.agreement)} of them"
-            if metric
-            else "not measured"
-        ),
-        "labels": ", ".join(manifest.labels[:12]) + (", …" if len(manifest.labels) > 12 else ""),
-        "tools": ", ".join(f"{name} {version}" for name, version in sorted(manifest.tools.items())),
-    }
-    for key, value in (lines | manifest.provenance).items():
-        out.print(f"[bold]{escape(f'{key:>20}')}[/bold]  {escape(value)}", soft_wrap=True)
-    for stage in manifest.stages:
-        out.print(
-            f"{escape(f'{stage.stage:>20}')}  {'passed' if stage.passed else 'MISSED'}: SQNR {db_text(stage.sqnr_db)} "
-            f"(required: {escape(stage.held_to)})",
-            soft_wrap=True,
-        )
-
-
-def verify(paths: Sequence[Path], *, as_json: bool, policy: Policy = NO_CODE) -> bool:
+def verify(paths: Sequence[Path], *, as_json: bool, policy: Policy = NO_CODE, attest: bool = False) -> bool:
     """Replays each bundle's golden inputs in a child process and prints how close the answers are.
 
     A bundle that fails does not stop the others. Returns whether all passed.
+
+    Args:
+        attest: also write each result beside its bundle, as an attestation.
     """
     outcomes: list[ReplayResult | EdgekitError] = []
     for path in expand_folders(paths):
+        written: Path | None = None
         try:
-            outcomes.append(replay(path, policy=policy))
+            with policy.open(path) as bundle:
+                result = replay_opened(bundle, policy=policy)
+                outcomes.append(result)
+                if attest:
+                    written = write_attestation(path, bundle, attestation_of(bundle, result))
         except EdgekitError as error:
             outcomes.append(error)
         if not as_json:
             _print_outcome(path, outcomes[-1])
+        if written:
+            err.print(f"Attestation: {escape(str(written))}", soft_wrap=True)
     if as_json:
         print_json(
             [{"error": str(one), "passed": False} if isinstance(one, EdgekitError) else asdict(one) for one in outcomes]
@@ -91,9 +57,13 @@ def verify(paths: Sequence[Path], *, as_json: bool, policy: Policy = NO_CODE) ->
 
 
 def sign(path: Path, key: Path) -> None:
-    """Signs a bundle with a private key, once its checksums were verified."""
+    """Signs a bundle with a private key, once its checksums were verified, or an attestation beside one."""
     from edgekit.edge_runtime.bundle import signature
 
+    if path.name.endswith(SUFFIX):
+        written = signature.sign_attestation(path, key)
+        out.print(f"Signed: {escape(str(written))}. Next: edgekit inspect BUNDLE --key PUBLIC.pem", soft_wrap=True)
+        return
     with Bundle.open(path) as bundle:
         warn_unverified(bundle.manifest)
     written, name = signature.sign(path, key), escape(str(path))
@@ -120,10 +90,10 @@ def predict(
     from edgekit.edge_runtime.preprocess.image import load_image  # Pillow is loaded by the one verb that reads pictures
 
     with policy.open(path) as bundle, policy.worker(bundle) as worker:
-        manifest = bundle.manifest
+        manifest = bundle.manifest.only()
         if manifest.preprocessing is None:
             raise UsageError(
-                f"{path} takes arrays, not pictures: {_tensors(manifest.inputs)}. Run it from Python: "
+                f"{path} takes arrays, not pictures: {tensors_text(manifest.inputs)}. Run it from Python: "
                 "edgekit.load_engine(edgekit.Bundle.open(PATH)).run({NAME: ARRAY})"
             )
         check_task(bundle)
@@ -137,9 +107,10 @@ def predict(
                 answers.append({"image": str(image), "error": str(error)})
                 err.print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True)
                 continue
-            outputs = worker.run({manifest.inputs[0].name: pixels})[manifest.outputs[0].name]
-            answer = task(manifest.task).answer(outputs, manifest.labels)[0]
-            plain, line = _in_both_forms(answer, top)
+            first = manifest.outputs[0]
+            outputs = worker.run({manifest.inputs[0].name: pixels})[first.name]
+            rows = answers_to(outputs, task=task(manifest.task), holds=first.holds, labels=manifest.labels)
+            plain, line = _in_both_forms(rows[0], top)
             answers.append({"image": str(image), **plain})
             if not as_json:
                 out.print(f"{escape(str(image))}: {line}", soft_wrap=True)
@@ -163,7 +134,9 @@ def warn_unverified(manifest: Manifest) -> None:
 def warn(bundle: Bundle) -> None:
     """Warns of what a user should know before a bundle runs: that it is unverified, or was proven on another engine."""
     warn_unverified(bundle.manifest)
-    for note in versions.check(bundle.manifest, bundle.model_path):
+    programs = [program.name for program in bundle.manifest.programs]
+    notes = [note for name in programs for note in versions.check(bundle.manifest.only(name), bundle.path_of(name))]
+    for note in dict.fromkeys(notes):
         err.print(f"[yellow]note:[/yellow] {escape(note)}", soft_wrap=True)
 
 
@@ -178,13 +151,12 @@ def _in_both_forms(answer: Answer | Estimate, top: int) -> tuple[dict[str, Any],
     return plain, f"[bold]{escape(answer.label)}[/bold] {percent_text(answer.probability)}  [dim]{others}[/dim]"
 
 
-def _tensors(specs: Sequence[TensorSpec]) -> str:
-    return "; ".join(f"{spec.name} {spec.dtype} {spec.shape_text}" for spec in specs)
-
-
-def _labels_are(manifest: Manifest) -> str:
-    known = TASKS.get(manifest.task)
-    return known.labels_are if known else "labels"
+def tensors_text(specs: Sequence[TensorSpec]) -> str:
+    """Inputs or outputs of a program, in one line."""
+    return "; ".join(
+        f"{spec.name} {spec.dtype} {spec.shape_text}" + (f" ({spec.holds})" if isinstance(spec, OutputSpec) else "")
+        for spec in specs
+    )
 
 
 def expand_folders(paths: Sequence[Path]) -> list[Path]:
@@ -201,7 +173,7 @@ def _print_outcome(path: Path, outcome: ReplayResult | EdgekitError) -> None:
         text = str(outcome) if str(outcome).startswith(str(path)) else f"{path}: {outcome}"
         out.print(f"[red]✗[/red] {escape(text)}", soft_wrap=True)
         return
-    mark = "[green]✓[/green]" if outcome.passed else "[red]✗[/red]"
+    mark = _mark(outcome.passed)
     stamp = f" {stamp_markup(outcome.status)}" if stamp_markup(outcome.status) else ""
     stamp += {
         "good": " [green](signature is good)[/green]",
@@ -210,11 +182,28 @@ def _print_outcome(path: Path, outcome: ReplayResult | EdgekitError) -> None:
     batched = ""
     if outcome.batch > 1:
         batched = f"; in batches of {outcome.batch} against single samples: SQNR {db_text(outcome.batch_sqnr_db)}"
+    change = outcome.max_abs_since_packed
+    since = "not run when it was packed" if change is None else f"max |Δ| since packing {change:.2g}"
     out.print(
         f"{mark} {outcome.name}{stamp}: SQNR {db_text(outcome.sqnr_db)}, max |Δ| {outcome.max_abs:.2g}, agrees on "
         f"{percent_text(outcome.agreement)} of {outcome.samples} real samples [dim](required: {outcome.held_to}; "
-        f"{outcome.engine}; max |Δ| since packing {outcome.max_abs_since_packed:.2g}{batched})[/dim]",
+        f"{outcome.engine}; {since}{batched})[/dim]",
         soft_wrap=True,
     )
+    several = len({output.program for output in outcome.outputs}) > 1
+    for output in outcome.outputs if len(outcome.outputs) > 1 else ():
+        out.print(f"    {_output_line(output, several=several)}", soft_wrap=True)
     for note in outcome.notes:
         out.print(f"    [yellow]{escape(note)}[/yellow]", soft_wrap=True)
+
+
+def _output_line(output: OutputReplay, *, several: bool) -> str:
+    name = f"{output.program} {output.output}" if several else output.output
+    return (
+        f"{_mark(output.passed)} {escape(name)}: SQNR {db_text(output.sqnr_db)}, max |Δ| {output.max_abs:.2g}, agrees "
+        f"on {percent_text(output.agreement)} [dim](required: {output.held_to})[/dim]"
+    )
+
+
+def _mark(passed: bool) -> str:
+    return "[green]✓[/green]" if passed else "[red]✗[/red]"

@@ -20,13 +20,13 @@ from edgekit.edge_runtime.errors import Interrupted, UsageError
 from edgekit.edge_runtime.files import sha256_file
 from edgekit.train.data.ct import read_scan
 from edgekit.train.nodules import report
-from edgekit.train.nodules.analysis import Analysis, analyse, chosen_weights, load_nets
-from edgekit.train.nodules.bundles import chosen_bundles, load_bundle_nets
-from edgekit.train.nodules.compare import check_series, compare, read_written
-from edgekit.train.nodules.report import Provenance, chances, where
+from edgekit.train.nodules.analysis import Analysis, analyse, choose_weights, load_nets
+from edgekit.train.nodules.bundles import choose_bundles, load_bundle_nets
+from edgekit.train.nodules.compare import check_series, compare, read_results
+from edgekit.train.nodules.report import Provenance, chances_text, place_text
 from edgekit.train.provenance import commit, device_name, versions
 
-_SAID = 5  # findings that are printed; the page has all
+_PRINTED = 5  # findings; the page has all of them
 
 
 def nodules(
@@ -44,12 +44,14 @@ def nodules(
 ) -> None:
     """Analyses the scan at `scan`, a .mhd or a folder of DICOM slices, and writes the folder `out`.
 
-    `bundles`, a folder with one bundle of each net, takes the place of weights. `against`, the folder of an earlier
-    run on the same scan, is what the findings are compared with.
+    Args:
+        bundles: a folder with one bundle of each net, used instead of weights.
+        against: the folder of an earlier run on the same scan, to compare the findings with.
+        top: how many findings get a picture.
 
     Raises:
         MissingData: no such scan or weights. InputError: the scan is damaged or too small.
-        UsageError: `out` is not empty, or the weights are of another net, or not all are named,
+        UsageError: `out` is not empty, or the weights are of another net, or only some are given,
             or both bundles and weights are, or `against` is of another scan.
         BundleError: a bundle is damaged.
         Interrupted: Ctrl-C; nothing was written.
@@ -57,17 +59,17 @@ def nodules(
     try:
         began = time.perf_counter()
         report.check_free(out)
-        reference = read_written(against) if against else None
+        reference = read_results(against) if against else None
         with ExitStack() as stack:
             if bundles:
                 if weights or segmenter or classifier or malignancy:
                     raise UsageError("--bundles brings its own weights: leave out --weights and the nets' files")
-                opened = {net: stack.enter_context(Bundle.open(at)) for net, at in chosen_bundles(bundles).items()}
+                opened = {net: stack.enter_context(Bundle.open(at)) for net, at in choose_bundles(bundles).items()}
                 paths = {net: bundle.model_path for net, bundle in opened.items()}
                 labels = {net: f"{bundle.name}/{bundle.model_path.name}" for net, bundle in opened.items()}
                 nets = load_bundle_nets(opened)
             else:
-                paths = chosen_weights(weights, segmenter=segmenter, classifier=classifier, malignancy=malignancy)
+                paths = choose_weights(weights, segmenter=segmenter, classifier=classifier, malignancy=malignancy)
                 labels = {net: path.name for net, path in paths.items()}
                 nets = load_nets(paths)
             sums = {net: sha256_file(path) for net, path in paths.items()}
@@ -75,7 +77,7 @@ def nodules(
             if reference is not None:
                 check_series(volume.series_uid, reference)  # before the minutes that the nets take
             read = time.perf_counter()
-            found = analyse(volume, nets, show=progress)
+            analysis = analyse(volume, nets, show=progress)
         provenance = Provenance(
             scan=scan.resolve().name,
             series_uid=volume.series_uid,
@@ -85,37 +87,37 @@ def nodules(
             device=device_name(torch.device("cpu")),
             versions=versions() | {"scipy": version("scipy")},
             commit=commit(),
-            flagged_voxels=found.flagged_voxels,
-            groups=found.groups,
-            most_probable=found.most_probable,
-            seconds={"read": round(read - began, 2), **found.seconds},
+            flagged_voxels=analysis.flagged_voxels,
+            groups=analysis.groups,
+            most_probable=analysis.most_probable,
+            seconds={"read": round(read - began, 2), **analysis.seconds},
         )
-        report.write(out, volume, found, provenance, top=top)
-        differs = compare(read_written(out), reference) if reference else None
+        report.write(out, volume, analysis, provenance, top=top)
+        comparison = compare(read_results(out), reference) if reference else None
     except KeyboardInterrupt:
-        raise Interrupted(f"interrupted: nothing was written to {out}. The same command begins anew") from None
+        raise Interrupted(f"interrupted: nothing was written to {out}. The same command starts over") from None
     if as_json:
-        answer = report.answer(found, provenance) | ({"against": to_plain(differs)} if differs else {})
+        answer = report.answer(analysis, provenance) | ({"against": to_plain(comparison)} if comparison else {})
         sys.stdout.write(canonical_json(answer).decode())
         return
-    _say(found, provenance, out)
-    if differs:
-        print(f"against {against}: {differs.text}")
+    _print_findings(analysis, provenance, out)
+    if comparison:
+        print(f"against {against}: {comparison.text}")
 
 
-def _say(found: Analysis, provenance: Provenance, out: Path) -> None:
+def _print_findings(analysis: Analysis, provenance: Provenance, out: Path) -> None:
     """The counts, the first findings, and where the rest is."""
-    count, groups = len(found.findings), f"{found.groups:,} group{'' if found.groups == 1 else 's'}"
+    count, groups = len(analysis.findings), f"{analysis.groups:,} group{'' if analysis.groups == 1 else 's'}"
     print(
-        f"{provenance.scan}: {found.flagged_voxels:,} voxels flagged, {groups}, {count} taken for nodules, "
+        f"{provenance.scan}: {analysis.flagged_voxels:,} voxels flagged, {groups}, {count} taken for nodules, "
         f"in {sum(provenance.seconds.values()):.0f} s"
     )
-    for finding in found.findings[:_SAID]:
+    for finding in analysis.findings[:_PRINTED]:
         x, y, z = finding.center_mm
         print(
-            f"  {finding.number}. {chances(finding)}, {finding.diameter_mm:.1f} mm, {where(finding)}, "
+            f"  {finding.number}. {chances_text(finding)}, {finding.diameter_mm:.1f} mm, {place_text(finding)}, "
             f"at ({x:.1f}, {y:.1f}, {z:.1f}) mm"
         )
-    if count > _SAID:
-        print(f"  and {count - _SAID} more")
-    print(f"{report.STUDY}\nlook:    {out / report.PAGE_FILE}")
+    if count > _PRINTED:
+        print(f"  and {count - _PRINTED} more")
+    print(f"{report.DISCLAIMER}\npage:    {out / report.PAGE_FILE}")

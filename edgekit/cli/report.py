@@ -27,7 +27,7 @@ def closing_lines(measured: Measurement) -> list[str]:
         return ["[red]No bundle was verified and measured.[/red] The lines above say why"]
     names = ", ".join(row.name.removeprefix(f"{measured.model}-") for row in pareto(measured.rows))
     objective = f" (best in {measured.objective})" if measured.objective else ""
-    quality = stamp_of("stages_verified")
+    quality = stamp_of("consistent")
     if best.metric:
         quality = f"[bold]{kept_text(best.metric)}[/bold] of the float {quality_name(best.metric)} kept"
     speed = difference_text(best.faster) if best.faster else "speed not measured"

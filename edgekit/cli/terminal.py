@@ -28,10 +28,11 @@ from edgekit.edge_runtime.benchmark.table import (
 )
 from edgekit.edge_runtime.benchmark.validity import unchecked
 from edgekit.edge_runtime.bundle.manifest import StageResult
-from edgekit.edge_runtime.bundle.status import PROVEN, stamp_of
+from edgekit.edge_runtime.bundle.status import Tone, stamp_of, tone_of
 from edgekit.edge_runtime.format import count_text, db_text, percent_text, rate_text, ratio_text
 
 TABLE_WIDTH = 164  # a pipe or file has no width of its own; folding a table there helps nobody
+_COLORS: dict[Tone, str] = {"good": "green", "fair": "yellow", "bad": "red"}
 FEW = 4  # up to this many candidates are compared with each other in words
 _WHOLE, _FOLDED, _NARROWEST = 99, 19, 13  # characters in a line of a name
 # For ever narrower terminals: the columns to leave out, which --details shows in another table, and where names fold.
@@ -58,7 +59,7 @@ def escape(text: str) -> str:
 def stamp_markup(status: str) -> str:
     """A status as a coloured stamp; "" for a verified bundle."""
     stamp = stamp_of(status)
-    return f"[bold {'yellow' if status in PROVEN else 'red'}]{stamp}[/]" if stamp else ""
+    return f"[bold {_COLORS[tone_of(status)]}]{stamp}[/]" if stamp else ""
 
 
 def print_measurement(measured: Measurement, *, details: bool = False, console: Console = out) -> None:

@@ -1,8 +1,8 @@
-"""`python -m experiments.lung.scans`: what `edgekit nodules` finds in one scan by bundles, against the float weights.
+"""`python -m experiments.lung.scans`: what `edgekit nodules` finds in one scan with bundles, and with float weights.
 
-Runs the command once for the published weights and once for each folder of bundles that `experiments/lung/bundles.py`
-made; a run whose folder is there, of the same files, is kept, so the same command goes on where it was. Writes
-results/nodules-int8.json after each run. Without a scan it takes the real CT of the data folder.
+Runs the command once for the published weights and once for each folder of bundles that `bundles.py` made. Finished
+runs of the same files are kept, so the same command continues. Writes results/nodules-int8.json after each run. The
+default scan is the real CT of the data folder.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from edgekit.edge_runtime.files import sha256_file, write_bytes
 from edgekit.edge_runtime.program import GOES_ON, program
 from edgekit.train import provenance
 from edgekit.train.data import luna_samples
-from edgekit.train.nodules.analysis import chosen_weights
-from edgekit.train.nodules.bundles import chosen_bundles
-from edgekit.train.nodules.compare import Written, compare, read_written
+from edgekit.train.nodules.analysis import choose_weights
+from edgekit.train.nodules.bundles import choose_bundles
+from edgekit.train.nodules.compare import Results, compare, read_results
 
 FLOAT = "float"
 FORMS = tuple(f"{engine}-{form}" for form in ("int8", "fp32", "fp16") for engine in ("onnx", "executorch_xnnpack"))
-# The folder that a U-Net and a classifier are taken from, to tell what 8 bits do to each.
+# The folders that U-Net and classifier are taken from, to tell what 8 bits do to each of them.
 COMBINED = {
     "onnx-fp16_unet_int8_classifier": ("onnx-fp16", "onnx-int8"),
     "executorch_xnnpack-fp32_unet_int8_classifier": ("executorch_xnnpack-fp32", "executorch_xnnpack-int8"),
 }
 
 
-def read_or_run(scan: Path, work: Path, form: str, bundles: Path | None) -> Written:
+def read_or_run(scan: Path, work: Path, form: str, bundles: Path | None) -> Results:
     """What `edgekit nodules` wrote for `form` under `work`; runs it where that is missing, or made from other files.
 
     Raises:
@@ -43,7 +43,7 @@ def read_or_run(scan: Path, work: Path, form: str, bundles: Path | None) -> Writ
     folder = work / form
     sums = _sums(bundles)
     try:
-        written = read_written(folder)
+        written = read_results(folder)
         if {net: of["sha256"] for net, of in written.answer["provenance"]["weights"].items()} == sums:
             return written
     except EdgekitError:  # missing or damaged: it is made again
@@ -52,11 +52,11 @@ def read_or_run(scan: Path, work: Path, form: str, bundles: Path | None) -> Writ
         shutil.rmtree(folder)
     print(f"{form}: running", file=sys.stderr, flush=True)
     nodules(scan, out=folder, bundles=bundles, top=0)
-    return read_written(folder)
+    return read_results(folder)
 
 
 def measure(scan: Path, *, bundles: Path, work: Path, results: Path) -> None:
-    """Runs or keeps every form whose bundles are there, and writes `results` after each.
+    """Runs every form whose bundles exist, unless it is finished, and writes `results` after each.
 
     Raises:
         MissingData: there are no bundles. EdgekitError: as `read_or_run`.
@@ -92,8 +92,8 @@ def measure(scan: Path, *, bundles: Path, work: Path, results: Path) -> None:
 
 def _complete(folder: Path) -> bool:
     try:
-        return bool(chosen_bundles(folder))
-    except EdgekitError:  # not there, or a net could not be made in this form
+        return bool(choose_bundles(folder))
+    except EdgekitError:  # missing, or a net could not be made in this form
         return False
 
 
@@ -101,24 +101,24 @@ def combine(folder: Path, *, unet: Path, classifier: Path) -> Path:
     """Fills `folder` with copies of the U-Net's bundle in `unet` and of the classifier's in `classifier`."""
     shutil.rmtree(folder, ignore_errors=True)
     for net, source in (("segmenter", unet), ("classifier", classifier)):
-        path = chosen_bundles(source)[net]
+        path = choose_bundles(source)[net]
         shutil.copytree(path, folder / path.name)
     return folder
 
 
 def _sums(bundles: Path | None) -> dict[str, str]:
-    """SHA-256 by net of the files that a run would take."""
+    """SHA-256, by net, of the files that a run would use."""
     if bundles is None:
-        paths = chosen_weights(None, segmenter=None, classifier=None, malignancy=None)
+        paths = choose_weights(None, segmenter=None, classifier=None, malignancy=None)
         return {net: sha256_file(path) for net, path in paths.items()}
     sums = {}
-    for net, path in chosen_bundles(bundles).items():
+    for net, path in choose_bundles(bundles).items():
         with Bundle.open(path) as bundle:
             sums[net] = sha256_file(bundle.model_path)
     return sums
 
 
-def _summary(written: Written) -> dict[str, Any]:
+def _summary(written: Results) -> dict[str, Any]:
     facts = written.answer["provenance"]
     return {
         "nets": facts["weights"],

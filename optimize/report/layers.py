@@ -9,6 +9,8 @@ from html import escape
 
 from edgekit.edge_runtime.format import db_text
 
+from ..layer_notes import read_damages
+
 SHOWN = 24  # the layers that int8 damages most; a deep net has hundreds
 FULL_DB = 60.0  # an error of a thousandth: a bar of full length means no damage
 
@@ -19,9 +21,9 @@ def layers(notes: dict[str, dict[str, str]], names: dict[str, str]) -> str:
 
 
 def _table(name: str, note: dict[str, str]) -> str:
-    damages = [_layer_and_db(entry) for entry in note["layers_sqnr_db"].split(", ")]
+    damages = read_damages(note["layers_sqnr_db"])
     in_float = set(note.get("float_layers", "").split(", "))
-    rows = "".join(_row(layer, sqnr_db, layer in in_float) for layer, sqnr_db in damages[:SHOWN])
+    rows = "".join(_row(one.layer, one.sqnr_db, one.layer in in_float) for one in damages[:SHOWN])
     more = len(damages) - SHOWN
     rest = f"<p>and {more} more, which int8 damages less</p>" if more > 0 else ""
     tried = note.get("layers_tried", "")
@@ -29,11 +31,6 @@ def _table(name: str, note: dict[str, str]) -> str:
         f'<div class="layers"><h3>{escape(name)}</h3><table>{rows}</table>{rest}'
         f"<p>Layers put back into float, and the result: {escape(tried)}</p></div>"
     )
-
-
-def _layer_and_db(entry: str) -> tuple[str, float]:
-    layer, _, sqnr_db = entry.rpartition(" ")
-    return layer, float(sqnr_db)
 
 
 def _row(layer: str, sqnr_db: float, in_float: bool) -> str:

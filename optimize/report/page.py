@@ -119,13 +119,15 @@ def _summary(measured: Measurement) -> str:
 
 def _counts(rows: tuple[Row, ...]) -> str:
     """How many bundles have which status, how many failed, and how many measurements are not valid to quote."""
+    statuses = [row.status for row in rows]
     counts = [
-        ("verified", "good", sum(row.status == "verified" for row in rows)),
-        (stamp_of("stages_verified"), "", sum(row.status == "stages_verified" for row in rows)),
-        (stamp_of("unverified"), "bad", sum(row.status == "unverified" for row in rows)),
-        (stamp_of("not_run"), "", sum(row.status == "not_run" for row in rows)),
-        ("not tried", "", sum(row.status == "not tried" for row in rows)),
-        ("failed", "bad", sum(row.status == "failed" for row in rows)),
+        ("verified", "good", statuses.count("verified")),
+        (stamp_of("consistent"), "", statuses.count("consistent")),
+        (stamp_of("undecided"), "", statuses.count("undecided")),
+        (stamp_of("unverified"), "bad", statuses.count("unverified")),
+        (stamp_of("not_run"), "", statuses.count("not_run")),
+        ("not tried", "", statuses.count("not tried")),
+        ("failed", "bad", statuses.count("failed")),
         ("not valid to quote", "bad", sum(bool(row.invalid_because) for row in rows)),
     ]
     return "".join(

@@ -28,19 +28,12 @@ from edgekit.edge_runtime.tasks.metrics import sqnr_db
 from edgekit.edge_runtime.tasks.registry import task
 
 from ..deploy import DeployModel, run_module
+from ..layer_notes import Damage, damages_text
 from ..recipes.recipe import LayerChoice, LayerQuantizer
 from ..verify import FloatReference, budget, joined
 
 RANKED_ON = 32  # calibration samples
 JUDGED_ON = 500  # validation samples, evenly spaced; the gate at the end sees all of them
-
-
-@dataclass(frozen=True, kw_only=True)
-class Damage:
-    """What quantizing `layer` alone does to the answers: their SQNR (dB) against float's; the lower, the worse."""
-
-    layer: str
-    sqnr_db: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +104,7 @@ class Search:
         tried = (f"{k} back: {trials[k].found}" for k in sorted(trials))
         notes = {
             "float_layers": ", ".join(chosen) or "none",
-            "layers_sqnr_db": ", ".join(f"{damage.layer} {damage.sqnr_db:.1f}" for damage in damages),
+            "layers_sqnr_db": damages_text(damages),
             "layers_tried": f"{'; '.join(tried)} (on {self._samples:,} validation samples)",
         }
         return LayerChoice(float_layers=frozenset(chosen), notes=notes)

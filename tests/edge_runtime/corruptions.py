@@ -127,8 +127,9 @@ def refit(folder: Path, entry: str) -> None:
     """Makes the manifest's size and SHA-256 of "artifact" or "golden" those of the file."""
 
     def change(data: dict) -> None:
-        raw = (folder / data[entry]["file"]).read_bytes()
-        data[entry] |= {"bytes": len(raw), "sha256": hashlib.sha256(raw).hexdigest()}
+        program = data["programs"][0] if "programs" in data else data  # format 1 has one
+        raw = (folder / program[entry]["file"]).read_bytes()
+        program[entry] |= {"bytes": len(raw), "sha256": hashlib.sha256(raw).hexdigest()}
 
     rewrite_manifest(folder, change)
 

@@ -15,7 +15,8 @@ VALUES = [
     "../../etc/passwd", "/etc/passwd", "model.onnx", "manifest.json", "golden.npz", "model.sig", "MODEL.ONNX", "a\0b",
     "\x1b[2J", "\ud7ff", "[red]", "x" * 100_000, "a" * 64, "torchscript", "aot", "pickle", "regression",
     "next_character", "RGB", "uint8", "float16", [], {}, [[]], [None], [1], [0], ["x"], [{}], {"x": 1}, {"": ""},
-    [1] * 100, [2**24] * 64, [[[[[[]]]]]], {"file": "x"},
+    [1] * 100, [2**24] * 64, [[[[[[]]]]]], {"file": "x"}, [1] * 100_000, "logits", "NCHW", "joint", "\u202e",
+    {"a": {"a": {"a": {"a": {"a": {"a": {"a": {"a": {"a": {"a": {"a": {"a": {"a": {"a": {"a": 1}}}}}}}}}}}}}}},
 ]  # fmt: skip
 
 
@@ -46,7 +47,8 @@ def hostile_values(manifest: bytes) -> Iterator[tuple[str, Spoil]]:
 
     data = json.loads(manifest)
     data.pop("sha256")
-    for turn, path in enumerate([*places(data), ("surprise",), ("golden", "surprise")]):
+    deep = ("programs", 0, "golden", "surprise") if "programs" in data else ("golden", "surprise")
+    for turn, path in enumerate([*places(data), ("surprise",), deep]):
         for value in VALUES[turn % 4 :: 4]:
             yield f"manifest {path} = {str(value)[:40]}", spoil_field(path, value)
         if path[-1] != "surprise":

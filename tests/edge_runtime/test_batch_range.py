@@ -4,24 +4,25 @@ import json
 from dataclasses import replace
 
 import pytest
-from test_manifest import MANIFEST, with_checksum
+from test_manifest import MANIFEST, PROGRAM, with_checksum
 
-from edgekit.edge_runtime.bundle.manifest import BatchRange, read_manifest
+from edgekit.edge_runtime.bundle.manifest import BatchRange
+from edgekit.edge_runtime.bundle.reading import read_manifest
 from edgekit.edge_runtime.errors import BundleError
 
 IMAGE = {"name": "image", "dtype": "uint8", "shape": [1, 8, 8, 1]}
-ANSWER = {"name": "probabilities", "dtype": "float32", "shape": [1, 2]}
+ANSWER = {"name": "probabilities", "dtype": "float32", "shape": [1, 2], "holds": "probabilities"}
 FREE = {"batch": {"min": 1, "max": 16}}
 
 
 def test_a_free_batch_comes_back_and_a_fixed_one_is_not_written():
     free = BatchRange(min=1, max=16)
     specs = {key: (replace(getattr(MANIFEST, key)[0], batch=free),) for key in ("inputs", "outputs")}
-    found = read_manifest(replace(MANIFEST, **specs).to_bytes(), "x")
+    found = read_manifest(replace(MANIFEST, programs=(replace(PROGRAM, **specs),)).to_bytes(), "x")
     assert found.batch == free
     assert found.inputs[0].shape_text == "[1 to 16, 8, 8, 1]"
-    assert json.loads(found.to_bytes())["inputs"][0]["batch"] == {"max": 16, "min": 1}
-    assert "batch" not in json.loads(MANIFEST.to_bytes())["inputs"][0]
+    assert json.loads(found.to_bytes())["programs"][0]["inputs"][0]["batch"] == {"max": 16, "min": 1}
+    assert "batch" not in json.loads(MANIFEST.to_bytes())["programs"][0]["inputs"][0]
     assert (MANIFEST.batch, MANIFEST.inputs[0].shape_text) == (None, "[1, 8, 8, 1]")
 
 

@@ -13,56 +13,108 @@ from conftest import ROOT
 from PIL import Image
 from tiny_bundle import PICTURE, make_bundle
 
-from edgekit.edge_runtime.bundle import archive, bundle, golden, manifest
+from edgekit.edge_runtime.bundle import archive, format1, limits, manifest, verdict
+from edgekit.edge_runtime.bundle.golden import _ENTRY_BYTES
+from edgekit.edge_runtime.bundle.status import STATUSES
 from edgekit.edge_runtime.engines import ENGINES, RUNS_CODE
 from edgekit.edge_runtime.preprocess import pictures
 from edgekit.edge_runtime.preprocess.image import load_image
+from edgekit.edge_runtime.tasks.holds import HOLDS
 from edgekit.edge_runtime.tasks.metrics import NOT_FINITE
 from edgekit.edge_runtime.tasks.registry import TASKS
+from edgekit.edge_runtime.tasks.variation import ROUNDING
 
-PATH = ROOT / "docs" / "BUNDLE.md"
-TEXT = PATH.read_text()
+TEXT, OLD = ((ROOT / "docs" / name).read_text() for name in ("BUNDLE.md", "BUNDLE-1.md"))
 
 
-def test_the_example_is_what_the_code_writes(tmp_path):
-    written = (make_bundle(tmp_path, name="quarters-onnx-fp32") / "manifest.json").read_text()
+@pytest.mark.parametrize(("page", "format_version"), [("BUNDLE.md", 2), ("BUNDLE-1.md", 1)])
+def test_the_example_is_what_the_code_writes(tmp_path, page, format_version):
+    made = make_bundle(tmp_path, name="quarters-onnx-fp32", format_version=format_version)
+    written = (made / "manifest.json").read_text()
     wanted = f"<!-- example -->\n\n```json\n{written}```\n\n<!-- end -->"
-    assert wanted in TEXT, f"put this between the marks of {PATH.name}:\n{wanted}"
+    assert wanted in (ROOT / "docs" / page).read_text(), f"put this between the marks of {page}:\n{wanted}"
 
 
-def test_the_checksum_is_that_of_the_other_lines(tmp_path):
+@pytest.mark.parametrize("format_version", [1, 2])
+def test_the_checksum_is_that_of_the_other_lines(tmp_path, format_version):
     """As a reader without Python would do it."""
-    raw = (make_bundle(tmp_path, name="x") / "manifest.json").read_bytes()
+    raw = (make_bundle(tmp_path, name="x", format_version=format_version) / "manifest.json").read_bytes()
     (line,) = re.findall(rb'\n  "sha256": "([0-9a-f]{64})",', raw)
     assert hashlib.sha256(raw.replace(b'\n  "sha256": "' + line + b'",', b"", 1)).hexdigest() == line.decode()
+
+
+JSON = limits.JSON_LIMITS
 
 
 @pytest.mark.parametrize(
     "said",
     [
-        f"at most {manifest.MAX_MANIFEST_BYTES:,} bytes",
-        f"1 to {manifest.MAX_SIDE:,}",
-        f"1 to {manifest.MAX_PICTURE_SIDE}",
-        f"at most {bundle.MAX_FILE_BYTES >> 30} GiB",
-        f"of at most {bundle.MAX_SIGNATURE_BYTES >> 20} MiB",
-        f"at most {golden.MAX_GOLDEN_BYTES >> 30} GiB, every member stored",
+        f"| `manifest.json`, an attestation | {limits.MAX_MANIFEST_BYTES:,} bytes |",
+        f"JSON of at most {limits.MAX_MANIFEST_BYTES:,} bytes",
+        f"| JSON: brackets within brackets | {JSON.depth} |",
+        f"| JSON: entries of a list | {JSON.items:,} |",
+        f"| JSON: fields of an object | {JSON.fields:,} |",
+        f"| JSON: characters of a text; of a field's name | {JSON.text:,}; {JSON.key} |",
+        f"| programs | {limits.MAX_PROGRAMS} |",
+        f"| inputs of a program; outputs | {limits.MAX_TENSORS}; {limits.MAX_TENSORS} |",
+        f"| engines of a program; entries of `requires` | {limits.MAX_ENGINES}; {limits.MAX_ENGINES} |",
+        f"| `features` | object of texts, at most {limits.MAX_FEATURES} |",
+        f"| axes of a tensor | {limits.MAX_RANK} |",
+        f"1 to {limits.MAX_SIDE:,}; at most {limits.MAX_RANK} of them",
+        f"1 to {limits.MAX_PICTURE_SIDE} |",
+        f"| `bytes` | whole number, 0 to {limits.MAX_FILE_BYTES:,} |",
+        f"{limits.MAX_FILE_BYTES >> 30} GiB; {limits.MAX_BUNDLE_BYTES >> 30} GiB |",
+        f"| a golden file | {limits.MAX_GOLDEN_BYTES >> 30} GiB,",
+        f"at most {limits.MAX_GOLDEN_BYTES >> 30} GiB, every member stored",
+        f"more than {_ENTRY_BYTES} bytes of directory for each",
+        f"of at most {limits.MAX_SIGNATURE_BYTES >> 20} MiB",
+        f"| a `.zip` | {archive.MAX_MEMBERS} members, 4 GiB |",
         f"1 to {archive.MAX_MEMBERS} members",
+        f"go up to {verdict.MAX_SAMPLES:,}",
         f"at most {pictures.MAX_FILE_BYTES >> 20} MiB, {pictures.MAX_PIXELS // 10**6} megapixels and "
         f"{pictures.MAX_SIDE:,}",
+        f"more than {pictures.MAX_PIXELS:,} pixels before the cut",
         f"{NOT_FINITE!r} stands for them",
         f"version made by {archive._MADE_BY} ",
         f"date {archive._DATE} ",
         f"The bundle, format {manifest.FORMAT_VERSION}",
+        f"more than {ROUNDING:f} of the largest magnitude",
     ],
 )
 def test_limits_are_the_code_s(said):
     assert said in " ".join(TEXT.split())
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "The bundle, format 1",
+        f"1 to {limits.MAX_SIDE:,}; at most {limits.MAX_RANK} of them",
+        f"whole number, 0 to {limits.MAX_FILE_BYTES:,} |",
+    ],
+)
+def test_limits_of_format_1_are_the_code_s(said):
+    assert said in " ".join(OLD.split())
+    assert (format1.MAX_PICTURE_SIDE, limits.MAX_PICTURE_SIDE) == (8192, 8192)
+
+
 def test_every_name_that_a_manifest_can_hold_is_explained():
     metrics = {known.metric().name for known in TASKS.values()}
-    names = {*ENGINES, *RUNS_CODE, *TASKS, *metrics, "verified", "stages_verified", "unverified", "not_run"}
-    assert {name for name in names if f"`{name}`" not in TEXT} == set()
+    shared = {*ENGINES, *RUNS_CODE, *TASKS, *metrics}
+    assert {name for name in {*shared, *HOLDS, *STATUSES} if f"`{name}`" not in TEXT} == set()
+    old = {"verified", "stages_verified", "unverified", "not_run"}
+    assert {name for name in {*shared, *old} if f"`{name}`" not in OLD} == set()
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_statuses_mean_here_what_they_mean_everywhere(status):
+    assert f"| `{status}` | {STATUSES[status].means} |" in TEXT
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_what_a_task_takes_is_the_code_s(task):
+    takes = f"`{TASKS[task].takes}`" if TASKS[task].takes else "anything"
+    assert f"| `{task}` | {takes} " in TEXT
 
 
 def upright_halves(number):
@@ -73,7 +125,7 @@ def upright_halves(number):
 
 def box_of(size, contract):
     """Step 6: (first, end) of the box along each axis."""
-    if contract.resize == "stretch":
+    if contract.resize != "resize_crop":
         return [(0, n) for n in size]
     scaled = [contract.resize_to * n // min(size) for n in size]
     cuts = (contract.width, contract.height)
@@ -116,19 +168,31 @@ def png(picture):
     return file.getvalue()
 
 
+RULES = [
+    ("stretch", 9),
+    ("resize_crop", 9),
+    ("resize_crop", 14),
+    ("resize_center_crop", 9),
+    ("resize_center_crop", 14),
+]
+
+
 @pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic"])
-@pytest.mark.parametrize(("resize", "resize_to"), [("stretch", 9), ("resize_crop", 9), ("resize_crop", 14)])
-@pytest.mark.parametrize("size", [(31, 17), (5, 44), (9, 7), (8, 6), (16, 9)])
+@pytest.mark.parametrize(("resize", "resize_to"), RULES)
+@pytest.mark.parametrize("size", [(31, 17), (5, 44), (9, 7), (8, 6), (16, 9), (14, 14)])
 def test_a_picture_resized_by_the_document_alone_is_ours_to_the_bit(size, resize, resize_to, interpolation):
     colour = np.random.default_rng(size[0]).integers(0, 256, (size[1], size[0], 3), np.uint8)
     options = {"resize": resize, "resize_to": resize_to, "interpolation": interpolation}
     contract = replace(PICTURE, mode="L", height=7, width=9, **options)
     red, green, blue = np.moveaxis(colour.astype(np.int64), 2, 0)
     grey = ((19595 * red + 38470 * green + 7471 * blue + 32768) >> 16).astype(np.uint8)
+    whole = [resize_to * n // min(size) for n in size] if resize == "resize_center_crop" else [9, 7]
     across, down = box_of(size, contract)
-    if size != (9, 7):
-        grey = resized(grey.T, across, 9, interpolation).T
-        grey = resized(grey, down, 7, interpolation)
+    if size != tuple(whole):
+        grey = resized(grey.T, across, whole[0], interpolation).T
+        grey = resized(grey, down, whole[1], interpolation)
+    left, top = (upright_halves((m - c) / 2) for m, c in zip(whole, (9, 7), strict=True))
+    grey = grey[top : top + 7, left : left + 9]
     np.testing.assert_array_equal(load_image(png(Image.fromarray(colour)), contract)[0, :, :, 0], grey)
 
 
@@ -144,3 +208,13 @@ def test_sixteen_bits_by_the_document_alone_are_ours_to_the_bit():
     values = np.arange(0, 65536, 4, dtype=np.uint16).reshape(128, 128)
     contract = replace(PICTURE, height=128, width=128)
     np.testing.assert_array_equal(load_image(png(Image.fromarray(values)), contract)[0, :, :, 0], values >> 8)
+
+
+def test_normalised_pixels_by_the_document_alone_are_ours_to_the_bit():
+    colour = np.random.default_rng(0).integers(0, 256, (7, 9, 3), np.uint8)
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    contract = replace(PICTURE, mode="RGB", height=7, width=9, layout="NCHW", dtype="float32", mean=mean, std=std)
+    pixels = load_image(png(Image.fromarray(colour)), contract)
+    assert pixels.shape == (1, 3, 7, 9)
+    for y, x, c in itertools.product(range(7), range(9), range(3)):
+        assert pixels[0, c, y, x] == np.float32((int(colour[y, x, c]) / 255 - mean[c]) / std[c])

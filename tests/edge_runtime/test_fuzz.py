@@ -53,7 +53,7 @@ class Target:
                 golden = bundle.golden()
                 with engines.load(bundle) as engine:
                     found = engine.run(golden.sample(0))
-                    result = judge(bundle.manifest, golden, golden.packed, engine.version)
+                    result = judge(bundle.manifest.only(), golden, golden.own_answers(), engine.version)
         except EdgekitError as error:
             said = str(error)
         else:
@@ -69,8 +69,8 @@ class Target:
         return "right"
 
 
-@pytest.fixture(scope="module")
-def target():
+@pytest.fixture(scope="module", params=[1, 2], ids=["format 1", "format 2"])
+def target(request):
     """In memory where there is such a folder: each case writes several files, and a disk would be waited for."""
     memory = Path("/dev/shm")
     with (
@@ -78,7 +78,7 @@ def target():
         pytest.MonkeyPatch.context() as m,
     ):
         m.setattr(tempfile, "tempdir", folder)  # for what archives are unpacked to
-        yield Target(make_bundle(Path(folder), name="x"))
+        yield Target(make_bundle(Path(folder), name="x", format_version=request.param))
 
 
 def counted(target, cases):

@@ -1,26 +1,38 @@
 """Golden files: what is saved comes back, and a file that lies about its arrays is refused with what is wrong."""
 
 import io
+import struct
+import time
+import tracemalloc
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hostile_content import HOSTILE_NPY
+from test_manifest import PROGRAM
 
-from edgekit.edge_runtime.bundle.golden import MAX_GOLDEN_BYTES, GoldenSet, load_golden, save_golden, write_arrays
-from edgekit.edge_runtime.bundle.manifest import TensorSpec
+from edgekit.edge_runtime.bundle.golden import UNNAMED, GoldenSet, load_golden, save_golden, write_arrays
+from edgekit.edge_runtime.bundle.limits import MAX_GOLDEN_BYTES
+from edgekit.edge_runtime.bundle.manifest import EngineRun, OutputSpec, Program, TensorSpec, one_floor
 from edgekit.edge_runtime.errors import BundleError
 from edgekit.edge_runtime.worker.child import decode_arrays, encode_arrays
 
 INPUT = TensorSpec(name="x", dtype="int64", shape=(1, 2))
-OUTPUT = TensorSpec(name="y", dtype="float16", shape=(1, 3, 2))
+OUTPUT = OutputSpec(name="y", dtype="float16", shape=(1, 3, 2), holds="features")
+RUNS = tuple(EngineRun(name="a", version="1", precision=p, verdict=None) for p in ("float32", "bfloat16"))
 ANSWERS = np.arange(24, dtype=np.float16).reshape(4, 2, 3).transpose(0, 2, 1)  # (4, 3, 2), not contiguous
 GOLDEN = GoldenSet(
     inputs={"x": np.arange(8).reshape(4, 2)},
     outputs={"y": ANSWERS},
-    packed={"y": ANSWERS + 1},
+    packed={"a-float32": {"y": ANSWERS + 1}, "a-bfloat16": {"y": ANSWERS + 2}},
     targets=np.array([True, False, True, True]),
 )
+
+
+def program(inputs=(INPUT,), outputs=(OUTPUT,), engines=RUNS, replay="by_output") -> Program:
+    golden = replace(PROGRAM.golden, replay=replay, floors=one_floor(outputs, PROGRAM.golden.floors["probabilities"]))
+    return replace(PROGRAM, inputs=inputs, outputs=outputs, engines=engines, golden=golden)
 
 
 @pytest.fixture
@@ -31,7 +43,7 @@ def path(tmp_path):
 
 def refusal(path):
     with pytest.raises(BundleError) as error:
-        load_golden(path, (INPUT,), (OUTPUT,))
+        load_golden(path, program())
     assert str(error.value).startswith(f"{path}: golden.npz ")
     return str(error.value)
 
@@ -47,9 +59,10 @@ def rewrite(path, changes, **options):
 
 
 def test_what_was_saved_comes_back_in_c_order_and_writable(path):
-    found = load_golden(path, (INPUT,), (OUTPUT,))
+    found = load_golden(path, program())
     np.testing.assert_array_equal(found.inputs["x"], GOLDEN.inputs["x"])
-    np.testing.assert_array_equal(found.packed["y"], ANSWERS + 1)
+    for engine, added in (("a-float32", 1), ("a-bfloat16", 2)):
+        np.testing.assert_array_equal(found.packed[engine]["y"], ANSWERS + added)
     np.testing.assert_array_equal(found.targets, GOLDEN.targets)
     assert (found.outputs["y"].flags.c_contiguous, found.outputs["y"].flags.writeable) == (True, True)
 
@@ -75,14 +88,65 @@ def test_objects_are_not_written():
 def test_answers_that_are_not_known_are_an_empty_column(tmp_path):
     unknown = GoldenSet(inputs=GOLDEN.inputs, outputs=GOLDEN.outputs, packed=GOLDEN.packed, targets=np.zeros((4, 0)))
     save_golden(tmp_path / "g.npz", unknown)
-    assert load_golden(tmp_path / "g.npz", (INPUT,), (OUTPUT,)).targets.shape == (4, 0)
+    assert load_golden(tmp_path / "g.npz", program()).targets.shape == (4, 0)
+
+
+def test_the_answers_of_format_1_name_no_engine(tmp_path):
+    old = replace(GOLDEN, packed={UNNAMED: {"y": ANSWERS}})
+    save_golden(tmp_path / "g.npz", old)
+    assert zipfile.ZipFile(tmp_path / "g.npz").namelist()[-1] == "packed/y.npy"
+    found = load_golden(tmp_path / "g.npz", program(engines=(), replay="joint"))
+    np.testing.assert_array_equal(found.own_answers("b 2.0")["y"], ANSWERS)
+
+
+def test_a_file_that_was_never_run_has_no_answers_of_its_own(tmp_path):
+    save_golden(tmp_path / "g.npz", replace(GOLDEN, packed={}))
+    assert load_golden(tmp_path / "g.npz", program(engines=())).own_answers("a 1") is None
+
+
+def test_of_several_engines_the_one_that_runs_is_compared_with(path):
+    runs = (EngineRun(name="b", version="1", precision="float32", verdict=None), *RUNS)
+    save_golden(path, replace(GOLDEN, packed={"b-float32": {"y": ANSWERS}, **GOLDEN.packed}))
+    found = load_golden(path, program(engines=runs))
+    for engine, added in (("a 2.0 (native)", 1), ("b 1", 0), ("c 1", 0), ("", 0)):
+        np.testing.assert_array_equal(found.own_answers(engine)["y"], ANSWERS + added)
+
+
+ONE_OF_TWO = OutputSpec(name="y", dtype="float16", shape=(1, 2), holds="logits")
+
+
+@pytest.mark.parametrize(
+    ("targets", "said"),
+    [
+        (np.array([0, 1, 1, 0]), ""),
+        (np.array([0, 1, 1, 0], np.uint8), ""),
+        (np.zeros((4, 0)), ""),
+        (np.array([0, 1, 2, 0]), "should be whole numbers [4] from 0 to 1, found int64 [4]"),
+        (np.array([0, -1, 1, 0]), "from 0 to 1"),
+        (np.array([0.0, 1.0, 1.0, 0.0]), "found float64 [4]"),
+        (np.zeros((4, 2), np.int64), "found int64 [4, 2]"),
+    ],
+)
+def test_where_one_of_several_labels_is_picked_a_true_answer_is_the_index_of_one(tmp_path, targets, said):
+    answers = {"y": np.zeros((4, 2), np.float16)}
+    save_golden(tmp_path / "g.npz", GoldenSet(inputs=GOLDEN.inputs, outputs=answers, packed={}, targets=targets))
+    if not said:
+        assert len(load_golden(tmp_path / "g.npz", program(outputs=(ONE_OF_TWO,), engines=())).targets) == 4
+        return
+    with pytest.raises(BundleError) as error:
+        load_golden(tmp_path / "g.npz", program(outputs=(ONE_OF_TWO,), engines=()))
+    assert said in str(error.value)
 
 
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"packed/y.npy": None}, "should hold the arrays inputs/x, outputs/y, packed/y, targets and no others"),
-        ({"more.npy": b""}, "it differs in 'more.npy'"),
+        ({"packed/a-float32/y.npy": None}, "says it has 4 members"),
+        ({"more.npy": b""}, "says it has 6 members"),
+        (
+            {"packed/a-float32/y.npy": None, "packed/y.npy": b""},
+            "inputs/x, outputs/y, packed/a-bfloat16/y, packed/a-float32/y, targets and no others; it differs in",
+        ),
         ({"targets.npy": HOSTILE_NPY["huge shape"]}, "targets.npy is not as long as its shape [1000000000000] says"),
         ({"targets.npy": HOSTILE_NPY["objects"]}, "does not hold little-endian numbers in C order"),
         ({"targets.npy": HOSTILE_NPY["columns first"]}, "does not hold little-endian numbers in C order"),
@@ -101,9 +165,9 @@ def test_an_array_of_another_shape_or_type_is_refused(path):
     with pytest.raises(
         BundleError, match=r"'inputs/x' should be int32 \[4, 2\], found int64 \[4, 2\]. Pack the bundle"
     ):
-        load_golden(path, (TensorSpec(name="x", dtype="int32", shape=(1, 2)),), (OUTPUT,))
+        load_golden(path, program(inputs=(TensorSpec(name="x", dtype="int32", shape=(1, 2)),)))
     with pytest.raises(BundleError, match=r"'inputs/x' should be int64 \[4, 3\], found int64 \[4, 2\]"):
-        load_golden(path, (TensorSpec(name="x", dtype="int64", shape=(1, 3)),), (OUTPUT,))
+        load_golden(path, program(inputs=(TensorSpec(name="x", dtype="int64", shape=(1, 3)),)))
 
 
 def test_compressed_arrays_are_refused(path):
@@ -127,4 +191,45 @@ def test_a_file_over_the_limit_is_refused_from_its_size(path):
 
 def test_a_damaged_archive_is_refused(path):
     path.write_bytes(path.read_bytes()[:-30])
-    assert "cannot be read: File is not a zip file. Fetch the bundle again" in refusal(path)
+    assert "is no zip archive, or was cut short or added to. Fetch the bundle again" in refusal(path)
+
+
+def end_record(path, **changes):
+    """The archive's end record with fields changed, and bytes put before it."""
+    raw, before = path.read_bytes(), changes.pop("before", b"")
+    names = ("disk", "directory_disk", "here", "count", "length", "at", "comment")
+    fields = dict(zip(names, struct.unpack("<4H2LH", raw[-18:]), strict=True)) | changes
+    path.write_bytes(raw[:-22] + before + b"PK\5\6" + struct.pack("<4H2LH", *fields.values()))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"count": 6, "here": 6}, "says it has 6 members"),
+        ({"here": 4}, "a directory that no npz file has"),
+        ({"disk": 1}, "a directory that no npz file has"),
+        ({"at": 0}, "a directory that no npz file has"),
+        ({"comment": 1}, "a directory that no npz file has"),
+        ({"before": b"PK\6\7" + bytes(16)}, "a directory that no npz file has"),
+    ],
+)
+def test_an_end_record_that_lies_is_refused(path, changes, said):
+    end_record(path, **changes)
+    assert said in refusal(path)
+
+
+def test_a_directory_of_94_megabytes_is_refused_at_once(path):
+    """Which zipfile would have made a million objects of, before it could be asked how many there are."""
+    raw = path.read_bytes()
+    at = struct.unpack("<L", raw[-6:-2])[0]
+    entry = raw[at : raw.index(b"PK\1\2", at + 4)]
+    directory = entry * (94_000_000 // len(entry))
+    end = b"PK\5\6" + struct.pack("<4H2LH", 0, 0, 5, 5, len(directory), at, 0)
+    path.write_bytes(raw[:at] + directory + end)
+    start = time.process_time()
+    tracemalloc.start()
+    said = refusal(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert "says it has 5 members with 93,999," in said
+    assert (time.process_time() - start < 1, peak < 1_000_000) == (True, True)

@@ -2,24 +2,70 @@
 
 import hashlib
 import json
+import time
 from dataclasses import replace
 
 import pytest
+from tiny_bundle import ORIGIN, RAN
 
 from edgekit.edge_runtime.bundle.manifest import (
     FORMAT_VERSION,
+    MAIN,
     Artifact,
+    Floor,
     Golden,
     ImagePreprocessing,
     Manifest,
     Metric,
+    OutputSpec,
+    Program,
     StageResult,
     TensorSpec,
-    read_manifest,
+    Verdict,
 )
+from edgekit.edge_runtime.bundle.reading import read_manifest
 from edgekit.edge_runtime.decode import canonical_json
 from edgekit.edge_runtime.errors import BundleError
 
+VERDICT = Verdict(
+    status="undecided",
+    basis="hits",
+    metric="accuracy",
+    higher_is_better=True,
+    float_value=0.99,
+    value=0.98,
+    samples=359,
+    groups=0,
+    loss=0.0028,
+    low=-0.001,
+    high=0.0131,
+    budget=0.0099,
+    flips=2,
+    lost=1,
+    won=0,
+    unlabelled=0,
+    needed=480,
+    needed_unlabelled=900,
+    helps="labels",
+    reason="one lost answer in 359 leaves a loss of 1.31 points possible",
+)
+PROGRAM = Program(
+    name=MAIN,
+    artifact=Artifact(file="model.onnx", format="onnx", bytes=95195, sha256="a" * 64),
+    inputs=(TensorSpec(name="image", dtype="uint8", shape=(1, 8, 8, 1)),),
+    outputs=(OutputSpec(name="probabilities", dtype="float32", shape=(1, 2), holds="probabilities"),),
+    golden=Golden(
+        file="golden.npz",
+        bytes=5000,
+        sha256="b" * 64,
+        samples=32,
+        replay="by_output",
+        floors={"probabilities": Floor(sqnr_db=60.0, agreement=1.0, max_abs=None)},
+    ),
+    engines=(RAN,),
+    requires={"onnxruntime": "1.18"},
+    features={"onnx_opset": "17"},
+)
 MANIFEST = Manifest(
     format_version=FORMAT_VERSION,
     name="digits_cnn-onnx-fp32",
@@ -27,11 +73,9 @@ MANIFEST = Manifest(
     task="classification",
     recipe="fp32",
     exporter="onnx",
-    status="verified",
-    artifact=Artifact(file="model.onnx", format="onnx", bytes=95195, sha256="a" * 64),
-    golden=Golden(file="golden.npz", bytes=5000, sha256="b" * 64, samples=32, sqnr_floor_db=60.0, agreement_floor=1.0),
-    inputs=(TensorSpec(name="image", dtype="uint8", shape=(1, 8, 8, 1)),),
-    outputs=(TensorSpec(name="probabilities", dtype="float32", shape=(1, 2)),),
+    status="undecided",
+    verdict=VERDICT,
+    programs=(PROGRAM,),
     preprocessing=ImagePreprocessing(
         kind="image",
         mode="L",
@@ -55,40 +99,55 @@ MANIFEST = Manifest(
             agreement=1.0,
             held_to="relative error <= 1e-05",
             passed=True,
+            output="probabilities",
         ),
     ),
+    origin=ORIGIN,
     tools={"torch": "2.14.1"},
     provenance={"data": "UCI digits"},
 )
 
 
+def sealed_again(data):
+    """The bytes of a parsed manifest with a checksum that fits: what a hostile writer would send."""
+    return canonical_json(data | {"sha256": hashlib.sha256(canonical_json(data)).hexdigest()})
+
+
 def with_checksum(change: dict) -> bytes:
-    """The manifest with fields changed and a checksum that fits again: what a hostile writer would send."""
+    """The manifest with fields changed; those of the only program go by their own names."""
     data = json.loads(MANIFEST.to_bytes())
     data.pop("sha256")
-    data |= change
-    return canonical_json(data | {"sha256": hashlib.sha256(canonical_json(data)).hexdigest()})
+    of_program = {key: change[key] for key in change.keys() & data["programs"][0].keys() - {"name"}}
+    data["programs"][0] |= of_program
+    return sealed_again(data | {key: value for key, value in change.items() if key not in of_program})
 
 
 def test_bytes_are_exactly_these():
     lines = MANIFEST.to_bytes().decode().splitlines()
     assert lines[:7] == [
         "{",
-        '  "artifact": {',
-        '    "bytes": 95195,',
-        '    "file": "model.onnx",',
-        '    "format": "onnx",',
-        f'    "sha256": "{"a" * 64}"',
-        "  },",
+        '  "exporter": "onnx",',
+        '  "format_version": 2,',
+        '  "labels": [',
+        '    "null",',
+        '    "één"',
+        "  ],",
     ]
-    assert MANIFEST.to_bytes().endswith(b'  "tools": {\n    "torch": "2.14.1"\n  }\n}\n')
-    assert '    "één"' in lines
-    checksum = "c413279fdea11aafb17be979a18046aa70d960af55b607239a80d019984cb303"
+    assert MANIFEST.to_bytes().endswith(b'    "won": 0\n  }\n}\n')
+    checksum = "37efb529e218814efcab8083b00db01be8a061ef325a5f5582676445d60f4e80"
     assert json.loads(MANIFEST.to_bytes())["sha256"] == checksum
 
 
 def test_reading_gives_back_what_was_written():
     assert read_manifest(MANIFEST.to_bytes(), "x") == MANIFEST
+
+
+def test_a_whole_number_given_for_a_fraction_is_written_as_one():
+    floors = {"probabilities": Floor(sqnr_db=20, agreement=1, max_abs=None)}
+    golden = replace(PROGRAM.golden, floors=floors)
+    raw = replace(MANIFEST, programs=(replace(PROGRAM, golden=golden),)).to_bytes()
+    assert b'"sqnr_db": 20.0\n' in raw
+    assert read_manifest(raw, "x").to_bytes() == raw
 
 
 def test_every_flipped_byte_is_refused():
@@ -106,40 +165,155 @@ def test_every_truncation_is_refused():
             read_manifest(raw[:length], "x")
 
 
+ARTIFACT = {"file": "m.onnx", "format": "onnx", "bytes": 1, "sha256": "a" * 64}
+TENSOR = {"name": "x", "dtype": "uint8", "shape": [1]}
+PICTURE = json.loads(MANIFEST.to_bytes())["preprocessing"]
+GOLDEN = json.loads(MANIFEST.to_bytes())["programs"][0]["golden"]
+JUDGED = json.loads(MANIFEST.to_bytes())["verdict"]
+RUN = {"name": "onnxruntime", "version": "1", "precision": "float32", "verdict": None}
+FLOATS = PICTURE | {"layout": "NCHW", "dtype": "float32", "mean": [0.5], "std": [0.5]}
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
         ({"format_version": FORMAT_VERSION + 1}, "Upgrade edgekit"),
-        ({"format_version": "1"}, "format_version should be a whole number"),
+        ({"format_version": 10**4000}, "Upgrade edgekit"),
+        ({"format_version": "2"}, "format_version should be a whole number"),
+        ({"format_version": 1}, "artifact is missing"),
         ({"name": "../../etc"}, "not a plain file name"),
-        ({"artifact": {"file": "../model.onnx", "format": "onnx", "bytes": 1, "sha256": "a" * 64}}, "plain file name"),
-        ({"artifact": {"file": "/model.onnx", "format": "onnx", "bytes": 1, "sha256": "a" * 64}}, "plain file name"),
-        ({"artifact": {"file": "m.onnx", "format": "onnx", "bytes": True, "sha256": "a" * 64}}, "artifact.bytes"),
-        ({"artifact": {"file": "m.onnx", "format": "onnx", "bytes": 1, "sha256": "xyz"}}, "64 hexadecimal"),
-        ({"artifact": {"file": "golden.npz", "format": "onnx", "bytes": 1, "sha256": "a" * 64}}, "three files"),
+        ({"artifact": ARTIFACT | {"file": "../model.onnx"}}, "plain file name"),
+        ({"artifact": ARTIFACT | {"file": "/model.onnx"}}, "plain file name"),
+        ({"artifact": ARTIFACT | {"bytes": True}}, "artifact.bytes"),
+        ({"artifact": ARTIFACT | {"bytes": (8 << 30) + 1}}, "a file may have 8,589,934,592 bytes at most"),
+        ({"artifact": ARTIFACT | {"sha256": "xyz"}}, "64 hexadecimal"),
+        ({"artifact": ARTIFACT | {"file": "golden.npz"}}, "files of their own"),
+        ({"artifact": ARTIFACT | {"file": "Model.SIG"}}, "files of their own"),
         ({"labels": "ab"}, "labels should be a list"),
         ({"labels": [1]}, "labels[0] should be a string"),
         ({"status": "perfect"}, "status should be one of"),
-        ({"inputs": []}, "at least one input"),
-        ({"inputs": [{"name": "x", "dtype": "float64", "shape": [1]}]}, "inputs[0].dtype"),
-        ({"inputs": [{"name": "x", "dtype": "uint8", "shape": [0]}]}, "impossible shape"),
-        ({"inputs": [{"name": "x", "dtype": "uint8", "shape": [1 << 40]}]}, "impossible shape"),
+        ({"status": "stages_verified"}, "status should be one of"),
+        ({"inputs": []}, "programs[0].inputs should have 1 to 256 entries, found 0"),
+        ({"inputs": [TENSOR | {"dtype": "float64"}]}, "inputs[0].dtype"),
+        ({"inputs": [TENSOR | {"shape": [0]}]}, "impossible shape"),
+        ({"inputs": [TENSOR | {"shape": [1 << 40]}]}, "impossible shape"),
+        ({"inputs": [TENSOR | {"shape": [1] * 17}]}, "inputs[0].shape should have 0 to 16 entries, found 17"),
+        ({"inputs": [TENSOR | {"holds": "values"}]}, "inputs[0].holds is not a known field"),
+        ({"inputs": [TENSOR] * 2}, "plain names of their own"),
+        ({"outputs": [TENSOR]}, "outputs[0].holds is missing"),
+        ({"outputs": [TENSOR | {"holds": "magic"}]}, "outputs[0].holds should be one of"),
+        ({"golden": GOLDEN | {"floors": {}}}, "floors are named after the outputs"),
+        ({"golden": GOLDEN | {"replay": "joint"}}, "is that of format 1"),
+        ({"golden": GOLDEN | {"replay": "trust me"}}, "golden.replay should be one of"),
+        ({"golden": GOLDEN | {"samples": 0}}, "at least 1 sample"),
+        ({"engines": [RUN, RUN]}, "named twice at one precision"),
+        ({"engines": [RUN | {"name": "../x"}]}, "engines need plain names"),
+        ({"engines": [RUN] * 17}, "engines should have 0 to 16 entries, found 17"),
+        ({"requires": {"../x": "1"}}, "engines need plain names"),
+        ({"programs": []}, "programs should have 1 to 16 entries, found 0"),
+        ({"verdict": JUDGED | {"status": "verified"}}, "is not within the budget"),
+        ({"verdict": JUDGED | {"basis": "lossless"}}, "a lossless file flips no answer"),
+        ({"verdict": JUDGED | {"lost": 360}}, "are impossible"),
+        ({"verdict": JUDGED | {"flips": -1}}, "counts from 0"),
+        ({"verdict": JUDGED | {"groups": 360}}, "cannot belong to 360 groups"),
+        ({"verdict": JUDGED | {"low": 0.01}}, "does not lie between its bounds"),
+        ({"verdict": JUDGED | {"budget": -0.1}}, "goes from 0 upwards"),
+        ({"preprocessing": PICTURE | {"layout": "NCHW"}}, "NHWC uint8 or NCHW float32, found NCHW uint8"),
+        ({"preprocessing": PICTURE | {"mean": [0.5], "std": [0.5]}}, "L uint8 takes 0 of each"),
+        ({"preprocessing": FLOATS | {"mode": "RGB"}}, "RGB float32 takes 3 of each"),
+        ({"preprocessing": FLOATS | {"std": [0.0]}}, "std is above 0"),
+        ({"preprocessing": FLOATS}, "gives float32 [1, 1, 8, 8], the first program takes uint8 [1, 8, 8, 1]"),
+        ({"preprocessing": PICTURE | {"height": 9}}, "preprocessing gives uint8 [1, 9, 8, 1]"),
         ({"surprise": 1}, "surprise is not a known field"),
         ({"metrics": [{"name": "accuracy"}]}, "metrics[0].value is missing"),
         ({"tools": {"torch": 2}}, "tools.torch should be a string"),
+        ({"provenance": {"data": "x" * 65_537}}, "provenance.data has 65,537 characters; at most 65,536"),
+        ({"provenance": {"x" * 257: "data"}}, "a field whose name has 257 characters"),
+        ({"labels": ["x"] * 262_145}, "labels has 262,145 entries; at most 262,144"),
+        ({"tools": {str(i): "1" for i in range(1025)}}, "tools has 1,025 fields; at most 1,024"),
     ],
-)
+)  # fmt: skip
 def test_a_hostile_manifest_with_a_right_checksum_is_refused_by_field(change, said):
     with pytest.raises(BundleError) as error:
         read_manifest(with_checksum(change), "bundles/x")
     assert said in str(error.value)
     assert str(error.value).startswith("bundles/x")
+    assert len(str(error.value)) < 500
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"labels": ["x" * 65_536]},
+        {"labels": ["x"] * 262_144},
+        {"inputs": [TENSOR | {"shape": [1] * 16}], "preprocessing": None},
+        {"artifact": ARTIFACT | {"bytes": 8 << 30}},
+        {"tools": {str(i): "1" for i in range(1024)}},
+        {"verdict": None},
+        {"verdict": JUDGED | {"status": "verified", "high": JUDGED["budget"]}},
+        {"verdict": JUDGED | {"status": "verified", "basis": "lossless", "flips": 0, "lost": 0}},
+        {"verdict": JUDGED | {"groups": 359}},
+        {"golden": GOLDEN | {"floors": {"probabilities": {"sqnr_db": None, "agreement": None, "max_abs": 0.0}}}},
+    ],
+)
+def test_what_is_just_within_the_limits_is_read(change):
+    assert read_manifest(with_checksum(change), "x").name == MANIFEST.name
+
+
+@pytest.mark.parametrize(
+    ("write", "said"),
+    [
+        (
+            lambda data: data["programs"][0]["golden"]["floors"]["probabilities"].update(sqnr_db=60),
+            "sqnr_db is 60, written 60.0",
+        ),
+        (
+            lambda data: data["programs"][0]["inputs"][0].update(batch=None),
+            "inputs[0].batch is left out while it is null",
+        ),
+    ],
+)
+def test_what_says_the_same_in_another_way_is_refused(write, said):
+    data = json.loads(MANIFEST.to_bytes())
+    del data["sha256"]
+    write(data)
+    with pytest.raises(BundleError, match="is not written as format 2 is: programs") as error:
+        read_manifest(sealed_again(data), "x")
+    assert said in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["layout", "dtype", "mean", "std"])
+def test_a_field_with_a_usual_value_must_be_there_all_the_same(name):
+    data = json.loads(MANIFEST.to_bytes())
+    del data["sha256"], data["preprocessing"][name]
+    with pytest.raises(BundleError, match=f"preprocessing.{name} is missing"):
+        read_manifest(sealed_again(data), "x")
 
 
 @pytest.mark.parametrize("raw", [b"", b"\xff\xfe", b"[]", b"null", b'{"a": NaN}', b"[" * 100_000, b"9" * 5000])
 def test_what_is_no_manifest_at_all_is_refused(raw):
     with pytest.raises(BundleError):
         read_manifest(raw, "x")
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"a":' * 17 + b"1" + b"}" * 17,
+        b'{"labels":' + b"[" * 988 + b"]" * 988 + b"}",
+        b'{"labels": "' + b'\\"' * 2_000_000,
+        b'{"labels": ' + b"[1, " * 900_000,
+    ],
+)
+def test_depth_is_bounded_before_anything_is_built(raw):
+    start = time.process_time()
+    with pytest.raises(BundleError, match="nested more than 16 deep|not valid JSON"):
+        read_manifest(raw, "x")
+    assert time.process_time() - start < 1
+
+
+def test_brackets_in_a_text_are_no_depth():
+    assert read_manifest(with_checksum({"labels": ["[" * 99 + '"{' * 99]}), "x").name == MANIFEST.name
 
 
 def test_a_manifest_without_pictures_keeps_none():

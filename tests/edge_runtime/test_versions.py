@@ -8,7 +8,7 @@ from dataclasses import replace
 import onnx
 import pytest
 from conftest import ROOT
-from test_manifest import MANIFEST
+from test_manifest import MANIFEST, PROGRAM
 from tiny_bundle import change_manifest, make_bundle, onnx_model, quarter_weights
 
 from edgekit.edge_runtime import engines
@@ -21,7 +21,15 @@ EXECUTORCH, TORCH, ONNXRUNTIME = map(importlib.metadata.version, ("executorch", 
 
 
 def made_with(format, **tools):
-    return replace(MANIFEST, artifact=replace(MANIFEST.artifact, format=format), tools=tools)
+    """A bundle that says of itself only what made it, as those of format 1 do."""
+    program = replace(PROGRAM, artifact=replace(PROGRAM.artifact, format=format), requires={}, features={})
+    return replace(MANIFEST, programs=(program,), tools=tools)
+
+
+def needing(format, **requires):
+    """A bundle that names the versions it needs; what made it does not count then."""
+    made = made_with(format, executorch="0.1", torch="0.1", onnxruntime="0.1")
+    return replace(made, programs=(replace(made.program(), requires=requires),))
 
 
 def check(manifest, path=ROOT / "README.md"):
@@ -97,7 +105,7 @@ def test_onnx_versions_beyond_the_installed_onnxruntime_are_refused(tmp_path, ir
 
 def test_the_limits_are_what_the_installed_onnxruntime_really_takes(tmp_path):
     """So that a new onnxruntime cannot be installed without its line in the table."""
-    ir, opset = versions._ONNX_LIMITS[versions.release(ONNXRUNTIME)[:2]]
+    ir, opset = versions._onnx_limits(versions.release(ONNXRUNTIME)[:2])
     assert replay(onnx_bundle(tmp_path, ir=ir, opset=opset)).passed
     import onnxruntime
 
@@ -106,7 +114,17 @@ def test_the_limits_are_what_the_installed_onnxruntime_really_takes(tmp_path):
             onnxruntime.InferenceSession(onnx_bundle(tmp_path, **beyond) / "model.onnx")
 
 
-@pytest.mark.parametrize("raw", [b"", b"\x08", b"\xff" * 99, b"\x08\x0a\x42\xff\xff\xff\xff\x0f", b"no model at all"])
+# A protobuf field of 2^62, 2^63 and 2^70 - 1 bytes: numbers that no file position can be.
+LONG_LENGTHS = [
+    b"\x08\x0a\x42" + b"\x80" * 8 + b"\x40",
+    b"\x08\x0a\x42" + b"\x80" * 9 + b"\x01",
+    b"\x08\x0a\x42" + b"\xff" * 9 + b"\x7f",
+]
+
+
+@pytest.mark.parametrize(
+    "raw", [b"", b"\x08", b"\xff" * 99, b"\x08\x0a\x42\xff\xff\xff\xff\x0f", b"no model at all", *LONG_LENGTHS]
+)
 def test_what_is_no_onnx_file_is_left_to_the_engine(tmp_path, raw):
     (tmp_path / "x").write_bytes(raw)
     ir, opset = versions.onnx_versions(tmp_path / "x")
@@ -129,3 +147,67 @@ def test_a_packed_bundle_names_what_its_format_needs(quickstart):
         ("torchscript_traced-fp32", "torch"),
     ):
         assert importlib.metadata.version(tool) == Bundle.open(quickstart.bundle(name)).manifest.tools[tool]
+
+
+def test_a_bundle_that_needs_a_newer_engine_is_refused_whatever_made_it():
+    with pytest.raises(BundleError, match=f"made with ExecuTorch {later(EXECUTORCH, 2)}; the installed"):
+        check(needing("executorch", executorch=later(EXECUTORCH, 2)))
+    with pytest.raises(BundleError, match=f"made with torch {later(TORCH, 1)}; the installed"):
+        check(needing("torchscript", torch=later(TORCH, 1)))
+    with pytest.raises(BundleError, match=r"needs onnxruntime 9\.1 or newer; .* pip install 'onnxruntime>=9\.1'"):
+        check(needing("onnx", onnxruntime="9.1"))
+    for format, package, version in (
+        ("executorch", "executorch", EXECUTORCH),
+        ("torchscript", "torch", ".".join(TORCH.split(".")[:2])),
+        ("onnx", "onnxruntime", "1.15"),
+    ):
+        assert check(needing(format, **{package: version})) == ()
+
+
+@pytest.mark.parametrize(
+    ("ir", "opset", "lowest"),
+    [
+        (8, 17, "1.15"),
+        (9, 19, "1.15"),
+        (9, 20, "1.17"),
+        (10, 17, "1.18"),
+        (10, 22, "1.21"),
+        (12, 24, "1.24"),
+        (14, 28, "1.32"),
+    ],
+)
+def test_the_lowest_onnxruntime_follows_from_ir_version_and_opset(tmp_path, ir, opset, lowest):
+    path = onnx_bundle(tmp_path, ir=ir, opset=opset) / "model.onnx"
+    requires, features = versions.requirements("onnx", path, {"onnxruntime": ONNXRUNTIME})
+    assert (requires, features) == (
+        {"onnxruntime": lowest},
+        {"onnx_ir_version": str(ir), "onnx_opset": str(opset)},
+    )
+
+
+def test_what_no_release_was_seen_to_take_requires_none(tmp_path):
+    path = onnx_bundle(tmp_path, ir=15, opset=17) / "model.onnx"
+    assert versions.requirements("onnx", path, {})[0] == {}
+
+
+def test_what_made_the_other_formats_is_what_they_need(tmp_path):
+    tools = {"executorch": "1.5.1", "torch": "2.14.1+cpu"}
+    found = {
+        format: versions.requirements(format, tmp_path, tools)[0]
+        for format in versions.ENGINE_PACKAGES
+        if format != "onnx"
+    }
+    assert found == {
+        "executorch": {"executorch": "1.5.1"},
+        "torchscript": {"torch": "2.14"},
+        "aot": {"torch": "2.14.1"},
+        "torch_export": {"torch": "2.14"},
+    }
+    assert versions.requirements("executorch", tmp_path, {}) == ({}, {})
+
+
+def test_releases_between_those_that_were_tried_take_what_the_one_before_takes():
+    assert versions._onnx_limits((1, 16)) == versions._onnx_limits((1, 15)) == (9, 19)
+    assert versions._onnx_limits((1, 31)) == (13, 26)
+    assert versions._onnx_limits((1, 14)) is None
+    assert versions._onnx_limits((1, 33)) is None

@@ -44,4 +44,4 @@ def test_what_is_not_there_is_named(tmp_path):
     with pytest.raises(UsageError, match="holds no bundle .-onnx-w8a8_static. `edgekit quickstart` makes one"):
         measure(tmp_path, None, repeats=1)
     with pytest.raises(EngineError, match="failed: .*ZeroDivisionError"):
-        _python("python3", "1/0")
+        _python("python3", "-c", "1/0")

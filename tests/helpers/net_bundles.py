@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from small_nodules import always
+from tiny_bundle import ORIGIN, one_program
 from torch import nn
 
 from edgekit.edge_runtime.bundle.golden import GoldenSet, save_golden
-from edgekit.edge_runtime.bundle.manifest import FORMAT_VERSION, Artifact, Golden, Manifest, TensorSpec
-from edgekit.edge_runtime.files import sha256_file
+from edgekit.edge_runtime.bundle.manifest import FORMAT_VERSION, Manifest, OutputSpec, TensorSpec
 
 TILE = (1, 7, 96, 96)
 CROP = (1, 1, 32, 48, 48)
@@ -26,13 +26,12 @@ def pack_net(folder: Path, model: str, net: nn.Module, shape: tuple[int, ...], o
     exported = torch.onnx.export(net, (example,), input_names=["hu"], output_names=[output], dynamo=True, verbose=False)
     exported.save(str(folder / "model.onnx"))
     golden = GoldenSet(
-        inputs={"hu": example.numpy()}, outputs={output: answer}, packed={output: answer}, targets=np.zeros(1, np.int64)
+        inputs={"hu": example.numpy()}, outputs={output: answer}, packed={}, targets=np.zeros(1, np.int64)
     )
     save_golden(folder / "golden.npz", golden)
-    sums = {
-        name: {"file": name, "bytes": (folder / name).stat().st_size, "sha256": sha256_file(folder / name)}
-        for name in ("model.onnx", "golden.npz")
-    }
+    taken = TensorSpec(name="hu", dtype="float32", shape=shape)
+    holds = "mask" if output == "mask" else "probabilities"
+    given = OutputSpec(name=output, dtype="float32", shape=answer.shape, holds=holds)
     manifest = Manifest(
         format_version=FORMAT_VERSION,
         name=folder.name,
@@ -41,14 +40,13 @@ def pack_net(folder: Path, model: str, net: nn.Module, shape: tuple[int, ...], o
         recipe="fp32",
         exporter="onnx",
         status="verified",
-        artifact=Artifact(format="onnx", **sums["model.onnx"]),
-        golden=Golden(samples=1, sqnr_floor_db=10.0, agreement_floor=0.5, **sums["golden.npz"]),
-        inputs=(TensorSpec(name="hu", dtype="float32", shape=shape),),
-        outputs=(TensorSpec(name=output, dtype="float32", shape=answer.shape),),
+        verdict=None,
+        programs=(one_program(folder, [taken], [given], 1, engines=()),),
         preprocessing=None,
         labels=("share of the pixels in a nodule",) if output == "mask" else ("no", "yes"),
         metrics=(),
         stages=(),
+        origin=ORIGIN,
         tools={"torch": torch.__version__},
         provenance={"data": "made by the test"},
     )

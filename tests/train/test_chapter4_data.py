@@ -114,12 +114,12 @@ def test_the_text_is_split_where_nobody_has_read(text):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"a;b\n1;2\n3;x\n", "line 3, column 'b': 'x' is no number"),
-        (b"a;b\n1;2\n3;nan\n", "line 3, column 'b': 'nan' is no number"),
+        (b"a;b\n1;2\n3;x\n", "line 3, column 'b': 'x' is not a number"),
+        (b"a;b\n1;2\n3;nan\n", "line 3, column 'b': 'nan' is not a number"),
         (b"a;b\n1;2;3\n4;5\n", "line 2 should have 2 fields, found 3"),
         (b"a;b\n1;2\n\n", "line 3 should have 2 fields, found 1"),
         (b"a;c\n1;2\n3;4\n", "line 1 should name the columns 'a;b', found 'a;c'"),
-        (b"a;b\n1;2\n", "found 1 lines of numbers, should be 2"),
+        (b"a;b\n1;2\n", "it has 1 lines of numbers, not 2"),
         (b"", "line 1 should name the columns"),
         (b"a;b\n1;\xff\n", "byte 6 is not UTF-8"),
     ],

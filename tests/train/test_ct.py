@@ -122,9 +122,9 @@ def test_a_raw_file_cut_short_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("before", "after", "message"),
     [
-        ("DimSize", "Size", "is no MetaImage header: it needs lines DimSize"),
-        ("6 5 4", "6 5", r"is no scan: found MET_SHORT of size \[6, 5\]"),
-        ("MET_SHORT", "MET_COLOUR", "is no scan: found MET_COLOUR"),
+        ("DimSize", "Size", "is not a MetaImage header: it lacks DimSize"),
+        ("6 5 4", "6 5", r"is not a scan: found MET_SHORT of size \[6, 5\]"),
+        ("MET_SHORT", "MET_COLOUR", "is not a scan: found MET_COLOUR"),
         ("NDims = 3", "NDims = nine", "cannot be read as MetaImage"),
     ],
 )

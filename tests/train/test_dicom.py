@@ -88,11 +88,11 @@ def test_what_makes_no_volume_is_named(tmp_path, second, message):
 def test_no_slices_and_no_folder(tmp_path):
     with pytest.raises(MissingData, match="holds no DICOM slices"):
         read_series(tmp_path)
-    with pytest.raises(MissingData, match="is no folder"):
+    with pytest.raises(MissingData, match="is not a folder"):
         read_series(tmp_path / "gone")
 
 
 def test_a_dcm_file_that_is_none_is_damaged(tmp_path):
     (tmp_path / "a.dcm").write_bytes(b"cut short")
-    with pytest.raises(InputError, match=r"a.dcm is no DICOM file, or damaged"):
+    with pytest.raises(InputError, match=r"a.dcm is damaged, or not a DICOM file"):
         read_series(tmp_path)

@@ -18,7 +18,7 @@ from edgekit.train.data.digits import digits
 from edgekit.train.loop.epoch import on_device
 from edgekit.train.loop.fit import fit
 from edgekit.train.models import digits_cnn, digits_features
-from edgekit.train.reproduction.representation import compare, figure
+from edgekit.train.reproduction.representation import compare, draw
 
 
 def drawn(*rows: str) -> np.ndarray:
@@ -112,7 +112,7 @@ def test_the_learned_representation_is_better_on_the_same_pictures(runs, tmp_pat
     assert by_hand.high < by_net.low  # the intervals do not even touch
     assert found.both_right + found.only_hand_made + found.only_learned + found.neither == 359
     assert found.both_right + found.only_learned == round(by_net.accuracy * 359)
-    figure(tmp_path / "digits.png", found)
+    draw(tmp_path / "digits.png", found)
     assert (tmp_path / "digits.png").read_bytes()[1:4] == b"PNG"
 
 

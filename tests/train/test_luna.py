@@ -81,8 +81,8 @@ def test_candidates_of_other_series_are_left_out(tmp_path):
         ),
         ("", "line 1 should name the columns"),
         (HEAD + "a,1,2,3,0\na,1,2,3\n", "candidates.csv, line 3 should have 5 fields, found 4"),
-        (HEAD + "a,1,two,3,0\n", "candidates.csv, line 2, column 'coordY': 'two' is no number"),
-        (HEAD + "a,1,2,inf,0\n", "column 'coordZ': 'inf' is no number"),
+        (HEAD + "a,1,two,3,0\n", "candidates.csv, line 2, column 'coordY': 'two' is not a number"),
+        (HEAD + "a,1,2,inf,0\n", "column 'coordZ': 'inf' is not a number"),
         (HEAD + "a,1,2,3,2\n", "column 'class': '2' is neither 0 nor 1"),
     ],
 )

@@ -42,7 +42,7 @@ def test_the_real_crops_as_a_store(tmp_path, data_root, capsys):
     assert np.array_equal(kept.validation.targets, real.validation.targets)
     assert luna_sets.malignancy(tmp_path / "store").validation.targets.tolist() == [1, 0, 0, 1, 0, 0, 1]
     assert np.array_equal(luna_sets.segments(tmp_path / "store").validation.targets, lidc.slices().validation.targets)
-    with pytest.raises(EdgekitError, match="is there already. Remove it, or give another --store"):
+    with pytest.raises(EdgekitError, match="exists already. Remove it, or give another --store"):
         samples(store=tmp_path / "store")
 
 

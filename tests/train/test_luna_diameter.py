@@ -3,7 +3,7 @@
 import pytest
 
 from edgekit.edge_runtime.errors import MissingData
-from edgekit.train.nodules.diameter_baseline import baseline, series_list
+from edgekit.train.nodules.diameter_baseline import measure_baseline, series_list
 from edgekit.train.reproduction import report as reproduction_report
 from edgekit.train.reproduction import results as reproduction
 from edgekit.train.reproduction.diameter_lines import lines
@@ -13,7 +13,7 @@ from edgekit.train.reproduction.diameter_lines import lines
 def found(data_root):
     if not series_list().is_file() or not (data_root / "book" / "part2" / "luna").is_dir():
         pytest.skip(f"LUNA16's lists are not in {data_root}")
-    return baseline()
+    return measure_baseline()
 
 
 def test_the_area_is_the_books(found):
@@ -41,7 +41,7 @@ def test_the_report_shows_the_curve(found, tmp_path):
 def test_without_the_lists_the_chapter_has_no_baseline(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("EDGEKIT_DATA", str(tmp_path))
     with pytest.raises(MissingData, match="seriesuids.csv is not there"):
-        baseline()
+        measure_baseline()
     results = reproduction.chapter_results(14, tmp_path, device="cpu")
     assert results["lines"] == []
     assert "the diameter baseline of chapter 14 is left out" in capsys.readouterr().err

@@ -81,7 +81,7 @@ def test_an_interrupted_preparation_goes_on_with_the_same_result(store, root, tm
         prepare(root, tmp_path / "store", on_scan=stop)
     with (tmp_path / "store" / "train-crop.bin").open("ab") as file:
         file.write(b"half a row")
-    with pytest.raises(MissingData, match="was not finished. Run `edgekit luna prepare` again: it goes on"):
+    with pytest.raises(MissingData, match="is unfinished. Run `edgekit luna prepare` again: it continues"):
         read_index(tmp_path / "store")
     prepare(root, tmp_path / "store", on_scan=lambda entry, total: done.append(entry.uid))
     assert len(done) == 4

@@ -16,7 +16,7 @@ from edgekit.edge_runtime.errors import InputError, UsageError
 from edgekit.edge_runtime.files import sha256_file
 from edgekit.train.checkpoint import save_weights
 from edgekit.train.models.luna_unet import LunaUNet
-from edgekit.train.nodules.bundles import Tiled, chosen_bundles, load_bundle_nets
+from edgekit.train.nodules.bundles import Tiled, choose_bundles, load_bundle_nets
 
 
 @pytest.fixture(scope="module")
@@ -69,10 +69,10 @@ def test_bundles_find_what_their_weights_find(bundles, tmp_path):
 def test_a_folder_without_one_bundle_of_each_net(bundles, tmp_path):
     (tmp_path / "unet").symlink_to(bundles / "unet")
     with pytest.raises(UsageError, match="holds no bundle of luna_classifier. Make one: edgekit optimize"):
-        chosen_bundles(tmp_path)
+        choose_bundles(tmp_path)
     (tmp_path / "again").symlink_to(bundles / "unet")
     with pytest.raises(UsageError, match="holds 2 bundles of luna_unet: again, unet"):
-        chosen_bundles(tmp_path)
+        choose_bundles(tmp_path)
 
 
 def test_a_bundle_of_another_net_and_too_small_slices_are_refused(bundles):

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from edgekit.cli import app
 from edgekit.edge_runtime.errors import InputError, MissingData, UsageError
 from edgekit.train.checkpoint import save_weights
-from edgekit.train.nodules.compare import Written, compare, read_written
+from edgekit.train.nodules.compare import Results, compare, read_results
 from edgekit.train.nodules.report import save_mask
 
 
@@ -23,7 +23,7 @@ def written(flagged, *findings, uid="1.2"):
     mask = np.zeros((2, 3, 5), bool)
     mask.flat[list(flagged)] = True
     answer = {"findings": list(findings), "provenance": {"series_uid": uid, "groups": len(flagged)}}
-    return Written(answer=answer, mask=mask)
+    return Results(answer=answer, mask=mask)
 
 
 def test_voxels_and_findings_counted_by_hand():
@@ -58,12 +58,12 @@ def test_a_mask_comes_back_as_it_was_and_damage_is_named(tmp_path):
     wanted = written([0, 7, 29])
     (tmp_path / "nodules.json").write_text(json.dumps(wanted.answer))
     with pytest.raises(MissingData, match=r"has no mask\.npz"):
-        read_written(tmp_path)
+        read_results(tmp_path)
     save_mask(tmp_path / "mask.npz", wanted.mask)
-    assert np.array_equal(read_written(tmp_path).mask, wanted.mask)
+    assert np.array_equal(read_results(tmp_path).mask, wanted.mask)
     (tmp_path / "mask.npz").write_bytes(b"no zip")
     with pytest.raises(InputError, match="are damaged"):
-        read_written(tmp_path)
+        read_results(tmp_path)
 
 
 def test_two_scans_are_not_compared():

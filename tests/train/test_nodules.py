@@ -16,9 +16,9 @@ from edgekit.train.nodules.analysis import (
     Finding,
     analyse,
     ball_diameter_mm,
-    chosen_weights,
+    choose_weights,
     classify,
-    grouped,
+    group_voxels,
     load_nets,
     segment,
 )
@@ -28,25 +28,25 @@ from edgekit.train.nodules.report import picture
 def test_blobs_are_groups_and_a_single_voxel_is_none():
     mask = ball((20, 20, 20), (5, 5, 5), 3) | ball((20, 20, 20), (13, 13, 13), 2)
     mask[3, 16, 16] = True
-    first, second = grouped(mask, np.zeros(mask.shape, np.int16))
+    first, second = group_voxels(mask, np.zeros(mask.shape, np.int16))
     assert first.center == pytest.approx((5, 5, 5))
     assert second.center == pytest.approx((13, 13, 13))
     assert (first.voxels, second.voxels) == tuple(np.count_nonzero(ball((9, 9, 9), (4, 4, 4), r)) for r in (3, 2))
-    assert grouped(np.zeros_like(mask), np.zeros(mask.shape)) == []
+    assert group_voxels(np.zeros_like(mask), np.zeros(mask.shape)) == []
 
 
 def test_groups_that_touch_by_an_edge_only_are_two():
     left = np.zeros((1, 2, 2), bool)
     left[0, 0, 0] = left[0, 1, 1] = True
     grown = np.kron(left, np.ones((5, 5, 5), bool)).astype(bool)
-    assert len(grouped(np.pad(grown, 1), np.zeros(np.add(grown.shape, 2)))) == 2
+    assert len(group_voxels(np.pad(grown, 1), np.zeros(np.add(grown.shape, 2)))) == 2
 
 
 def test_the_centre_is_scipys_weighted_by_density_within_the_books_range():
     random = np.random.default_rng(2)
     hu = random.integers(-2000, 3000, (12, 14, 16)).astype(np.int16)
     mask = ball(hu.shape, (6, 7, 8), 4)
-    (found,) = grouped(mask, hu)
+    (found,) = group_voxels(mask, hu)
     weight = np.clip(hu.astype(float), -1000, 1000) + 1001
     wanted = ndimage.center_of_mass(weight, ndimage.binary_erosion(mask), 1)
     assert found.center == pytest.approx(wanted)
@@ -87,7 +87,7 @@ def test_the_published_nets_find_real_nodules(data_root):
     """In two of LIDC's patients, each within the book's 0.7 of its diameter, and first of all findings there."""
     if not (data_root / "luna").is_dir() or not (data_root / "book" / "part2" / "models").is_dir():
         pytest.skip(f"the real crops or the published checkpoints are not in {data_root}")
-    nets = load_nets(chosen_weights("book", segmenter=None, classifier=None, malignancy=None))
+    nets = load_nets(choose_weights("book", segmenter=None, classifier=None, malignancy=None))
     for name, diameter_mm in (("LIDC-IDRI-0001_0", 32.8), ("LIDC-IDRI-0055_4", 15.3)):
         volume = upright(lidc.nodule_hu(name), (2.5, 0.703125, 0.703125))
         first = analyse(volume, nets).findings[0]

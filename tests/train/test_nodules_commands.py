@@ -18,7 +18,7 @@ from edgekit.edge_runtime.errors import InputError, Interrupted, MissingData, Us
 from edgekit.edge_runtime.files import sha256_file
 from edgekit.train.checkpoint import save_weights
 from edgekit.train.data.synthetic_ct import SPACING_MM, make_scan
-from edgekit.train.nodules.analysis import Nets, analyse, chosen_weights
+from edgekit.train.nodules.analysis import Nets, analyse, choose_weights
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +120,7 @@ def test_ctrl_c_leaves_nothing(scan, weights, tmp_path):
     before = signal.signal(signal.SIGALRM, signal.default_int_handler)
     signal.setitimer(signal.ITIMER_REAL, 0.1)
     try:
-        with pytest.raises(Interrupted, match="nothing was written to .*out. The same command begins anew"):
+        with pytest.raises(Interrupted, match="nothing was written to .*out. The same command starts over"):
             nodules(scan[0], out=tmp_path / "out", **weights)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -145,19 +145,19 @@ def test_bad_weights(scan, weights, tmp_path, monkeypatch):
         nodules(scan[0], out=tmp_path / "out", **swapped)
     none = {"segmenter": None, "classifier": None, "malignancy": None}
     with pytest.raises(UsageError, match="--segmenter alone is half of the two nets. Add --classifier FILE"):
-        chosen_weights(None, **none | {"segmenter": weights["segmenter"]})
+        choose_weights(None, **none | {"segmenter": weights["segmenter"]})
     with pytest.raises(UsageError, match="unknown weights 'best'. Known: book"):
-        chosen_weights("best", **none)
+        choose_weights("best", **none)
     with pytest.raises(UsageError, match="--weights book has no part left"):
-        chosen_weights("book", **weights)
+        choose_weights("book", **weights)
     monkeypatch.setenv("EDGEKIT_DATA", str(tmp_path))
     with pytest.raises(MissingData, match="seg_2020.* is not there. It comes with the book's code"):
-        chosen_weights("book", **none)
+        choose_weights("book", **none)
 
 
 def test_a_folder_that_holds_something_is_left_alone(scan, weights, tmp_path):
     Image.new("L", (1, 1)).save(tmp_path / "mine.png")
-    with pytest.raises(UsageError, match="is there already, and not empty. Remove it, or give another --out"):
+    with pytest.raises(UsageError, match="exists already, and is not empty. Remove it, or give another --out"):
         nodules(scan[0], out=tmp_path, **weights)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.png"]
 

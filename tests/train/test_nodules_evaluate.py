@@ -26,7 +26,7 @@ from edgekit.train.nodules.evaluate import (
     OUTCOMES,
     Detection,
     NetFiles,
-    confusion,
+    count_outcomes,
     evaluate,
 )
 
@@ -56,14 +56,14 @@ def test_the_books_rule_by_hand():
     groups = [group(6.9, MALIGNANT), group(3, FILTERED), group(-7, BENIGN), group(100, FILTERED), group(101, BENIGN)]
     groups += [group(300, FILTERED), group(402.7, BENIGN), group(500, MALIGNANT), group(600, FILTERED)]
     expected = [[0, 1, 1, 1], [1, 1, 1, 0], [0, 1, 1, 1]]
-    assert confusion(nodules, groups).tolist() == expected
-    assert confusion(nodules[::-1], groups[::-1]).tolist() == expected
+    assert count_outcomes(nodules, groups).tolist() == expected
+    assert count_outcomes(nodules[::-1], groups[::-1]).tolist() == expected
 
 
 def test_nothing_found_and_nothing_to_find():
     both = [nodule(0, 10, True), nodule(9, 5, False)]
-    assert confusion(both, []).tolist() == [[0, 0, 0, 0], [1, 0, 0, 0], [1, 0, 0, 0]]
-    assert confusion([], [group(0, FILTERED), group(0, BENIGN)]).tolist() == [[0, 1, 1, 0], [0] * 4, [0] * 4]
+    assert count_outcomes(both, []).tolist() == [[0, 0, 0, 0], [1, 0, 0, 0], [1, 0, 0, 0]]
+    assert count_outcomes([], [group(0, FILTERED), group(0, BENIGN)]).tolist() == [[0, 1, 1, 0], [0] * 4, [0] * 4]
 
 
 def test_the_books_own_table_as_text():

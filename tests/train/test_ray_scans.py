@@ -70,12 +70,13 @@ def test_what_the_work_raises_is_raised():
 
 
 def test_a_process_that_dies_is_an_error_with_a_way_on():
-    with pytest.raises(EdgekitError, match="one of the processes died.*The same command goes on: take fewer --jobs"):
+    advice = "Run the same command again to continue, with fewer --jobs"
+    with pytest.raises(EdgekitError, match=f"one of the processes died.*{advice}"):
         list(run_scans(os._exit, [1, 1], processes=2))
 
 
 def test_no_ray_there(monkeypatch):
-    with pytest.raises(UsageError, match="'here' is no address of a Ray. Give host:port"):
+    with pytest.raises(UsageError, match="'here' is not the address of a Ray. Give host:port"):
         list(run_scans(abs, [1], ray="here"))
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]

@@ -1,1 +1,1 @@
-"""Chapters 9 to 14: chest CTs in, nodules out; their baseline, their lessons, and how well they are found."""
+"""Chapters 9 to 14: finds nodules in chest CTs, reports and compares them, and counts how many are found."""

@@ -1,6 +1,6 @@
-"""The nets of `edgekit nodules` as bundles: each takes and answers what its float net does, through `edge_runtime`.
+"""The nets of `edgekit nodules` as bundles: each has the inputs and outputs of its float net, through `edge_runtime`.
 
-A bundle's sides are fixed, a scan's slice is larger: the U-Net sees it in tiles, of which only the middle counts.
+A bundle's sides are fixed, and a scan's slice is larger: the U-Net sees it in tiles, and only their middles count.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ from edgekit.train.models.luna_classifier import CROP
 from edgekit.train.nodules.analysis import Nets
 
 MODELS = {"segmenter": "luna_unet", "classifier": "luna_classifier", "malignancy": "luna_malignancy"}
-SEES = 24  # pixels around one that the U-Net's answer for it depends on (22), to the next multiple of its pooling
+SEES = 24  # how far around a pixel the U-Net's answer depends on others (22), rounded up to a multiple of its pooling
 _LOG = logging.getLogger(__name__)
 
 
 class Tiled(nn.Module):
-    """A U-Net for tiles of (height, width), as one for slices of any larger size: (N, 7, H, W) to (N, 1, H, W).
+    """Makes of a U-Net for tiles of (height, width) one for slices of any larger size: (N, 7, H, W) to (N, 1, H, W).
 
     The answer is that of the net on the whole slice: a tile counts only where its own border is out of sight, or is
-    the slice's border too. H and W are multiples of 4, as the net asks.
+    the slice's border too. H and W are multiples of 4, as the net requires.
 
     Raises:
-        InputError: when called with slices smaller than a tile, or sides that are no multiple of 4.
+        InputError: when called with slices smaller than a tile, or with sides that are not multiples of 4.
     """
 
     def __init__(self, net: nn.Module, sides: tuple[int, int]) -> None:
         super().__init__()
         if any(side <= 2 * SEES or side % 4 for side in sides):
             raise UsageError(
-                f"tiles of {sides[0]} x {sides[1]} pixels leave nothing that is seen whole. Pack luna_unet for sides "
-                f"that are multiples of 4 above {2 * SEES}"
+                f"tiles of {sides[0]} x {sides[1]} pixels are too small: no pixel is far enough from the border. Pack "
+                f"luna_unet for sides that are multiples of 4 above {2 * SEES}"
             )
         self.net, self.sides = net, sides
 
@@ -52,7 +52,7 @@ class Tiled(nn.Module):
         if any(there < side or there % 4 for there, side in zip(whole, self.sides, strict=True)):
             raise InputError(
                 f"slices of {whole[0]} x {whole[1]} pixels cannot be cut into the bundle's tiles of "
-                f"{self.sides[0]} x {self.sides[1]}. Give a scan at least so large"
+                f"{self.sides[0]} x {self.sides[1]}. Give a scan that is at least as large"
             )
         answer = hu.new_empty((count, 1, *whole))
         rows, columns = (_tiles(there, side) for there, side in zip(whole, self.sides, strict=True))
@@ -65,14 +65,14 @@ class Tiled(nn.Module):
 
 
 def _tiles(whole: int, side: int) -> list[tuple[int, int, int]]:
-    """Where each tile along a side begins, and from where to where it counts; together they cover it once."""
+    """Where each tile along a side begins, and from where to where it counts; together they cover the side once."""
     starts = [*range(0, whole - side, side - 2 * SEES), whole - side]
     seams = [0, *(start + SEES for start in starts[1:]), whole]
     return list(zip(starts, seams[:-1], seams[1:], strict=True))
 
 
 class BundleNet(nn.Module):
-    """A loaded bundle of one input and one output, called row by row with tensors; `probabilities` become logits."""
+    """A loaded bundle with one input and one output, called row by row with tensors; `probabilities` become logits."""
 
     def __init__(self, engine: Engine, manifest: Manifest) -> None:
         super().__init__()
@@ -83,16 +83,16 @@ class BundleNet(nn.Module):
         rows = hu.numpy().astype(self._takes.dtype, copy=False)
         answers = [self._engine.run({self._takes.name: row[None]})[self._gives.name] for row in rows]
         answer = torch.from_numpy(np.concatenate(answers))
-        if self._gives.name == "probabilities":  # whose softmax is themselves again
+        if self._gives.name == "probabilities":  # the softmax of their logarithms gives them back
             answer = answer.clamp_min(torch.finfo(answer.dtype).tiny).log()
         return answer
 
 
-def chosen_bundles(root: Path) -> dict[str, Path]:
-    """The bundle of each net in the folder `root`, by the names of `Nets`; malignancy only where there is one.
+def choose_bundles(root: Path) -> dict[str, Path]:
+    """The bundle of each net in the folder `root`, by the names of `Nets`; malignancy only if there is one.
 
     Raises:
-        UsageError: the U-Net or the classifier is missing, or there are two of a net.
+        UsageError: the U-Net or the classifier is missing, or there are two bundles of one net.
         BundleError: no such folder, or a bundle in it is damaged.
     """
     by_net: dict[str, list[Path]] = {net: [] for net in MODELS}
@@ -104,14 +104,16 @@ def chosen_bundles(root: Path) -> dict[str, Path]:
     for net, paths in by_net.items():
         if len(paths) > 1:
             names = ", ".join(path.name for path in paths)
-            raise UsageError(f"{root} holds {len(paths)} bundles of {MODELS[net]}: {names}. Leave one of them there")
+            raise UsageError(
+                f"{root} holds {len(paths)} bundles of {MODELS[net]}: {names}. Keep only one of them there"
+            )
         if not paths and net != "malignancy":
             raise UsageError(f"{root} holds no bundle of {MODELS[net]}. Make one: edgekit optimize {MODELS[net]}")
     return {net: paths[0] for net, paths in by_net.items() if paths}
 
 
 def load_bundle_nets(bundles: Mapping[str, Bundle]) -> Nets:
-    """The nets of `chosen_bundles`, opened; raises like `edge_runtime.load_engine`, and `UsageError` for other nets."""
+    """Loads the bundles of `choose_bundles`; raises like `edge_runtime.load_engine`, `UsageError` for other nets."""
     nets: dict[str, nn.Module] = {}
     for net, bundle in bundles.items():
         manifest = bundle.manifest
@@ -119,10 +121,11 @@ def load_bundle_nets(bundles: Mapping[str, Bundle]) -> Nets:
         wanted = (1, SEGMENT[0], *sides[2:]) if net == "segmenter" else (1, 1, *CROP)
         if sides != wanted:
             raise UsageError(
-                f"{bundle.source} takes {list(sides)}, the {net} is asked {list(wanted)}. Pack {MODELS[net]} again"
+                f"{bundle.source} takes {list(sides)}, but the {net} has to take {list(wanted)}. "
+                f"Pack {MODELS[net]} again"
             )
         if not bundle.verified:
-            _LOG.warning("%s is %s: its answers were not proven", bundle.source, manifest.status)
+            _LOG.warning("%s is %s: nobody has verified its answers", bundle.source, manifest.status)
         made = BundleNet(load(bundle, num_threads=cores()), manifest)
         nets[net] = Tiled(made, (sides[2], sides[3])) if net == "segmenter" else made
     try:
@@ -134,5 +137,7 @@ def load_bundle_nets(bundles: Mapping[str, Bundle]) -> Nets:
 def _sides(bundle: Bundle) -> tuple[int, ...]:
     manifest = bundle.manifest
     if len(manifest.inputs) != 1 or len(manifest.outputs) != 1 or len(manifest.inputs[0].shape) < 4:
-        raise UsageError(f"{bundle.source} is no net on scans: one input of four sides and one output are needed")
+        raise UsageError(
+            f"{bundle.source} is not a net for scans: it needs one input of at least four axes, and one output"
+        )
     return manifest.inputs[0].shape

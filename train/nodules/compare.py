@@ -1,5 +1,7 @@
-"""How far the findings in one scan by two sets of nets are the same: float and bundles, fp32 and int8. Reads folders
-that `edgekit nodules` wrote, runs no net."""
+"""Compares the findings of two sets of nets in one scan: float weights and bundles, fp32 and int8.
+
+Reads folders that `edgekit nodules` wrote; runs no net.
+"""
 
 from __future__ import annotations
 
@@ -15,63 +17,79 @@ from edgekit.edge_runtime.decode import DecodeError, parse_json
 from edgekit.edge_runtime.errors import InputError, MissingData, UsageError
 from edgekit.train.nodules.report import JSON_FILE, MASK_FILE
 
-HIGHEST = 10  # findings that are to be the same
-NEAR_MM = 5.0  # two centres no farther apart are of one finding: a third of the smallest crop's side
+HIGHEST = 10  # findings that should be the same
+NEAR_MM = 5.0  # centres at most this far apart are one finding; a third of the smallest crop's side
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """What differs from the reference. `flagged_differ` counts voxels that only one of the two flags, `flagged_share`
-    is that over the reference's flagged ones. A finding is the same where centres are at most 5 mm apart, each matched
-    once, the nearest first. `highest_in_order` says that the highest findings also have the same order."""
+    """What differs from the reference.
+
+    Two findings are the same if their centres are at most 5 mm apart; each is matched once, the nearest pairs first.
+    """
 
     flagged_voxels: int
+    """How many voxels are flagged here."""
     flagged_differ: int
+    """How many only one of the two flags."""
     flagged_share: float
+    """These, over the voxels that the reference flags."""
     dice: float
+    """Of the two masks."""
     groups: int
+    """Groups of flagged voxels here."""
     groups_reference: int
+    """Groups in the reference."""
     findings: int
+    """Findings here."""
     findings_reference: int
+    """Findings in the reference."""
     findings_common: int
+    """Findings that are the same."""
     highest: int
+    """How many of the most probable findings are compared; at most `HIGHEST`."""
     highest_common: int
+    """How many of these are the same."""
     highest_in_order: bool
+    """Whether all of these are the same and have the same order."""
     largest_probability_change: float
+    """Of P(nodule), over the findings that are the same."""
 
     @property
     def text(self) -> str:
         """In words, for the terminal."""
         order = "in the same order" if self.highest_in_order else "in another order"
-        same = f"the same {self.highest} highest findings, {order}" if self.highest_common == self.highest else (
-            f"{self.highest_common} of the {self.highest} highest findings are the same"
+        same = f"the same {self.highest} most probable findings, {order}" if self.highest_common == self.highest else (
+            f"{self.highest_common} of the {self.highest} most probable findings are the same"
         )  # fmt: skip
         return (
-            f"{self.flagged_differ:,} flagged voxels differ ({self.flagged_share:.2%}); {self.groups:,} groups for "
-            f"{self.groups_reference:,}; {self.findings} findings for {self.findings_reference}, "
+            f"{self.flagged_differ:,} flagged voxels differ ({self.flagged_share:.2%}); {self.groups:,} groups instead "
+            f"of {self.groups_reference:,}; {self.findings} findings instead of {self.findings_reference}, "
             f"{self.findings_common} of them the same; {same}"
         )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Written:
-    """A folder of `edgekit nodules`: nodules.json, and the mask (D, H, W) bool."""
+class Results:
+    """What `edgekit nodules` left in a folder."""
 
     answer: Mapping[str, Any]
+    """nodules.json."""
     mask: np.ndarray
+    """(D, H, W) bool: the flagged voxels."""
 
 
-def read_written(folder: Path) -> Written:
+def read_results(folder: Path) -> Results:
     """The results in `folder`.
 
     Raises:
-        MissingData: nodules.json or the mask is not there. InputError: one of them is damaged.
+        MissingData: nodules.json or the mask is missing. InputError: one of them is damaged.
     """
     for name in (JSON_FILE, MASK_FILE):
         if not (folder / name).is_file():
             raise MissingData(
-                f"{folder} has no {name}, so nothing can be compared with it. Give the folder of a run of "
-                "`edgekit nodules`, or make it again"
+                f"{folder} has no {name}, so nothing can be compared with it. Give a folder written by "
+                "`edgekit nodules`"
             )
     try:
         answer = parse_json((folder / JSON_FILE).read_bytes())
@@ -82,14 +100,14 @@ def read_written(folder: Path) -> Written:
             raise KeyError("provenance")
     except (DecodeError, OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise InputError(f"the results in {folder} are damaged ({error}). Make them again: edgekit nodules") from None
-    return Written(answer=answer, mask=mask)
+    return Results(answer=answer, mask=mask)
 
 
-def compare(results: Written, reference: Written) -> Comparison:
-    """What `found` has otherwise than `reference`.
+def compare(results: Results, reference: Results) -> Comparison:
+    """How `results` differ from `reference`.
 
     Raises:
-        UsageError: they are of two scans.
+        UsageError: they are of different scans.
     """
     ours, theirs = results.answer["provenance"], reference.answer["provenance"]
     check_series(ours["series_uid"], reference)
@@ -117,15 +135,17 @@ def compare(results: Written, reference: Written) -> Comparison:
     )
 
 
-def check_series(series_uid: str, reference: Written) -> None:
+def check_series(series_uid: str, reference: Results) -> None:
     """Raises UsageError unless `reference` is of the scan `series_uid`."""
     other = reference.answer["provenance"]["series_uid"]
     if other != series_uid:
-        raise UsageError(f"series {series_uid} cannot be compared with results of {other}: give those of the same scan")
+        raise UsageError(
+            f"series {series_uid} cannot be compared with results of {other}: give results of the same scan"
+        )
 
 
 def _pairs(here: Sequence[Mapping[str, Any]], there: Sequence[Mapping[str, Any]]) -> dict[int, int]:
-    """Which finding of `there` each of `here` is, by rank from 0; the nearest pairs first, each finding once."""
+    """Which finding of `there` each one of `here` is, by rank from 0; the nearest pairs first, each finding once."""
     if not here or not there:
         return {}
     ours, theirs = (np.array([finding["center_mm"] for finding in of], np.float64) for of in (here, there))

@@ -1,6 +1,6 @@
 """Chapter 14's baseline for malignancy: the larger a nodule, the worse. No net, only the diameter, as a ROC curve.
 
-Reads two lists of LUNA16 and nothing else, so every figure follows from them.
+Everything follows from two lists of LUNA16.
 """
 
 from __future__ import annotations
@@ -18,12 +18,16 @@ from edgekit.train.data.luna import MALIGNANCY, read_annotations, read_series, s
 
 @dataclass(frozen=True, kw_only=True)
 class Baseline:
-    """The curve through the book's 100 thresholds, from the largest diameter to the smallest, and the exact area."""
+    """How well the diameter alone tells malignant nodules."""
 
     malignant: int
+    """How many of the nodules are malignant."""
     benign: int
+    """How many are benign."""
     curve: Roc
+    """Through the book's 100 thresholds, from the largest diameter to the smallest."""
     exact_area: float
+    """The area under the curve through every diameter."""
 
 
 def series_list() -> Path:
@@ -31,11 +35,11 @@ def series_list() -> Path:
     return data_root() / "luna" / "csv" / "seriesuids.csv"
 
 
-def baseline() -> Baseline:
-    """Measured on the 154 nodules of the validation series.
+def measure_baseline() -> Baseline:
+    """Measures it on the 154 nodules of the validation series.
 
     Raises:
-        MissingData: annotations_with_malignancy.csv or seriesuids.csv is not there.
+        MissingData: annotations_with_malignancy.csv or seriesuids.csv is missing.
         InputError: one of them is damaged.
     """
     _, validation = split_series(read_series(series_list()))

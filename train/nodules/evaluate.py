@@ -1,7 +1,7 @@
-"""`edgekit nodules evaluate`: what became of every nodule of a split, and of what is none. Chapter 14.
+"""Counts what became of every nodule of a split, and of every group that is no nodule. Chapter 14.
 
-The folder of results has `scans/<series>.json` for every scan that was analysed, written as it is done, and
-evaluation.json, the table. A second run takes from there what is done. Nets and grouping are those of `analysis.py`.
+The folder of results has `scans/<series>.json` for every scan that was analysed, written as soon as it is done. A
+second run skips the scans that are there. Nets and grouping are those of `analysis.py`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from edgekit.train.nodules.analysis import THRESHOLD, Analysis, Nets, analyse, l
 from edgekit.train.nodules.bundles import load_bundle_nets
 
 RESULT_FILE, SCANS_FOLDER, FORMAT_VERSION = "evaluation.json", "scans", 1
-NEAR = 0.7  # of the nodule's diameter: a group whose middle is nearer than this is that nodule
+NEAR = 0.7  # a group whose middle is nearer to a nodule's than this share of its diameter is that nodule
 TRUTHS = ("non-nodule", "benign", "malignant")
 MISSED, FILTERED, BENIGN, MALIGNANT = range(4)
 OUTCOMES = ("missed", "filtered out", "predicted benign", "predicted malignant")
@@ -35,11 +35,14 @@ WITHOUT_MALIGNANCY = ("missed", "filtered out", "predicted nodule")
 
 @dataclass(frozen=True, kw_only=True)
 class NetFiles:
-    """What `nodules` would load, by the names of `Nets`: weight files, or bundles. `sha256` is of weights or model."""
+    """The files of the nets, by the names of `Nets`."""
 
     paths: dict[str, Path]
+    """Weight files or bundles."""
     bundles: bool
+    """Whether they are bundles."""
     sha256: dict[str, str]
+    """Of each weight file, or of each bundle's model file."""
 
     @classmethod
     def of(cls, paths: Mapping[str, Path], *, bundles: bool) -> NetFiles:
@@ -55,7 +58,7 @@ class NetFiles:
 
     @contextmanager
     def load(self) -> Iterator[Nets]:
-        """The nets; a bundle's as long as the context lasts. Raises as `load_nets` and `load_bundle_nets`."""
+        """Loads the nets, for as long as the context lasts. Raises as `load_nets` and `load_bundle_nets`."""
         if not self.bundles:
             yield load_nets(self.paths)
             return
@@ -65,56 +68,70 @@ class NetFiles:
 
 @dataclass(frozen=True, kw_only=True)
 class Detection:
-    """A group of a scan. `center_mm` is (x, y, z) in the patient; `outcome` an index of `OUTCOMES` from 1 on."""
+    """A group of a scan, and what the nets took it for."""
 
     center_mm: tuple[float, ...]
+    """(x, y, z) in the patient."""
     outcome: int
+    """An index of `OUTCOMES`, from 1 on."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScanResult:
-    """`scans/<series>.json`. `nets`: SHA-256 by net, so that results of others are not mixed in."""
+    """`scans/<series>.json`."""
 
     format_version: int
+    """`FORMAT_VERSION` of the edgekit that wrote it."""
     series_uid: str
+    """The scan's series."""
     nets: dict[str, str]
+    """SHA-256 by net, so that results of different nets are not mixed."""
     flagged_voxels: int
+    """How many voxels the segmenter flagged."""
     seconds: dict[str, float]
+    """By stage."""
     detections: tuple[Detection, ...]
+    """Every group."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Skipped:
-    """A scan without a result, and why."""
+    """A scan without a result."""
 
     series_uid: str
+    """Its series."""
     why: str
+    """The reason."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """`tables`: by series, (3, 4) int64 counts, rows `TRUTHS`, columns `OUTCOMES`; `table` is their sum."""
+    """The counts over many scans."""
 
     tables: dict[str, np.ndarray]
+    """By series, (3, 4) int64: rows `TRUTHS`, columns `OUTCOMES`."""
     skipped: tuple[Skipped, ...]
+    """Scans that could not be analysed."""
     malignancy: bool
+    """Whether there was a malignancy net."""
 
     @property
     def table(self) -> np.ndarray:
+        """The sum of all tables."""
         return sum(self.tables.values(), np.zeros((len(TRUTHS), len(OUTCOMES)), np.int64))
 
     @property
     def outcomes(self) -> tuple[str, ...]:
-        """The columns that say something: without a malignancy net there is one kind of prediction."""
+        """The columns: without a malignancy net there is only one kind of prediction."""
         return OUTCOMES if self.malignancy else WITHOUT_MALIGNANCY
 
 
-def confusion(nodules: Sequence[Annotation], detections: Sequence[Detection]) -> np.ndarray:
-    """(3, 4) int64: what became of each nodule, and of each group that is none.
+def count_outcomes(nodules: Sequence[Annotation], detections: Sequence[Detection]) -> np.ndarray:
+    """(3, 4) int64: what became of each nodule, and of each group that is no nodule.
 
-    A group is a nodule if its middle is less than `NEAR` of the nodule's diameter from the nodule's. Of a nodule's
-    groups the highest outcome counts, and a group near several nodules counts for each. Source: chapter 14,
-    `match_and_score`. A nodule counts as malignant if its annotation says so.
+    A group is a nodule if its middle is less than `NEAR` of the nodule's diameter from the nodule's. If a nodule has
+    several groups, the highest outcome counts; a group near several nodules counts for each. A nodule is malignant if
+    its annotation says so. Source: chapter 14, `match_and_score`.
     """
     table = np.zeros((len(TRUTHS), len(OUTCOMES)), np.int64)
     matched: set[int] = set()
@@ -142,30 +159,32 @@ def evaluate(
     on_scan: Callable[[str, np.ndarray | Skipped, int], None] | None = None,
     on_retry: Callable[[str, str], None] | None = None,
 ) -> Evaluation:
-    """Analyses the scans under `root` that `out` has no result of, and counts over all of them.
+    """Analyses the scans under `root` for which `out` has no result, and counts over all of them.
 
     Args:
-        root: as `luna.scans` takes it, with annotations_with_malignancy.csv.
-        series: which; the default is every tenth of those under `root`, as `split_series` says.
-        processes, ray: as `run_scans`.
-        on_scan: called with each series that was done now, its table or why there is none, and how many there are.
+        root: as for `luna.scans`, with annotations_with_malignancy.csv.
+        series: which scans; by default every tenth of those under `root`, as `split_series` says.
+        processes, ray: as for `run_scans`.
+        on_scan: called with each series that was analysed now, its table or why it has none, and the number of scans.
         on_retry: called with a series whose worker was lost, and why.
 
     Raises:
         MissingData: no scans, or no list. InputError: the list is damaged.
         UsageError: a series that is not under `root`; or `out` holds results of other nets, or other files.
-        EdgekitError: a result in `out` is damaged, or every scan was skipped, or a net answers NaN.
+        EdgekitError: a result in `out` is damaged, every scan was skipped, or a net answers NaN.
     """
     paths = scans(root)
     wanted = split_series(paths)[1] if series is None else list(dict.fromkeys(series))
     unknown = [uid for uid in wanted if uid not in paths]
     if unknown:
-        raise UsageError(f"{len(unknown)} of {len(wanted)} series have no scan in {root}, the first is {unknown[0]}")
+        raise UsageError(
+            f"{len(unknown)} of {len(wanted)} series have no scan in {root}; the first one is {unknown[0]}"
+        )
     truth: dict[str, list[Annotation]] = {uid: [] for uid in wanted}
     for one in read_annotations(root / MALIGNANCY):
         if one.series_uid in truth:
             truth[one.series_uid].append(one)
-    tables = {uid: confusion(truth[uid], done.detections) for uid, done in _done(out, wanted, nets).items()}
+    tables = {uid: count_outcomes(truth[uid], done.detections) for uid, done in _done(out, wanted, nets).items()}
     todo = [(uid, paths[uid].resolve(), tuple(truth[uid])) for uid in wanted if uid not in tables]
     skipped: list[Skipped] = []
     retried = (lambda job, why: on_retry(job[0], why)) if on_retry else None
@@ -179,11 +198,11 @@ def evaluate(
         else:
             _file(out, uid).parent.mkdir(parents=True, exist_ok=True)
             write_bytes(_file(out, uid), canonical_json(to_plain(result)))
-            tables[uid] = confusion(truth[uid], result.detections)
+            tables[uid] = count_outcomes(truth[uid], result.detections)
         if on_scan:
             on_scan(uid, result if isinstance(result, Skipped) else tables[uid], len(wanted))
     if not tables:
-        raise EdgekitError(f"none of the {len(wanted)} scans could be evaluated. The first: {skipped[0].why}")
+        raise EdgekitError(f"none of the {len(wanted)} scans could be evaluated. The first one: {skipped[0].why}")
     return Evaluation(
         tables={uid: tables[uid] for uid in wanted if uid in tables},
         skipped=tuple(skipped),
@@ -191,28 +210,28 @@ def evaluate(
     )
 
 
-def plain(table: np.ndarray, outcomes: Sequence[str]) -> dict[str, dict[str, int]]:
-    """A table for JSON: counts by truth and outcome; what is no nodule cannot be missed."""
+def table_as_json(table: np.ndarray, outcomes: Sequence[str]) -> dict[str, dict[str, int]]:
+    """A table for JSON: counts by truth and outcome. What is no nodule cannot be missed."""
     return {
         truth: {name: int(table[row, i]) for i, name in enumerate(outcomes) if row or i != MISSED}
         for row, truth in enumerate(TRUTHS)
     }
 
 
-def chosen_series(root: Path, *, split: str, listed: Path | None) -> list[str] | None:
-    """What `evaluate` takes for `series`.
+def choose_series(root: Path, *, split: str, listed: Path | None) -> list[str] | None:
+    """The `series` for `evaluate`.
 
     Args:
-        split: "validation", or "all" of the scans under `root`.
-        listed: a file with one series a line, in place of a split.
+        split: "validation", or "all" for every scan under `root`.
+        listed: a file with one series a line, instead of a split.
 
     Raises:
-        UsageError: another split. MissingData: no such file, or it is empty.
+        UsageError: an unknown split. MissingData: no such file, or an empty one.
     """
     if listed:
         series = read_series(listed)
         if not series:
-            raise MissingData(f"{listed} names no series. Write one series uid on each line")
+            raise MissingData(f"{listed} lists no series. Write one series uid on each line")
         return series
     if split not in ("validation", "all"):
         raise UsageError(f"unknown split {split!r}. Known: all, validation; or give --series FILE")
@@ -220,7 +239,7 @@ def chosen_series(root: Path, *, split: str, listed: Path | None) -> list[str] |
 
 
 def detections_of(analysis: Analysis) -> tuple[Detection, ...]:
-    """Every group of a scan with its outcome; a finding of unknown malignancy counts in the place of benign."""
+    """Every group of a scan with its outcome; a finding of unknown malignancy counts as benign."""
     filtered = [Detection(center_mm=place, outcome=FILTERED) for place in analysis.filtered_mm]
     findings = [
         Detection(
@@ -233,7 +252,7 @@ def detections_of(analysis: Analysis) -> tuple[Detection, ...]:
 
 
 def _analysed(nets: NetFiles, job: tuple[str, Path, tuple[Annotation, ...]]) -> ScanResult | Skipped:
-    """One scan; one that cannot be read, or has a nodule outside of it, is a reason and no error."""
+    """Analyses one scan. If it cannot be read, or a nodule is outside of it, it is skipped."""
     uid, path, nodules = job
     with nets.load() as loaded:
         try:
@@ -258,9 +277,9 @@ def _file(out: Path, uid: str) -> Path:
 
 
 def _done(out: Path, wanted: Sequence[str], nets: NetFiles) -> dict[str, ScanResult]:
-    """The results in `out` of the wanted series."""
+    """The results that `out` has for the wanted series."""
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / SCANS_FOLDER).is_dir())):
-        raise UsageError(f"{out} holds other files than results of `edgekit nodules evaluate`. Give another --out")
+        raise UsageError(f"{out} holds files that are not results of `edgekit nodules evaluate`. Give another --out")
     results = {}
     for uid in wanted:
         path = _file(out, uid)
@@ -269,8 +288,8 @@ def _done(out: Path, wanted: Sequence[str], nets: NetFiles) -> dict[str, ScanRes
         try:
             result = decode(ScanResult, parse_json(path.read_bytes()), path.name)
         except DecodeError as error:
-            raise EdgekitError(f"{path} is damaged: {error}. Remove it: the same command makes it again") from None
+            raise EdgekitError(f"{path} is damaged: {error}. Remove it, and run the same command again") from None
         if result.nets != nets.sha256 or result.format_version != FORMAT_VERSION:
-            raise UsageError(f"{path} is the result of other nets. Give another --out, or remove {out}")
+            raise UsageError(f"{path} is a result of other nets. Give another --out, or remove {out}")
         results[uid] = result
     return results

@@ -1,6 +1,6 @@
 """What `edgekit nodules` leaves in its folder: nodules.json, flagged voxels, pictures of the first findings, a page.
 
-The folder appears whole or not at all. Nothing is computed here but pictures; the page fetches nothing.
+The folder appears whole or not at all. Only pictures are computed here. The page needs no network.
 """
 
 from __future__ import annotations
@@ -28,37 +28,49 @@ from edgekit.train.nodules.analysis import Analysis, Finding
 JSON_FILE, PAGE_FILE, MASK_FILE = "nodules.json", "index.html", "mask.npz"
 FORMAT_VERSION = 1
 LUNG_HU = (-1350, 150)  # black and white of radiology's lung window: centre -600, width 1500
-_SIDE, _GAP, _STRIP = 512, 12, 30  # pixels of a picture's panels, between them, and of the line of text above
+_SIDE, _GAP, _STRIP = 512, 12, 30  # pixels: of a picture's panels, between them, and of the line of text above
 _INK, _PAPER, _MARK = "#e7ebf0", "#14181f", SERIES[1]
 
-STUDY = (
-    "For study only: this is no medical device. With the book's published nets on the 89 scans that it held out, 2,156 "
-    "of 2,288 findings were no nodules, and 22 of 154 nodules were missed."
+DISCLAIMER = (
+    "For study only: this is not a medical device. With the book's published nets, on the 89 scans that the book held "
+    "out, 2,156 of 2,288 findings were not nodules, and 22 of 154 nodules were missed."
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """Where the findings come from. `weights`: file name and SHA-256 by net; `seconds` by stage, reading included."""
+    """Where the findings come from."""
 
     scan: str
+    """The name of the file or folder."""
     series_uid: str
+    """The scan's series."""
     shape: tuple[int, ...]
+    """Slices, rows, columns."""
     spacing_mm: tuple[float, float, float]
+    """Between voxels, along the three indices."""
     weights: dict[str, dict[str, str]]
+    """By net: the file's name and SHA-256."""
     device: str
+    """Where the nets ran."""
     versions: dict[str, str]
+    """Of Python and the packages."""
     commit: str | None
+    """Of edgekit's source; None for an installed copy."""
     flagged_voxels: int
+    """As in `Analysis`."""
     groups: int
+    """As in `Analysis`."""
     most_probable: float | None
+    """As in `Analysis`."""
     seconds: dict[str, float]
+    """By stage, reading included."""
 
 
 def check_free(out: Path) -> None:
-    """Raises `UsageError` unless `out` can become the folder of results: not there yet, or empty."""
+    """Raises `UsageError` unless `out` can become the folder of results: it must be missing or empty."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(f"{out} is there already, and not empty. Remove it, or give another --out")
+        raise UsageError(f"{out} exists already, and is not empty. Remove it, or give another --out")
 
 
 def answer(analysis: Analysis, provenance: Provenance) -> dict[str, object]:
@@ -67,7 +79,7 @@ def answer(analysis: Analysis, provenance: Provenance) -> dict[str, object]:
         "format_version": FORMAT_VERSION,
         "findings": to_plain(analysis.findings),
         "provenance": to_plain(provenance),
-        "warning": STUDY,
+        "warning": DISCLAIMER,
     }
 
 
@@ -75,7 +87,7 @@ def write(out: Path, volume: Volume, analysis: Analysis, provenance: Provenance,
     """Makes the folder `out`, with pictures of the first `top` findings.
 
     Raises:
-        UsageError: `out` holds something. EdgekitError: it cannot be written.
+        UsageError: `out` is not empty. EdgekitError: it cannot be written.
     """
     check_free(out)
     out = out.resolve()
@@ -101,7 +113,7 @@ def write(out: Path, volume: Volume, analysis: Analysis, provenance: Provenance,
 
 
 def save_mask(path: Path, mask: np.ndarray) -> None:
-    """Writes the flagged voxels, (D, H, W) bool, eight a byte in `bits`, beside their `shape`."""
+    """Writes the flagged voxels, (D, H, W) bool, as `bits`, eight to a byte, and their `shape`."""
     np.savez_compressed(path, bits=np.packbits(mask), shape=np.array(mask.shape))
 
 
@@ -110,7 +122,7 @@ def picture_name(finding: Finding) -> str:
 
 
 def picture(volume: Volume, finding: Finding) -> Image.Image:
-    """The finding's slice with a circle around it, and beside it the part that the classifier saw, enlarged."""
+    """The finding's slice with a circle around it, and beside that the part that the classifier saw, enlarged."""
     middle, row, column = finding.voxel
     slice_ = volume.hu[middle]
     _, top, left = crop_start(finding.voxel, CROP, volume.hu.shape)
@@ -137,23 +149,23 @@ def _panel(volume: Volume, hu: np.ndarray, place: tuple[int, int], diameter_mm: 
     width, height = (max(1, round(side * scale)) for side in sides_mm)
     made = Image.fromarray(grey).resize((width, height), Image.Resampling.BICUBIC).convert("RGB")
     y, x = (place[0] + 0.5) * row_mm * scale, (place[1] + 0.5) * column_mm * scale
-    radius = max(10.0, 0.75 * diameter_mm * scale)  # half as wide again as the nodule, to leave its edge free
+    radius = max(10.0, 0.75 * diameter_mm * scale)  # one and a half times the nodule's, so that its edge stays visible
     ImageDraw.Draw(made).ellipse((x - radius, y - radius, x + radius, y + radius), outline=_MARK, width=2)
     return made
 
 
 def _label(finding: Finding) -> str:
-    return f"{finding.number}   {chances(finding)}   {finding.diameter_mm:.1f} mm   {where(finding)}"
+    return f"{finding.number}   {chances_text(finding)}   {finding.diameter_mm:.1f} mm   {place_text(finding)}"
 
 
-def chances(finding: Finding) -> str:
-    """What the nets gave, like "P(nodule) 0.974"."""
+def chances_text(finding: Finding) -> str:
+    """The nets' answers, such as "P(nodule) 0.974"."""
     malignant = "" if finding.malignant is None else f", P(malignant) {finding.malignant:.3f}"
     return f"P(nodule) {finding.nodule:.3f}{malignant}"
 
 
-def where(finding: Finding) -> str:
-    """Like "slice 60, row 210, column 101"."""
+def place_text(finding: Finding) -> str:
+    """Such as "slice 60, row 210, column 101"."""
     slice_, row, column = finding.voxel
     return f"slice {slice_}, row {row}, column {column}"
 
@@ -166,24 +178,24 @@ def page(analysis: Analysis, provenance: Provenance, *, top: int) -> str:
     tiles = {
         "voxels of the scan": int(np.prod(provenance.shape)),
         "flagged by the U-Net": analysis.flagged_voxels,
-        "groups of them": analysis.groups,
+        "groups of these": analysis.groups,
         "taken for nodules": count,
     }
     numbers = "".join(f"<div><b>{n:,}</b><span>{escape(what)}</span></div>" for what, n in tiles.items())
     made_up = f"{MARK}: this scan was computed and shows no patient. " if _synthetic(provenance) else ""
     pictures = "".join(_figure(finding) for finding in shown)
-    left = f'<p class="lead">The first {len(shown)} of {count} have pictures.</p>' if count > len(shown) else ""
+    left = f'<p class="lead">Pictures of the first {len(shown)} of {count}:</p>' if count > len(shown) else ""
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{title} in {escape(provenance.scan)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n"
         f'<p class="over">edgekit nodules · {escape(provenance.scan)}</p>\n<h1>{title}</h1>\n'
         f'<p class="over">series {escape(provenance.series_uid)}</p>\n'
-        f'<p class="warning">{escape(made_up + STUDY)}</p>\n<div class="numbers">{numbers}</div>\n'
+        f'<p class="warning">{escape(made_up + DISCLAIMER)}</p>\n<div class="numbers">{numbers}</div>\n'
         f"{_table(analysis, top)}{left}\n{pictures}\n<h2>Where this comes from</h2>\n{_facts(provenance)}\n"
         f"<footer>Slices, rows and columns are counted from 0, slices in the order of the body; x, y, z are mm in the "
-        f"patient, towards the left, the back and the head. A diameter is that of a ball of as many flagged voxels. "
-        f"Pictures: lung window, {LUNG_HU[0]} to {LUNG_HU[1]} HU, as the scan stores its rows.</footer>\n"
+        f"patient, towards the left, the back and the head. A diameter is that of a ball with as many flagged voxels. "
+        f"Pictures: lung window, {LUNG_HU[0]} to {LUNG_HU[1]} HU, rows as the scan stores them.</footer>\n"
         f"</main>\n</body>\n</html>\n"
     )
 
@@ -217,17 +229,17 @@ def _table(analysis: Analysis, top: int) -> str:
 
 
 def _number(finding: Finding, top: int) -> str:
-    """The number, as a link where there is a picture to go to."""
+    """The number, as a link if there is a picture to go to."""
     return f'<a href="#finding-{finding.number}">{finding.number}</a>' if finding.number <= top else str(finding.number)
 
 
 def _figure(finding: Finding) -> str:
-    what = escape(f"{chances(finding)}, {finding.diameter_mm:.1f} mm, {where(finding)}")
+    what = escape(f"{chances_text(finding)}, {finding.diameter_mm:.1f} mm, {place_text(finding)}")
     x, y, z = finding.center_mm
     place = f"at ({x:.1f}, {y:.1f}, {z:.1f}) mm in the patient, {finding.voxels:,} voxels"
     return (
-        f'<figure id="finding-{finding.number}"><figcaption><b>{finding.number}</b><b>{chances(finding)}</b>'
-        f"<b>{finding.diameter_mm:.1f} mm</b><span>{where(finding)}</span> <span>{place}</span></figcaption>"
+        f'<figure id="finding-{finding.number}"><figcaption><b>{finding.number}</b><b>{chances_text(finding)}</b>'
+        f"<b>{finding.diameter_mm:.1f} mm</b><span>{place_text(finding)}</span> <span>{place}</span></figcaption>"
         f'<img src="{picture_name(finding)}" loading="lazy" alt="Its slice, and its surroundings enlarged: {what}">'
         "</figure>"
     )
@@ -254,7 +266,7 @@ def _pairs(of: Mapping[str, object]) -> str:
     return ", ".join(f"{name} {value}" for name, value in of.items())
 
 
-# The colours of optimize/report/template.html, which this layer may not read.
+# The colours are those of optimize/report/template.html, which this part may not import.
 _STYLE = """
 :root { color-scheme: light dark; --page: #f4f5f7; --card: #fff; --ink: #14181f; --muted: #5b6472; --line: #d9dde3;
   --bad: #b3261e; --link: #005fa0; }

@@ -1,4 +1,4 @@
-"""Chapter 14's baseline line by line: each figure that the book prints of the diameter alone, beside ours."""
+"""Chapter 14's baseline line by line: each figure that the book prints for the diameter alone, beside ours."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Chapter 5 line by line: each loss and parameter that the book prints of its thermometer beside ours.
+"""Chapter 5 line by line: each loss and parameter that the book prints of its thermometer, beside ours.
 
-Nothing is random in these runs, so they are computed anew each time; they take a few seconds.
+Nothing is random in these runs, so they are simply computed again each time; they take a few seconds.
 """
 
 from __future__ import annotations
@@ -18,23 +18,27 @@ from edgekit.train.models.thermometer_steps import Descent
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One printed figure: which run, what of it, as the book prints it, and ours written the same way."""
+    """One figure that the book prints."""
 
     run: str
+    """The run it belongs to."""
     what: str
+    """What it is."""
     book: str
+    """As the book prints it."""
     ours: str
+    """Ours, with as many digits."""
 
     @property
     def agreed(self) -> tuple[int, int]:
-        """How many of the book's digits are ours too, counted from the left, and how many there are."""
+        """How many of the book's digits, from the left, are ours too; and how many digits the book has."""
         (book, *book_place), (ours, *our_place) = _digits(self.book), _digits(self.ours)
         same = next((i for i, (a, b) in enumerate(zip(book, ours, strict=False)) if a != b), min(len(book), len(ours)))
         return (same if book_place == our_place else 0), len(book)
 
 
 def _digits(text: str) -> tuple[str, int, str]:
-    """The digits that count, and what says where they stand: the length before the point, sign and exponent."""
+    """The significant digits, and their place: the length before the point, the sign and the exponent."""
     mantissa, _, exponent = text.partition("e")
     digits = re.sub(r"^0+(?=.)", "", mantissa.lstrip("-").replace(".", ""))
     return digits, len(mantissa.lstrip("-").partition(".")[0]), ("-" if text.startswith("-") else "+") + exponent
@@ -126,7 +130,7 @@ _RUNS: dict[str, tuple[partial[Descent], Mapping[int, str], Mapping[int, str], M
 
 
 def chapter_5() -> list[Line]:
-    """Every figure in the book's order, from runs made now."""
+    """Every figure, in the book's order, computed now."""
     lines = []
     for run, (descend, training, validation, ends) in _RUNS.items():
         descent = descend()

@@ -1,4 +1,4 @@
-"""The figures of the reproduction report, as SVG: the designs of chapter 8 side by side, losses over the epochs.
+"""The plots of the reproduction report, as SVG: the designs of chapter 8 side by side, losses over the epochs.
 
 The same results give the same bytes. Nothing here reads a file or knows the page.
 """
@@ -20,10 +20,10 @@ from edgekit.edge_runtime.decode import decode
 from edgekit.train.reproduction import representation
 
 Results = dict[str, Any]
-# Okabe and Ito's colours, which stay apart for colour-blind readers and in grey.
+# Okabe and Ito's colours, which colour-blind readers can tell apart, also in grey.
 TRAIN, VALIDATION, BOOK = "#56b4e9", "#0072b2", "#d55e00"
 LOOK: dict[Any, Any] = {
-    "svg.hashsalt": "edgekit",  # else the ids inside are random
+    "svg.hashsalt": "edgekit",  # without it the ids inside are random
     "svg.fonttype": "none",
     "font.family": "sans-serif",
     "font.size": 9,
@@ -32,8 +32,8 @@ LOOK: dict[Any, Any] = {
 }
 
 
-def figures(results: Results) -> dict[str, tuple[str, bytes]]:
-    """What can be drawn of one chapter's results: {name: (text for those who do not see it, SVG)}."""
+def draw_all(results: Results) -> dict[str, tuple[str, bytes]]:
+    """All plots of one chapter's results: {name: (alternative text, SVG)}."""
     stem, device = f"reproduction-{results['chapter']}-{results['device']}", results["device"]
     drawn = {}
     with mpl.rc_context(LOOK):
@@ -54,9 +54,9 @@ def figures(results: Results) -> dict[str, tuple[str, bytes]]:
 
 
 def _designs(entries: list[Results]) -> Figure:
-    """Figure 8.13 again: two bars a design with whiskers for the spread over seeds, and the book's bars as marks.
+    """Figure 8.13 again: two bars a design, with whiskers for the spread over seeds, and the book's bars as marks.
 
-    A design that the book has not trained has bars of ours alone.
+    A design that the book did not train has only our bars.
     """
     page = Figure(figsize=(7.6, 3.6), layout="constrained")
     axes = page.subplots()
@@ -92,7 +92,7 @@ def _designs(entries: list[Results]) -> Figure:
 
 
 def _losses(entries: list[Results]) -> Figure:
-    """One small plot a model: our loss over the epochs, a line for each seed, and the points that the book prints."""
+    """A small plot for each model: our loss over the epochs, a line a seed, and the points that the book prints."""
     columns = min(4, len(entries))
     rows = -(-len(entries) // columns)
     page = Figure(figsize=(1.9 * columns if columns > 1 else 4, 1.9 * rows + 0.3), layout="constrained")
@@ -135,7 +135,7 @@ def _roc(curve: Results) -> Figure:
 def _representation(sides: Results) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "representation.svg"
-        representation.figure(path, decode(representation.Comparison, sides))
+        representation.draw(path, decode(representation.Comparison, sides))
         return path.read_bytes()
 
 

@@ -1,6 +1,6 @@
-"""`REPRODUCTION.md` and its figures, from `results/reproduction-*.json` alone: the book's figures beside ours.
+"""`REPRODUCTION.md` and its plots, from `results/reproduction-*.json` alone: the book's figures beside ours.
 
-The words are in `notes.py`, the figures in `plots.py`. Nothing here trains or evaluates.
+The fixed text is in `page_text.py`, the plots are in `plots.py`. Nothing here trains or evaluates.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any
 from edgekit.edge_runtime.decode import DecodeError, parse_json
 from edgekit.edge_runtime.errors import EdgekitError
 from edgekit.train.checkpoint import write_file
-from edgekit.train.reproduction import plots as reproduction_plots
-from edgekit.train.reproduction.notes import DIFFERENCES, OPENING, TITLES
+from edgekit.train.reproduction import plots
+from edgekit.train.reproduction.page_text import DIFFERENCES, OPENING, TITLES
 from edgekit.train.reproduction.results import FORMAT_VERSION
 from edgekit.train.reproduction.time_left import duration
 
@@ -23,7 +23,7 @@ Results = dict[str, Any]
 
 
 def write(results: Path, docs: Path) -> list[Path]:
-    """Writes the page and its figures into `docs`; returns the files, none where there are no results yet.
+    """Writes the page and its plots into `docs`; returns the files, none if there are no results yet.
 
     Raises:
         EdgekitError: a results file is damaged or of another version, or `docs` cannot be written.
@@ -35,7 +35,7 @@ def write(results: Path, docs: Path) -> list[Path]:
 
 
 def load(results: Path) -> list[Results]:
-    """Every `reproduction-*.json` in the folder, by chapter, what is beyond the book (0) last; the CPU's first."""
+    """Every `reproduction-*.json` in the folder, by chapter, 0 (beyond the book) last; the CPU's before others."""
     contents = []
     for path in results.glob("reproduction-*.json"):
         try:
@@ -43,29 +43,29 @@ def load(results: Path) -> list[Results]:
             if content["format_version"] != FORMAT_VERSION:
                 raise EdgekitError(f"{path} has another format. Write it again: edgekit reproduce --report-only")
         except (OSError, DecodeError, KeyError, TypeError) as error:
-            raise EdgekitError(f"{path} is no result of `edgekit reproduce`: {error}. Remove it") from None
+            raise EdgekitError(f"{path} is not a result of `edgekit reproduce`: {error}. Remove it") from None
         contents.append(content)
     return sorted(contents, key=lambda r: (r["chapter"] or 99, r["device"] != "cpu", r["device"]))
 
 
 def render(results: Sequence[Results]) -> dict[str, bytes]:
-    """The page and its figures as {path below `docs`: content}, the same bytes for the same results; {} for none."""
+    """The page and its plots as {path below `docs`: content}; the same bytes for the same results, {} for none."""
     if not results:
         return {}
     figures: dict[str, bytes] = {}
     parts = [OPENING]
-    for chapter in dict.fromkeys(found["chapter"] for found in results):
+    for chapter in dict.fromkeys(one["chapter"] for one in results):
         parts.append(f"## {TITLES[chapter]}\n")
-        for found in (one for one in results if one["chapter"] == chapter):
-            drawn = reproduction_plots.figures(found)
+        for on_device in (one for one in results if one["chapter"] == chapter):
+            drawn = plots.draw_all(on_device)
             figures |= {f"{IMAGES}/{name}.svg": content for name, (_, content) in drawn.items()}
-            parts += [_section(found), *(f"![{alt}]({IMAGES}/{name}.svg)\n" for name, (alt, _) in drawn.items())]
+            parts += [_section(on_device), *(f"![{alt}]({IMAGES}/{name}.svg)\n" for name, (alt, _) in drawn.items())]
     page = "\n".join([*parts, DIFFERENCES])
     return {DOCUMENT: page.encode(), **figures}
 
 
 def _section(results: Results) -> str:
-    """One chapter on one device: where it was measured, the table, its notes."""
+    """One chapter on one device: where it was measured, the table, and the notes on it."""
     parts = []
     if results["models"]:
         table = _table(HEAD, [_row(entry) for entry in results["models"]])
@@ -81,8 +81,8 @@ def _section(results: Results) -> str:
         parts.append(_lines(results["lines"]))
     if curve := results.get("roc"):
         parts.append(
-            f"Areas by trapezoids through the book's 100 thresholds: {curve['area']:.5f}; exact, as the chance that a "
-            f"malignant nodule is larger than a benign one: {curve['exact_area']:.5f}.\n"
+            f"Area under the curve, by trapezoids through the book's 100 thresholds: {curve['area']:.5f}; exactly, as "
+            f"the chance that a malignant nodule is larger than a benign one: {curve['exact_area']:.5f}.\n"
         )
     return "\n".join(parts)
 
@@ -123,14 +123,14 @@ def _row(entry: Results) -> list[str]:
 
 
 def figure(entry: Results, value: float, *, signed: bool = False) -> str:
-    """A figure of the entry's metric: a share in percent, anything else with four digits; `signed` a difference."""
+    """A value of the entry's metric: a share in percent, anything else with four digits; `signed`: a difference."""
     if signed:
         return f"{100 * value:+.1f} points" if entry["is_share"] else f"{value:+.3g}"
     return f"{100 * value:.1f} %" if entry["is_share"] else f"{value:.4g}"
 
 
 def spread(entry: Results) -> str:
-    """ " ± 0.4", the runs' standard deviation in the unit of `figure`; "" of a single run."""
+    """ " ± 0.4", the runs' standard deviation in the unit of `figure`; "" for a single run."""
     deviation = entry["ours"]["spread"]
     if deviation is None:
         return ""
@@ -138,7 +138,7 @@ def spread(entry: Results) -> str:
 
 
 def _note(entry: Results) -> str:
-    """Where the target comes from, what was done otherwise, and what the difference means."""
+    """Where the target comes from, what was done differently, and what the difference means."""
     book, (low, high) = entry["book"], _interval(entry)
     words = [f"`{entry['model']}`: {entry['summary']}. Target: {book['source'].rstrip('.')}."]
     if entry["shortened_from"]:
@@ -149,12 +149,12 @@ def _note(entry: Results) -> str:
     words += _swing(entry)
     words += [_resumed(run) for run in entry["ours"]["runs"] if "trained_on" in run]
     if entry["difference"] is None:
-        words.append(f"Ours is the {entry['measured'].replace('_', ' ')}, which the source does not give.")
+        words.append(f"We measure {entry['measured'].replace('_', ' ')}, which the source does not report.")
     return " ".join([*words, *([book["differs"]] if book["differs"] else [])])
 
 
 def _swing(entry: Results) -> list[str]:
-    """Between what the measured figure went up and down over the last tenth of the epochs, where the results say so."""
+    """The range of the metric over the last tenth of the epochs, where the results have it."""
     ranges = [run["last_tenth"] for run in entry["ours"]["runs"] if "last_tenth" in run]
     if not ranges:
         return []
@@ -163,7 +163,7 @@ def _swing(entry: Results) -> list[str]:
 
 
 def _resumed(run: Results) -> str:
-    """On what each part of a run was trained that went on on another device."""
+    """The devices that trained the parts of a run that was resumed on another one."""
     parts = (f"{part['epochs']} epoch{'s' * (part['epochs'] != 1)} on {part['device']}" for part in run["trained_on"])
     return f"Seed {run['seed']} was trained for {', then '.join(parts)}."
 
@@ -178,14 +178,15 @@ def _representation(both: Results) -> str:
     by_hand, learned = both["hand_made"], both["learned"]
     return (
         f"Both models end in one linear layer and see the same {both['samples']} validation digits (seed "
-        f"{learned['seed']}). On {by_hand['features']} features made by hand {by_hand['accuracy']:.1%} are right, on "
-        f"{learned['features']} learned ones {learned['accuracy']:.1%}: {both['only_learned']} digits only the learned "
-        f"features tell apart, {both['only_hand_made']} only the hand-made ones, {both['neither']} neither.\n"
+        f"{learned['seed']}). With {by_hand['features']} features made by hand {by_hand['accuracy']:.1%} are right, "
+        f"with {learned['features']} learned ones {learned['accuracy']:.1%}. {both['only_learned']} digits are right "
+        f"only with the learned features, {both['only_hand_made']} only with the hand-made ones, {both['neither']} with "
+        f"neither.\n"
     )
 
 
 def _lines(lines: Sequence[Results]) -> str:
-    """Every printed figure of a deterministic run beside ours; a run is named on its first line."""
+    """Every printed figure of the deterministic runs beside ours; a run is named on its first line."""
     rows, run = [], ""
     for line in lines:
         same, digits = line["agreed"]

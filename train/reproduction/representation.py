@@ -1,7 +1,7 @@
-"""Chapter 1's point as a measurement: features made by hand against features learned, on the same pictures.
+"""Chapter 1's point as a measurement: hand-made features against learned ones, on the same pictures.
 
-`digits_features` and `digits_cnn` both end in one linear layer; what differs is where its inputs come from. Reads two
-finished runs, measures their weights again, and draws the comparison; it trains nothing.
+`digits_features` and `digits_cnn` both end in one linear layer; they differ in where its inputs come from. This reads
+two finished runs, measures their weights again, and draws the comparison; it trains nothing.
 """
 
 from __future__ import annotations
@@ -25,38 +25,52 @@ from edgekit.train.models import digits_cnn, digits_features
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-EXAMPLES = (0, 4, 8, 9)  # the first picture of each; at 8 x 8 pixels a hole is easily lost, and the figure shows it
+EXAMPLES = (0, 4, 8, 9)  # the first picture of each; at 8 x 8 pixels a hole is easily lost, as the plot shows
 _HAND, _LEARNED, _INK = "#b4541a", "#1f6f8b", "#3a3a3a"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Side:
-    """One of the two models: accuracy on the validation split with its 95 % interval, and what it costs."""
+    """One of the two models."""
 
     model: str
+    """Its name."""
     seed: int
+    """Of the run."""
     features: int
+    """Inputs of its last layer."""
     parameters: int
+    """Of the whole model."""
     accuracy: float
+    """On the validation split."""
     low: float
+    """The lower end of its 95 % interval."""
     high: float
+    """The upper end."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Both models on the same `samples` pictures. `only_…` are how many of them just one of the two got right."""
+    """Both models on the same pictures."""
 
     samples: int
+    """How many pictures."""
     hand_made: Side
+    """The model on hand-made features."""
     learned: Side
+    """The model on learned features."""
     both_right: int
+    """Pictures that both get right."""
     only_hand_made: int
+    """Pictures that only the model on hand-made features gets right."""
     only_learned: int
+    """Pictures that only the model on learned features gets right."""
     neither: int
+    """Pictures that neither gets right."""
 
 
 def compare(hand_made: Path, learned: Path) -> Comparison:
-    """Measures finished runs of `digits_features` and of `digits_cnn`.
+    """Measures a finished run of `digits_features` and one of `digits_cnn`.
 
     Raises:
         UsageError: a run is of another model.
@@ -99,8 +113,8 @@ def _measured(model: BookModel, folder: Path, *, features: int) -> tuple[Side, n
     return side, answers.argmax(axis=1) == targets.numpy()
 
 
-def figure(path: Path, comparison: Comparison) -> None:
-    """Draws what the hand-made features see in four digits, beside both accuracies with their intervals; PNG or SVG.
+def draw(path: Path, comparison: Comparison) -> None:
+    """Draws what the hand-made features see in four digits, and both accuracies with their intervals; PNG or SVG.
 
     Raises:
         MissingDependency: matplotlib is not installed.
@@ -109,7 +123,7 @@ def figure(path: Path, comparison: Comparison) -> None:
         from matplotlib.figure import Figure
     except ModuleNotFoundError:
         raise MissingDependency(
-            "drawing needs matplotlib, which is not installed. Run: pip install 'edgekit[optimize]'"
+            "drawing needs matplotlib, which is not installed. Run: pip install 'edgekit[train]'"
         ) from None
     page = Figure(figsize=(9, 3.4), dpi=150, layout="constrained")
     pictures, accuracies = page.subfigures(1, 2, squeeze=False, width_ratios=(1, 1.1))[0]
@@ -122,7 +136,7 @@ def figure(path: Path, comparison: Comparison) -> None:
         _draw_features(axes, gray)
     _draw_accuracies(accuracies.subplots(), comparison)
     with write_atomically(path) as part:
-        svg = path.suffix == ".svg"  # without the date: the same comparison, the same file
+        svg = path.suffix == ".svg"  # without a date, so that the same comparison gives the same file
         page.savefig(part, format=path.suffix[1:], metadata={"Date": None} if svg else None)
 
 

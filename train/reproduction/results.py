@@ -24,7 +24,7 @@ from edgekit.train.reproduction.compare import compare
 
 FORMAT_VERSION = 1
 # Accuracy on (training, validation) pictures as drawn in the book's figure 8.13: the heights of its bars, measured in
-# the picture of the published notebook to about 0.0015. The text has the same figures with two digits.
+# the published notebook's picture to about 0.0015. The text gives the same figures with two digits.
 FIGURE_8_13 = {
     "birds_cnn": (0.932, 0.891),
     "birds_cnn_width": (0.964, 0.898),
@@ -207,7 +207,7 @@ def _plain(lines: Sequence[reproduction_lines.Line]) -> list[dict[str, Any]]:
 def _diameter(on_note: Callable[[str], None]) -> dict[str, Any]:
     """Chapter 14's baseline: its lines and its curve; nothing where the lists that it reads are missing."""
     try:
-        baseline = diameter_baseline.baseline()
+        baseline = diameter_baseline.measure_baseline()
     except MissingData as error:
         on_note(f"note: the diameter baseline of chapter 14 is left out: {error}")
         return {}

@@ -11,11 +11,14 @@ from ..options import USE, Allow, BundlePath, BundlePaths, Json, Key, Signed, ap
 
 
 @app.command(rich_help_panel=USE)
-def inspect(bundle: BundlePath, as_json: Json = False) -> None:
-    """Show what a bundle is, its inputs and outputs, and what was proven. Checks every file and runs nothing."""
-    from edgekit.cli.bundles import inspect as run
+def inspect(bundle: BundlePath, key: Key = None, as_json: Json = False) -> None:
+    """Show what a bundle is, its inputs and outputs, and what was proven. Checks every file and runs nothing.
 
-    run(bundle, as_json=as_json)
+    Also shows the attestations beside the bundle, and whether they belong to it.
+    """
+    from edgekit.cli.inspect import inspect as run
+
+    run(bundle, as_json=as_json, key=key)
 
 
 @app.command(rich_help_panel=USE)
@@ -24,21 +27,25 @@ def verify(
     key: Key = None,
     require_signature: Signed = False,
     allow: Allow = None,
+    attest: Annotated[
+        bool,
+        typer.Option("--attest", help="Also write the result on this device beside the bundle, as NAME.attest.json."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Check every file, run the golden inputs in a child process, and compare with the float model's answers."""
     from edgekit.cli.bundles import verify as run
 
     policy = policy_of(allow, key=key, require_signature=require_signature)
-    finish(run(bundles, as_json=as_json, policy=policy))
+    finish(run(bundles, as_json=as_json, policy=policy, attest=attest))
 
 
 @app.command(rich_help_panel=USE)
 def sign(
-    bundle: BundlePath,
+    bundle: Annotated[Path, typer.Argument(help="A bundle folder or .zip, or an attestation beside one.")],
     key: Annotated[Path, typer.Option(help="A private EC key in PEM, without a password.")],
 ) -> None:
-    """Sign a bundle, so that `verify --key` can tell who made it. Replaces an older signature.
+    """Sign a bundle, so that `verify --key` can tell who made it, or an attestation. Replaces an older signature.
 
     To make a pair of keys: `openssl ecparam -name prime256v1 -genkey -noout -out key.pem`, then
     `openssl ec -in key.pem -pubout -out public.pem`. Keep key.pem secret; give public.pem to devices.

@@ -20,7 +20,7 @@ class _ScanUnlessNamed(TyperGroup):
     """Reads `edgekit nodules SCAN` as `edgekit nodules scan SCAN`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        known = not args or args[0] in (*self.commands, "--help")
+        known = not args or args[0] in (*self.commands, "--help", "-h")
         return super().parse_args(ctx, args if known else ["scan", *args])
 
 
@@ -35,6 +35,14 @@ Jobs = Annotated[int, typer.Option(min=1, help="Scans to work on at the same tim
 Ray = Annotated[
     str | None,
     typer.Option(help="Run each scan as a Ray task: local starts Ray with --jobs workers, host:port joins a cluster."),
+]
+
+Store = Annotated[Path | None, typer.Option(help="Default: luna/store in the data folder.")]
+Weights = Annotated[str | None, typer.Option(help="book: the published checkpoints. The default if no file is given.")]
+Segmenter = Annotated[Path | None, typer.Option(help="Weights of luna_unet, together with --classifier.")]
+Classifier = Annotated[Path | None, typer.Option(help="Weights of luna_classifier.")]
+NetBundles = Annotated[
+    Path | None, typer.Option(help="Instead of weights: a folder with one bundle of each net, in any format.")
 ]
 
 
@@ -56,7 +64,7 @@ def synthesize(
 @luna.command("prepare")
 def luna_prepare(
     folder: Annotated[Path, typer.Argument(help="The folder with subset0 to subset9 and the two lists.")],
-    store: Annotated[Path | None, typer.Option(help="Default: luna/store in the data folder.")] = None,
+    store: Store = None,
     jobs: Jobs = 1,
     ray: Ray = None,
     as_json: Json = False,
@@ -69,7 +77,7 @@ def luna_prepare(
 
 @luna.command("samples")
 def luna_samples(
-    store: Annotated[Path | None, typer.Option(help="Default: luna/store in the data folder.")] = None,
+    store: Store = None,
 ) -> None:
     """Prepare the few real crops of the data folder. They are enough to check artifacts, too few to train on."""
     from edgekit.cli.luna import samples as run
@@ -83,17 +91,13 @@ def nodules(
     out: Annotated[Path, typer.Option(help="A new folder for the page, its pictures and nodules.json.")] = Path(
         "nodules"
     ),
-    weights: Annotated[
-        str | None, typer.Option(help="book: the published checkpoints. The default if no file is given.")
-    ] = None,
-    segmenter: Annotated[Path | None, typer.Option(help="Weights of luna_unet, together with --classifier.")] = None,
-    classifier: Annotated[Path | None, typer.Option(help="Weights of luna_classifier.")] = None,
+    weights: Weights = None,
+    segmenter: Segmenter = None,
+    classifier: Classifier = None,
     malignancy: Annotated[
         Path | None, typer.Option(help="Weights of luna_malignancy, to rate how likely each finding is malignant.")
     ] = None,
-    bundles: Annotated[
-        Path | None, typer.Option(help="Instead of weights: a folder with one bundle of each net, in any format.")
-    ] = None,
+    bundles: NetBundles = None,
     against: Annotated[
         Path | None, typer.Option(help="The --out of an earlier run on this scan, to list what changed.")
     ] = None,
@@ -125,15 +129,11 @@ def nodules_evaluate(
     ] = Path("nodules-evaluation"),
     split: Annotated[str, typer.Option(help="validation (every tenth series) or all.")] = "validation",
     series: Annotated[Path | None, typer.Option(help="Instead of a split: a file with one series per line.")] = None,
-    weights: Annotated[
-        str | None, typer.Option(help="book: the published checkpoints. The default if no file is given.")
-    ] = None,
-    segmenter: Annotated[Path | None, typer.Option(help="Weights of luna_unet, together with --classifier.")] = None,
-    classifier: Annotated[Path | None, typer.Option(help="Weights of luna_classifier.")] = None,
+    weights: Weights = None,
+    segmenter: Segmenter = None,
+    classifier: Classifier = None,
     malignancy: Annotated[Path | None, typer.Option(help="Weights of luna_malignancy, for one more column.")] = None,
-    bundles: Annotated[
-        Path | None, typer.Option(help="Instead of weights: a folder with one bundle of each net, in any format.")
-    ] = None,
+    bundles: NetBundles = None,
     jobs: Jobs = 1,
     ray: Ray = None,
     as_json: Json = False,

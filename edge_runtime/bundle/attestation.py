@@ -1,0 +1,176 @@
+"""Attestations: what a replay of a bundle's golden samples gave on some device. They lie beside it, never in it.
+
+`NAME.attest.json` says where, when and by which runtime the replay was run, and what came out, output by output. It is
+bound to the bundle by the SHA-256 of its manifest's bytes, and signed with the same keys, in `NAME.attest.sig`. This
+module reads, writes and finds them; `worker/attest.py` makes one.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..decode import DecodeError, decode, to_plain
+from ..errors import BundleError, shown
+from ..files import is_plain_file
+from .limits import MAX_MANIFEST_BYTES, MAX_PROGRAMS, MAX_TENSORS
+from .names import PROGRAM_NAME, SAFE_NAME, SHA256, TENSOR_NAME
+from .sealed import check_seal, difference, parse_sealed, sealed
+
+ATTESTATION_VERSION = 1
+SUFFIX, SIGNATURE_SUFFIX = ".attest.json", ".attest.sig"
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+_MOST_BESIDE = 64  # attestations of one bundle that are looked at
+
+
+@dataclass(frozen=True, kw_only=True)
+class Device:
+    """Where the replay was run: the processor by its name, the system, and how many threads the engine was given."""
+
+    processor: str
+    system: str
+    num_threads: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.num_threads <= 65_536:
+            raise ValueError(f"{self.num_threads} threads are impossible")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputResult:
+    """One output of one program: the figures of `replay`, and whether its floor was held.
+
+    `engine` is name and version of what ran it, such as "onnxruntime 1.32.0". `max_abs_since_packed` is against the
+    answers when the bundle was packed; null where there are none.
+    """
+
+    program: str
+    output: str
+    engine: str
+    samples: int
+    sqnr_db: float
+    agreement: float
+    max_abs: float
+    max_abs_since_packed: float | None
+    passed: bool
+
+    def __post_init__(self) -> None:
+        if not PROGRAM_NAME.fullmatch(self.program) or not (self.output == "" or TENSOR_NAME.fullmatch(self.output)):
+            raise ValueError("a result names a program and an output")
+        if not (self.samples >= 1 and -200 <= self.sqnr_db <= 200 and 0 <= self.agreement <= 1 and self.max_abs >= 0):
+            raise ValueError(f"the figures of {self.output!r} are impossible")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attestation:
+    """What `NAME.attest.json` says.
+
+    `bundle` is the name in the manifest, `manifest_sha256` the hash of `manifest.json`: what the results are of. `when`
+    is the moment in UTC, "2026-11-28T15:26:00Z"; `runtime` is what opened the bundle, by name and version.
+    """
+
+    attestation_version: int
+    bundle: str
+    manifest_sha256: str
+    when: str
+    runtime: str
+    device: Device
+    results: tuple[OutputResult, ...] = field(metadata={"least": 1, "most": MAX_PROGRAMS * MAX_TENSORS})
+    passed: bool
+
+    def __post_init__(self) -> None:
+        if not SAFE_NAME.fullmatch(self.bundle) or not SHA256.fullmatch(self.manifest_sha256):
+            raise ValueError("an attestation names a bundle and the SHA-256 of its manifest")
+        if not _MOMENT.fullmatch(self.when):
+            raise ValueError(f"when should be a moment in UTC such as 2026-11-28T15:26:00Z, found {self.when[:40]!r}")
+        if self.passed != all(result.passed for result in self.results):
+            raise ValueError(f"passed is {self.passed}, and its results say otherwise")
+
+    def to_bytes(self) -> bytes:
+        """The exact bytes of the file, checksum included."""
+        return sealed(to_plain(decode(Attestation, to_plain(self), whole=True)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beside:
+    """An attestation that lies beside a bundle; `unfit` says why it says nothing of it, "" where it does."""
+
+    path: Path
+    attestation: Attestation | None
+    unfit: str
+
+    @property
+    def signature_path(self) -> Path:
+        return signature_path(self.path)
+
+
+def read_attestation(raw: bytes, where: str) -> Attestation:
+    """Decodes and checks the bytes of an attestation; `where` names it in errors.
+
+    Raises:
+        BundleError: not JSON, a newer version, a wrong checksum, a missing, unknown or impossible field.
+    """
+    if len(raw) > MAX_MANIFEST_BYTES:
+        raise BundleError(f"{where} has more than {MAX_MANIFEST_BYTES:,} bytes, so it is no attestation")
+    try:
+        data = parse_sealed(raw)
+        version = data.get("attestation_version")
+        if type(version) is int and version > ATTESTATION_VERSION:
+            raise BundleError(f"{where} is an attestation of version {shown(version, 20)}. Upgrade edgekit")
+        if type(version) is not int or version != ATTESTATION_VERSION:
+            raise DecodeError(f"attestation_version should be {ATTESTATION_VERSION}")
+        plain = check_seal(data, raw)
+        found = decode(Attestation, plain, whole=True)
+        if unlike := difference(plain, to_plain(found)):
+            raise DecodeError(f"it is not written as attestations are: {unlike}")
+    except DecodeError as error:
+        raise BundleError(f"{where} was refused: {shown(error)}. Attest the bundle again") from None
+    return found
+
+
+def beside(path: str | Path) -> Path:
+    """Where the first attestation of the bundle at `path`, a folder or a .zip, lies."""
+    bundle = Path(path).absolute()
+    if bundle.name in ("", ".."):
+        bundle = bundle.resolve()
+    name = bundle.name if bundle.suffix != ".zip" or bundle.is_dir() else bundle.stem
+    return bundle.with_name(f"{name}{SUFFIX}")
+
+
+def signature_path(path: Path) -> Path:
+    """Where the signature of an attestation lies."""
+    return path.with_name(path.name.removesuffix(SUFFIX) + SIGNATURE_SUFFIX)
+
+
+def find_attestations(path: str | Path, sha256: str) -> list[Beside]:
+    """The attestations that lie beside a bundle, by their file names: `NAME.attest.json`, `NAME.2.attest.json`, …
+
+    Args:
+        sha256: the bundle's own, by which an attestation is known to be of it.
+    """
+    first = beside(path)
+    name = first.name.removesuffix(SUFFIX)
+    try:
+        paths = sorted(p for p in first.parent.iterdir() if _belongs(p.name, name))[:_MOST_BESIDE]
+    except OSError:  # a folder that may be entered and not listed
+        paths = []
+    return [_read(p, sha256) for p in paths]
+
+
+def _belongs(file: str, name: str) -> bool:
+    return (
+        file == f"{name}{SUFFIX}" or re.fullmatch(rf"{re.escape(name)}\.\d{{1,9}}{re.escape(SUFFIX)}", file) is not None
+    )
+
+
+def _read(path: Path, sha256: str) -> Beside:
+    try:
+        if not is_plain_file(path):
+            raise BundleError(f"{path} is not a plain file")
+        with path.open("rb") as file:
+            found = read_attestation(file.read(MAX_MANIFEST_BYTES + 1), str(path))
+    except (BundleError, OSError) as error:
+        return Beside(path=path, attestation=None, unfit=shown(error))
+    unfit = "" if found.manifest_sha256 == sha256 else "it is of another bundle, or of this one before it was changed"
+    return Beside(path=path, attestation=found, unfit=unfit)

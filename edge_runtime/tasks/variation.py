@@ -1,0 +1,56 @@
+"""What of a model's answers varies between samples, and how well another model follows that.
+
+A constant part of an answer is no signal: whoever gives it has not looked at the sample. Everything is numpy in
+float64. This module knows no model and no task.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import InputError
+from .metrics import SQNR_CAP_DB, sqnr_db
+
+# Of a value's size: what the order of additions in float32 changes. Less than that is no variation.
+ROUNDING = 1e-6
+
+
+def varying_sqnr_db(reference: npt.ArrayLike, found: npt.ArrayLike) -> float:
+    """Decibels of what varies in `reference` over the difference to `found`; arrays (N, …) of one output.
+
+    The mean over the samples is taken off each element of the reference; the difference counts as it is. So an output
+    that hides a small signal behind a large constant is held to its signal. Where nothing varies beyond rounding, and
+    of a single sample, the whole reference is the signal. In [-200, 200], as `sqnr_db`: 200 stands for identical, -200
+    for a NaN or infinity.
+
+    Raises:
+        InputError: the shapes differ, hold no values or have no axis of samples.
+    """
+    plain = sqnr_db(reference, found)
+    wanted, got = np.asarray(reference, np.float64), np.asarray(found, np.float64)
+    if not varies(wanted) or abs(plain) == SQNR_CAP_DB:
+        return plain
+    scale = max(float(np.abs(wanted).max()), float(np.abs(got).max()))  # so that no square overflows
+    wanted, got = wanted / scale, got / scale
+    signal, noise = float(np.sum((wanted - wanted.mean(axis=0)) ** 2)), float(np.sum((wanted - got) ** 2))
+    return min(SQNR_CAP_DB, max(-SQNR_CAP_DB, 10 * (math.log10(signal) - math.log10(noise))))
+
+
+def varies(outputs: npt.ArrayLike) -> bool:
+    """Whether answers (N, …) differ between samples by more than rounding; of fewer than two samples they do not.
+
+    Raises:
+        InputError: there is no axis of samples.
+    """
+    numbers = np.asarray(outputs, np.float64)
+    if numbers.ndim == 0:
+        raise InputError("one number is no answer to samples. Give an array (N, …), one row for each sample")
+    if len(numbers) < 2 or not numbers.size:
+        return False
+    scale = float(np.abs(numbers).max())
+    if scale == 0 or not math.isfinite(scale):
+        return scale != 0
+    return bool((np.ptp(numbers / scale, axis=0) > ROUNDING).any())

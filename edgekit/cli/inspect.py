@@ -1,0 +1,175 @@
+"""`edgekit inspect`: what a bundle's manifest says, and the attestations beside the bundle. Runs nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from edgekit.edge_runtime.bundle.attestation import Beside, find_attestations
+from edgekit.edge_runtime.bundle.bundle import Bundle
+from edgekit.edge_runtime.bundle.manifest import ImagePreprocessing, Manifest, Program, StageResult, Verdict
+from edgekit.edge_runtime.decode import to_plain
+from edgekit.edge_runtime.errors import EdgekitError, shown
+from edgekit.edge_runtime.format import (
+    bytes_text,
+    count_text,
+    db_text,
+    floor_text,
+    metric_name,
+    metric_text,
+    percent_text,
+    value_text,
+)
+from edgekit.edge_runtime.tasks.registry import TASKS
+
+from .bundles import print_json, tensors_text, warn_unverified
+from .terminal import escape, out
+
+NOT_STATED = "not stated"
+_MAY_TRAVEL = {
+    True: "may be passed on",
+    False: "may not be passed on",
+    None: "not stated whether they may be passed on",
+}
+_SIGNATURES = {"none": "not signed", "not checked": "signed; check it with --key", "good": "signature is good"}
+
+
+def inspect(path: Path, *, as_json: bool, key: Path | None = None) -> None:
+    """Prints what a bundle's manifest says, once its checksums were verified, and the attestations beside it.
+
+    Args:
+        key: the public key that the bundle must be signed for, and that the attestations' signatures are checked with.
+    """
+    with Bundle.open(path, private=key is not None) as bundle:
+        if key is not None:
+            from edgekit.edge_runtime.bundle import signature
+
+            signature.check(bundle, key)
+        manifest, signed = bundle.manifest, bundle.signed
+        attestations = find_attestations(path, bundle.sha256)
+    checked = {one.path: _signature_of(one, key) for one in attestations}
+    if as_json:
+        print_json(to_plain(manifest) | {"attestations": [_plain(one, checked[one.path]) for one in attestations]})
+        return
+    warn_unverified(manifest)
+    signature_text = "good" if key else "present; check it with --key" if signed else "none"
+    for name, value in _lines(manifest, signature_text):
+        out.print(f"[bold]{escape(f'{name:>20}')}[/bold]  {escape(value)}", soft_wrap=True)
+    for stage in manifest.stages:
+        out.print(escape(_stage_line(stage, several=len(manifest.programs) > 1)), soft_wrap=True)
+    for one in attestations:
+        out.print(f"[bold]{'attested':>20}[/bold]  {_attestation_text(one, checked[one.path])}", soft_wrap=True)
+
+
+def _lines(manifest: Manifest, signature_text: str) -> Iterator[tuple[str, str]]:
+    known, metric = TASKS.get(manifest.task), manifest.metrics[0] if manifest.metrics else None
+    labels_are = known.labels_are if known else "labels"
+    yield "bundle", f"{manifest.name} ({manifest.status}, format {manifest.format_version})"
+    yield "model", f"{manifest.model}: {manifest.task}, {len(manifest.labels)} {labels_are}"
+    yield "made by", f"{manifest.exporter}, recipe {manifest.recipe}"
+    for program in manifest.programs:
+        prefix = f"{program.name} " if len(manifest.programs) > 1 else ""
+        for name, value in _program_lines(program):
+            yield f"{prefix}{name}", value
+    yield "signature", signature_text
+    yield "picture", _picture_text(manifest.preprocessing)
+    if manifest.verdict:
+        yield "verdict", _verdict_text(manifest.verdict)
+    yield (
+        metric_name(metric.name) if metric else "accuracy",
+        f"{metric_text(metric)} on {count_text(metric.samples, 'sample')}; float "
+        f"{value_text(metric.name, metric.float_value)}; same answer to {percent_text(metric.agreement)} of them"
+        if metric
+        else "not measured",
+    )
+    yield "labels", ", ".join(manifest.labels[:12]) + (", …" if len(manifest.labels) > 12 else "")
+    if manifest.format_version > 1:
+        weights, golden = manifest.origin.weights, manifest.origin.golden
+        yield "weights from", f"{weights.source or NOT_STATED}; licence: {weights.licence or NOT_STATED}"
+        yield (
+            "golden samples from",
+            f"{golden.source or NOT_STATED}; licence: {golden.licence or NOT_STATED}; {_MAY_TRAVEL[golden.may_travel]}",
+        )
+    yield "tools", ", ".join(f"{name} {version}" for name, version in sorted(manifest.tools.items()))
+    yield from manifest.provenance.items()
+
+
+def _program_lines(program: Program) -> Iterator[tuple[str, str]]:
+    artifact, golden = program.artifact, program.golden
+    yield "file", f"{artifact.file}, {bytes_text(artifact.bytes)}, sha256 {artifact.sha256}"
+    yield "inputs", tensors_text(program.inputs)
+    yield "outputs", tensors_text(program.outputs)
+    floors = list(dict.fromkeys(map(floor_text, golden.floors.values())))
+    if len(floors) > 1:
+        floors = [f"{name}: {floor_text(floor)}" for name, floor in golden.floors.items()]
+    yield "golden", f"{count_text(golden.samples, 'sample')}; required of a replay: {'; '.join(floors)}"
+    if program.engines:
+        yield "ran on", ", ".join(f"{run.name} {run.version} in {run.precision}" for run in program.engines)
+    if program.requires or program.features:
+        needs = [f"{engine} {version} or newer" for engine, version in sorted(program.requires.items())]
+        because = [f"{name.replace('_', ' ')} {value}" for name, value in sorted(program.features.items())]
+        yield "needs", "; ".join(part for part in (", ".join(needs), ", ".join(because)) if part)
+
+
+def _picture_text(contract: ImagePreprocessing | None) -> str:
+    if contract is None:
+        return "none, takes arrays"
+    if contract.dtype == "uint8":
+        return contract.expects
+    mean, std = (", ".join(f"{value:g}" for value in values) for values in (contract.mean, contract.std))
+    return f"{contract.expects}; the device normalizes it: mean {mean}, std {std}"
+
+
+def _verdict_text(verdict: Verdict) -> str:
+    text = f"{verdict.status} ({verdict.basis}): {verdict.reason}" if verdict.reason else verdict.status
+    if verdict.samples:
+        text += f"; {count_text(verdict.flips, 'flip')}, {verdict.lost:,} lost and {verdict.won:,} won"
+        text += f" on {count_text(verdict.samples, 'sample')}"
+    return text
+
+
+def _stage_line(stage: StageResult, *, several: bool) -> str:
+    of = " ".join(part for part in (stage.program if several else "", stage.output) if part)
+    result = f"{'passed' if stage.passed else 'MISSED'}{f' {of}' if of else ''}: SQNR {db_text(stage.sqnr_db)}"
+    return f"{stage.stage:>20}  {result} (required: {stage.held_to})"
+
+
+def _signature_of(one: Beside, key: Path | None) -> str:
+    """One of `_SIGNATURES`, or why the signature was refused."""
+    if one.attestation is None or not one.signature_path.exists():
+        return "none"
+    if key is None:
+        return "not checked"
+    from edgekit.edge_runtime.bundle import signature
+
+    try:
+        signature.check_attestation(one.path, key)
+    except EdgekitError as error:
+        return shown(error)
+    return "good"
+
+
+def _plain(one: Beside, signature_text: str) -> dict[str, Any]:
+    return {
+        "path": str(one.path),
+        "fits": not one.unfit,
+        "unfit": one.unfit,
+        "signature": signature_text,
+        "attestation": None if one.attestation is None else to_plain(one.attestation),
+    }
+
+
+def _attestation_text(one: Beside, signature_text: str) -> str:
+    """One line: by which engine, where and when, and the result; or why the file does not count for this bundle."""
+    if one.attestation is None or one.unfit:
+        return f"[red]✗[/red] {escape(f'{one.path.name}: {one.unfit}')}"
+    attestation = one.attestation
+    engines = ", ".join(dict.fromkeys(result.engine for result in attestation.results))
+    worst = min(result.sqnr_db for result in attestation.results)
+    good = attestation.passed and signature_text in _SIGNATURES
+    return f"{'[green]✓[/green]' if good else '[red]✗[/red]'} " + escape(
+        f"{attestation.when} on {attestation.device.processor} ({attestation.device.system}) by {engines}: "
+        f"{'passed' if attestation.passed else 'MISSED'}, worst SQNR {db_text(worst)} "
+        f"({_SIGNATURES.get(signature_text, signature_text)}; {one.path.name})"
+    )
