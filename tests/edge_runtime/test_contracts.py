@@ -115,7 +115,7 @@ def test_a_float_bundle_is_verified_and_runs(floats):
         logits = engine.run({"pixels": normalised(pixels[:1], bundle.manifest.preprocessing)})["logits"]
     odds = np.exp(logits - logits.max())
     np.testing.assert_allclose(odds / odds.sum(), float_answers(pixels[:1]), atol=1e-5)
-    assert bundle_candidate(floats).keep_answers({"logits": float_answers(pixels)}).found.tolist() == targets.tolist()
+    assert bundle_candidate(floats).keep_answers({"logits": float_answers(pixels)}).given.tolist() == targets.tolist()
 
 
 def test_predict_gives_the_same_probabilities_from_pixels_and_from_floats(floats, tmp_path):
