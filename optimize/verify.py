@@ -216,16 +216,6 @@ def measure(
     return replace(found, float_value=before.value, agreement=agreement), scores
 
 
-def budget(task_name: str, float_value: float, max_drop: float) -> tuple[float, Callable[[float], bool]]:
-    """The worst value of the task's metric that keeps within `max_drop` of float's, and the test of a value."""
-    allowed = max_drop * abs(float_value)
-    if task(task_name).metric().higher_is_better:
-        limit = float_value - allowed
-        return limit, lambda value: value >= limit
-    limit = float_value + allowed
-    return limit, lambda value: value <= limit
-
-
 def verdict_on(
     model: DeployModel,
     recipe: Recipe,
