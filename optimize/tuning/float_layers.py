@@ -145,14 +145,16 @@ class Search:
         found = []
         for done, layer in enumerate(quantizer.layers, start=1):
             others = frozenset(quantizer.layers) - {layer}
-            quantized = partial(quantizer.quantized, others, roughly=True)
             damage = self._remember(
                 f"calibration SQNR alone {layer}",
-                lambda quantized=quantized: worst_sqnr_db(wanted, quantized()(self._ranked_on)),
+                partial(self._alone, quantizer, others, wanted),
             )
             found.append(Damage(layer=layer, sqnr_db=damage))
             self._say(f"layer {done}/{len(quantizer.layers)} {layer}: alone in int8 SQNR {damage:.1f} dB")
         return sorted(found, key=lambda damage: damage.sqnr_db)
+
+    def _alone(self, quantizer: LayerQuantizer, float_layers: frozenset[str], wanted: Arrays) -> float:
+        return worst_sqnr_db(wanted, quantizer.quantized(float_layers, roughly=True)(self._ranked_on))
 
     def _try(self, quantizer: LayerQuantizer, damages: list[Damage], put_back: int, wanted: Arrays) -> Trial:
         float_layers = frozenset(damage.layer for damage in damages[:put_back])
