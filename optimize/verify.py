@@ -14,7 +14,7 @@ import numpy as np
 from edgekit.edge_runtime.arrays import Arrays
 from edgekit.edge_runtime.bundle.manifest import Metric, StageResult
 from edgekit.edge_runtime.errors import VerificationError
-from edgekit.edge_runtime.format import metric_name, value_text
+from edgekit.edge_runtime.format import db_text, limit_text, metric_name, percent_text, value_text
 from edgekit.edge_runtime.tasks.metrics import max_abs, relative_error, sqnr_db
 from edgekit.edge_runtime.tasks.registry import task
 
@@ -111,7 +111,7 @@ class Chain:
         if exact:
             held_to, passed = f"relative error ≤ {EXACT:g}", relative <= EXACT
         else:
-            held_to = f"SQNR ≥ {recipe.sqnr_floor_db:g} dB, agreement ≥ {recipe.agreement_floor:.0%}"
+            held_to = f"SQNR ≥ {recipe.sqnr_floor_db:g} dB, agreement ≥ {limit_text(recipe.agreement_floor)}"
             passed = sqnr >= recipe.sqnr_floor_db and agreement >= recipe.agreement_floor
         result = StageResult(
             stage=stage,
@@ -128,8 +128,9 @@ class Chain:
         if not passed and not self._keep_going:
             worst = int(np.abs(wanted - got).max(axis=1).argmax())
             raise VerificationError(
-                f"{self._model.name}: stage {stage!r} is wrong on real samples. Held to {held_to}; found SQNR "
-                f"{sqnr:.1f} dB, relative error {relative:.2g}, agreement {agreement:.1%} against {before!r}. "
+                f"{self._model.name}: stage {stage!r} is wrong on real samples. Required: {held_to}; found: SQNR "
+                f"{db_text(sqnr)}, relative error {relative:.2g}, agreement {percent_text(agreement)} "
+                f"against {before!r}. "
                 f"Worst is golden sample {worst} ({self._truth(worst)}). {self._rewrites(stage)}"
                 "Nothing was written; --allow-unverified keeps the bundle for study, stamped unverified"
             )
@@ -204,7 +205,7 @@ def gate_message(model: DeployModel, metric: Metric | None, max_drop: float) -> 
     return (
         f"{metric_name(metric.name)} went from {value_text(metric.name, metric.float_value)} to "
         f"{value_text(metric.name, metric.value)} on {metric.samples:,} validation samples; the budget of "
-        f"{max_drop:.1%} allows {value_text(metric.name, limit)} at the worst"
+        f"{limit_text(max_drop)} allows {value_text(metric.name, limit)} at the worst"
     )
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 from edgekit.edge_runtime.arrays import Arrays
+from edgekit.edge_runtime.format import db_text
 from edgekit.edge_runtime.tasks.metrics import sqnr_db
 
 from ..deploy import DeployModel, run_module
@@ -72,7 +73,7 @@ class Calibrator:
             for way in ways:
                 self._way, self._fit = way, fitted
                 self.found[way] = sqnr_db(wanted, joined(quantizer.quantized(frozenset())(judged)))
-                self._say(f"calibration {way.text}: SQNR {self.found[way]:.1f} dB on held-out samples")
+                self._say(f"calibration {way.text}: SQNR {db_text(self.found[way])} on held-out samples")
             return max(self.found, key=self.found.__getitem__)
 
         best = best_of([Way(method=method) for method in METHODS])
@@ -81,7 +82,7 @@ class Calibrator:
             best = best_of([replace(best, equalized=first, corrected=second) for first, second in ways])
         self.apply(best)
         self._say(f"calibration: {best.text} is taken")
-        tried = ", ".join(f"{way.text} {found:.1f} dB" for way, found in self.found.items())
+        tried = ", ".join(f"{way.text} {db_text(found)}" for way, found in self.found.items())
         held_out = len(wanted) if count > fitted else 0
         where = f"{held_out} held-out calibration samples" if held_out else "the calibration samples, too few to divide"
         return LayerChoice(notes={"calibration": best.text, "calibration_tried": f"{tried} (SQNR on {where})"})

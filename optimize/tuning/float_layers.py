@@ -23,7 +23,7 @@ from edgekit.edge_runtime.arrays import Arrays
 from edgekit.edge_runtime.decode import DecodeError, canonical_json, parse_json
 from edgekit.edge_runtime.errors import VerificationError
 from edgekit.edge_runtime.files import write_bytes
-from edgekit.edge_runtime.format import metric_name, value_text
+from edgekit.edge_runtime.format import db_text, limit_text, metric_name, percent_text, value_text
 from edgekit.edge_runtime.tasks.metrics import sqnr_db
 from edgekit.edge_runtime.tasks.registry import task
 
@@ -91,7 +91,9 @@ class Search:
         low, high = -1, 0  # `low` are too few
         while not enough(high):
             if high == len(damages):
-                missed = f"the budget of {self._max_drop:.1%} is" if self._targets is not None else "the floors are"
+                missed = (
+                    f"the budget of {limit_text(self._max_drop)} is" if self._targets is not None else "the floors are"
+                )
                 raise VerificationError(
                     f"{self._model.name}: with all {high} layers back in float {missed} still missed, so the loss "
                     "comes from what is quantized between them. Deliver the fp32 bundle"
@@ -120,7 +122,7 @@ class Search:
                 partial(self._sqnr_db, quantizer, others, wanted),
             )
             found.append(Damage(layer=layer, sqnr_db=damage))
-            self._say(f"layer {done}/{len(quantizer.layers)} {layer}: alone in int8 SQNR {damage:.1f} dB")
+            self._say(f"layer {done}/{len(quantizer.layers)} {layer}: alone in int8 SQNR {db_text(damage)}")
         return sorted(found, key=lambda damage: damage.sqnr_db)
 
     def _sqnr_db(self, quantizer: LayerQuantizer, float_layers: frozenset[str], wanted: np.ndarray) -> float:
@@ -150,13 +152,13 @@ class Search:
                 f"golden SQNR {key}", lambda: sqnr_db(joined(self._golden_answers), joined(behind()))
             )
             enough = noise >= self._sqnr_floor_db
-            said.append(f"SQNR {noise:.1f} dB")
+            said.append(f"SQNR {db_text(noise)}")
             asked.append(f"{self._sqnr_floor_db:g} dB")
         if enough and self._agreement_floor:
             agreement = self._remember(f"golden agreement {key}", lambda: self._agreement(behind()))
             enough = agreement >= self._agreement_floor
-            said.append(f"agreement {agreement:.1%}")
-            asked.append(f"{self._agreement_floor:.0%}")
+            said.append(f"agreement {percent_text(agreement)}")
+            asked.append(limit_text(self._agreement_floor))
         found = ", ".join(said)
         self._say(
             f"{put_back} of {len(damages)} layers back in float: {found}, "

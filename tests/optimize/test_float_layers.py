@@ -50,7 +50,7 @@ def test_without_true_answers_the_floors_choose(model, tmp_path):
     assert set(manifest.provenance["float_layers"].split(", ")) == {"model.1", "model.3"}
     tried = manifest.provenance["layers_tried"]
     assert tried.startswith("0 back: SQNR ")
-    assert "agreement 100.0% (on" in tried
+    assert "agreement 100 % (on" in tried
 
 
 class Counted:
@@ -160,7 +160,7 @@ def test_a_search_goes_on_with_what_was_measured(model, tmp_path):
 
 def test_when_nothing_helps_it_says_so(model, tmp_path):
     hopeless = replace(model, name="hopeless")
-    with pytest.raises(VerificationError, match="with all 5 layers back in float the budget of 1.0% is still missed"):
+    with pytest.raises(VerificationError, match="with all 5 layers back in float the budget of 1 % is still missed"):
         Search(hopeless, FloatReference.of(hopeless), max_drop=0.01, kept=tmp_path / "kept.json").choose(
             Counted(model, guilty=["none of them"])
         )
