@@ -105,6 +105,9 @@ class Request:
     allow_unverified: bool = False
     """Keep a bundle that misses its gate, stamped UNVERIFIED."""
 
+    strict: bool = False
+    """Fail unless every bundle is verified: one that is undecided, or of unknown accuracy, is not enough."""
+
     objective: str = ""
     """What the best bundle should be best in: latency, size or memory. Default: size and speed."""
 
@@ -130,6 +133,12 @@ class Request:
     """Samples with true answers: one folder per class, a CSV of file,label, or arrays with `targets`.
 
     From Python in the same forms as `calibration`. Samples that are in both are left out of the calibration.
+    """
+
+    unlabelled: Given | None = None
+    """Further samples without true answers: they show how many answers flip, so fewer labels decide.
+
+    From Python in the same forms as `calibration`. Not those it was calibrated on.
     """
 
     targets: Array | None = None
@@ -227,20 +236,21 @@ class Request:
     def to_plain(self) -> dict[str, Any]:
         """The fields that differ from their defaults, ready for JSON; {} where some are objects in memory."""
         found = self._set()
-        named = (found.get(name, "") for name in ("model", "calibration", "validation"))
+        named = (found.get(name, "") for name in ("model", "calibration", "validation", "unlabelled"))
         if not all(isinstance(value, (str, Path)) for value in named) or not found.keys().isdisjoint(_FROM_PYTHON):
             return {}
         plain = {name: str(value) if isinstance(value, Path) else value for name, value in found.items()}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()}
 
 
-_PATHS = ("weights", "out", "runs", "calibration", "validation")
+_PATHS = ("weights", "out", "runs", "calibration", "validation", "unlabelled")
 _OF_PICTURES = ("resize", "resize_to", "mean", "std", "mode", "interpolation")
 _FROM_PYTHON = ("targets", "evaluate")
 # What a user's own model needs and a model of the registry, which has data and settings, does not take.
 USER_MODEL = (
-    *("calibration", "validation", *_FROM_PYTHON, "labels", "task", "name", "sample_shape", "calibration_samples"),
-    *("random_samples", "random_weights", *_OF_PICTURES),
+    *("calibration", "validation", "unlabelled", *_FROM_PYTHON),
+    *("labels", "task", "name", "sample_shape", "calibration_samples", "random_samples", "random_weights"),
+    *_OF_PICTURES,
 )
 
 

@@ -47,6 +47,13 @@ def optimize(
     allow_unverified: Annotated[
         bool, typer.Option("--allow-unverified", help="Keep a bundle that misses its gate, stamped UNVERIFIED.")
     ] = False,
+    strict: Annotated[
+        bool,
+        typer.Option(
+            "--strict",
+            help="Fail unless every bundle is verified: one that is undecided, or of unknown accuracy, is not enough.",
+        ),
+    ] = False,
     objective: Annotated[
         str,
         typer.Option(help="What the best bundle should be best in: latency, size or memory. Default: size and speed."),
@@ -79,6 +86,13 @@ def optimize(
         Path | None,
         typer.Option(
             help="Samples with true answers: one folder per class, a CSV of file,label, or arrays with `targets`.",
+            rich_help_panel=OWN,
+        ),
+    ] = None,
+    unlabelled: Annotated[
+        Path | None,
+        typer.Option(
+            help="Further samples without true answers: they show how many answers flip, so fewer labels decide.",
             rich_help_panel=OWN,
         ),
     ] = None,
