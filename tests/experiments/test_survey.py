@@ -293,6 +293,6 @@ def test_tables_say_what_was_found(tmp_path):
     assert "`executorch_xnnpack` w8a8_static: 0 of 1 made" in backbones
     said = survey_int8_table(path)
     assert "0 of 1 rows" in said
-    assert "birds_cnn, onnx, 2.00× slower: Where int8 takes longer than float: Mul." in said
+    assert "birds_cnn, onnx, 2.00× slower [1.67, 2.50]: Where int8 takes longer than float: Mul." in said
     path.write_text(json.dumps({"rows": rows, "latency": {}}))
     assert "No times yet" in survey_int8_table(path)
