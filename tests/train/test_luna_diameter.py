@@ -31,9 +31,8 @@ def test_every_printed_figure_agrees_in_every_digit(found):
 def test_the_report_shows_the_curve(found, tmp_path):
     results = reproduction.chapter_results(14, tmp_path, device="cpu")
     pages = reproduction_report.render([results])
-    assert (
-        b"exactly, as the chance that a malignant nodule is larger than a benign one: 0.90140" in pages["REPRODUCTION.md"]
-    )
+    chance = b"exactly, as the chance that a malignant nodule is larger than a benign one: 0.90140"
+    assert chance in pages["REPRODUCTION.md"]
     assert b"<svg" in pages["images/reproduction-14-cpu-roc.svg"]
     assert pages == reproduction_report.render([results])
 
