@@ -36,7 +36,7 @@ def test_voxels_and_findings_counted_by_hand():
     assert (seen.findings_common, seen.highest, seen.highest_common, seen.highest_in_order) == (2, 3, 2, False)
     assert seen.largest_probability_change == pytest.approx(0.15)
     assert "3 flagged voxels differ (75.00%)" in seen.text
-    assert "2 of the 3 highest findings are the same" in seen.text
+    assert "2 of the 3 most probable findings are the same" in seen.text
 
 
 def test_each_finding_is_matched_once_the_nearest_first():
@@ -44,7 +44,7 @@ def test_each_finding_is_matched_once_the_nearest_first():
     assert compare(written([1], finding(3, 0.9)), reference).findings_common == 1
     both = compare(written([1], finding(3, 0.9), finding(1, 0.8)), reference)
     assert (both.findings_common, both.highest_common, both.highest_in_order) == (2, 2, False)
-    assert "the same 2 highest findings, in another order" in both.text
+    assert "the same 2 most probable findings, in another order" in both.text
 
 
 def test_the_eleventh_finding_is_not_among_the_highest():
@@ -95,7 +95,7 @@ def test_against_an_earlier_run_as_a_user_types_it(tmp_path):
     same = run(3, "second", "--against", str(tmp_path / "first"))
     assert same.exit_code == 0
     assert "0 flagged voxels differ (0.00%)" in same.output
-    assert "the same 1 highest findings, in the same order" in same.output
+    assert "the same 1 most probable findings, in the same order" in same.output
     fewer = run(-3, "third", "--against", str(tmp_path / "first"), "--json")
     assert json.loads(fewer.stdout)["against"]["findings_common"] == 0
     wrong = run(3, "fourth", "--against", str(tmp_path / "first"), scan="other")
