@@ -125,7 +125,7 @@ class ImagePreprocessing:
                 f"{wanted} of each"
             )
         if not all(math.isfinite(value) for value in self.mean) or not all(0 < value < math.inf for value in self.std):
-            raise ValueError(f"mean {self.mean} and std {self.std} cannot normalise; std is above 0")
+            raise ValueError(f"mean {self.mean} and std {self.std} cannot normalize; std is above 0")
 
     @property
     def channels(self) -> int:

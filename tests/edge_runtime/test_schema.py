@@ -72,7 +72,7 @@ HOSTILE = [None, True, -1, 0, 1.5, 1 << 60, "", "../x", "a\n", [], {}, ["x"], {"
 RELATIONS = re.compile(
     r"must be three files|files of their own|need plain names of their own|too small to cut|and a batch of|"
     r"a batch from|one range for all|named after the outputs|a floor of nothing|preprocessing gives|of each|"
-    r"NHWC uint8 or NCHW|cannot normalise|is not written as|are impossible|between its bounds|lossless file|"
+    r"NHWC uint8 or NCHW|cannot normalize|is not written as|are impossible|between its bounds|lossless file|"
     r"not within the budget|belong to|otherwise|named twice"
 )
 KINDS = {

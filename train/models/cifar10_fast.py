@@ -61,7 +61,7 @@ def whiten(module: nn.Module, inputs: Tensor) -> None:
     """Sets the frozen first layer so that its answers over 2 x 2 patches of `inputs` are uncorrelated and of size 1.
 
     Its filters are the eigenvectors of the patches' covariance, over the root of the eigenvalue, and their negatives:
-    the activation after them cuts off one sign of each. `inputs`: (N, 3, H, W), normalised as the model is fed them.
+    the activation after them cuts off one sign of each. `inputs`: (N, 3, H, W), normalized as the model is fed them.
     """
     assert isinstance(module, WhitenedNet)
     pictures = inputs[:_WHITENED_PICTURES].float()
