@@ -1,7 +1,4 @@
-"""What a bundle's golden replay is held to, output by output: the recipe's floors, in the words of the manifest.
-
-Pure arithmetic on answers: this module exports nothing and runs nothing.
-"""
+"""How close a replay of a bundle must be to the float model, output by output. Only arithmetic; runs nothing."""
 
 from __future__ import annotations
 
@@ -24,7 +21,7 @@ HOLDS: dict[str, Holds] = {
     "next_character": "log_probabilities",
     "segmentation": "mask",
 }
-# Another CPU rounds otherwise: so much nearer to the float model the artifact may have been where it was packed.
+# Another CPU rounds differently: it may come out this much further from the float model than where it was packed.
 ROOM_DB = 3.0
 
 
@@ -33,14 +30,14 @@ def golden_floors(
 ) -> dict[str, Floor]:
     """The floor of each output.
 
-    The stages are held to the recipe's SQNR of all outputs together, their constant part included. A replay is held to
-    that of what varies between samples, output by output: to the recipe's, or where the artifact itself was below it
-    when packed, to little less than it had.
+    Stages must reach the recipe's SQNR over all outputs together, constant parts included. A replay must reach it for
+    what varies between samples, output by output; if the artifact itself was below that when it was packed, the floor
+    is a little less than what it reached.
 
     Args:
         reference: the float model's answers (N, …) to the golden samples.
         packed: the artifact's own.
-        held: whether every stage was held; where one was not, the recipe's floors stand as they are.
+        held: whether every stage passed; if one did not, the recipe's floors are used unchanged.
     """
     return {
         spec.name: _floor(spec, i == 0, recipe, reference[spec.name], packed[spec.name], held)
@@ -52,11 +49,11 @@ def _floor(
     spec: OutputSpec, first: bool, recipe: Recipe, reference: np.ndarray, packed: np.ndarray, held: bool
 ) -> Floor:
     agreement = kind(spec.holds).agreement(reference, packed)
-    # Of the other outputs nobody was held to an agreement when the file was made.
+    # When the file was made, only the first output had to reach an agreement.
     agrees = recipe.agreement_floor if first or agreement >= recipe.agreement_floor else None
     sqnr = recipe.sqnr_floor_db
     if held:
         sqnr = min(sqnr, float(math.floor(varying_sqnr_db(reference, packed) - ROOM_DB)))
-    if sqnr < 0:  # what varies is drowned by the error: then only the agreement says anything
+    if sqnr < 0:  # the error is larger than what varies: only the agreement means anything
         return Floor(sqnr_db=None, agreement=recipe.agreement_floor, max_abs=None)
     return Floor(sqnr_db=sqnr, agreement=agrees, max_abs=None)
