@@ -56,7 +56,7 @@ def answer_card(side: str, bundle: Bundle, answer: Answer | None, latency: Laten
             (
                 metric_name(metric.name).capitalize(),
                 metric_text(metric),
-                f"with its 95 % interval, on {count_text(metric.samples, 'validation sample')}",
+                f"95 % interval, {count_text(metric.samples, 'validation sample')}",
             )
             for metric in manifest.metrics
         ),

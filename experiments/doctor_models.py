@@ -1,6 +1,6 @@
-"""Makes the tiny int8 bundles that `edgekit doctor` runs: `python -m experiments.doctor_models`. They are committed.
+"""`python -m experiments.doctor_models`: makes the tiny int8 bundles that `edgekit doctor` runs. They are committed.
 
-One convolution and one linear layer that say which quarter of a picture is brightest, through our own pipeline.
+One convolution and one linear layer that tell which quarter of a picture is brightest, through our own pipeline.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SAMPLES = 4  # golden ones; the files stay small
 
 
 def tiny_model() -> DeployModel:
-    """Right by construction: the convolution averages, the linear layer looks at each quarter's mean."""
+    """Right by construction: the convolution averages, and the linear layer compares the means of the quarters."""
     convolution, head = nn.Conv2d(1, 2, 3, padding=1, bias=False), nn.Linear(8, 4, bias=False)
     with torch.no_grad():
         convolution.weight.fill_(1 / 9)
@@ -54,7 +54,7 @@ def tiny_model() -> DeployModel:
 
 
 def make(engine: str, target: Path) -> None:
-    """Packs the engine's int8 bundle, proven like any other, into the one file `target`."""
+    """Packs the engine's int8 bundle, verified like any other, into the single file `target`."""
     model = tiny_model()
     exporter, recipe = EXPORTERS[EXPORTER_OF[engine]], RECIPES["w8a8_static"]
     with tempfile.TemporaryDirectory(prefix="edgekit-doctor-") as folder:

@@ -1,10 +1,10 @@
-"""What the device side costs beside the model: overhead of `Engine.run`, imports, disk, cold start, memory.
+"""What the device side costs in addition to the model: overhead of `Engine.run`, imports, disk, cold start, memory.
 
     uv venv /tmp/device && uv pip install --python /tmp/device/bin/python '.[onnx]'
     python -m experiments.footprint bundles --environment /tmp/device --out results/footprint.json
 
-`bundles` is a folder that `edgekit quickstart` filled. The environment is one without torch; the same prediction
-through torch runs in this one. What is compared runs in turn, in fresh processes, and every sample is kept.
+`bundles` is a folder filled by `edgekit quickstart`. The environment has no torch; the same prediction through torch
+runs in this one. Candidates run in turn, in fresh processes, and every sample is kept.
 """
 
 from __future__ import annotations
@@ -61,10 +61,12 @@ with Bundle.open(sys.argv[1]) as bundle:
 
 @dataclass(frozen=True, kw_only=True)
 class Overhead:
-    """`Engine.run` beside the library's own call on the same arrays, in turn; the median ns of each round of 200."""
+    """`Engine.run` and the library's own call on the same arrays, in turn."""
 
     engine_ns: tuple[float, ...]
+    """Of `Engine.run`: the median of each round of 200 calls."""
     library_ns: tuple[float, ...]
+    """Of the library's own call, likewise."""
 
     @property
     def share(self) -> float:
@@ -79,36 +81,50 @@ class Overhead:
 
 @dataclass(frozen=True, kw_only=True)
 class ColdStart:
-    """From the start of a process to its first answer, and the most memory it held until then."""
+    """A fresh process up to its first answer."""
 
     name: str
+    """The candidate."""
     engine: str
+    """Its library, with the version."""
     torch_loaded: bool
+    """Whether torch was imported."""
     milliseconds: tuple[float, ...]
+    """From the start of each process to its first answer."""
     peak_rss_bytes: tuple[int, ...]
+    """The most memory that each process held until then."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Footprint:
-    """All of it, with where and when it was measured. `disk_bytes` by package of the environment without torch."""
+    """All of it."""
 
     overhead: dict[str, Overhead]
+    """By exporter and recipe."""
     import_numpy_ms: tuple[float, ...]
-    import_edge_runtime_ms: tuple[float, ...]  # what comes on top of numpy
+    """Of each fresh process."""
+    import_edge_runtime_ms: tuple[float, ...]
+    """On top of numpy."""
     cold_starts: tuple[ColdStart, ...]
+    """Of each candidate."""
     disk_bytes: dict[str, int]
+    """By package of the environment without torch."""
     machine: dict[str, str]
+    """Where it was measured."""
     versions: dict[str, str]
+    """Of the packages."""
     commit: str | None
-    measured_at: str  # UTC, ISO 8601
+    """Of edgekit's source."""
+    measured_at: str
+    """UTC, ISO 8601."""
 
 
 def measure(bundles: Path, environment: Path | None, *, repeats: int) -> Footprint:
-    """Measures all of it; what needs the environment is left out where none is given.
+    """Measures all of it; without an environment, what needs one is left out.
 
     Raises:
-        UsageError: a bundle or the environment is not there.
-        EngineError: a process failed; its last words are in the text.
+        UsageError: a bundle or the environment is missing.
+        EngineError: a process failed; the message has its last lines.
     """
     paths = {kind: _bundle(bundles, kind) for kind in (ONNX, PTE, TORCHSCRIPT)}
     here, imports = sys.executable, [_python(sys.executable, "-c", _IMPORT).split() for _ in range(repeats)]
@@ -120,7 +136,7 @@ def measure(bundles: Path, environment: Path | None, *, repeats: int) -> Footpri
     if environment is not None:
         device = environment / "bin" / "python"
         if not device.exists():
-            raise UsageError(f"{environment} is no virtual environment; the first lines of this module make one")
+            raise UsageError(f"{environment} is not a virtual environment; the first lines of this module make one")
         candidates.insert(0, ("onnx, without torch", str(device), paths[ONNX], {}))
     return Footprint(
         overhead={kind: _overhead(paths[kind], rounds=5 * repeats) for kind in (ONNX, PTE)},
@@ -155,7 +171,7 @@ def _cold_starts(candidates: Sequence[tuple[str, str, Path, dict[str, str]]], re
         for name, python, path, variables in order.sample(candidates, len(candidates)):
             start = time.perf_counter()
             answer = json.loads(_python(python, "-c", _PREDICT, str(path), environment=variables))
-            if turn:  # the first reads files that the system had not read yet
+            if turn:  # the first run reads files that are not in the system's cache yet
                 samples[name].append(((time.perf_counter() - start) * 1e3, answer))
     return tuple(
         ColdStart(
@@ -170,7 +186,7 @@ def _cold_starts(candidates: Sequence[tuple[str, str, Path, dict[str, str]]], re
 
 
 def _python(python: str, *arguments: str, environment: dict[str, str] | None = None) -> str:
-    """Standard output of a fresh interpreter, at its first line: how long it takes to end is nobody's wait."""
+    """The first line that a fresh interpreter prints; what it takes to end is not measured."""
     variables = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
     process = subprocess.Popen(
         [python, *arguments],
@@ -188,7 +204,7 @@ def _python(python: str, *arguments: str, environment: dict[str, str] | None = N
 
 
 def _disk(environment: Path) -> dict[str, int]:
-    """Bytes of each top-level folder of the environment's site-packages, the largest first; "all" is their sum."""
+    """Bytes of the largest entries of the environment's site-packages, the largest first; "all" is the sum of all."""
     (packages,) = environment.glob("lib/python*/site-packages")
     sizes = {
         path.name: sum(file.stat().st_size for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file())

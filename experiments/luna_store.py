@@ -1,8 +1,8 @@
-"""How fast crops of CTs are loaded, and what they take on disk: the book's cache, our store, and compressed chunks.
+"""How fast crops of CTs load, and how much disk they take: the book's cache, our store, and compressed chunks.
 
 `python -m experiments.luna_store` writes results/luna-store.json. All ways hold the same crops and give the same
-batches of float32; they are timed in turn, so that a busy moment of the machine meets all of them. What is measured is
-pure loading from files that the system has cached, in an order that jumps about, as shuffled training does.
+batches of float32. They are timed in turn, so that a busy moment of the machine meets all of them. Only loading is
+measured, from files that the system has cached, in random order as in shuffled training.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Load = Callable[[np.ndarray], np.ndarray]
 
 
 def book_cache(crops: np.ndarray, folder: Path) -> Load:
-    """As the book's disk cache keeps its memoised crops: (float32 crop, centre), pickled, gzip'ed, 64 folders."""
+    """Like the book's disk cache of memoised crops: (float32 crop, centre), pickled and gzipped, in 64 folders."""
     paths = [folder / f"{i % 64:02d}" / f"{i}.val" for i in range(len(crops))]
     for path, one in zip(paths, crops, strict=True):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -55,7 +55,7 @@ def book_cache(crops: np.ndarray, folder: Path) -> Load:
 
 
 def mapped(crops: np.ndarray, folder: Path) -> Load:
-    """As `luna_store` keeps them."""
+    """Like `luna_store`."""
     path = folder / "crop.bin"
     path.write_bytes(crops.astype("<i2").tobytes())
     kept = np.memmap(path, "<i2", "r", shape=crops.shape)
@@ -63,7 +63,7 @@ def mapped(crops: np.ndarray, folder: Path) -> Load:
 
 
 def chunks(crops: np.ndarray, folder: Path, *, codec: Literal["lz4", "zstd"], level: int) -> Load:
-    """zarr with a chunk a crop, all in one shard, compressed by blosc with bit shuffling."""
+    """zarr with one chunk a crop, all in one shard, compressed by blosc with bit shuffling."""
     import zarr
     from zarr.codecs import BloscCodec
 
@@ -90,7 +90,7 @@ WAYS: dict[str, Callable[[np.ndarray, Path], Load]] = {
 
 
 def real_crops(count: int) -> np.ndarray | None:
-    """(N, 32, 48, 48) int16, clipped, at drawn places of the book's chest CT; None where that is not on disk."""
+    """(N, 32, 48, 48) int16, clipped, at random places of the book's chest CT; None if that is not on disk."""
     folder = data_root() / "book" / DICOM
     if not folder.is_dir():
         return None
@@ -98,7 +98,7 @@ def real_crops(count: int) -> np.ndarray | None:
 
 
 def synthetic_crops(count: int) -> np.ndarray:
-    """The same of a synthetic scan."""
+    """The same from a synthetic scan."""
     return _drawn(make_scan(0, others=1).hu.clip(AIR_HU, CLIP_HU), count)
 
 
@@ -109,7 +109,7 @@ def _drawn(hu: np.ndarray, count: int) -> np.ndarray:
 
 
 def measure(crops: np.ndarray, *, repeats: int) -> list[dict[str, object]]:
-    """One row a way: seconds of each epoch, and bytes on disk. Every way's batches are checked to be the crops."""
+    """One row a way: seconds of each epoch, and bytes on disk. Every way's batches are checked against the crops."""
     order = np.random.default_rng(2).permutation(len(crops))
     batches = [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
     with tempfile.TemporaryDirectory() as place:
@@ -119,7 +119,7 @@ def measure(crops: np.ndarray, *, repeats: int) -> list[dict[str, object]]:
             folder.mkdir()
             loads[name] = make(crops, folder)
             sizes[name] = sum(path.stat().st_size for path in _files(folder))
-            for rows in batches:  # which also brings the files into the system's cache
+            for rows in batches:  # this also brings the files into the system's cache
                 if not np.array_equal(loads[name](rows), crops[rows]):
                     raise AssertionError(f"{name} gives other crops than it was given")
         seconds: dict[str, list[float]] = {name: [] for name in loads}
@@ -153,27 +153,27 @@ def main() -> None:
     parser.add_argument("--crops", type=int, default=480)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--out", type=Path, default=Path("results/luna-store.json"))
-    asked = parser.parse_args()
-    sources = {"synthetic scan": synthetic_crops(asked.crops), "the book's chest CT": real_crops(asked.crops)}
+    options = parser.parse_args()
+    sources = {"synthetic scan": synthetic_crops(options.crops), "the book's chest CT": real_crops(options.crops)}
     result = {
-        "what": f"one epoch of pure loading: {asked.crops} crops of 32 x 48 x 48 in batches of {BATCH}, one process",
-        "repeats": asked.repeats,
+        "what": f"one epoch of pure loading: {options.crops} crops of 32 x 48 x 48 in batches of {BATCH}, one process",
+        "repeats": options.repeats,
         "sources": {
-            name: measure(crops, repeats=asked.repeats) for name, crops in sources.items() if crops is not None
+            name: measure(crops, repeats=options.repeats) for name, crops in sources.items() if crops is not None
         },
         "machine": machine(),
         "versions": provenance.versions() | {"zarr": version("zarr")},
         "commit": provenance.commit(),
     }
-    write_bytes(asked.out, canonical_json(result))
+    write_bytes(options.out, canonical_json(result))
     for name, ways in result["sources"].items():
         print(name)
         for way in ways:
             print(
-                f"  {way['way']:60} {1e3 * way['median_epoch_s'] / asked.crops:7.3f} ms a crop, "
+                f"  {way['way']:60} {1e3 * way['median_epoch_s'] / options.crops:7.3f} ms a crop, "
                 f"{way['times_as_fast_as_the_book']:6.1f} times as fast, {way['size_over_the_books']:.2f} of the size"
             )
-    print(f"wrote {asked.out}")
+    print(f"wrote {options.out}")
 
 
 if __name__ == "__main__":

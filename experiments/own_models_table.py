@@ -11,7 +11,7 @@ from edgekit.edge_runtime.format import bytes_text, metric_text, percent_text, v
 
 
 def own_models_table(path: Path) -> str:
-    """One row a bundle, a model's float accuracy first; below it where each model and its pictures come from."""
+    """One row a bundle; below the table, where each model and its pictures come from."""
     lines = ["| model | bundle | accuracy [95 %] | float | n | agrees | size | status |",
              "| --- | --- | ---: | ---: | ---: | ---: | ---: | --- |"]  # fmt: skip
     notes, chosen = [], []
@@ -35,7 +35,7 @@ def own_models_table(path: Path) -> str:
 
 
 def _chosen(notes: dict[str, str]) -> str:
-    """What a recipe that chooses by measurement chose, and from what."""
+    """What a recipe that measures its choices has chosen, and what it tried."""
     if "float_layers" in notes:
         return f"left in float: {notes['float_layers']}; tried: {notes['layers_tried']}"
     if "calibration" in notes:

@@ -1,1 +1,1 @@
-"""Every way of calibration, measured on one model."""
+"""Measures every way to calibrate on one model."""

@@ -1,6 +1,6 @@
-"""Every way of calibration on one model, measured on the finished file: SQNR, and the task metric on validation.
+"""Every way to calibrate one model, measured on the finished file: SQNR, and the task metric on the validation split.
 
-`examples/calibration_ways.py` runs it on published weights and keeps the figures; `calibration_table.py` shows them.
+`examples/calibration_ways.py` runs it on published weights and keeps the results; `table.py` shows them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ EXPORTED_BY = ("executorch_xnnpack", "onnx")
 
 
 def ways_of(exporter: str) -> list[Way]:
-    """All that an exporter can do: the methods, and on a captured program each with what is done to the weights."""
+    """All that an exporter can do: the methods; on a captured program, also methods that change the weights."""
     plain = [Way(method=method) for method in METHODS]
     if exporter == "onnx":
         return plain
@@ -40,7 +40,7 @@ def ways_of(exporter: str) -> list[Way]:
 def measure_way(
     model: DeployModel, reference: FloatReference, exporter: Exporter, way: Way, *, max_drop: float = 0.01
 ) -> dict[str, Any]:
-    """Exports one way and runs the file on the validation split: plain data for JSON; a failure is its reason."""
+    """Exports one way and runs the file on the validation split: plain data for JSON. A failure is a row too."""
     tuning = Calibrator(RECIPES["w8a8_tuned"], model)
     tuning.apply(way)
     recipe = replace(tuning.recipe, choose_layers=lambda quantizer: LayerChoice())
@@ -64,7 +64,7 @@ def measure_way(
 def measure_ways(
     model: DeployModel, done: dict[str, dict[str, Any]], keep: Callable[[dict[str, dict[str, Any]]], None]
 ) -> None:
-    """All ways through `EXPORTED_BY` but those in `done`, by "exporter: way"; `keep` is called after each."""
+    """Adds all ways of `EXPORTED_BY` to `done`, by "exporter: way", unless they are in it; calls `keep` after each."""
     reference = FloatReference.of(model)
     for name in EXPORTED_BY:
         for way in ways_of(name):

@@ -11,7 +11,7 @@ from edgekit.edge_runtime.format import bytes_text, db_text, metric_text, value_
 
 
 def calibration_table(path: Path) -> str:
-    """One row for each model, exporter and way of calibration; what keeps within the budget of 1 % is in bold."""
+    """One row for each model, exporter and way to calibrate; ways that stay within the budget of 1 % are in bold."""
     lines = [
         "| model | exporter | calibration | accuracy [95 %] | float | SQNR | size | within 1 % |",
         "| --- | --- | --- | ---: | ---: | ---: | ---: | --- |",

@@ -1,1 +1,1 @@
-"""Malignancy of real nodules: settings by cross-validation, then measured against the diameter alone."""
+"""Malignancy of real nodules: compares settings by cross-validation, then the best one with the diameter alone."""

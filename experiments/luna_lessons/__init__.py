@@ -1,1 +1,1 @@
-"""What chapters 11 to 14 teach, shown on synthetic scans."""
+"""Shows on synthetic scans what chapters 11 to 14 teach."""

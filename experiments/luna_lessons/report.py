@@ -1,4 +1,4 @@
-"""The page and the curves of `luna_lessons.py`, from its results alone. Nothing here trains or reads scans."""
+"""The page and the curves of `run.py`, from its results alone. Nothing here trains or reads scans."""
 
 from __future__ import annotations
 
@@ -24,16 +24,15 @@ _NAMES = {
 
 
 def write(result: dict[str, Any], docs: Path, *, source: Path) -> list[Path]:
-    """Writes page and curves into `docs` and returns their paths; `source` is the file that the results are in."""
+    """Writes page and curves into `docs` and returns their paths; `source` is the file with the results."""
     files = {docs / PAGE: page(result, source).encode(), docs / CURVES: curves(result)}
     for path, content in files.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(path, content)
     return list(files)
 
 
 def page(result: dict[str, Any], source: Path) -> str:
-    """Markdown; each verdict follows from the figures beside it, and holds where it does with every seed."""
+    """Markdown. Each verdict follows from the figures beside it, and holds if it does with every seed."""
     seeds = list(result["seeds"].values())
     first = seeds[0]
     runs, malignancy = first["runs"], first["malignancy"]
@@ -149,7 +148,7 @@ def _each(values: list[float]) -> str:
 
 
 def curves(result: dict[str, Any]) -> bytes:
-    """Of the first seed, over the epochs: recall of the classifiers, recall and precision of the U-Net, areas."""
+    """Of the first seed, over the epochs: recall of the classifiers, recall and precision of the U-Net, AUCs."""
     first = next(iter(result["seeds"].values()))
     runs = first["runs"]
     with mpl.rc_context(LOOK):

@@ -1,8 +1,8 @@
-"""`python -m experiments.luna_lessons.run`: what chapters 11 to 14 teach, on SYNTHETIC scans; on a GPU, larger.
+"""`python -m experiments.luna_lessons.run`: what chapters 11 to 14 teach, on SYNTHETIC scans; more of them on a GPU.
 
-Makes scans and cuts them, trains seven short runs a seed, and writes results, curves and a page. Whatever is finished
-already is not done again, and an interrupted run goes on from its last epoch, so the same command goes on after Ctrl-C.
-Nothing here holds for patients. `luna_lessons_report.py` writes.
+Makes scans and cuts them, trains seven short runs for each seed, and writes results; `report.py` writes a page with
+curves. Finished parts are not repeated, and interrupted runs are resumed, so the same command continues after Ctrl-C.
+Nothing here holds for patients.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ RESAMPLES = 2000
 
 
 def prepare(place: Path, size: Size, *, jobs: int = 1) -> None:
-    """The store under `place`, where it is not there; raises as `synthetic_store.make_store`."""
+    """Makes the store under `place`, unless it is finished; raises as `synthetic_store.make_store`."""
     try:
         luna_store.read_index(place / "store")
     except EdgekitError:
@@ -53,14 +53,14 @@ def prepare(place: Path, size: Size, *, jobs: int = 1) -> None:
 def train(
     model: BookModel, folder: Path, *, device: str = "cpu", on_epoch: Callable[[EpochRecord], None] | None = None
 ) -> RunResult:
-    """One run, from where it is; raises as `fit`."""
+    """One run, resumed if it was interrupted; raises as `fit`."""
     return fit(model, folder, device=device, go_on=(folder / RESUME_FILE).is_file(), on_epoch=on_epoch)
 
 
 def measure(
     place: Path, models: Mapping[str, BookModel], records: Mapping[str, RunRecord], device: str = "cpu"
 ) -> dict[str, Any]:
-    """What finished runs of one seed show: curves, the gap between training and validation, and areas."""
+    """What the finished runs of one seed show: curves, the gap between training and validation, and AUCs."""
     index = luna_store.read_index(place / "store")
     seed = models["head"].fit.seed
     with threads(1):
@@ -91,7 +91,7 @@ def measure(
 
 
 def _logits(model: BookModel, folder: Path, device: str, *, training: bool = False) -> tuple[Tensor, Tensor]:
-    """Of the validation split, or of the training split as it lies there; (N, 2) and targets (N,)."""
+    """Logits (N, 2) and targets (N,) of the validation split, or of the training split without augmentation."""
     data = model.data()
     inputs, targets = on_device(model, data.train if training else data.validation, device)
     module = model.build()
@@ -102,7 +102,7 @@ def _logits(model: BookModel, folder: Path, device: str, *, training: bool = Fal
 
 
 def _gap(model: BookModel, folder: Path, device: str) -> dict[str, float]:
-    """Mean cross entropy and recall on nodules it was trained on, without augmentation, and on those held out."""
+    """Mean cross entropy and recall on the nodules it was trained on, without augmentation, and on held-out ones."""
     data = model.data()
     nodules = data.train.targets == 1
     seen = replace(
@@ -120,7 +120,7 @@ def _gap(model: BookModel, folder: Path, device: str) -> dict[str, float]:
 
 
 def _areas(margins: Mapping[str, np.ndarray], malignant: np.ndarray) -> dict[str, Any]:
-    """Each score's area under the ROC curve with intervals, and its lead on the diameter; nodules are drawn again."""
+    """Each score's AUC and its lead on the diameter, both with intervals by resampling nodules."""
     random = np.random.default_rng(0)
     drawn: dict[str, list[float]] = {name: [] for name in margins}
     while len(drawn["diameter"]) < RESAMPLES:
@@ -146,29 +146,31 @@ def _areas(margins: Mapping[str, np.ndarray], malignant: np.ndarray) -> dict[str
 @program(interrupted=GOES_ON)
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m experiments.luna_lessons.run", description=__doc__)
-    parser.add_argument("--device", choices=list(SIZES), default="cpu", help="on a GPU all is larger, of three seeds")
-    parser.add_argument("--place", type=Path, help="store and runs; by default runs/luna-lessons-DEVICE")
-    parser.add_argument("--seeds", type=int, nargs="+", help="instead of the device's own")
+    parser.add_argument(
+        "--device", choices=list(SIZES), default="cpu", help="on a GPU everything is larger, with three seeds"
+    )
+    parser.add_argument("--place", type=Path, help="folder of store and runs; default: runs/luna-lessons-DEVICE")
+    parser.add_argument("--seeds", type=int, nargs="+", help="default: the device's own")
     parser.add_argument("--jobs", type=int, default=1, help="processes that make scans")
-    parser.add_argument("--only", choices=RUNS, help="train this run alone, and write nothing")
-    parser.add_argument("--out", type=Path, help="by default results/luna-synthetic-DEVICE.json")
+    parser.add_argument("--only", choices=RUNS, help="train only this run, and write nothing")
+    parser.add_argument("--out", type=Path, help="default: results/luna-synthetic-DEVICE.json")
     parser.add_argument("--docs", type=Path, default=Path("docs"))
-    asked = parser.parse_args()
-    size, device = SIZES[asked.device], asked.device
-    place = asked.place or Path(f"runs/luna-lessons-{device}")
-    out = asked.out or Path(f"results/luna-synthetic-{device}.json")
-    prepare(place, size, jobs=asked.jobs)
+    options = parser.parse_args()
+    size, device = SIZES[options.device], options.device
+    place = options.place or Path(f"runs/luna-lessons-{device}")
+    out = options.out or Path(f"results/luna-synthetic-{device}.json")
+    prepare(place, size, jobs=options.jobs)
     by_seed, records = {}, {}
-    for seed in asked.seeds or size.seeds:
+    for seed in options.seeds or size.seeds:
         models = lessons(place, size, seed, device)
-        for name in [asked.only] if asked.only else RUNS:
+        for name in [options.only] if options.only else RUNS:
             print(f"seed {seed}, {name}:", file=sys.stderr)
             folder = run_folder(place, seed, name)
             records[name] = train(models[name], folder, device=device, on_epoch=_say).record
-        if asked.only:
+        if options.only:
             continue
         by_seed[str(seed)] = measure(place, models, records, device)
-        result = {  # after each seed: what is there is whole, should the time for the next one not suffice
+        result = {  # after each seed, so that the results are complete if there is no time for the next one
             "what": "the lessons of chapters 11 to 14 on SYNTHETIC scans, which show no patient",
             "scans": size.scans,
             "seeds": by_seed,
@@ -178,7 +180,7 @@ def main() -> None:
             "commit": provenance.commit(),
         }
         write_bytes(out, canonical_json(result))
-        for file in [out, *luna_lessons_report.write(result, asked.docs, source=out)]:
+        for file in [out, *luna_lessons_report.write(result, options.docs, source=out)]:
             print(f"wrote {file}", flush=True)
 
 

@@ -1,4 +1,4 @@
-"""The runs of `luna_lessons.py`: what each trains on and how, small for a CPU and larger for a GPU."""
+"""The runs of `run.py`: what each trains on and how, small for a CPU and larger for a GPU."""
 
 from __future__ import annotations
 
@@ -25,33 +25,38 @@ RUNS = ("unbalanced", "balanced", "augmented", "segmentation", "all-nodules", "h
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """How much is made and trained on: `scans`, each with `others` places that are no nodule.
-
-    Of the nodules to train on every `fewer`th stays in chapters 11 and 12. Epochs and the crops of each: of the first
-    three runs, of the U-Net, of the classifier of chapter 14, which has all nodules, and of its fine-tuning.
-    """
+    """How much is made and trained on."""
 
     scans: int
+    """How many scans are made."""
     others: int
+    """Places in each scan that are not nodules."""
     fewer: int
+    """For chapters 11 and 12, only every `fewer`th training nodule is kept."""
     seeds: tuple[int, ...]
+    """Each run is trained with each of them."""
     batch_size: int
-    found: tuple[int, int]
+    """Of all runs but fine-tuning."""
+    classified: tuple[int, int]
+    """Epochs, and crops in each, of the first three runs."""
     segmented: tuple[int, int]
+    """The same for the U-Net."""
     all_nodules: tuple[int, int]
+    """The same for chapter 14's classifier, which is trained on all nodules."""
     fine_tuned: tuple[int, int]
+    """The same for fine-tuning it."""
 
 
 SIZES = {
-    # One candidate of 90 or so is a nodule; on the GPU one of 400, as in LUNA16.
+    # About one candidate in 90 is a nodule; on the GPU one in 400, as in LUNA16.
     "cpu": Size(
         scans=100,
         others=40,
         fewer=8,
         seeds=(123,),
         batch_size=16,
-        found=(6, 480),
-        segmented=(20, 1200),  # after 3,200 crops this net still flags everything: the loss weighs misses eight times
+        classified=(6, 480),
+        segmented=(20, 1200),  # after 3,200 crops the net still flags everything, as the loss weighs misses eight times
         all_nodules=(6, 480),
         fine_tuned=(5, 480),
     ),
@@ -61,7 +66,7 @@ SIZES = {
         fewer=16,
         seeds=(123, 124, 125),
         batch_size=32,
-        found=(8, 1600),
+        classified=(8, 1600),
         segmented=(20, 3200),
         all_nodules=(8, 2400),
         fine_tuned=(8, 3200),
@@ -70,7 +75,7 @@ SIZES = {
 
 
 def few_nodules(store: Path, fewer: int) -> Dataset:
-    """`luna_sets.nodules` with every `fewer`th of the nodules to train on; validation has all of its own."""
+    """`luna_sets.nodules` with only every `fewer`th training nodule; validation keeps all of its nodules."""
     whole = luna_sets.nodules(store)
     nodules = np.flatnonzero(whole.train.targets == 1)
     rows = np.sort(np.concatenate([np.flatnonzero(whole.train.targets == 0), nodules[::fewer]]))
@@ -79,12 +84,12 @@ def few_nodules(store: Path, fewer: int) -> Dataset:
 
 
 def lessons(place: Path, size: Size, seed: int, device: str = "cpu") -> dict[str, BookModel]:
-    """The runs by name, in an order in which none needs a later one."""
+    """The runs by name, ordered so that none needs a later one."""
     store = place / "store"
-    # Adam and few crops, to see within minutes what the book's SGD shows in days.
+    # Adam and few crops, to show within minutes what the book's SGD shows in days.
     short = FitConfig(
-        epochs=size.found[0],
-        epoch_samples=size.found[1],
+        epochs=size.classified[0],
+        epoch_samples=size.classified[1],
         batch_size=size.batch_size,
         learning_rate=1e-3,
         optimizer="adam",
@@ -133,13 +138,13 @@ def run_folder(place: Path, seed: int, name: str) -> Path:
 
 
 def _built(build: Callable[[], nn.Module], device: str) -> nn.Module:
-    # A layout that 3-D convolutions compute twice as fast in, on a CPU.
+    # On a CPU, 3-D convolutions are twice as fast in this layout.
     return build().to(memory_format=torch.channels_last_3d) if device == "cpu" else build()
 
 
 def _start_from(weights: Path, module: nn.Module, inputs: Tensor) -> None:
-    """All but the head from the run all-nodules; the inputs are not looked at."""
+    """Fills all but the head from the run all-nodules; the inputs are not used."""
     if not weights.is_file():
-        raise EdgekitError(f"{weights} is not there: fine-tuning begins with the run all-nodules. Train that first")
+        raise EdgekitError(f"{weights} is missing: fine-tuning begins with the run all-nodules. Train that first")
     state = {key: value for key, value in read_tensors(weights).items() if "head_linear" not in key}
     module.load_state_dict(state, strict=False)

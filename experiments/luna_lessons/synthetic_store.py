@@ -1,7 +1,7 @@
-"""A store of SYNTHETIC scans without files between: each scan is made in memory, cut, and forgotten.
+"""A store of SYNTHETIC scans that are never written to disk: each scan is made in memory, cut, and forgotten.
 
-The rows are those that `edgekit luna synthesize` and `edgekit luna prepare` give one after the other, on a machine
-without SimpleITK and without disk for the scans.
+The rows are those of `edgekit luna synthesize` followed by `edgekit luna prepare`, but this needs neither SimpleITK nor
+disk for the scans.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ def make_store(
     jobs: int = 1,
     on_scan: Callable[[ScanEntry, int], None] | None = None,
 ) -> Index:
-    """Makes and cuts those of `count` scans that `store` has not yet.
+    """Makes and cuts `count` scans, except those that `store` has already.
 
     Args:
-        seed, slices, side, others: as `make_scan`.
-        jobs: processes that make scans at the same time; rows are the same whatever they are.
-        on_scan: called with each scan's entry and how many scans there are.
+        seed, slices, side, others: as for `make_scan`.
+        jobs: processes that make scans at the same time; the rows do not depend on it.
+        on_scan: called with each scan's entry and the number of scans.
 
     Raises:
         UsageError: scans that are too small.

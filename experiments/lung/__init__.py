@@ -1,1 +1,1 @@
-"""The nets of the lung project as bundles, judged on real data beside their float nets."""
+"""The nets of the lung project as bundles, compared with their float nets on real data."""

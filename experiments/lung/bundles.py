@@ -1,4 +1,4 @@
-"""`python -m experiments.lung.bundles`: the nets of the lung project as bundles, and how well each keeps its float net.
+"""`python -m experiments.lung.bundles`: the nets of the lung project as bundles, compared with their float nets.
 
 Every net with its published weights, in float and in 8 bits, for onnxruntime and ExecuTorch. A bundle that is there
 already and whose inputs have not changed is kept, so the same command goes on where it was. Writes
@@ -40,16 +40,16 @@ NOTES = {
     "luna_malignancy": "No malignancy net was published. These are the published nodule classifier's weights, which it "
     "is fine-tuned from: its form, size and faithfulness are real, its accuracy at malignancy means nothing."
 }
-STUDY = "w8a8"  # all layers in 8 bits, even where that misses its gate: how far off the U-Net then is
+STUDY = "w8a8"  # all layers in 8 bits, even if the gate refuses that, to show how far off the U-Net then is
 FORMATS = ("onnx", "executorch_xnnpack")
-# The first recipe that holds its gate is taken; of "w8a8", which is for study, whatever came out.
+# The first recipe that passes its gate is taken; for "w8a8", which is for study, whatever comes out.
 FORMS = {"fp32": ("fp32",), "fp16": ("fp16",), "int8": ("w8a8_static", "mixed"), STUDY: ("w8a8_static",)}
 _MAX_DROP = 0.01
 _TELLER = Teller(as_json=True)  # all of it on stderr
 
 
 def sample_model(name: str) -> DeployModel:
-    """A net with its published weights on its real samples, whatever store there is; raises MissingData."""
+    """A net with its published weights on its real samples, even if there is a store; raises MissingData."""
     book = book_model(name)
     assert book.samples is not None
     return deploy_book_model(replace(book, data=book.samples), book_file(WEIGHTS[name]))
@@ -130,8 +130,8 @@ def run(out: Path, results: Path, *, only: tuple[str, ...] = (), forms: tuple[st
                 write_bytes(results, canonical_json(written))
 
 
-def judge(out: Path, results: Path) -> None:
-    """Asks the bundles that `results` names about real data once more, and makes none."""
+def compare_again(out: Path, results: Path) -> None:
+    """Compares the bundles that `results` names with their float nets once more; makes none."""
     written, paths = _made(out, results)
     for name in dict.fromkeys(row["model"] for row in written["rows"]):
         model = sample_model(name)
@@ -143,7 +143,7 @@ def judge(out: Path, results: Path) -> None:
 
 
 def latency(out: Path, results: Path) -> None:
-    """Measures every bundle that `results` names, interleaved, and adds `latency_ms` to its row."""
+    """Measures the bundles that `results` names, interleaved, and adds `latency_ms` to their rows."""
     written, paths = _made(out, results)
     named = {row["bundle"]: row for row in written["rows"] if "bundle" in row}
     for found in measure([bundle_candidate(path) for path in paths.values()]):
@@ -157,7 +157,7 @@ def latency(out: Path, results: Path) -> None:
 
 
 def _made(out: Path, results: Path) -> tuple[Any, dict[str, Path]]:
-    """The results, and the bundles that they name; raises MissingData unless all are there."""
+    """The results, and the bundles that they name; raises MissingData if one is missing."""
     written = parse_json(results.read_bytes())
     named = {row["bundle"] for row in written["rows"] if "bundle" in row}
     paths = {path.name: path for path in sorted(out.glob("*/*")) if path.name in named}
@@ -177,13 +177,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m experiments.lung.bundles", description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("bundles/luna"), help="where the bundles go")
     parser.add_argument("--results", type=Path, default=Path("results/luna-bundles.json"))
-    parser.add_argument("--model", action="append", choices=WEIGHTS, help="only this net; may be given again")
-    parser.add_argument("--form", action="append", choices=FORMS, help="only in this form; may be given again")
-    parser.add_argument("--latency", action="store_true", help="measure what was made, on a machine that is quiet")
-    parser.add_argument("--judge", action="store_true", help="ask what was made about the real data once more")
+    parser.add_argument("--model", action="append", choices=WEIGHTS, help="only this net; repeat for more")
+    parser.add_argument("--form", action="append", choices=FORMS, help="only this form; repeat for more")
+    parser.add_argument("--latency", action="store_true", help="measure the bundles; needs a quiet machine")
+    parser.add_argument("--compare", action="store_true", help="compare the bundles with their float nets once more")
     chosen = parser.parse_args()
-    if chosen.judge:
-        judge(chosen.out, chosen.results)
+    if chosen.compare:
+        compare_again(chosen.out, chosen.results)
     elif chosen.latency:
         latency(chosen.out, chosen.results)
     else:

@@ -1,8 +1,8 @@
-"""`python -m experiments.lung.scans`: what `edgekit nodules` finds in one scan by bundles, against the float weights.
+"""`python -m experiments.lung.scans`: what `edgekit nodules` finds in one scan with bundles, and with float weights.
 
-Runs the command once for the published weights and once for each folder of bundles that `experiments/lung/bundles.py`
-made; a run whose folder is there, of the same files, is kept, so the same command goes on where it was. Writes
-results/nodules-int8.json after each run. Without a scan it takes the real CT of the data folder.
+Runs the command once for the published weights and once for each folder of bundles that `bundles.py` made. Finished
+runs of the same files are kept, so the same command continues. Writes results/nodules-int8.json after each run. The
+default scan is the real CT of the data folder.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from edgekit.train.nodules.compare import Results, compare, read_results
 
 FLOAT = "float"
 FORMS = tuple(f"{engine}-{form}" for form in ("int8", "fp32", "fp16") for engine in ("onnx", "executorch_xnnpack"))
-# The folder that a U-Net and a classifier are taken from, to tell what 8 bits do to each.
+# The folders that U-Net and classifier are taken from, to tell what 8 bits do to each of them.
 COMBINED = {
     "onnx-fp16_unet_int8_classifier": ("onnx-fp16", "onnx-int8"),
     "executorch_xnnpack-fp32_unet_int8_classifier": ("executorch_xnnpack-fp32", "executorch_xnnpack-int8"),
@@ -56,7 +56,7 @@ def read_or_run(scan: Path, work: Path, form: str, bundles: Path | None) -> Resu
 
 
 def measure(scan: Path, *, bundles: Path, work: Path, results: Path) -> None:
-    """Runs or keeps every form whose bundles are there, and writes `results` after each.
+    """Runs every form whose bundles exist, unless it is finished, and writes `results` after each.
 
     Raises:
         MissingData: there are no bundles. EdgekitError: as `read_or_run`.
@@ -93,7 +93,7 @@ def measure(scan: Path, *, bundles: Path, work: Path, results: Path) -> None:
 def _complete(folder: Path) -> bool:
     try:
         return bool(choose_bundles(folder))
-    except EdgekitError:  # not there, or a net could not be made in this form
+    except EdgekitError:  # missing, or a net could not be made in this form
         return False
 
 
@@ -107,7 +107,7 @@ def combine(folder: Path, *, unet: Path, classifier: Path) -> Path:
 
 
 def _sums(bundles: Path | None) -> dict[str, str]:
-    """SHA-256 by net of the files that a run would take."""
+    """SHA-256, by net, of the files that a run would use."""
     if bundles is None:
         paths = choose_weights(None, segmenter=None, classifier=None, malignancy=None)
         return {net: sha256_file(path) for net, path in paths.items()}

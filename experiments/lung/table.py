@@ -11,11 +11,11 @@ from edgekit.edge_runtime.format import bytes_text, limit_text, ms_text, percent
 
 _NOT_MEASURED = "Not measured yet: `{}`.\n"
 _ENGINES = {"onnx": "onnxruntime", "executorch_xnnpack": "ExecuTorch"}
-AIM = 0.01  # of the flagged voxels, that may differ
+AIM = 0.01  # the share of the flagged voxels that may differ
 
 
 def luna_bundles_table(path: Path) -> str:
-    """One row a bundle: size, faithfulness and time; below it what is behind it."""
+    """One row a bundle: size, faithfulness and time; notes below."""
     if not path.is_file():
         return _NOT_MEASURED.format("python -m experiments.lung.bundles")
     results = json.loads(path.read_text())
@@ -66,7 +66,7 @@ def _timed(results: dict[str, Any]) -> str:
 
 
 def luna_pixels_table(path: Path) -> str:
-    """Of the U-Net's bundles: how many flagged pixels of whole slices are other than the float net's."""
+    """The U-Net's bundles: how many pixels of whole slices they flag differently from the float net."""
     rows = _with(path, "whole_slices")
     if not rows:
         return _NOT_MEASURED.format("python -m experiments.lung.bundles")
@@ -86,7 +86,7 @@ def luna_pixels_table(path: Path) -> str:
 
 
 def luna_crops_table(path: Path) -> str:
-    """Of the classifier's bundles: the known crops that are taken for nodules."""
+    """The classifier's bundles: how many of the known crops they take for nodules."""
     rows = _with(path, "crops")
     if not rows:
         return _NOT_MEASURED.format("python -m experiments.lung.bundles")
@@ -106,7 +106,7 @@ def luna_crops_table(path: Path) -> str:
 
 
 def nodules_table(path: Path) -> str:
-    """`edgekit nodules` on one scan by bundles, each against the float weights."""
+    """`edgekit nodules` on one scan: bundles compared with the float weights."""
     if not path.is_file():
         return _NOT_MEASURED.format("python -m experiments.lung.scans")
     results = json.loads(path.read_text())

@@ -1,1 +1,1 @@
-"""Rewrites measured: each model before and after."""
+"""Measures rewrites: each model before and after."""

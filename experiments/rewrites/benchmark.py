@@ -1,8 +1,7 @@
-"""`python -m experiments.rewrites.benchmark`: each model before and after its rewrites, in float and 8 bits,
-interleaved.
+"""`python -m experiments.rewrites.benchmark`: each model before and after its rewrites, in float and in 8 bits.
 
-What cannot be exported, loaded or run is a row with the reason. Writes results/rewrites.json; `experiments/docs.py`
-makes the tables of docs/REWRITES.md from it.
+A file that cannot be exported, loaded or run is a row with the reason. Writes results/rewrites.json, from which
+`experiments/docs.py` makes the tables of docs/REWRITES.md.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ def variant(exporter: Exporter, rewrites: Sequence[Rewrite]) -> Exporter:
 
 
 def used_side(exporter: str, recipe: str, applied: str) -> str:
-    """Which of the two an exporter makes by itself; `applied` is the text of what all rewrites did."""
+    """Which of the two an exporter makes by default; `applied` is the text of what the rewrites did."""
     if exporter == "executorch_xnnpack":
         return "after"
     used = FOR_ONNX_INT8 if RECIPES[recipe].needs_calibration else ()
@@ -130,7 +129,9 @@ def main() -> None:
         prog="python -m experiments.rewrites.benchmark", description=__doc__.split("\n")[0]
     )
     parser.add_argument("models", nargs="*", help=f"of {', '.join(MODELS)} (default: all)")
-    parser.add_argument("--quick", action="store_true", help="few short rounds: shows that it works, valid to nobody")
+    parser.add_argument(
+        "--quick", action="store_true", help="few short rounds: shows that it works, not valid to quote"
+    )
     parser.add_argument("--out", type=Path, default=Path("results/rewrites.json"))
     options = parser.parse_args()
     settings = QUICK if options.quick else Settings()
@@ -148,7 +149,9 @@ def main() -> None:
             "versions": provenance.versions(),
             "commit": provenance.commit(),
         }
-        write_bytes(options.out, canonical_json(measured))  # after each: a long run that is stopped keeps the rest
+        write_bytes(
+            options.out, canonical_json(measured)
+        )  # after each model, so that a run that is stopped keeps the others
     print(f"wrote {options.out}")
 
 

@@ -1,7 +1,7 @@
 """The models that `experiments/rewrites/benchmark.py` rewrites, each with real samples to calibrate and to compare on.
 
-The two of the lung project have the book's published weights. The generator and the recurrent step have seeded ones:
-how long they take does not depend on them, how well 8 bits do does, so no accuracy is claimed for these two.
+The two nets of the lung project have the book's published weights. The generator and the recurrent step have random
+ones with a fixed seed: their speed does not depend on the weights, their accuracy does, so none is claimed.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class ResidualBlock(nn.Module):
 
 
 def generator(channels: int, blocks: int) -> nn.Sequential:
-    """(N, 3, H, W) to (N, 3, H, W): the book's CycleGAN generator (chapter 2) of any width; its own is (64, 9)."""
+    """(N, 3, H, W) to (N, 3, H, W): the book's CycleGAN generator (chapter 2) of any size; the book's is (64, 9)."""
     layers: list[nn.Module] = [nn.ReflectionPad2d(3), nn.Conv2d(3, channels, 7)]
     layers += [nn.InstanceNorm2d(channels), nn.ReLU()]
     for c in (channels, 2 * channels):
@@ -87,7 +87,7 @@ def cyclegan() -> DeployModel:
 
 
 def lstm_step() -> DeployModel:
-    """One step of an LSTM with 256 states, on characters of a novel with the states that they lead to."""
+    """One step of an LSTM with 256 states, on the characters of a novel and the states before them."""
     torch.manual_seed(0)
     step, rows = RecurrentStep(256).eval(), []
     state = (torch.zeros(1, 256), torch.zeros(1, 256))

@@ -1,1 +1,1 @@
-"""Every model × exporter × recipe, made and proven: rows in processes of their own, times, tables."""
+"""Every model × exporter × recipe, made and verified: a process for each row, times, tables."""

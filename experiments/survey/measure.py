@@ -1,6 +1,6 @@
-"""Times what the survey made: float against int8 of one model, interleaved; and says by operator where int8 loses.
+"""Times what the survey made: float against int8 of each model, interleaved, and which operators make int8 slower.
 
-One file a model under the survey's place, so that a run that was stopped goes on with the next model.
+Each model has a file under the survey's place, so that a run that was stopped continues with the next model.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from .rows import Combination, bundle_folder, kept_row
 MODES = ("conv", "all")
 COMPARED = ("onnx", "executorch_xnnpack")  # the exporters whose int8 is meant to be faster than their float
 SMALLEST_MFLOP = 10.0
-# About 15 s a model, all in 12 minutes: enough for a ratio of paired rounds with its interval, too short to quote a
-# latency by. Cold starts are not what is asked.
+# About 15 s a model, 12 minutes for all: enough for a ratio of paired rounds with its interval, too short to quote a
+# latency. Cold starts are not the question here.
 SHORT = Settings(rounds=9, round_ms=50, min_samples=45, warmup_rounds=3, cold_starts=1)
 _PROFILED_S = 1.0
 _MOST = 3
@@ -38,7 +38,7 @@ _MOST = 3
 def measure_all(
     wanted: Sequence[Combination], place: Path, *, mode: str, retry: bool, say: Callable[[str], None]
 ) -> None:
-    """Measures the bundles of each model in one session a model; keeps each model's figures as they are found.
+    """Measures the bundles of each model in one session, and keeps the model's figures at once.
 
     Raises:
         Interrupted: Ctrl-C; the models that were measured are kept.
@@ -78,15 +78,15 @@ def keep_latency(name: str, place: Path, figures: dict[str, Any]) -> None:
 
 
 def kept_latency(place: Path) -> dict[str, Any]:
-    """What was measured, by the surveyed name of the model."""
+    """What was measured, by the model's name in the survey."""
     files = {name: _file(name, place) for name in known_models()}
     return {name: json.loads(path.read_text()) for name, path in files.items() if path.is_file()}
 
 
 def why_slower(floating: Profile, quantized: Profile) -> str:
-    """The three kinds of operators that cost int8 most against float, in a sentence.
+    """The three kinds of operators that slow int8 down most, compared with float, in a sentence.
 
-    Kinds are compared, not single operators: quantizing renames, splits and fuses these.
+    Kinds are compared, not single operators, because quantizing renames, splits and fuses these.
     """
     before, after = _ns_by_kind(floating), _ns_by_kind(quantized)
     extra = sorted(((after[kind] - before.get(kind, 0.0), kind) for kind in after), reverse=True)
@@ -109,7 +109,7 @@ def _ns_by_kind(profile: Profile) -> Counter[str]:
 
 
 def plain_kind(kind: str) -> str:
-    """The kind of an operator without the word for its numbers: QLinearConv and FusedConv are Conv here."""
+    """The kind of an operator without the words for its implementation: QLinearConv and FusedConv are Conv."""
     for word in ("QLinear", "Fused", "Nhwc", "Q"):
         if kind.startswith(word) and kind[len(word) : len(word) + 1].isupper() and kind != "QuantizeLinear":
             return plain_kind(kind.removeprefix(word))

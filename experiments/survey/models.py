@@ -1,6 +1,6 @@
-"""What `python -m experiments.survey` goes through: the registry's models, and backbones of torchvision and timm.
+"""The models of the survey: those of the registry, and backbones of torchvision and timm.
 
-Each with its real samples, and a word on where its weights come from: published, trained, or drawn with a fixed seed.
+Each has real samples, and a word on where its weights come from: published, trained, or random with a fixed seed.
 Nothing here exports or measures.
 """
 
@@ -31,7 +31,7 @@ from edgekit.train.data.book import book_file
 from edgekit.train.loop.fit import fit
 from edgekit.train.registry import BOOK_MODELS
 
-CALIBRATION, VALIDATION = 128, 1000  # samples of a registry model at the most; all of them are in its own bundles
+CALIBRATION, VALIDATION = 128, 1000  # at most so many samples of a registry model; `edgekit optimize` uses all
 PICTURES = 32  # to calibrate a backbone on, and as many others to compare on
 
 _PUBLISHED = {
@@ -40,7 +40,7 @@ _PUBLISHED = {
     "luna_classifier": "part2/models/cls_2020-02-06_14.16.55_final-nodule-nonnodule.best.state",
     "luna_unet": "part2/models/seg_2020-01-26_19.45.12_w4d3c1-bal_1_nodupe-label_pos-d1_fn8-adam.best.state",
 }
-# Epochs that take seconds on a CPU. Enough for answers that differ, not for the accuracy of a full training.
+# Epochs that take seconds on a CPU: enough for answers that differ, not for the accuracy of a full training.
 _SHORT_TRAINING = {
     "digits_cnn": 10,
     "digits_features": 30,
@@ -54,7 +54,7 @@ _SHORT_TRAINING = {
     "birds_mlp_deep": 3,
     "austen_text": 1,
 }
-# Scans of LUNA16 are 120 GB: where they are not, real crops and slices of LIDC nodules stand in for the samples.
+# LUNA16 is 120 GB. Without it, real crops and slices of LIDC nodules stand in for the samples.
 _STAND_INS = {
     "luna_classifier": lidc.crops,
     "luna_malignancy": lidc.crops,
@@ -96,16 +96,16 @@ _WEIGHTS_ON_DISK = {"torchvision:squeezenet1_0": "weights/squeezenet1_0/squeezen
 
 @dataclass(frozen=True, kw_only=True)
 class Surveyed:
-    """One model, ready to be packed. `weights` says in words where they come from.
-
-    `mflop`: million floating-point operations of one run, a multiply-accumulate being two; `convolutional`: more than
-    half of them are convolutions'.
-    """
+    """One model, ready to be packed."""
 
     model: DeployModel
+    """With weights and samples."""
     weights: str
+    """Where the weights come from, in words."""
     mflop: float
+    """Million floating-point operations of one run; a multiply-accumulate is two."""
     convolutional: bool
+    """Whether convolutions do more than half of these."""
 
 
 def known_models() -> tuple[str, ...]:
@@ -123,14 +123,14 @@ def safe_name(name: str) -> str:
 
 
 def prepare(name: str, runs: Path) -> Surveyed:
-    """A model with weights and samples; trained for a few epochs into `runs`/NAME where that is quickly done.
+    """A model with weights and samples; if that is quick, it is trained for a few epochs, into `runs`/NAME.
 
     Raises:
         MissingData: its data are not on disk, or its library is not installed.
         UsageError: no such model.
     """
     model, weights = (_backbone if is_backbone(name) else partial(_registered, runs=runs))(name)
-    logging.getLogger("torch.utils.flop_counter").setLevel(logging.ERROR)  # regrets that triton is not there
+    logging.getLogger("torch.utils.flop_counter").setLevel(logging.ERROR)  # it warns that triton is missing
     from torch.utils.flop_counter import FlopCounterMode
 
     with warnings.catch_warnings(), FlopCounterMode(display=False) as counter:
@@ -164,7 +164,7 @@ def _registered(name: str, *, runs: Path) -> tuple[DeployModel, str]:
 
 
 def _weights(book: BookModel, runs: Path) -> tuple[Path, str]:
-    """A weight file for `book`, the best there is, and what it is in words."""
+    """The best weight file there is for `book`, and where it comes from, in words."""
     published = data_root() / "book" / _PUBLISHED.get(book.name, "-")
     if published.is_file():
         return book_file(_PUBLISHED[book.name]), "published with the book"
@@ -222,8 +222,8 @@ def _backbone(name: str) -> tuple[DeployModel, str]:
 def settle(module: nn.Module, pictures: torch.Tensor) -> None:
     """Makes random weights behave like trained ones, in place, on pictures (N, C, H, W) as the model takes them.
 
-    Batch norms take the pictures' own statistics, and the last layer's bias is set so that no class leads for all
-    pictures alike: else every top answer is the same one, and agrees whatever quantization does.
+    Batch norms get the pictures' own statistics, and the last layer's bias is set so that no class leads for all
+    pictures. Otherwise every top answer would be the same, and agree whatever quantization does.
     """
     module.eval()
     norms = [part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
@@ -235,7 +235,7 @@ def settle(module: nn.Module, pictures: torch.Tensor) -> None:
         module(batch)
     module.eval()
     layers = [part for part in module.modules() if isinstance(part, nn.Linear) and part.bias is not None]
-    if layers and not layers[-1].weight.any():  # timm begins some heads at zero: all answers would be one and the same
+    if layers and not layers[-1].weight.any():  # some of timm's heads begin at zero: all answers would be the same
         nn.init.trunc_normal_(layers[-1].weight, std=0.02, generator=torch.Generator().manual_seed(0))
     answers = _first_tensor(torch.cat([_first_tensor(module(batch)) for batch in pictures.split(16)]))
     if layers and layers[-1].out_features == answers.shape[-1]:

@@ -1,6 +1,6 @@
-"""One combination of model, exporter and recipe, made in a process of its own: what it gave, or why it gave nothing.
+"""One combination of model, exporter and recipe, made in its own process: the result, or why there is none.
 
-A row is one small JSON file, written when its combination is finished; what is there is not made again.
+A row is a small JSON file, written when its combination is finished; existing rows are not made again.
 """
 
 from __future__ import annotations
@@ -35,23 +35,26 @@ from edgekit.optimize.verify import FloatReference
 from .models import Surveyed, safe_name
 
 RECIPE_NAMES = ("fp32", "w8_dynamic", "w8a8_static")
-RESCUES = ("w8a8_tuned", "mixed")  # one after the other, where w8a8_static was made and missed a floor or the budget
+RESCUES = ("w8a8_tuned", "mixed")  # tried in turn where w8a8_static was made but missed a floor or the budget
 _OUTCOMES = {"verified": "verified", "consistent": "verified", "undecided": "undecided", "not_run": "not_run"}
 _TO_WARM = ("onnx", "torch_export", "executorch_xnnpack")
-_TO_STOP_S = 10.0  # what a process gets to clean up in before it is killed
+_TO_STOP_S = 10.0  # that a process has to clean up before it is killed
 
 
 @dataclass(frozen=True, kw_only=True)
 class Combination:
-    """What is asked for: a model by its surveyed name, an exporter and a recipe by theirs."""
+    """What a row is made of."""
 
     model: str
+    """The model's name in the survey."""
     exporter: str
+    """A name in EXPORTERS."""
     recipe: str
+    """A name in RECIPES."""
 
     @property
     def offered(self) -> bool:
-        """Whether the exporter does that recipe at all."""
+        """Whether the exporter has that recipe."""
         return self.recipe in EXPORTERS[self.exporter].recipes
 
     def file(self, place: Path) -> Path:
@@ -59,7 +62,7 @@ class Combination:
 
 
 def kept_row(combination: Combination, place: Path) -> dict[str, Any] | None:
-    """The finished row, or None; half a file, as a full disk may leave one, is none."""
+    """The finished row, or None, also for half a file, which a full disk may leave."""
     try:
         return json.loads(combination.file(place).read_text())
     except (OSError, ValueError):
@@ -73,19 +76,19 @@ def keep_row(combination: Combination, place: Path, row: dict[str, Any]) -> None
 
 
 def bundle_folder(row: dict[str, Any], place: Path) -> Path:
-    """Where the bundle of a row lies that has one, if it was made in `place`."""
+    """Where a row's bundle lies, if it was made in `place`."""
     return place / "bundles" / safe_name(row["model"]) / row["bundle"]
 
 
 def warm(model: DeployModel, exporters: Collection[str]) -> None:
-    """Exports once in this process, and throws away what comes out.
+    """Exports once in this process, and discards the result.
 
-    What the libraries import and set up at their first export, 10 s and more for ExecuTorch, every forked process then
-    finds done. Nothing is run: an engine's threads would be missing in the forked processes.
+    At their first export, libraries import and set up a lot, 10 s and more for ExecuTorch; forked processes then find
+    that done. Nothing is run, because an engine's threads would be missing in the forked processes.
     """
     for name in _TO_WARM:
         for recipe in ("fp32", "w8a8_static") if name in exporters else ():
-            # What fails here fails in a row of its own again, which says why.
+            # What fails here will fail again in its own row, which says why.
             with tempfile.TemporaryDirectory(prefix="edgekit-") as folder, contextlib.suppress(Exception):
                 path = Path(folder) / f"model{EXPORTERS[name].suffix}"
                 for _ in EXPORTERS[name].export(model, RECIPES[recipe], path):
@@ -105,12 +108,12 @@ def make_row(
     *,
     timeout_s: float,
 ) -> dict[str, Any]:
-    """Packs one bundle into `place`/bundles/MODEL in a forked process; its row, whatever became of it.
+    """Packs one bundle into `place`/bundles/MODEL, in a forked process; returns its row, whatever happened.
 
-    Forked, so that torch and the model are there at once, and a crash or an endless loop costs this row alone.
+    Forked, so that torch and the model are there at once, and a crash or an endless loop costs only this row.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C; the process is ended and its unfinished files are gone.
+        KeyboardInterrupt: Ctrl-C; the process is ended and its unfinished files are removed.
     """
     folder = place / "bundles" / safe_name(combination.model)
     context = multiprocessing.get_context("fork")
@@ -139,9 +142,9 @@ def make_row(
 def _child(
     pipe: Connection, combination: Combination, surveyed: Surveyed, reference: FloatReference, folder: Path
 ) -> None:
-    torch.set_num_threads(1)  # those of the parent are not here, and waiting for them would never end
+    torch.set_num_threads(1)  # the parent's threads are not here, and waiting for them would never end
     os.setsid()  # so that whatever it starts can be ended with it
-    # What a shell starts in the background ignores SIGINT, and only who is interrupted ends the worker it has started.
+    # A shell starts background jobs with SIGINT ignored, but only an interrupted process ends the worker it started.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
         try:
@@ -178,7 +181,7 @@ def _packed(combination: Combination, surveyed: Surveyed, reference: FloatRefere
 
 
 def _agreement(surveyed: Surveyed, golden: GoldenSet, measured: float) -> float:
-    """Top-1 agreement on the golden samples; a task without classes has its own kind, which the stages measured."""
+    """Top-1 agreement on the golden samples; other tasks have their own kind, which the stages measured."""
     first = surveyed.model.outputs[0]
     if surveyed.model.task != "none" or len(first.shape) != 2 or not (own := golden.own_answers()):
         return round(measured, 4)
@@ -192,7 +195,7 @@ def _ending(status: int | None) -> str:
 
 
 def _end(child: multiprocessing.process.BaseProcess) -> None:
-    """Ends the process and all that it started; first so that it can clean up."""
+    """Ends the process and everything it started; first in a way that lets it clean up."""
     for how in (signal.SIGINT, signal.SIGKILL):
         child.join(0.5)
         if child.pid is not None:

@@ -1,8 +1,8 @@
-"""`python -m experiments.survey`: every model × exporter × recipe, made and proven; `--measure` times what was made.
+"""`python -m experiments.survey`: every model × exporter × recipe, made and verified; `--measure` times what was made.
 
-Each combination is a row of its own under --place, so a run that was stopped goes on where it was; rows of --out that
-are not there, as on another machine, are taken over first. Writes results/survey.json; `python -m experiments.docs`
-makes the tables of docs/OPTIMIZATION.md from it.
+Each combination is a row of its own under --place, so a run that was stopped can continue. Rows of --out that are
+missing there, as on another machine, are taken over first. Writes results/survey.json, from which
+`python -m experiments.docs` makes the tables of docs/OPTIMIZATION.md.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ BACKBONE_RECIPES = ("fp32", "w8a8_static")
 def combinations(
     models: Sequence[str], exporters: Sequence[str] = (), recipes: Sequence[str] = ()
 ) -> list[Combination]:
-    """What to go through, model by model; backbones by fewer ways unless these are named.
+    """The combinations to make, model by model; backbones in fewer ways, unless these are named.
 
     Raises:
         UsageError: an unknown name; lists the known ones.
@@ -64,16 +64,17 @@ def combinations(
 def survey(
     wanted: Sequence[Combination], place: Path, *, timeout_s: float, retry: bool = False, remake: bool = False
 ) -> None:
-    """Makes every row that is not there yet, and keeps each as it is finished.
+    """Makes every row that is missing, and keeps each as soon as it is finished.
 
     Args:
-        retry: make those again that failed.
-        remake: make those again whose bundle is not in `place`.
+        retry: repeat rows that failed.
+        remake: repeat rows whose bundle is not in `place`.
+
     Raises:
-        Interrupted: Ctrl-C; all rows that were finished are kept.
+        Interrupted: Ctrl-C; finished rows are kept.
     """
     left = [one for one in wanted if _to_do(one, place, retry=retry, remake=remake)]
-    say(f"{len(wanted) - len(left)} of {len(wanted)} combinations are there, {len(left)} to do")
+    say(f"{len(wanted) - len(left)} of {len(wanted)} combinations are finished, {len(left)} to do")
     began, surveyed, reference, failure = time.monotonic(), None, None, ""
     for i, one in enumerate(left):
         try:
@@ -87,7 +88,7 @@ def survey(
                 row = make_row(one, surveyed, reference, place, timeout_s=timeout_s)
         except KeyboardInterrupt:
             raise Interrupted(
-                f"interrupted at {one.model}. {i} rows made now are kept; the same command goes on"
+                f"interrupted at {one.model}. The {i} rows made now are kept; the same command continues"
             ) from None
         keep_row(one, place, row)
         minutes = (time.monotonic() - began) / (i + 1) * (len(left) - i - 1) / 60
@@ -97,7 +98,7 @@ def survey(
 
 
 def rescues(wanted: Sequence[Combination], place: Path, recipe: str) -> list[Combination]:
-    """`recipe`, one of `RESCUES`, for those of `wanted` in 8 bits whose rows so far were made and all missed."""
+    """`recipe`, one of `RESCUES`, for those of `wanted` in 8 bits whose earlier recipes were all made and missed."""
     before = ("w8a8_static", *RESCUES[: RESCUES.index(recipe)])
     again = []
     for one in wanted:
@@ -117,7 +118,7 @@ def _to_do(one: Combination, place: Path, *, retry: bool, remake: bool) -> bool:
 
 
 def take_over(results: dict[str, Any], place: Path) -> int:
-    """Keeps rows and latencies that `collected` gave elsewhere, where `place` has none of its own; how many rows."""
+    """Adds rows and latencies from another machine's `collected` where `place` has none; returns how many rows."""
     taken = 0
     for row in results["rows"]:
         one = Combination(model=row["model"], exporter=row["exporter"], recipe=row["recipe"])
@@ -132,7 +133,7 @@ def take_over(results: dict[str, Any], place: Path) -> int:
 
 
 def _ready(name: str, place: Path) -> tuple[Surveyed | None, FloatReference | None, str]:
-    """The model and its float answers; None and the reason where it cannot be had, which costs its rows alone."""
+    """The model and its float answers; or None and the reason, which then stands in its rows."""
     try:
         surveyed = prepare(name, place / "trained")
         return surveyed, FloatReference.of(surveyed.model), ""
@@ -159,7 +160,7 @@ def collected(place: Path) -> dict[str, Any]:
 
 
 def _without_needless(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """All rows but rescues of what needs none any more, since the model was trained: they are of other weights."""
+    """All rows except rescues that are no longer needed: the model was trained since, so they have other weights."""
     missed = {
         (row["model"], row["exporter"]): row.get("weights")
         for row in rows
@@ -175,7 +176,7 @@ def _without_needless(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 @contextmanager
 def _alone(place: Path) -> Iterator[None]:
-    """Raises UsageError where another survey works in `place`: two would remove each other's unfinished bundles."""
+    """Raises UsageError if another survey works in `place`: two would remove each other's unfinished bundles."""
     place.mkdir(parents=True, exist_ok=True)
     with (place / "lock").open("w") as lock:
         try:
@@ -191,20 +192,20 @@ def say(text: str) -> None:
 
 @program(interrupted=GOES_ON)
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Makes rows, or measures what was made; writes --out."""
+    """Makes rows, or measures bundles; writes --out."""
     parser = argparse.ArgumentParser(prog="python -m experiments.survey", description=__doc__.split("\n")[0])
     parser.add_argument("--models", nargs="+", default=[], help="registry names, torchvision:NAME, timm:NAME")
     parser.add_argument("--exporters", nargs="+", default=[], help=f"of {', '.join(EXPORTERS)}")
     parser.add_argument("--recipes", nargs="+", default=[], help=f"of {', '.join(RECIPE_NAMES)}")
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("--quality-only", action="store_true", help="make and prove, time nothing (the default)")
+    what.add_argument("--quality-only", action="store_true", help="make and verify, time nothing (the default)")
     timed = "conv = float against int8 of convolutional models above 10 MFLOP, all = every bundle"
     what.add_argument("--rescue", action="store_true", help=f"where w8a8_static missed, make {', then '.join(RESCUES)}")
-    what.add_argument("--measure", choices=MODES, nargs="?", const="conv", help=f"time what was made: {timed}")
-    parser.add_argument("--remake", action="store_true", help="make again what was made elsewhere: no bundle is here")
-    parser.add_argument("--retry", action="store_true", help="make or measure again what failed or was not valid")
+    what.add_argument("--measure", choices=MODES, nargs="?", const="conv", help=f"time the bundles: {timed}")
+    parser.add_argument("--remake", action="store_true", help="make rows again whose bundles are on another machine")
+    parser.add_argument("--retry", action="store_true", help="repeat what failed or was not valid")
     parser.add_argument("--timeout", type=float, default=600.0, help="seconds for one combination")
-    parser.add_argument("--place", type=Path, default=Path("runs/survey"), help="rows and bundles, kept between runs")
+    parser.add_argument("--place", type=Path, default=Path("runs/survey"), help="folder of rows and bundles")
     parser.add_argument("--out", type=Path, default=Path("results/survey.json"))
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)  # a forked process has none of its parent's threads

@@ -29,7 +29,7 @@ _RECIPES = ("fp32", "w8_dynamic", "w8a8_static")
 
 
 class _Notes:
-    """Reasons below a table, each once, with a number to refer to it by."""
+    """Numbered reasons for below a table, each of them once."""
 
     def __init__(self) -> None:
         self._found: dict[str, list[str]] = {}
@@ -43,7 +43,7 @@ class _Notes:
 
 
 def survey_models_table(path: Path) -> str:
-    """For each exporter the registry's models; a cell is the accuracy, size, SQNR and time of one recipe."""
+    """A table for each exporter, with the registry's models; a cell has a recipe's accuracy, size, SQNR and time."""
     results = json.loads(path.read_text())
     rows = [row for row in results["rows"] if not _backbone(row)]
     latency, lines = results["latency"], [*_so_far(rows, results["planned"]["models"]), *_shares(rows), ""]
@@ -61,7 +61,7 @@ def survey_models_table(path: Path) -> str:
 
 
 def survey_backbones_table(path: Path) -> str:
-    """One row a backbone: what became of it both ways, in float and in 8 bits; then the reason of each failure."""
+    """One row a backbone: both engines, in float and in 8 bits; then the reason for each failure."""
     results = json.loads(path.read_text())
     rows = [row for row in results["rows"] if _backbone(row)]
     ways = list(dict.fromkeys((row["exporter"], row["recipe"]) for row in rows if row["recipe"] in _RECIPES))
@@ -83,7 +83,7 @@ def survey_backbones_table(path: Path) -> str:
 
 
 def survey_int8_table(path: Path) -> str:
-    """Float against int8, one row for each model and engine; and where int8 is not faster, why."""
+    """Float against int8, one row for each model and engine; and why int8 is slower where it is."""
     results = json.loads(path.read_text())
     if not results["latency"]:
         return _NOT_MEASURED + "\n"
@@ -117,7 +117,7 @@ def survey_int8_table(path: Path) -> str:
 
 
 def _so_far(rows: Sequence[Row], planned: int) -> list[str]:
-    """What the reader should know of a survey that is not finished; nothing of one that is."""
+    """A note on an unfinished survey; nothing for a finished one."""
     rows = [row for row in rows if row["recipe"] in _RECIPES]
     if len(rows) >= planned:
         return []
@@ -126,7 +126,7 @@ def _so_far(rows: Sequence[Row], planned: int) -> list[str]:
 
 
 def _shares(rows: Sequence[Row]) -> list[str]:
-    """One line for each exporter and recipe: how many were made and run, how many of these kept to their floors."""
+    """One line for each exporter and recipe: how many were made and run, and how many were verified."""
     lines = []
     for exporter, recipe in dict.fromkeys((row["exporter"], row["recipe"]) for row in rows):
         mine = [row for row in rows if (row["exporter"], row["recipe"]) == (exporter, recipe)]
@@ -167,7 +167,7 @@ def _by_way(rows: Iterable[Row]) -> dict[Way, Row]:
 
 
 def _cells(of_model: dict[Way, Row], ways: Sequence[Way], latency: dict[str, Any], notes: _Notes) -> list[str]:
-    """A cell for each way; behind a missed w8a8_static the recipes that were tried after it."""
+    """A cell for each way; a missed w8a8_static is followed by the recipes that were tried after it."""
     cells = []
     for exporter, recipe in ways:
         parts = [_cell(of_model.get((exporter, recipe)), latency, notes)]
@@ -203,7 +203,7 @@ def _weights(rows: Sequence[Row]) -> list[str]:
 
 
 def _plain(reason: str, model: str) -> str:
-    """A reason without the model's own name, so that the same one of many models is said once."""
+    """A reason without the model's name, so that the same reason of many models is listed once."""
     named = reason.replace(f"of {model} ", "").replace(model.replace(":", "_"), "it")
     return named.replace("|", "\\|")
 

@@ -1,1 +1,1 @@
-"""How fast the training loop is, beside a plain loop; and cifar10_fast against the clock."""
+"""The speed of the training loop, compared with a plain loop; and cifar10_fast against the clock."""

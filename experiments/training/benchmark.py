@@ -1,9 +1,8 @@
-"""`python -m experiments.training.benchmark`: epochs a second of our training loop, beside a plain loop written the way
-the book does.
+"""`python -m experiments.training.benchmark`: epochs a second of our training loop and of one like the book's.
 
-All candidates are measured in one run, interleaved in an order drawn anew each round, so that what disturbs the machine
-disturbs all of them. Every epoch's time is kept; the loss shows that each candidate does the same work. Trains nothing
-that is kept.
+All candidates are measured in one run, interleaved in a new random order each round, so that what disturbs the machine
+disturbs all of them. Every epoch's time is kept, and the loss shows that each candidate does the same work. No weights
+are kept.
 """
 
 from __future__ import annotations
@@ -52,25 +51,26 @@ class NetAsPrinted(birds_cnn.Net):
         return self.fc2(torch.tanh(self.fc1(x.flatten(1))))
 
 
-# The plain loop trains the book's own code where ours differs from it; any other model trains as it is registered.
+# The plain loop trains the book's own net where ours differs; all other models are trained as they are registered.
 AS_PRINTED: dict[str, Callable[[], nn.Module]] = {"birds_cnn": NetAsPrinted}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """A way to train: `epoch` takes the number of the epoch, trains it, waits for the device and returns the loss.
-
-    `num_threads` None: as many as torch takes by itself.
-    """
+    """A way to train."""
 
     name: str
+    """In tables."""
     what: str
+    """For a person."""
     num_threads: int | None
+    """None: as many as torch takes by itself."""
     epoch: Callable[[int], float]
+    """Trains the epoch of this number, waits for the device and returns the loss."""
 
 
 def candidates(model: BookModel, split: Split, device: str) -> list[Candidate]:
-    """The plain loop first, then ours with the settings that can matter on `device`."""
+    """The plain loop first, then ours with the settings that may matter on `device`."""
     plain, ours = _plain(model, split, device), _ours(model, split, device)
     if device == "cuda":
         settings_of: dict[str, tuple[int | None, dict[str, Any]]] = {
@@ -101,7 +101,7 @@ def candidates(model: BookModel, split: Split, device: str) -> list[Candidate]:
 
 
 def _plain(model: BookModel, split: Split, device: str) -> Callable[[], Callable[[int], float]]:
-    """The loop of chapter 8 in our words: tuples by a DataLoader, each batch sent over, each loss read back."""
+    """Our version of chapter 8's loop: tuples from a DataLoader, each batch sent over, each loss read back."""
     inputs, targets = on_device(model, split, "cpu")
     samples: Any = [(picture, int(target)) for picture, target in zip(inputs, targets, strict=True)]
     fit = model.fit
@@ -168,17 +168,17 @@ def benchmark(
     """The whole comparison as plain data.
 
     Args:
-        samples: train on the first so many only.
-        one_thread: leave out what runs on all cores; where others use the machine, threads wait for each other there.
+        samples: train only on the first so many.
+        one_thread: leave out what runs on all cores; on a busy machine its threads wait for each other.
 
     Raises:
-        UsageError: the device is not here, fewer than 3 rounds, or the model is no classifier.
+        UsageError: the device is missing, fewer than 3 rounds, or the model is not a classifier.
     """
     check_settings(device, "32-true")
     if rounds < 3:
         raise UsageError(f"--rounds {rounds}: an interval needs at least 3")
     if model.task != "classification":
-        raise UsageError(f"{model.name} is a {model.task}; the plain loop that is compared with trains classifiers")
+        raise UsageError(f"{model.name} is a {model.task} model, but the plain loop trains classifiers only")
     load_before = os.getloadavg()
     train = model.data().train
     split = Split(inputs=train.inputs[:samples], targets=train.targets[:samples])
@@ -188,7 +188,7 @@ def benchmark(
         print(f"round {done}/{rounds}", file=sys.stderr, flush=True)
 
     times = measure(compared, rounds=rounds, on_round=say)
-    # Each is compared with the plain loop on as many threads, so that a ratio never mixes the two effects.
+    # Each is compared with the plain loop on as many threads, so that no ratio mixes the two effects.
     plain = {c.num_threads: c.name for c in compared if c.name.startswith("plain")}
     return {
         "model": model.name,
@@ -205,7 +205,7 @@ def benchmark(
                 "epochs_per_s": 1 / statistics.median(times[c.name]["wall_s"]),
                 "compared_with": plain[c.num_threads],
                 "speedup": ratio(times[plain[c.num_threads]]["wall_s"], times[c.name]["wall_s"]),
-                # Where others use the machine, processor time says what wall time cannot.
+                # On a busy machine, processor time tells more than wall time.
                 "cpu_time_speedup": ratio(times[plain[c.num_threads]]["cpu_s"], times[c.name]["cpu_s"]),
                 **times[c.name],
             }
@@ -229,7 +229,7 @@ def main() -> None:
     parser.add_argument("--model", default="birds_cnn", help="a classifier of train/registry.py (default: birds_cnn)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
     parser.add_argument("--rounds", type=int, default=15, help="measured epochs of each candidate (default: 15)")
-    parser.add_argument("--samples", type=int, help="train on the first so many only: a trial")
+    parser.add_argument("--samples", type=int, help="train only on the first so many, as a trial")
     parser.add_argument("--one-thread", action="store_true", help="on the CPU: leave out what runs on all cores")
     parser.add_argument("--out", type=Path, help="default: results/train-benchmark-DEVICE.json")
     options = parser.parse_args()

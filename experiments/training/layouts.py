@@ -1,6 +1,6 @@
-"""What chapter 3 says of memory, measured: the layout of pictures in inference, and copies from pinned memory.
+"""What chapter 3 says about memory, measured: the layout of pictures in inference, and copies from pinned memory.
 
-For `benchmark.py`, which interleaves its candidates likewise. Nothing here trains.
+For `benchmark.py`. Candidates are interleaved, and nothing is trained.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def inference(model: BookModel, split: Split, device: str, *, rounds: int) -> di
 def transfers(*, rounds: int) -> dict[str, Any]:
     """Gigabytes a second of copies of `COPIED` bytes to the CUDA device, from ordinary and from pinned memory.
 
-    `python_waits_s`: until Python may go on, which for the asynchronous copy is before it has arrived.
+    `python_waits_s`: until the call returns, which for an asynchronous copy is before the data have arrived.
     """
     ordinary = torch.randint(0, 255, (COPIED,), dtype=torch.uint8)
     pinned, there = ordinary.pin_memory(), torch.empty(COPIED, dtype=torch.uint8, device="cuda")
@@ -91,7 +91,7 @@ def _interleaved(
     rounds: int,
     waits: dict[str, list[float]] | None = None,
 ) -> dict[str, list[float]]:
-    """Seconds of each round until the device is done; `waits` takes those until the call returned."""
+    """Seconds of each round until the device is done; `waits` gets those until the call returned."""
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     order, draw = list(ways), random.Random(0)
     for number in range(_WARM_UP_ROUNDS + rounds):

@@ -1,8 +1,7 @@
-"""`python -m experiments.training.speedrun`: how fast `cifar10_fast` reaches 94 %, over several seeds, and what takes
-the time.
+"""`python -m experiments.training.speedrun`: how fast `cifar10_fast` reaches 94 %, over several seeds, and why.
 
-Timed as its source times it (arXiv 2404.00498): from pictures that lie on the device to trained weights, after one run
-that is not counted, in which kernels are loaded and chosen; that run's time is kept too. Leaves no weights behind.
+Timed as in its source (arXiv 2404.00498): from pictures on the device to trained weights, after one run that does not
+count, in which kernels are loaded and chosen. That run's time is kept too. No weights are kept.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
 AIM = 0.94
-# What a kernel does, by words in its name; the first that fits.
+# What a kernel does, by words in its name; the first match counts.
 KINDS = {
     "convolutions": ("conv", "xmma", "gemm", "cutlass", "wgrad", "dgrad", "fprop", "nvjet", "cudnn"),
     "batch norm": ("batch_norm", "bn_"),
@@ -54,11 +53,13 @@ class Data:
     """Both splits on the device, as the model is fed them: inputs (N, 3, 32, 32) float32, targets (N,) int64."""
 
     train: tuple[Tensor, Tensor]
+    """Inputs and targets."""
     validation: tuple[Tensor, Tensor]
+    """Inputs and targets."""
 
 
 def run(model: BookModel, data: Data, config: FitConfig, fabric: Fabric) -> dict[str, Any]:
-    """One training from scratch: its seconds, its seconds of evaluation, and the accuracy of one view and of six."""
+    """One training from scratch: its seconds, those of evaluation, and the accuracy with one view and with six."""
     began = time.perf_counter()
     learner = _learner(model, data, config, fabric)
     for epoch in range(1, config.epochs + 1):
@@ -87,7 +88,7 @@ def _learner(model: BookModel, data: Data, config: FitConfig, fabric: Fabric) ->
 
 
 def limits(model: BookModel, data: Data, fabric: Fabric) -> dict[str, Any]:
-    """Where an epoch's time goes: arithmetic, what the device could do of it, and its kernels by kind.
+    """Where an epoch's time goes: its arithmetic, the device's peak, and its kernels by kind.
 
     On a CPU only the arithmetic.
     """
@@ -116,7 +117,7 @@ def limits(model: BookModel, data: Data, fabric: Fabric) -> dict[str, Any]:
 
 
 def _peak_tflops() -> float:
-    """What a large bfloat16 matrix product reaches on this GPU, of random numbers: the median of ten."""
+    """What a large bfloat16 matrix product of random numbers reaches on this GPU: the median of ten."""
     left, right = (torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16) for _ in range(2))
     seconds = []
     for _ in range(13):
@@ -131,13 +132,13 @@ def _peak_tflops() -> float:
 def measure(
     model: BookModel, *, device: str, runs: int, epochs: Sequence[int], samples: int | None = None
 ) -> dict[str, Any]:
-    """All of it as plain data, for each number of `epochs` so many `runs`.
+    """All of it as plain data, with `runs` trainings for each number of `epochs`.
 
     Args:
-        samples: train and validate on the first so many only: a trial.
+        samples: train and validate only on the first so many, as a trial.
 
     Raises:
-        UsageError: the device is not here, or fewer than 2 runs. MissingData: CIFAR-10 is not there.
+        UsageError: the device is missing, or fewer than 2 runs. MissingData: CIFAR-10 is not on disk.
     """
     check_settings(device, model.fit.precision)
     if runs < 2:
@@ -201,9 +202,9 @@ def main() -> None:
         prog="python -m experiments.training.speedrun", description="Time to 94 % on CIFAR-10."
     )
     parser.add_argument("--device", default="cuda", help="cuda or cpu (default: cuda)")
-    parser.add_argument("--runs", type=int, default=10, help="counted runs, a seed each (default: 10)")
-    parser.add_argument("--epochs", type=int, nargs="+", default=[model.fit.epochs], help="one or several numbers")
-    parser.add_argument("--samples", type=int, help="train and validate on the first so many only: a trial")
+    parser.add_argument("--runs", type=int, default=10, help="runs that count, each with its own seed (default: 10)")
+    parser.add_argument("--epochs", type=int, nargs="+", default=[model.fit.epochs], help="one or more numbers")
+    parser.add_argument("--samples", type=int, help="train and validate only on the first so many, as a trial")
     parser.add_argument("--out", type=Path, help="default: results/cifar10-fast-DEVICE.json")
     options = parser.parse_args()
     if min(options.epochs) < 1:

@@ -1,5 +1,4 @@
-"""The tables of docs/TRAINING.md: Markdown from what `experiments.training.benchmark` and
-`experiments.training.speedrun` wrote. Measures nothing."""
+"""The tables of docs/TRAINING.md, from what `benchmark.py` and `speedrun.py` wrote. Measures nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +9,7 @@ from typing import Any
 
 
 def benchmark_table(path: Path) -> str:
-    """Every way to train, in epochs a second, beside the plain loop; then layouts in inference, and copies."""
+    """Epochs a second of every way to train, compared with the plain loop; then layouts in inference, and copies."""
     if not path.is_file():
         return (
             f"Not measured yet: `python -m experiments.training.benchmark --device {path.stem.rpartition('-')[2]}`.\n"
@@ -54,7 +53,7 @@ def benchmark_table(path: Path) -> str:
 
 
 def speedrun_table(path: Path) -> str:
-    """Time and accuracy of `cifar10_fast` for each number of epochs, then where the time of an epoch goes."""
+    """Time and accuracy of `cifar10_fast` for each number of epochs, then where an epoch's time goes."""
     if not path.is_file():
         return "Not measured yet: `python -m experiments.training.speedrun`.\n"
     result = json.loads(path.read_text())
@@ -85,7 +84,7 @@ def speedrun_table(path: Path) -> str:
 
 
 def _limits(limits: dict[str, Any]) -> str:
-    """In words: how far from the device's arithmetic an epoch is, and its kernels by kind."""
+    """In words: how close an epoch comes to the device's peak, and its kernels by kind."""
     kernels = sorted(limits["kernel_s"].items(), key=lambda item: -item[1])
     busy, rate = sum(limits["kernel_s"].values()), limits["tflop_per_epoch"] / limits["epoch_s"]
     peak = limits["matrix_product_tflops"]

@@ -157,7 +157,7 @@ def test_files_of_older_versions_are_read(tmp_path, saved):
 
 def test_damaged_raw_samples_are_named(tmp_path):
     (tmp_path / "results.npz").write_bytes(b"PK\x03\x04 no archive")
-    with pytest.raises(UsageError, match=r"cannot read .*results.npz.* remove it to do without"):
+    with pytest.raises(UsageError, match=r"cannot read .*results.npz.* delete it to compare without"):
         measurement.load_raw(tmp_path / "results.json")
 
 

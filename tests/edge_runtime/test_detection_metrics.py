@@ -45,7 +45,7 @@ def test_rates_at_given_thresholds():
 @pytest.mark.parametrize(
     ("scores", "truth", "message"),
     [
-        ([1, 2], [1, 1], "of 2 samples 2 are positive. A ROC curve needs both kinds"),
+        ([1, 2], [1, 1], "2 of 2 samples are positive. A ROC curve needs positives and negatives"),
         ([1, np.nan], [0, 1], "takes scores"),
         ([[1]], [1], "takes scores"),
     ],
@@ -56,5 +56,5 @@ def test_what_has_no_curve_is_refused(scores, truth, message):
 
 
 def test_detections_and_truth_need_one_shape():
-    with pytest.raises(InputError, match=r"detections \(2,\) and truth \(1,\) need one shape"):
+    with pytest.raises(InputError, match=r"should have the same shape; found \(2,\) and \(1,\)"):
         count_confusion([1, 0], [1])

@@ -61,7 +61,7 @@ def test_what_does_not_fit_is_named(engine, arrays, said):
 
 
 def test_another_byte_order_is_named_with_its_remedy():
-    with pytest.raises(InputError, match=r"found >f4 \[2, 3\]. Its bytes .*: use .astype\('float32'\)"):
+    with pytest.raises(InputError, match=r"found >f4 \[2, 3\]. Its byte order .*: use .astype\('float32'\)"):
         echo().run({"x": np.ones((2, 3), ">f4")})
 
 
@@ -92,7 +92,7 @@ def test_what_is_no_number_is_refused_with_its_place(dtype, bad, shape):
     array = np.full(shape, 60_000, dtype)  # the sum of these overflows float16: large numbers are no infinite ones
     assert np.array_equal(echo(dtype, shape).run({"x": array})["y"], array)
     array[1, 2] = bad
-    with pytest.raises(InputError, match=rf"'x' holds {bad} at \[1, 2\]: .*check_finite=False\) lets such"):
+    with pytest.raises(InputError, match=rf"'x' holds {bad} at \[1, 2\], .*check_finite=False\) lets such"):
         echo(dtype, shape).run({"x": array})
     assert np.array_equal(echo(dtype, shape, check_finite=False).run({"x": array})["y"], array, equal_nan=True)
 
@@ -104,7 +104,7 @@ def test_a_scalar_input_stays_one():
 def test_a_free_batch_has_bounds():
     engine = echo(shape=(1, 3), batch=BatchRange(min=1, max=4))
     assert [len(engine.run({"x": np.ones((n, 3), np.float32)})["y"]) for n in (1, 4, 2)] == [1, 4, 2]
-    for rows, advice in ((0, "Give it one row at least"), (5, "Split the batch")):
+    for rows, advice in ((0, "Give it at least one row"), (5, "Split the batch")):
         with pytest.raises(InputError, match=f"has a batch of {rows}; this bundle takes 1 to 4. {advice}"):
             engine.run({"x": np.ones((rows, 3), np.float32)})
     with pytest.raises(InputError, match=r"should be float32 \[1 to 4, 3\], found float32 \[2, 4\]"):
@@ -115,7 +115,7 @@ def test_a_model_that_answers_another_shape_is_named():
     spec = TensorSpec(name="x", dtype="float32", shape=(2, 3))
     engine = Engine("echo", Echo(), [spec], [TensorSpec(name="y", dtype="float32", shape=(2, 4))])
     with pytest.raises(
-        EngineError, match=r"answered float32 \[2, 3\] for 'y', the manifest says float32 \[2, 4\]: they"
+        EngineError, match=r"answered float32 \[2, 3\] for 'y', but the manifest says float32 \[2, 4\]: they"
     ):
         engine.run({"x": np.ones((2, 3), np.float32)})
 

@@ -47,7 +47,7 @@ def test_a_build_that_cannot_succeed_says_why(tmp_path, monkeypatch):
 def test_a_cache_that_cannot_be_written_is_an_error(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    with pytest.raises(EngineError, match="could not be written"):
+    with pytest.raises(EngineError, match="cannot write the ExecuTorch shim"):
         executorch_build.build()
 
 

@@ -190,10 +190,10 @@ def test_floats_are_read_as_0_to_1():
 @pytest.mark.parametrize(
     ("values", "found"),
     [
-        (np.float32([[0, 255]]), "values from 0 to 255; 0 is read as black and 1 as white"),
+        (np.float32([[0, 255]]), "values from 0 to 255; 0 stands for black and 1 for white"),
         (np.float32([[-0.5, 1]]), "values from -0.5 to 1"),
         (np.float32([[0, np.nan]]), "values from nan to nan"),
-        (np.int32([[0, 70_000]]), "values from 0 to 70000; 0 is read as black and 65,535 as white"),
+        (np.int32([[0, 70_000]]), "values from 0 to 70000; 0 stands for black and 65,535 for white"),
         (np.int32([[-1, 5]]), "values from -1 to 5"),
     ],
 )

@@ -44,17 +44,17 @@ def png(width: int, height: int, bits: int, colour: int, rows: bytes, *chunks: b
     ("raw", "found"),
     [
         (b"", "is empty"),
-        (b"hello", r"starts with b'hello'. Save it as one of JPEG, PNG, GIF, BMP, WebP, TIFF, PPM"),
+        (b"hello", r"starts with b'hello'. Save it as JPEG, PNG, GIF, BMP, WebP, TIFF or PPM"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "starts with b'%!PS-Ado'"),
         (b"\x89PNG\r\n\x1a\n", "looks like a PNG file, but its header is damaged"),
         (b"\xff\xd8\xff", "damaged"),
         (b"RIFF\x04\0\0\0WEBP", "damaged"),
         (png(0, 0, 8, 2, b""), "looks like a PNG file, but its header is damaged or says 0 × 0 pixels"),
         (b"P6 0 0 255\n", "0 × 0 pixels"),
-        (png(30_000, 30_000, 8, 2, b""), "has 30,000 × 30,000 pixels; at most 100 megapixels"),
-        (png(70_000, 1, 8, 2, b""), "has 70,000 × 1 pixels; at most .* 65,535 pixels on a side"),
+        (png(30_000, 30_000, 8, 2, b""), "has 30,000 × 30,000 pixels; the limits are 100 megapixels"),
+        (png(70_000, 1, 8, 2, b""), "has 70,000 × 1 pixels; the limits are .* 65,535 pixels on a side"),
         (png(2**31 - 1, 2**31 - 1, 8, 2, b""), "has 2,147,483,647 × 2,147,483,647 pixels"),
-        (b"\xff\xd8\xff" + bytes(MAX_FILE_BYTES), "has 67,108,867 bytes; at most 67,108,864"),
+        (b"\xff\xd8\xff" + bytes(MAX_FILE_BYTES), "has 67,108,867 bytes; the limit is 67,108,864"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -86,7 +86,7 @@ def test_a_picture_that_was_cut_short_is_refused(kind, share):
         ("x" * 300, "cannot be read: .*too long"),
         ("nul\0.png", "cannot be read: embedded null"),
         ("huge.png", "huge.png has 5,368,709,120 bytes"),
-        ("text.png", "text.png is no picture that can be read"),
+        ("text.png", "text.png is not a picture of a known format"),
     ],
 )
 def test_a_path_to_no_picture_is_refused(tmp_path, path, found):

@@ -83,7 +83,7 @@ def test_without_a_baseline_rounds_are_compared_as_they_are():
 
 @pytest.mark.parametrize(("first", "second"), [([1.0], [1.0]), ([1.0, 2.0], [1.0]), ([1.0, 0.0], [1.0, 1.0])])
 def test_what_is_no_ratio_is_refused(first, second):
-    with pytest.raises(ValueError, match="a ratio takes"):
+    with pytest.raises(ValueError, match="a ratio needs"):
         paired_ratio(first, second)
 
 

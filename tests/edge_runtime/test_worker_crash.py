@@ -44,7 +44,7 @@ def failure(code, **options):
 )
 def test_a_native_crash_is_named_with_what_to_do(code, name):
     said = failure(code)
-    assert f"the process running it was killed by {name} during 'load'. That is the native library's crash" in said
+    assert f"its process was killed by {name} during 'load'. The native library crashed" in said
     assert "fetch or pack the bundle again, or update the engine" in said
 
 
@@ -68,7 +68,7 @@ def test_its_last_words_are_passed_on_and_not_all_of_them():
 def test_a_process_that_hangs_is_stopped():
     start = time.monotonic()
     with child("time.sleep(60)", timeout_s=0.3) as worker:
-        with pytest.raises(EngineError, match="no answer to 'load' within 0 s; stopped"):
+        with pytest.raises(EngineError, match="no answer to 'load' within 0 s and was ended"):
             worker.load()
         assert worker._process.wait(5) == -signal.SIGKILL
     assert time.monotonic() - start < 20

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from edgekit.cli import app
 from edgekit.edge_runtime.errors import InputError, MissingData, UsageError
 from edgekit.train.checkpoint import save_weights
-from edgekit.train.nodules.compare import Written, compare, read_results
+from edgekit.train.nodules.compare import Results, compare, read_results
 from edgekit.train.nodules.report import save_mask
 
 
@@ -23,7 +23,7 @@ def written(flagged, *findings, uid="1.2"):
     mask = np.zeros((2, 3, 5), bool)
     mask.flat[list(flagged)] = True
     answer = {"findings": list(findings), "provenance": {"series_uid": uid, "groups": len(flagged)}}
-    return Written(answer=answer, mask=mask)
+    return Results(answer=answer, mask=mask)
 
 
 def test_voxels_and_findings_counted_by_hand():

@@ -70,9 +70,8 @@ def test_what_the_work_raises_is_raised():
 
 
 def test_a_process_that_dies_is_an_error_with_a_way_on():
-    with pytest.raises(
-        EdgekitError, match="one of the processes died.*Run the same command again to continue, with fewer --jobs"
-    ):
+    advice = "Run the same command again to continue, with fewer --jobs"
+    with pytest.raises(EdgekitError, match=f"one of the processes died.*{advice}"):
         list(run_scans(os._exit, [1, 1], processes=2))
 
 

@@ -1,1 +1,1 @@
-"""One file for each model family: its modules, and the `BookModel` records that tie them to data and settings."""
+"""One file for each model family: its modules, and the `BookModel` records that connect them to data and settings."""

@@ -1,6 +1,6 @@
 """Which character comes next? A small net for chapter 4's text, with the embedding of section 4.5.4. Our own design.
 
-Source of the form: Y. Bengio et al., "A Neural Probabilistic Language Model", JMLR 3 (2003), with characters for words.
+After Y. Bengio et al., "A Neural Probabilistic Language Model", JMLR 3 (2003), with characters for words.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from edgekit.train.data import austen
 class AustenText(nn.Module):
     """(N, 16) int64 character codes below 128 to (N, 128) float32, natural logarithms of the next one's probabilities.
 
-    Looking a code up in `embedding` is the same as multiplying its one-hot vector by the table, without the zeros.
+    Looking a code up in `embedding` equals multiplying its one-hot vector by the table, without the zeros.
     """
 
     def __init__(self, width: int = 16, hidden: int = 256) -> None:

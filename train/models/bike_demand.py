@@ -14,8 +14,8 @@ from edgekit.train.data import bikes
 class BikeDemand(nn.Module):
     """(N, 7, 24, 17) float32, the raw rows of seven days, to (N, 24): the next day's rentals, hour by hour.
 
-    A linear path from the last 168 hours carries the level, which grows over the years; a small net corrects it by
-    yesterday's weather and by the weekday, coded one-hot in here (chapter 4, section 4.4.3).
+    A linear path from the last 168 hours carries the level, which grows over the years. A small net corrects it by
+    yesterday's weather and by the weekday, which is one-hot coded here (chapter 4, section 4.4.3).
     """
 
     weekdays: Tensor

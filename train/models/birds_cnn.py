@@ -12,10 +12,10 @@ from edgekit.train.data import cifar
 
 
 class Net(nn.Module):
-    """The chapter's baseline, layer names included, so that the book's published weights load: 18,090 parameters.
+    """The chapter's baseline, 18,090 parameters; layer names are the book's, so that its published weights load.
 
-    (N, 3, 32, 32) float32 to logits (N, 2). Source: chapter 8, section 8.3 and 8.4 (`Net`). The book pools after the
-    tanh; tanh never decreases, so that pooling before it gives the same answers, from a quarter of the tanhs.
+    (N, 3, 32, 32) float32 to logits (N, 2). Source: chapter 8, sections 8.3 and 8.4 (`Net`). The book pools after the
+    tanh; because tanh is monotonic, pooling before it gives the same answers with a quarter of the work.
     """
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ MODEL = BookModel(
     task="classification",
     build=Net,
     data=cifar.birds_and_airplanes,
-    # The book's: of all 50,000 training pictures, not of the airplanes and birds alone.
+    # The book's, measured on all 50,000 training pictures, not only on airplanes and birds.
     normalization=Normalization(mean=(0.4915, 0.4823, 0.4468), std=(0.2470, 0.2435, 0.2616)),
     preprocessing=ImagePreprocessing(
         kind="image",

@@ -1,7 +1,8 @@
 """Chapter 8's variations on its convnet: wider, regularized, deeper, with a shortcut (section 8.5).
 
-The 100-block residual net is in `birds_resdeep.py`. Each design keeps the baseline's data and input and says only what
-is its own; like the baseline it pools before tanh. ReLU stays before the pooling: engines fuse it into the convolution.
+The 100-block residual net is in `birds_resdeep.py`. Each design keeps the baseline's data and input, and states only
+what is its own. Like the baseline, the designs pool before tanh. ReLU stays before the pooling, because engines fuse it
+into the convolution.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ class NetWidth(nn.Module):
     Source: chapter 8, section 8.5.1 (`NetWidth`); 8.5.2 (`NetDropout`, `NetBatchNorm`).
 
     Args:
-        dropout: share of whole channels that training drops after each pooling.
-        norm: batch norm between each convolution and its tanh, 96 parameters more.
+        dropout: share of the channels that training drops after each pooling.
+        norm: batch norm between each convolution and its tanh, which adds 96 parameters.
     """
 
     def __init__(self, *, dropout: float = 0.0, norm: bool = False) -> None:
@@ -93,7 +94,7 @@ def design(
     differs: str = UNSHUFFLED,
     fit: FitConfig = FIT,
 ) -> BookModel:
-    """A design of chapter 8: the baseline's record with what is its own. `losses` are those of `CURVE_EPOCHS`."""
+    """A design of chapter 8: the baseline's record with its own changes. `losses` are those at `CURVE_EPOCHS`."""
     return replace(
         birds_cnn.MODEL,
         name=name,

@@ -1,4 +1,4 @@
-"""Chapter 7's fully connected nets for birds and airplanes: what chapter 8's convolutions are measured against."""
+"""Chapter 7's fully connected nets for birds and airplanes, which chapter 8's convolutions are compared with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chapter 8's residual net of 100 blocks (section 8.5.3): as published, with one block used 100 times, and with 100."""
+"""Chapter 8's residual net of 100 blocks (section 8.5.3): as published, one block 100 times, and with 100 blocks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BLOCKS = 100
 
 
 class ResBlock(nn.Module):
-    """(N, C, H, W) float32 to the same shape: convolution, batch norm and ReLU, added to what came in."""
+    """(N, C, H, W) float32 to the same shape: convolution, batch norm and ReLU, added to the input."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -25,11 +25,11 @@ class ResBlock(nn.Module):
 
 
 class SharedResBlocks(nn.Module):
-    """One `ResBlock` in every of `places` places, as a recurrent net repeats its step; the weights are there once.
+    """The same `ResBlock` in each of `places` places, as a recurrent net repeats its step; the weights exist once.
 
-    The running mean and variance of batch norm are kept for each place. They play no part in training; but one pair for
-    all places, as the published code has it, fits none of them: after 80 batches such a net had 50 % in evaluation mode
-    where it had 76 % with the statistics of the batch. Source of the remedy: T. Cooijmans et al., "Recurrent Batch
+    The running mean and variance of batch norm are kept for each place. They play no part in training. But a single
+    pair for all places, as in the published code, fits none of them: after 80 batches such a net had 50 % in evaluation
+    mode, and 76 % with the statistics of the batch. Source of the remedy: T. Cooijmans et al., "Recurrent Batch
     Normalization", arXiv 1603.09025, section 3.
     """
 
@@ -47,7 +47,7 @@ class SharedResBlocks(nn.Module):
 
 
 def _conv(channels: int) -> nn.Conv2d:
-    conv = nn.Conv2d(channels, channels, kernel_size=3, padding=1, bias=False)  # batch norm has the bias
+    conv = nn.Conv2d(channels, channels, kernel_size=3, padding=1, bias=False)  # batch norm has a bias
     nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
     return conv
 
@@ -61,8 +61,8 @@ def _norm(channels: int) -> nn.BatchNorm2d:
 class NetResDeep(nn.Module):
     """(N, 3, 32, 32) float32 to logits (N, 2): 75,810 parameters with one shared block, 994,530 with 100 of their own.
 
-    Source: chapter 8, section 8.5.3 (`NetResDeep`). The published code multiplies a list that holds one block, so all
-    100 places hold the same object; the text speaks of 100 blocks. Both are here.
+    Source: chapter 8, section 8.5.3 (`NetResDeep`). The published code multiplies a list with one block, so that all
+    100 places hold the same object, while the text describes 100 blocks. Both are here.
     """
 
     def __init__(self, blocks: nn.Module) -> None:

@@ -2,7 +2,7 @@
 
 Ideas and settings are those described in K. Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU" (arXiv
 2404.00498): a frozen first layer that whitens patches, identity-like initial weights, norms of which only the bias
-learns, a triangular learning rate, lookahead, alternating flips. Written anew; what differs is said at `MODEL`.
+learns, a triangular learning rate, lookahead, alternating flips. Our own code; `MODEL` says what differs.
 """
 
 from __future__ import annotations
@@ -58,16 +58,18 @@ class WhitenedNet(nn.Module):
 
 
 def whiten(module: nn.Module, inputs: Tensor) -> None:
-    """Sets the frozen first layer so that its answers over 2 x 2 patches of `inputs` are uncorrelated and of size 1.
+    """Sets the frozen first layer so that its answers over 2 x 2 patches of `inputs` are uncorrelated, with variance 1.
 
-    Its filters are the eigenvectors of the patches' covariance, over the root of the eigenvalue, and their negatives:
-    the activation after them cuts off one sign of each. `inputs`: (N, 3, H, W), normalized as the model is fed them.
+    Its filters are the eigenvectors of the patches' covariance, divided by the root of the eigenvalue, and their
+    negatives, because the activation after them cuts off one sign. `inputs`: (N, 3, H, W), as the model is fed them.
     """
     assert isinstance(module, WhitenedNet)
     pictures = inputs[:_WHITENED_PICTURES].float()
     patches = F.unfold(pictures, _PATCH).transpose(1, 2).reshape(-1, 3 * _PATCH * _PATCH)  # (M, 12)
     values, vectors = torch.linalg.eigh((patches.T @ patches / len(patches)).double().cpu())
-    filters = vectors.T / (values[:, None] + 5e-4).sqrt()  # the smallest ones hold noise and are not blown up in full
+    filters = (
+        vectors.T / (values[:, None] + 5e-4).sqrt()
+    )  # so that the smallest, which hold noise, are not amplified in full
     filters = filters.flip(0).reshape(-1, 3, _PATCH, _PATCH)  # the strongest direction first
     with torch.no_grad():
         module.white.weight.copy_(torch.cat([filters, -filters]))
@@ -76,20 +78,20 @@ def whiten(module: nn.Module, inputs: Tensor) -> None:
 
 
 def _conv(inside: int, outside: int) -> nn.Conv2d:
-    """A 3 x 3 convolution that hands its input through in the first channels; the others begin at random."""
+    """A 3 x 3 convolution whose first channels pass the input through; the others begin at random."""
     conv = nn.Conv2d(inside, outside, kernel_size=3, padding=1, bias=False)
     nn.init.dirac_(conv.weight.data[:inside])
     return conv
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:
-    norm = nn.BatchNorm2d(channels, momentum=0.4)  # the weights change so fast that older statistics mislead
+    norm = nn.BatchNorm2d(channels, momentum=0.4)  # the weights change so fast that old statistics mislead
     norm.weight.requires_grad_(False)
     return norm
 
 
-# What differs from the paper: bfloat16 under autocast instead of float16 throughout, the whitening layer's bias learns
-# to the end, and 14 epochs instead of 9.9, so that the plain answers of one view come near what its six reach.
+# What differs from the paper: bfloat16 under autocast instead of float16 throughout; the whitening layer's bias learns
+# to the end; and 14 epochs instead of 9.9, so that a single view comes near the accuracy of the paper's six.
 MODEL = BookModel(
     name="cifar10_fast",
     chapter=0,
@@ -116,7 +118,7 @@ MODEL = BookModel(
         learning_rate=1.5,  # the paper's 11.5 per 1024 samples over 1 + 1 / (1 - momentum), for a mean loss
         momentum=0.85,
         nesterov=True,
-        weight_decay=0.00133,  # its 0.0153 in the same way, for a decay that torch multiplies by the learning rate
+        weight_decay=0.00133,  # its 0.0153 in the same way; torch multiplies the decay by the learning rate
         norm_bias_rate=64,
         schedule="triangle",
         label_smoothing=0.2,

@@ -14,7 +14,7 @@ class DigitsCNN(nn.Module):
     """(N, 1, 8, 8) float32 to logits (N, 10).
 
     Only layers that every exporter lowers and every quantizer knows; batch norm folds into the convolutions. Channel
-    counts are multiples of 16, so that int8 kernels run full.
+    counts are multiples of 16, so that int8 kernels are fully used.
     """
 
     def __init__(self) -> None:

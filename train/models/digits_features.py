@@ -12,7 +12,7 @@ from edgekit.train.data import digit_features
 class DigitsFeatures(nn.Module):
     """(N, 36) float32, normalized features, to logits (N, 10): 370 parameters.
 
-    One linear layer, as the last layer of `digits_cnn` is one on the 64 features that it learned.
+    One linear layer, like the last layer of `digits_cnn` on the 64 features that it has learned.
     """
 
     def __init__(self) -> None:
@@ -23,7 +23,7 @@ class DigitsFeatures(nn.Module):
         return self.classify(x)
 
 
-# Of the training split; in the order of digit_features.FEATURES: four quarters of eight directions, then the rest.
+# Of the training split, in the order of digit_features.FEATURES: eight directions in each of four quarters, the rest.
 _MEAN = (
     *(0.0869, 0.0879, 0.0171, 0.0068, 0.0095, 0.0103, 0.0104, 0.0291),
     *(0.0067, 0.0083, 0.0198, 0.0700, 0.1009, 0.0235, 0.0068, 0.0087),

@@ -1,4 +1,4 @@
-"""Malignant or not, from a slice of a real nodule and its extent: a small 2-D net beside chapter 14's 3-D one."""
+"""Malignant or not, from a slice of a real nodule and its extent: a small 2-D net, beside chapter 14's 3-D net."""
 
 # No `from __future__ import annotations` here: torch.jit.script cannot read a module's attribute types from strings.
 
@@ -21,14 +21,14 @@ MEASURED = 7
 
 
 class SliceNet(nn.Module):
-    """(N, 2, 64, 64) from -1000 to 1000 to logits (N, 2): benign, malignant; 23,630 parameters as it is by default.
+    """(N, 2, 64, 64) from -1000 to 1000 to logits (N, 2): benign, malignant; 23,630 parameters by default.
 
-    The channels are the slice in Hounsfield units and the disc of the nodule's area. The size of a nodule says much, so
-    every pixel is 0.7 mm and all places are kept to the end, where dropout is.
+    The channels are the slice in Hounsfield units and a disc with the nodule's area. The size of a nodule says much, so
+    every pixel is 0.7 mm wide, and nothing is averaged over places before the linear layers.
 
     Args:
-        width: the last two convolutions' channels; the first has a quarter, the second half of them.
-        measured: `measurements` go to the last layers too.
+        width: channels of the last two convolutions; the first has a quarter of them, the second half.
+        measured: feed `measurements` to the last layers too.
     """
 
     def __init__(self, width: int = 32, dropout: float = 0.3, measured: bool = False) -> None:
@@ -62,18 +62,18 @@ class SliceNet(nn.Module):
 
 
 def measurements(x: Tensor) -> Tensor:
-    """Of slice and disc, (N, 2, H, W), what a radiologist would measure: (N, 7).
+    """What a radiologist would measure, (N, 7), from slice and disc, (N, 2, H, W).
 
     Logarithm of the disc's area in pixels; mean and deviation of the density in it, in kHU; mean density in a ring of
-    four pixels around it; how much of disc and ring is solid, above -300 HU; how much of the disc is above 200 HU,
-    which chalk is.
+    four pixels around it; how much of the disc and of the ring is solid, above -300 HU; and how much of the disc is
+    calcified, above 200 HU.
     """
     density, inside = x[:, 0:1] / 1000, x[:, 1:2] / 2000 + 0.5
-    # First along one side, then along the other: the same as nine by nine at once, several times as fast.
+    # First along one side, then along the other: the same as nine by nine at once, but several times faster.
     tall = F.max_pool2d(inside, (9, 1), stride=1, padding=(4, 0))
     ring = F.max_pool2d(tall, (1, 9), stride=1, padding=(0, 4)) - inside
-    # Of x itself, not of `inside`: in int8 the area stays exact, and XNNPACK cannot lower a quantized tensor that its
-    # own pooling and an operator outside of it share.
+    # From x itself, not from `inside`: in int8 the area stays exact, and XNNPACK cannot lower a quantized tensor that
+    # is used both by its own pooling and by an operator outside of it.
     area = (x[:, 1].sum((1, 2)) / 2000 + x.shape[2] * x.shape[3] / 2).clamp(min=1)
     around = ring.sum((1, 2, 3)).clamp(min=1)
     solid, chalk = torch.sigmoid((density + 0.3) * 20), torch.sigmoid((density - 0.2) * 20)
@@ -93,15 +93,22 @@ def measurements(x: Tensor) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """What `nodules/lidc_search.py` compares: the net's form, the targets' softness, and how it is trained."""
+    """What `experiments/lidc/search.py` compares."""
 
     softness: str = "hard"
+    """Of the training targets: a name in `lidc_malignancy.SOFTNESS`."""
     augment: Literal["affine", "rigid"] = "affine"
+    """As in `FitConfig`."""
     measured: bool = False
+    """As in `SliceNet`."""
     width: int = 32
+    """As in `SliceNet`."""
     dropout: float = 0.3
+    """As in `SliceNet`."""
     weight_decay: float = 1e-4
+    """As in `FitConfig`."""
     epochs: int = 20
+    """As in `FitConfig`."""
 
 
 SETTINGS: dict[str, Setting] = {
@@ -128,7 +135,7 @@ CHOSEN = "soft, rigid, measured"
 
 
 def model_of(setting: Setting) -> BookModel:
-    """The model, built and trained as the setting says."""
+    """The model with this setting."""
     return replace(
         _BASE,
         build=partial(SliceNet, setting.width, setting.dropout, setting.measured),
@@ -149,7 +156,7 @@ _BASE = BookModel(
     takes=TensorSpec(name="slice_and_disc", dtype="float32", shape=(1, 2, lidc_malignancy.SIDE, lidc_malignancy.SIDE)),
     clip=(AIR_HU, CLIP_HU),
     labels=LABELS,
-    # No epoch is picked by the validation nodules: there are too few of them to be chosen by and judged on.
+    # No epoch is picked by the validation nodules: there are too few to choose by them and judge on them too.
     fit=FitConfig(
         epochs=20,
         batch_size=32,

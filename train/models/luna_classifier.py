@@ -15,7 +15,7 @@ from edgekit.train.extra_metrics import DetectionMetrics
 
 CROP = (32, 48, 48)  # slices, rows, columns
 LABELS = ("no nodule", "nodule")
-_CONVOLUTION = (nn.Linear, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d)
+_DRAWN = (nn.Linear, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d)
 
 
 class Block(nn.Module):
@@ -36,8 +36,8 @@ class LunaClassifier(nn.Module):
     Layer names are the book's, so that its published weights load. Source: chapter 11, `LunaModel`.
 
     Args:
-        channels: of the first and second convolution of each of the four blocks.
-        depth: slices of a crop.
+        channels: of the first and the second convolution in each of the four blocks.
+        depth: slices in a crop.
     """
 
     def __init__(
@@ -64,13 +64,13 @@ class LunaClassifier(nn.Module):
 
 
 def init_weights(module: nn.Module) -> None:
-    """The book's start of every convolution and linear layer: Kaiming normal by fan-out, for ReLU.
+    """Draws the weights of every convolution and linear layer as the book does: Kaiming normal by fan-out, for ReLU.
 
-    Biases are drawn around -1 / sqrt(fan-out), with that as their standard deviation. The head's fan-out is 2, which
-    makes the first epoch's loss huge. Source: chapter 11, `_init_weights`; the same in chapter 13.
+    Biases are drawn around -1 / sqrt(fan-out), with 1 / sqrt(fan-out) as their standard deviation. The head's fan-out
+    is 2, which makes the first epoch's loss huge. Source: chapters 11 and 13, `_init_weights`.
     """
     for part in module.modules():
-        if isinstance(part, _CONVOLUTION):
+        if isinstance(part, _DRAWN):
             nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
             if part.bias is not None:
                 bound = 1 / math.sqrt(nn.init._calculate_fan_in_and_fan_out(part.weight)[1])

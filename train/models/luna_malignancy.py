@@ -1,4 +1,4 @@
-"""Malignant or not? The nodule classifier of chapter 14, fine-tuned: its last block and head, or its head alone."""
+"""Malignant or not? The nodule classifier of chapter 14, fine-tuned: its last block and head, or only its head."""
 
 # No `from __future__ import annotations` here: torch.jit.script cannot read a module's attribute types from strings.
 
@@ -22,9 +22,9 @@ LABELS = ("benign", "malignant")
 class FineTuned(LunaClassifier):
     """A `LunaClassifier` of which only the last `depth` parts learn: head, fourth block, third block, …
 
-    The frozen batch norm keeps its statistics; in the book's code, where it stays in training mode, they drift. The
-    head begins at 0, not as the book's layers do: its fan-out of 2 makes weights of deviation 1, and over 1,152
-    features that is a loud opinion about nothing, which takes many thousands of crops to unlearn.
+    The frozen batch norm keeps its statistics; in the book's code it stays in training mode, and they drift. The head
+    begins at 0, unlike the book's: with a fan-out of 2 its weights would have a deviation of 1, which over 1,152
+    features gives random answers so large that it takes many thousands of crops to unlearn them.
     """
 
     def __init__(self, depth: int) -> None:
@@ -43,10 +43,10 @@ class FineTuned(LunaClassifier):
 
 
 def start_from_nodules(module: nn.Module, inputs: Tensor) -> None:
-    """Fills all but the head from the book's published nodule classifier; the inputs are not looked at.
+    """Fills all but the head from the book's published nodule classifier; the inputs are not used.
 
     Raises:
-        MissingData: the checkpoint is not there; the message has the command that fetches it.
+        MissingData: the checkpoint is missing; the message has the command that downloads it.
     """
     state = {key: value for key, value in read_tensors(book_file(PUBLISHED)).items() if "head_linear" not in key}
     absent, extra = module.load_state_dict(state, strict=False)

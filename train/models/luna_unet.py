@@ -17,7 +17,7 @@ LABELS = ("share of the pixels in a nodule",)
 
 
 class ConvBlock(nn.Module):
-    """Two times 3 x 3 convolution, ReLU, batch norm; height and width stay."""
+    """Twice a 3 x 3 convolution, ReLU and batch norm; height and width stay the same."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class ConvBlock(nn.Module):
 
 
 class UpBlock(nn.Module):
-    """Twice the size by a transposed convolution, then a `ConvBlock` on it and the bridge from the way down."""
+    """Doubles the size by a transposed convolution, then a `ConvBlock` on that and the bridge from the way down."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -48,8 +48,8 @@ class UpBlock(nn.Module):
 class UNet(nn.Module):
     """Ronneberger et al. 2015 (arXiv 1505.04597), as the book uses it: padded, with batch norm, average pooling.
 
-    (N, `inputs`, H, W) to (N, 1, H', W'), H' and W' the next lower multiples of 2^(depth - 1). Level i has
-    2^(first + i) channels.
+    (N, `inputs`, H, W) to (N, 1, H', W'), where H' and W' are H and W rounded down to multiples of 2^(depth - 1).
+    Level i has 2^(first + i) channels.
     """
 
     def __init__(self, inputs: int, depth: int, first: int) -> None:
@@ -90,8 +90,8 @@ class LunaUNet(nn.Module):
         return torch.sigmoid(self.unet(self.input_batchnorm(hu)))
 
 
-# The book keeps the epoch that is best by recall. One that calls every pixel a nodule would be the best there is, and
-# the loss, which weighs misses eight times, begins with such epochs; so ours is best by F1.
+# The book keeps the epoch that is best by recall. A net that flags every pixel would win, and since the loss weighs
+# misses eight times, training begins with such epochs. So ours is kept by F1.
 MODEL = BookModel(
     name="luna_unet",
     chapter=13,

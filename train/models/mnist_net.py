@@ -1,4 +1,4 @@
-"""Chapter 2's net for MNIST's digits, from its notebook; the two weight files that the book publishes load into it."""
+"""Chapter 2's net for MNIST's digits, from its notebook; the book's two published weight files load into it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from edgekit.train.data import mnist
 class MnistNet(nn.Module):
     """(N, 1, 28, 28) float32 to logits (N, 10): 21,840 parameters, named as in the published weights.
 
-    The book's net ends in a log-softmax, under a negative log-likelihood; together these are our cross-entropy. A
-    device would compute it for nothing, before the softmax that the deployed graph ends in.
+    The book's net ends in a log-softmax, under a negative log-likelihood; together these are our cross-entropy. On a
+    device the log-softmax would be wasted work, because the deployed graph ends in a softmax anyway.
     """
 
     def __init__(self) -> None:

@@ -1,6 +1,6 @@
 """The thermometer of chapters 5 and 6 through the ordinary loop: a line, and nets of 8, 13 and 20 hidden units.
 
-`train/models/thermometer_steps.py` has the same by hand, and says what the data are.
+`thermometer_steps.py` has the same by hand, and the data.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def readings(held_out: tuple[int, ...]) -> Dataset:
 
 
 def line() -> nn.Module:
-    """A linear layer that starts where chapter 5 starts, at w = 1 and b = 0: 2 parameters."""
+    """A linear layer that starts where chapter 5 does, at w = 1 and b = 0: 2 parameters."""
     layer = nn.Linear(1, 1)
     nn.init.ones_(layer.weight)
     nn.init.zeros_(layer.bias)

@@ -1,7 +1,7 @@
 """Chapter 5's thermometer, worked out step by step: by hand-written gradient, by autograd, by PyTorch's optimizers.
 
-`t_c = w * t_u + b` for eleven readings; every run starts at w = 1 and b = 0, as the book's do, and gives its losses.
-Chapter 6's runs by the ordinary loop are in `models/thermometer.py`.
+`t_c = w * t_u + b` for eleven readings; like the book's, every run starts at w = 1 and b = 0. The same through the
+ordinary loop, and chapter 6's nets, are in `thermometer.py`.
 """
 
 from __future__ import annotations
@@ -23,17 +23,18 @@ Optimizer = Callable[[list[Tensor]], torch.optim.Optimizer]
 
 @dataclass(frozen=True, kw_only=True)
 class Descent:
-    """A finished run. `losses[k]` is the loss before step k + 1, as the book prints it for epoch k + 1.
-
-    `weight` and `bias` are those after the last step; `gradient` is the last one used, (d loss / d w, d loss / d b).
-    `validation` is empty where nothing was held out.
-    """
+    """A finished run."""
 
     losses: tuple[float, ...]
+    """`losses[k]` is the loss before step k + 1, which the book prints for epoch k + 1."""
     weight: float
+    """After the last step."""
     bias: float
+    """After the last step."""
     gradient: tuple[float, float]
+    """The last one used: (d loss / d w, d loss / d b)."""
     validation: tuple[float, ...] = ()
+    """As `losses`, on the held-out readings; empty if there are none."""
 
 
 def readings(*, normalized: bool) -> tuple[Tensor, Tensor]:

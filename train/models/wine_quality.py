@@ -1,4 +1,4 @@
-"""Is it a good wine? A small net for chapter 4's table, against the chapter's threshold on sulphur dioxide. Our own."""
+"""Is it a good wine? A small net for chapter 4's table, our own design, against the chapter's sulphur threshold."""
 
 from __future__ import annotations
 

@@ -81,8 +81,8 @@ def _section(results: Results) -> str:
         parts.append(_lines(results["lines"]))
     if curve := results.get("roc"):
         parts.append(
-            f"Areas by trapezoids through the book's 100 thresholds: {curve['area']:.5f}; exact, as the chance that a "
-            f"malignant nodule is larger than a benign one: {curve['exact_area']:.5f}.\n"
+            f"Area under the curve, by trapezoids through the book's 100 thresholds: {curve['area']:.5f}; exactly, as "
+            f"the chance that a malignant nodule is larger than a benign one: {curve['exact_area']:.5f}.\n"
         )
     return "\n".join(parts)
 
@@ -149,7 +149,7 @@ def _note(entry: Results) -> str:
     words += _swing(entry)
     words += [_resumed(run) for run in entry["ours"]["runs"] if "trained_on" in run]
     if entry["difference"] is None:
-        words.append(f"Ours is the {entry['measured'].replace('_', ' ')}, which the source does not give.")
+        words.append(f"We measure {entry['measured'].replace('_', ' ')}, which the source does not report.")
     return " ".join([*words, *([book["differs"]] if book["differs"] else [])])
 
 
@@ -178,9 +178,10 @@ def _representation(both: Results) -> str:
     by_hand, learned = both["hand_made"], both["learned"]
     return (
         f"Both models end in one linear layer and see the same {both['samples']} validation digits (seed "
-        f"{learned['seed']}). On {by_hand['features']} features made by hand {by_hand['accuracy']:.1%} are right, on "
-        f"{learned['features']} learned ones {learned['accuracy']:.1%}: {both['only_learned']} digits only the learned "
-        f"features tell apart, {both['only_hand_made']} only the hand-made ones, {both['neither']} neither.\n"
+        f"{learned['seed']}). With {by_hand['features']} features made by hand {by_hand['accuracy']:.1%} are right, "
+        f"with {learned['features']} learned ones {learned['accuracy']:.1%}. {both['only_learned']} digits are right "
+        f"only with the learned features, {both['only_hand_made']} only with the hand-made ones, {both['neither']} with "
+        f"neither.\n"
     )
 
 

@@ -1,7 +1,7 @@
 """Several trainings, each in a child process `python -m edgekit.train …`, a few at a time.
 
-Small nets are fastest on one thread, so two of them fill two cores. One that fails does not stop the others; Ctrl-C is
-handed to every child, which keeps its last epoch. This module knows no results and prints nothing.
+Small nets are fastest on one thread, so two of them fill two cores. One that fails does not stop the others. Ctrl-C is
+passed on to every child, which keeps its last epoch. This module knows no results and prints nothing.
 """
 
 from __future__ import annotations
@@ -34,10 +34,12 @@ _EPOCH_LINE = re.compile(r"epoch (\d+)/\d+, (.+)")
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """One run to be made: `model.fit` holds its very settings, seed included; it lies in `runs`/`model.name`."""
+    """One run to make."""
 
     model: BookModel
+    """What is trained; its `fit` has the settings of this run, seed included."""
     runs: Path
+    """The run lies in this folder, under the model's name."""
 
     @property
     def folder(self) -> Path:
@@ -48,35 +50,39 @@ class Training:
         return f"{self.model.name} seed {self.model.fit.seed}"
 
     def arguments(self, device: str) -> list[str]:
-        """Those of `python -m edgekit.train`, which goes on where an earlier one stopped, and refuses another run's."""
+        """Those of `python -m edgekit.train`, which resumes an interrupted run, and refuses one with other settings."""
         fit = self.model.fit
         settings = ["--runs", str(self.runs), "--epochs", str(fit.epochs), "--seed", str(fit.seed), "--device", device]
         go_on = ["--resume"] if (self.folder / resume.RESUME_FILE).is_file() else []
         return [self.model.name, *settings, *go_on]
 
     def finished(self) -> RunRecord | None:
-        """The record of this run where it was made already, with these settings; None where there is work left."""
+        """The record of this run if it is finished, with these settings; None if there is work left."""
         try:
             record = checkpoint.read_run(self.folder)
-        except EdgekitError:  # none, or a damaged one, which the child reports
+        except EdgekitError:  # missing, or damaged, which the child reports
             return None
         return record if record.config.learns_like(self.model.fit) else None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """How far a training has come: `figures` of its last epoch in words, `epoch_s` the seconds an epoch takes."""
+    """How far a training has come."""
 
     training: Training
+    """Which one."""
     epoch: int
+    """Its last finished epoch."""
     figures: str
-    epoch_s: float | None  # None until two epochs were heard of
+    """Loss and metrics of that epoch, in words."""
+    epoch_s: float | None
+    """Seconds that an epoch takes; None until two epochs were reported."""
 
 
 def train_all(
     trainings: Sequence[Training], *, device: str, jobs: int = 1, on_step: Callable[[Step], None] | None = None
 ) -> dict[str, str]:
-    """Makes every run, `jobs` at a time in the given order, and returns what failed: {title: reason}.
+    """Makes every run, `jobs` at a time, in the given order; returns what failed: {title: reason}.
 
     Raises:
         KeyboardInterrupt: Ctrl-C or SIGTERM, after every child has kept its last epoch and ended.
@@ -137,28 +143,28 @@ def compiled_steps() -> str:
 
 
 def _follow(training: Training, child: subprocess.Popen[str], on_step: Callable[[Step], None] | None) -> str:
-    """Reads what the child says until it ends; returns the error it ended with, or its last line."""
-    said, began, first, epoch = [""], 0.0, 0, 0
+    """Reads what the child prints until it ends; returns the error it ended with, or its last line."""
+    lines, began, first, epoch = [""], 0.0, 0, 0
     assert child.stderr is not None
     for line in child.stderr:
-        said.append(line.rstrip())
-        if found := _EPOCH_LINE.search(line):
-            epoch, now = int(found[1]), time.perf_counter()
-            if not first:  # what came before it was loading, and perhaps epochs of another day
+        lines.append(line.rstrip())
+        if match := _EPOCH_LINE.search(line):
+            epoch, now = int(match[1]), time.perf_counter()
+            if not first:  # the time before it was spent loading
                 began, first = now, epoch
             epoch_s = (now - began) / (epoch - first) if epoch > first else None
             if on_step:
-                on_step(Step(training=training, epoch=epoch, figures=found[2].strip(), epoch_s=epoch_s))
-    if child.wait() == 0 and on_step and epoch < training.model.fit.epochs:  # it ended early, or was at its end already
+                on_step(Step(training=training, epoch=epoch, figures=match[2].strip(), epoch_s=epoch_s))
+    if child.wait() == 0 and on_step and epoch < training.model.fit.epochs:  # it stopped early, or was finished already
         on_step(Step(training=training, epoch=training.model.fit.epochs, figures="ended", epoch_s=None))
-    error = next((i for i in range(len(said) - 1, 0, -1) if said[i].startswith("error: ")), len(said) - 1)
-    return "\n".join(said[error:]).removeprefix("error: ") or f"the process ended with status {child.returncode}"
+    error = next((i for i in range(len(lines) - 1, 0, -1) if lines[i].startswith("error: ")), len(lines) - 1)
+    return "\n".join(lines[error:]).removeprefix("error: ") or f"the process ended with status {child.returncode}"
 
 
 @contextmanager
 def _locked(trainings: Sequence[Training]) -> Iterator[tuple[int, ...]]:
-    """Keeps a second process from training into the same folders. Children inherit the locks: one that outlives this
-    process still trains."""
+    """Keeps a second process from training into the same folders. Children inherit the locks, because one that outlives
+    this process still trains."""
     held: list[int] = []
     try:
         for runs in dict.fromkeys(training.runs for training in trainings):
@@ -181,13 +187,13 @@ def _locked(trainings: Sequence[Training]) -> Iterator[tuple[int, ...]]:
 
 @contextmanager
 def _signals() -> Iterator[None]:
-    """SIGTERM stops like Ctrl-C. A signal that is ignored stays so here (nohup), but reaches the children as usual."""
+    """SIGTERM stops like Ctrl-C. A signal that is ignored here (nohup) stays ignored, but works in the children."""
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
     def stay(*_: object) -> None:
-        """Not SIG_IGN, which children would inherit: they are to be stopped by this process, with SIGINT."""
+        """Not SIG_IGN, which children would inherit: this process stops them with SIGINT."""
 
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for number, handler in before.items():
