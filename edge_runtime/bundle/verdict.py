@@ -8,6 +8,9 @@ from typing import Literal
 
 MAX_SAMPLES = 1 << 40
 
+# A "refused" file is not delivered, or is delivered as unverified; the others are statuses of a manifest too.
+Status = Literal["verified", "refused", "undecided", "consistent", "unverified"]
+Helps = Literal["", "labels", "pictures"]
 Basis = Literal["lossless", "hits", "bootstrap", "value", "answers", "broken", "nothing"]
 
 
@@ -18,7 +21,7 @@ class Verdict:
     A missing bound is ± 1.7976931348623157e+308, as JSON has no infinity.
     """
 
-    status: Literal["verified", "refused", "undecided", "consistent", "unverified"]
+    status: Status
     """What follows for the file; "consistent" and "unverified" where no loss could be measured."""
     basis: Basis
     """What that rests on: "lossless" (60 dB in every output and no answer that differs), "hits" (counts, with exact
@@ -56,7 +59,7 @@ class Verdict:
     """How many samples (or groups) with a true answer would decide; 0 if it is decided, or no number would."""
     needed_unlabelled: int
     """How many samples without a true answer would decide instead; 0 if no number would."""
-    helps: Literal["", "labels", "pictures"]
+    helps: Helps
     """Which of the two needs fewer."""
     reason: str
     """A sentence for a person."""
@@ -84,3 +87,12 @@ class Verdict:
             raise ValueError(f"a loss of up to {self.high:g} is not within the budget of {self.budget:g}")
         if self.basis == "lossless" and (self.flips or self.status != "verified"):
             raise ValueError(f"a lossless file should be verified and flip no answer, found {self.flips} flips")
+
+    @property
+    def lossless(self) -> bool:
+        return self.basis == "lossless"
+
+    @property
+    def kept(self) -> bool:
+        """Whether the accuracy may be called kept."""
+        return self.status == "verified"

@@ -54,3 +54,21 @@ def varies(outputs: npt.ArrayLike) -> bool:
     if scale == 0 or not math.isfinite(scale):
         return scale != 0
     return bool((np.ptp(numbers / scale, axis=0) > ROUNDING).any())
+
+
+def same_to_all(outputs: npt.ArrayLike, *, logarithms: bool = False) -> np.ndarray:
+    """Answers (N, …) of a model that says to every sample what `outputs` (N, …) say on average, as float64.
+
+    The metric of these tells what the samples can prove: where it is as good as the model's own, nothing.
+
+    Args:
+        logarithms: the answers are logarithms of probabilities; the average is that of the probabilities.
+    Raises:
+        InputError: there are no samples.
+    """
+    numbers = np.asarray(outputs, np.float64)
+    if numbers.ndim == 0 or not len(numbers):
+        raise InputError("the average of no answers is not defined. Give an array (N, …) with at least one row")
+    with np.errstate(divide="ignore"):
+        mean = np.log(np.exp(numbers).mean(axis=0)) if logarithms else numbers.mean(axis=0)
+    return np.broadcast_to(mean, numbers.shape).copy()

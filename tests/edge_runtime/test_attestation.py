@@ -167,7 +167,7 @@ def test_a_signature_is_checked_with_the_key_and_of_no_other_file(attested, keys
     said = run(app, ["inspect", str(path), "--key", str(keys[0][1])]).stdout
     assert "(signature is good; x.attest.json)" in said
     assert "signature  good" in said
-    assert "(signed; --key checks it; x.attest.json)" in run(app, ["inspect", str(path)]).stdout
+    assert "(signed; check it with --key; x.attest.json)" in run(app, ["inspect", str(path)]).stdout
     with pytest.raises(BundleError, match=r"x\.attest\.sig is not a signature of x\.attest\.json for .*other\.pub"):
         signature.check_attestation(file, keys[1][1])
 

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tiny_bundle import make_bundle, with_program
 from typer.testing import CliRunner
 
-import edgekit as command
+from edgekit import cli as command
 from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.edge_runtime.bundle.manifest import OutputSpec, TensorSpec
 from edgekit.edge_runtime.errors import EngineError, UsageError
@@ -168,7 +168,7 @@ def test_a_damaged_graph_is_an_error_and_no_crash(tmp_path):
     header = b"\0\0\0\0XH00" + struct.pack("<HII", 30, 30, len(graph)) + b"\0" * 12
     (tmp_path / "model.pte").write_bytes(b"before" + header + graph)
     (tmp_path / "none.pte").write_bytes(b"no delegate, XH00 by chance" * 9)
-    with pytest.raises(EngineError, match=r"model\.pte: the XNNPACK graph inside cannot be read"):
+    with pytest.raises(EngineError, match=r"model\.pte: its XNNPACK graph cannot be read"):
         multiplying_nodes(tmp_path / "model.pte")
     assert multiplying_nodes(tmp_path / "none.pte") == []
 

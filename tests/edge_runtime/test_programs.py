@@ -166,3 +166,10 @@ def test_a_program_that_is_called_main_is_the_one_that_tools_take(two, tmp_path)
         assert bundle.manifest.only("step") == replace(
             bundle.manifest, programs=bundle.manifest.programs[1:], preprocessing=None
         )
+
+
+@pytest.mark.parametrize("path", ["x" * 5000, "/tmp/" + "x/" * 3000, "a\0b"])
+def test_a_path_that_can_be_none_is_refused_in_a_sentence(path):
+    with pytest.raises(BundleError, match="no path to a bundle|no bundle at") as error:
+        Bundle.open(path)
+    assert len(str(error.value)) < 500

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 from small_luna import make_store
 
 from edgekit.edge_runtime.errors import EdgekitError
@@ -137,10 +138,9 @@ def test_a_lesson_is_shown_where_it_is_with_every_seed():
 
 
 def test_the_page_is_that_of_the_results():
-    root = Path(__file__).resolve().parents[2]
-    source = root / "results/luna-synthetic-cuda.json"
+    source = ROOT / "results/luna-synthetic-cuda.json"
     found = json.loads(source.read_bytes())
-    assert (root / "docs" / luna_lessons_report.PAGE).read_text() == luna_lessons_report.page(found, source)
+    assert (ROOT / "docs" / luna_lessons_report.PAGE).read_text() == luna_lessons_report.page(found, source)
     assert verdicts(found) == ["yes"] * 6
 
 

@@ -102,7 +102,9 @@ def test_the_commands_show_it_without_percent_and_predict_says_what_it_takes(bun
     assert "max |Δ|" in edgekit("verify", path).stdout
     refused = edgekit("predict", path, "picture.png")
     assert refused.returncode == 2
-    assert "takes arrays, not pictures: reading float32 [1, 1]. From Python: edge_runtime.load_engine" in refused.stderr
+    assert (
+        "takes arrays, not pictures: reading float32 [1, 1]. Run it from Python: edgekit.load_engine(" in refused.stderr
+    )
 
 
 def test_optimize_ends_in_a_table_of_errors(edgekit, weights, tmp_path):

@@ -2,16 +2,16 @@
 
 import json
 import linecache
-from pathlib import Path
 
 import pytest
 import torch
+from conftest import HELPERS
 
 from edgekit.optimize.preflight.check import Preflight, preflight, random_model
 from edgekit.optimize.preflight.on_executorch import examine, kernel_names
 from edgekit.optimize.preflight.places import EngineFindings, Finding, source_line
 
-NETS = Path(__file__).with_name("preflight_net.py")
+NETS = HELPERS / "preflight_net.py"
 
 
 def in_executorch(net: str, shape: str) -> dict[str, EngineFindings]:
