@@ -34,7 +34,7 @@ def output_holds(task_name: str, place: int) -> Holds:
 def golden_floors(
     outputs: Sequence[OutputSpec], recipe: Recipe, reference: Arrays, packed: Arrays, *, held: bool
 ) -> dict[str, Floor]:
-    """The floor of each output: the recipe's, or a little less than the artifact reached, if that was lower when packed.
+    """The floor of each output: the recipe's, or a bit less than the artifact reached, if that was lower when packed.
 
     An artifact may be below a floor of its recipe where its metric was measured and decides.
 
