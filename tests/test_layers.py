@@ -110,6 +110,12 @@ def test_no_file_imports_a_part_by_its_bare_name():
     assert written == set()
 
 
+@pytest.mark.parametrize("starts", ["sys.executable", "ProcessPoolExecutor(", "get_context("])
+def test_python_children_are_started_in_one_place(starts):
+    product = {name: path for name, path in FILES.items() if not name.startswith("experiments")}
+    assert {name for name, path in product.items() if starts in path.read_text()} == {"edge_runtime.python_child"}
+
+
 def test_no_imports_run_in_circles_between_files():
     assert circle(EDGES) == []
 

@@ -28,7 +28,7 @@ class Kind:
     """The share of equal answers, 0 to 1, from the reference's outputs and the other's."""
 
 
-def same_place(reference: npt.ArrayLike, found: npt.ArrayLike) -> float:
+def same_place(reference: npt.ArrayLike, answer: npt.ArrayLike) -> float:
     """(N, C, …): share of places where the largest along axis 1 has the same index; of equal ones the first counts.
 
     A place with a NaN in either array does not agree.
@@ -36,25 +36,25 @@ def same_place(reference: npt.ArrayLike, found: npt.ArrayLike) -> float:
     Raises:
         InputError: the shapes differ, have no axis 1, or hold no values.
     """
-    wanted, got = _pair(reference, found, axes=2)
+    wanted, got = _pair(reference, answer, axes=2)
     same = wanted.argmax(axis=1) == got.argmax(axis=1)
     return float(np.mean(same & ~np.isnan(wanted).any(axis=1) & ~np.isnan(got).any(axis=1)))
 
 
-def same_side(reference: npt.ArrayLike, found: npt.ArrayLike, threshold: float = THRESHOLD) -> float:
+def same_side(reference: npt.ArrayLike, answer: npt.ArrayLike, threshold: float = THRESHOLD) -> float:
     """(N, …): share of numbers on the same side of the threshold. A NaN agrees with nothing."""
-    wanted, got = _pair(reference, found)
+    wanted, got = _pair(reference, answer)
     same = (wanted >= threshold) == (got >= threshold)
     return float(np.mean(same & ~np.isnan(wanted) & ~np.isnan(got)))
 
 
-def near(reference: npt.ArrayLike, found: npt.ArrayLike) -> float:
+def near(reference: npt.ArrayLike, answer: npt.ArrayLike) -> float:
     """(N, …): share of numbers that differ by at most 2 % of the range of all reference numbers.
 
     The range is the largest minus the smallest finite value; if that is 0, the magnitude. A value that is not finite
     agrees with nothing.
     """
-    wanted, got = _pair(reference, found)
+    wanted, got = _pair(reference, answer)
     finite = wanted[np.isfinite(wanted)]
     if not finite.size:
         return 0.0
@@ -63,14 +63,14 @@ def near(reference: npt.ArrayLike, found: npt.ArrayLike) -> float:
         return float(np.mean(np.abs(wanted - got) <= allowed))  # False for NaN
 
 
-def equal(reference: npt.ArrayLike, found: npt.ArrayLike) -> float:
+def equal(reference: npt.ArrayLike, answer: npt.ArrayLike) -> float:
     """(N, …): share of equal numbers."""
-    wanted, got = _pair(reference, found)
+    wanted, got = _pair(reference, answer)
     return float(np.mean(wanted == got))
 
 
-def _above_zero(reference: npt.ArrayLike, found: npt.ArrayLike) -> float:
-    return same_side(reference, found, 0.0)
+def _above_zero(reference: npt.ArrayLike, answer: npt.ArrayLike) -> float:
+    return same_side(reference, answer, 0.0)
 
 
 HOLDS: dict[str, Kind] = {
@@ -155,8 +155,8 @@ def _sigmoid(logits: np.ndarray) -> np.ndarray:
         return 1 / (1 + np.exp(-logits))
 
 
-def _pair(reference: npt.ArrayLike, found: npt.ArrayLike, *, axes: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    wanted, got = np.asarray(reference, np.float64), np.asarray(found, np.float64)
+def _pair(reference: npt.ArrayLike, answer: npt.ArrayLike, *, axes: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    wanted, got = np.asarray(reference, np.float64), np.asarray(answer, np.float64)
     if wanted.shape != got.shape or wanted.size == 0 or wanted.ndim < axes:
         shape = "(N, C, …)" if axes == 2 else "(N, …)"
         raise InputError(

@@ -18,8 +18,8 @@ from .metrics import SQNR_CAP_DB, sqnr_db
 ROUNDING = 1e-6
 
 
-def varying_sqnr_db(reference: npt.ArrayLike, found: npt.ArrayLike) -> float:
-    """Decibels of what varies in `reference` over its difference from `found`; arrays (N, …) of one output.
+def varying_sqnr_db(reference: npt.ArrayLike, answer: npt.ArrayLike) -> float:
+    """Decibels of what varies in `reference` over its difference from `answer`; arrays (N, …) of one output.
 
     The mean over the samples is subtracted from each element of the reference, but not from the difference. So for an
     output with a small signal on top of a large constant, only the signal counts. If nothing varies beyond rounding, or
@@ -29,8 +29,8 @@ def varying_sqnr_db(reference: npt.ArrayLike, found: npt.ArrayLike) -> float:
     Raises:
         InputError: the shapes differ, hold no values or have no axis of samples.
     """
-    plain = sqnr_db(reference, found)
-    wanted, got = np.asarray(reference, np.float64), np.asarray(found, np.float64)
+    plain = sqnr_db(reference, answer)
+    wanted, got = np.asarray(reference, np.float64), np.asarray(answer, np.float64)
     if not varies(wanted) or abs(plain) == SQNR_CAP_DB:
         return plain
     scale = max(float(np.abs(wanted).max()), float(np.abs(got).max()))  # so that no square overflows

@@ -25,6 +25,7 @@ from edgekit.edge_runtime.bundle.golden import GoldenSet
 from edgekit.edge_runtime.decode import canonical_json, to_plain
 from edgekit.edge_runtime.errors import EdgekitError, shown
 from edgekit.edge_runtime.files import write_bytes
+from edgekit.edge_runtime.python_child import end_with_parent
 from edgekit.edge_runtime.tasks.metrics import top_agreement
 from edgekit.optimize.deploy import DeployModel
 from edgekit.optimize.exporters import EXPORTERS
@@ -144,6 +145,7 @@ def _child(
 ) -> None:
     torch.set_num_threads(1)  # the parent's threads are not here, and waiting for them would never end
     os.setsid()  # so that whatever it starts can be ended with it
+    end_with_parent()
     # A shell starts background jobs with SIGINT ignored, but only an interrupted process ends the worker it started.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):

@@ -220,6 +220,24 @@ def test_the_processes_of_a_pool_end_when_their_parent_is_killed(tmp_path):
     assert kill_and_wait(parent, descendants(parent.pid)) == set()
 
 
+FORKED = """
+import multiprocessing, time
+from edgekit.edge_runtime.python_child import end_with_parent
+def work():
+    end_with_parent()
+    print("up", flush=True)
+    time.sleep(60)
+multiprocessing.get_context("fork").Process(target=work).start()
+"""
+
+
+def test_a_forked_process_can_end_with_its_parent_too():
+    parent, _ = start_parent(FORKED)
+    started = descendants(parent.pid)
+    assert len(started) == 1
+    assert kill_and_wait(parent, started) == set()
+
+
 def test_the_folder_of_a_pool_is_removed_at_its_end():
     with process_pool(1) as pool:
         folder = Path(pool.submit(os.getenv, "TMPDIR").result())
