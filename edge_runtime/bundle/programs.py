@@ -33,7 +33,7 @@ class Artifact:
 
 @dataclass(frozen=True, kw_only=True)
 class Floor:
-    """How close a replay of one output must be to the float model's answers; None: this is not required."""
+    """How close a replay of one output must be to the float model's answers. At least one bound is given."""
 
     sqnr_db: float | None
     """Lowest signal-to-noise ratio (dB) of what varies between samples."""
