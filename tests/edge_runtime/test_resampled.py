@@ -171,5 +171,5 @@ def test_rows_that_do_not_fit_are_refused(before, after, groups):
 
 
 def test_one_class_alone_has_no_area():
-    with pytest.raises(InputError, match="both"):
+    with pytest.raises(InputError, match="needs positives and negatives"):
         auc_loss([0.1, 0.2], [0.1, 0.2], [1, 1])

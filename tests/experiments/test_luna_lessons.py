@@ -147,7 +147,7 @@ def test_the_page_is_that_of_the_results():
 def test_a_run_is_measured(place):
     """All seven runs, tiny: what is measured of them is what the page needs."""
     size = replace(
-        SIZES["cpu"], batch_size=4, fewer=1, found=(1, 8), segmented=(1, 4), all_nodules=(1, 4), fine_tuned=(1, 4)
+        SIZES["cpu"], batch_size=4, fewer=1, classified=(1, 8), segmented=(1, 4), all_nodules=(1, 4), fine_tuned=(1, 4)
     )
     found = lessons(place, size, 7)
     records = {}

@@ -86,7 +86,7 @@ def test_another_processor_is_refused_before_the_code_is_touched(bundle, target,
     provenance = {} if target is None else {"compiled_for": target}
     manifest = replace(bundle.manifest, provenance=provenance)
     with pytest.raises(BundleError, match=said):
-        load(Bundle(Path("nowhere"), bundle.source, manifest, None), allow=("aot",))
+        load(Bundle(Path("nowhere"), bundle.source, manifest, "", None), allow=("aot",))
 
 
 def test_the_manifest_says_what_it_was_compiled_for(bundle):
@@ -108,7 +108,7 @@ def test_the_file_holds_no_folder_of_this_machine_and_no_sources(bundle):
 def test_a_damaged_package_is_an_error(bundle, tmp_path):
     (tmp_path / "model.pt2").write_bytes(bundle.model_path.read_bytes()[:20_000])
     with pytest.raises(EngineError, match="model.pt2 could not be loaded: "):
-        load(Bundle(tmp_path, bundle.source, bundle.manifest, None), allow=("aot",))
+        load(Bundle(tmp_path, bundle.source, bundle.manifest, "", None), allow=("aot",))
 
 
 def test_without_a_compiler_it_says_what_to_install(monkeypatch):

@@ -71,7 +71,8 @@ def test_every_exporter_and_recipe_packs_a_regression(bundles):
     for path in bundles.values():
         manifest, found = Bundle.open(path).manifest, replay(path, policy=Policy(allow=RUNS_CODE))
         metric = manifest.metrics[0]
-        assert (manifest.status, metric.name, metric.samples) == ("verified", "mean_absolute_error", 2)
+        expected = "verified" if manifest.recipe == "fp32" else "undecided"  # two samples decide nothing
+        assert (manifest.status, metric.name, metric.samples) == (expected, "mean_absolute_error", 2)
         assert metric.low <= metric.value <= 1.05 * metric.float_value
         assert (found.passed, found.agreement) == (True, 1.0)
 

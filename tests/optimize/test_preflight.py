@@ -93,7 +93,7 @@ def test_the_command_ends_with_0_where_all_engines_run_it(edgekit):
     ("arguments", "said"),
     [
         (["--sample-shape", "1,4"], "--sample-shape belongs to a model"),
-        (["digits_cnn", "--deep"], "--deep and --build look at this machine's engines"),
+        (["digits_cnn", "--deep"], "--deep and --build check this machine's engines, not a model"),
         (["digits_cnm"], "Did you mean digits_cnn"),
     ],
 )

