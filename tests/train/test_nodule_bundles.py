@@ -83,7 +83,7 @@ def test_a_bundle_of_another_net_and_too_small_slices_are_refused(bundles):
         load_bundle_nets({"classifier": unet})
     with pytest.raises(InputError, match="slices of 48 x 96 pixels cannot be cut"):
         Tiled(LunaUNet(), (96, 96))(torch.zeros(1, 7, 48, 96))
-    with pytest.raises(UsageError, match="tiles of 48 x 96 pixels leave nothing"):
+    with pytest.raises(UsageError, match="tiles of 48 x 96 pixels are too small"):
         Tiled(LunaUNet(), (48, 96))
 
 
