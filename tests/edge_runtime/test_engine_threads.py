@@ -6,11 +6,12 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
-from conftest import ENVIRONMENT, ROOT
+from conftest import ENVIRONMENT, HELPERS, ROOT
 from onnx import TensorProto, helper, numpy_helper
 from pair_model import pair_arrays
 
@@ -115,11 +116,8 @@ for number in (1, 2, 3):
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="only Linux shows its threads there")
 def test_onnxruntime_starts_no_more_threads_than_asked_for(big):
-    paths = {
-        "PYTHONPATH": os.pathsep.join(
-            [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "helpers"), str(ROOT / "tests" / "edge_runtime")]
-        )
-    }
+    folders = ROOT, ROOT / "tests", HELPERS, Path(__file__).parent
+    paths = {"PYTHONPATH": os.pathsep.join(map(str, folders))}
     done = subprocess.run([sys.executable, "-c", STARTED, big], env=ENVIRONMENT | paths, capture_output=True, text=True)
     assert done.stdout.split() == ["1", "0", "2", "1", "3", "2"], done.stderr
 

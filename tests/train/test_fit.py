@@ -76,7 +76,7 @@ def test_the_number_of_threads_is_a_setting_and_is_given_back(short):
 def test_an_interrupted_run_ends_like_an_uninterrupted_one(tmp_path, settings, epoch):
     config = replace(SHORT, **settings)
     whole = train(tmp_path / "whole", config=config)
-    with pytest.raises(Interrupted, match=f"interrupted: epoch {epoch} of 3 is kept in .*:\n  kit digits --resume$"):
+    with pytest.raises(Interrupted, match=f"epoch {epoch} of 3 is kept in .* To resume:\n  kit digits --resume$"):
         train(tmp_path / "part", config=config, on_epoch=stop_after(epoch), command="kit digits")
     resumed = train(tmp_path / "part", config=config, go_on=True)
     assert resumed.trained_epochs == 3 - epoch

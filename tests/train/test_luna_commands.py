@@ -36,7 +36,7 @@ def test_the_real_crops_as_a_store(tmp_path, data_root, capsys):
     if not (data_root / "luna").is_dir():
         pytest.skip(f"the real crops are not in {data_root}")
     samples(store=tmp_path / "store")
-    assert "36 crops to calibrate, 25 to validate" in capsys.readouterr().out
+    assert "36 crops to calibrate on, 25 to validate on" in capsys.readouterr().out
     kept, real = luna_sets.nodules(tmp_path / "store"), lidc.crops()
     assert np.array_equal(kept.validation.inputs, real.validation.inputs)
     assert np.array_equal(kept.validation.targets, real.validation.targets)
@@ -48,7 +48,7 @@ def test_the_real_crops_as_a_store(tmp_path, data_root, capsys):
 
 def test_real_crops_that_are_not_there(tmp_path, monkeypatch):
     monkeypatch.setenv("EDGEKIT_DATA", str(tmp_path))
-    with pytest.raises(MissingData, match="These real crops are not for download"):
+    with pytest.raises(MissingData, match="These real crops cannot be downloaded"):
         samples()
 
 

@@ -152,7 +152,7 @@ def test_what_learns_when_fine_tuning(model, learning):
 
 
 @pytest.mark.parametrize(
-    ("name", "number", "why"), [("birds_cnn", 5, "takes each sample once"), ("luna_unet", 0, "1 is")]
+    ("name", "number", "why"), [("birds_cnn", 5, "takes each sample once"), ("luna_unet", 0, "at least 1 is needed")]
 )
 def test_the_length_of_an_epoch_is_for_crops_alone(name, number, why):
     with pytest.raises(UsageError, match=f"--epoch-samples {number}: .*{why}"):

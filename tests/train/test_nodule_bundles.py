@@ -76,10 +76,7 @@ def test_a_folder_without_one_bundle_of_each_net(bundles, tmp_path):
 
 
 def test_a_bundle_of_another_net_and_too_small_slices_are_refused(bundles):
-    with (
-        Bundle.open(bundles / "unet") as unet,
-        pytest.raises(UsageError, match=r"the classifier has to take \[1, 1, 32"),
-    ):
+    with Bundle.open(bundles / "unet") as unet, pytest.raises(UsageError, match=r"has to take \[1, 1, 32"):
         load_bundle_nets({"classifier": unet})
     with pytest.raises(InputError, match="slices of 48 x 96 pixels cannot be cut"):
         Tiled(LunaUNet(), (96, 96))(torch.zeros(1, 7, 48, 96))

@@ -148,7 +148,7 @@ def test_bad_weights(scan, weights, tmp_path, monkeypatch):
         choose_weights(None, **none | {"segmenter": weights["segmenter"]})
     with pytest.raises(UsageError, match="unknown weights 'best'. Known: book"):
         choose_weights("best", **none)
-    with pytest.raises(UsageError, match="--weights book has no use beside"):
+    with pytest.raises(UsageError, match="--weights book has no use beside --segmenter and --classifier"):
         choose_weights("book", **weights)
     monkeypatch.setenv("EDGEKIT_DATA", str(tmp_path))
     with pytest.raises(MissingData, match="seg_2020.* is not there. It comes with the book's code"):

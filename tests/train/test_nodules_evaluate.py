@@ -192,7 +192,7 @@ def test_what_is_refused(root, weights, tmp_path):
     with pytest.raises(UsageError, match="unknown split 'some'. Known: all, validation"):
         command(root, out=out, split="some", **weights)
     (tmp_path / "list.csv").write_text("a\nc\n")
-    with pytest.raises(UsageError, match="1 of 2 series have no scan in .*luna, the first is c"):
+    with pytest.raises(UsageError, match="1 of 2 series have no scan in .*luna; the first one is c"):
         command(root, out=out, series=tmp_path / "list.csv", **weights)
     with pytest.raises(MissingData, match="there are no scans in"):
         command(tmp_path, out=tmp_path / "other", **weights)
@@ -200,7 +200,7 @@ def test_what_is_refused(root, weights, tmp_path):
         command(root, out=out, bundles=tmp_path, **weights)
     for path in (root / "subset0").glob("*.raw"):
         path.unlink()
-    with pytest.raises(EdgekitError, match="none of the 2 scans could be evaluated. The first: .*not beside it"):
+    with pytest.raises(EdgekitError, match="none of the 2 scans could be evaluated. The first one: .*not beside it"):
         command(root, out=tmp_path / "other", split="all", **weights)
 
 

@@ -75,12 +75,12 @@ def test_a_malignant_nodule_is_mottled_inside_and_a_benign_one_is_not():
 
 
 def test_what_cannot_be_made_is_refused(tmp_path):
-    with pytest.raises(UsageError, match="too small for the book's crops. Ask for at least 40 slices of 96 x 96"):
+    with pytest.raises(UsageError, match="too small for the book's crops. Use at least 40 slices of 96 x 96"):
         make_scan(0, slices=32, side=96)
-    with pytest.raises(UsageError, match="0 scans are none"):
+    with pytest.raises(UsageError, match="0 scans: at least 1 is needed"):
         write_scans(tmp_path, 0)
     (tmp_path / "subset0").mkdir()
-    with pytest.raises(UsageError, match="holds scans that are not synthetic, which must not be mixed"):
+    with pytest.raises(UsageError, match="holds scans that are not synthetic; the two must not be mixed"):
         write_scans(tmp_path, 1)
 
 
