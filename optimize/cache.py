@@ -35,10 +35,12 @@ MADE_FROM = "made_from"  # the fingerprint, in the manifest's provenance
 # The code that a bundle follows from: what changes it makes every bundle anew. A model's inputs, and what a user's
 # samples are read as, are causes themselves, so that the code that reads them is not among these.
 MAKES_BUNDLES = (
-    *("optimize/pack.py", "optimize/verify.py", "optimize/deploy.py", "optimize/user_model/module.py"),
-    *("optimize/user_model/evaluation.py", "optimize/exporters", "optimize/recipes", "optimize/rewrites"),
-    "optimize/layer_notes.py",
-    *("optimize/tuning", "edge_runtime/bundle/golden.py", "edge_runtime/bundle/manifest.py", "edge_runtime/tasks"),
+    *("optimize/pack.py", "optimize/verify.py", "optimize/golden_floors.py", "optimize/deploy.py"),
+    *("optimize/gate.py", "optimize/judge.py", "optimize/ruling.py", "edge_runtime/statistics"),
+    *("optimize/user_model/module.py", "optimize/user_model/evaluation.py", "optimize/layer_notes.py"),
+    *("optimize/exporters", "optimize/recipes", "optimize/rewrites", "optimize/tuning"),
+    *("edge_runtime/bundle/contract.py", "edge_runtime/bundle/golden.py", "edge_runtime/bundle/manifest.py"),
+    *("edge_runtime/bundle/verdict.py", "edge_runtime/bundle/versions.py", "edge_runtime/tasks"),
 )
 TRAINS_BUNDLES = ("train/loop", "train/book_model.py")  # besides, where a recipe trains on
 _ROOT = Path(__file__).resolve().parent.parent  # the folders of all parts, in a source checkout and in a wheel
@@ -67,7 +69,9 @@ def fingerprint(
     if recipe.needs_training and model.training is not None:
         trained_on = {"inputs": model.training.inputs, "targets": model.training.targets}
         digest.update(repr(model.training.fit).encode())
-    for arrays in (model.calibration, model.validation, targets, trained_on, reference.validation):
+    groups: Arrays = {} if model.groups is None else {"": np.asarray(model.groups)}
+    samples = (model.calibration, model.validation, model.unlabelled, targets, groups, trained_on)
+    for arrays in (*samples, reference.validation):
         for name, rows in sorted(arrays.items()):
             digest.update(f"{name} {rows.dtype} {rows.shape}".encode())
             digest.update(np.ascontiguousarray(rows).data)

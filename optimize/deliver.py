@@ -139,6 +139,7 @@ def _pack_all(
     answers: dict[str, Answers] = {}
     missed: set[tuple[str, str]] = set()  # exporter and recipe of what was made, and found too inaccurate
     began = time.monotonic()
+    best_of = max(1, sum(recipe.quantized for _, recipe in pairs))
     for pair in pairs if request.time_budget_s is None else most_promising_first(pairs, request.objective):
         exporter, recipe = pair
         name = bundle_name(model, exporter, recipe)
@@ -154,7 +155,7 @@ def _pack_all(
             continue
         try:
             on_event(BundleBegun(name=name, exporter_summary=exporter.summary, recipe_summary=recipe.summary))
-            made = _kept_or_packed(model, reference, pair, request, on_event)
+            made = _kept_or_packed(model, reference, pair, request, best_of, on_event)
         except KeyboardInterrupt:
             raise Interrupted(f"interrupted at {name}. {_finished(packed)}") from None
         except OSError as error:
@@ -178,12 +179,12 @@ class _FailedBefore(VerificationError):
 
 
 def _kept_or_packed(
-    model: DeployModel, reference: FloatReference, pair: Combination, request: Request, on_event: OnEvent
+    model: DeployModel, reference: FloatReference, pair: Combination, request: Request, best_of: int, on_event: OnEvent
 ) -> Packed:
     """The bundle that an earlier run made from the same causes, else a new one. Raises as `pack_bundle` does."""
     exporter, recipe = pair
     name, out = bundle_name(model, exporter, recipe), Path(request.out)
-    made_from = _made_from(model, reference, pair, request)
+    made_from = _made_from(model, reference, pair, request, best_of)
     if made_from and (bundle := unchanged_bundle(out / name, made_from)):
         on_event(BundleUnchanged(name=name))
         with bundle:
@@ -200,6 +201,7 @@ def _kept_or_packed(
             reference=reference,
             max_drop=request.max_drop,
             allow_unverified=request.allow_unverified,
+            best_of=best_of,
             made_from=made_from,
             on_event=on_event,
         )
@@ -211,12 +213,12 @@ def _kept_or_packed(
     return made
 
 
-def _made_from(model: DeployModel, reference: FloatReference, pair: Combination, request: Request) -> str:
+def _made_from(model: DeployModel, reference: FloatReference, pair: Combination, request: Request, best_of: int) -> str:
     """The fingerprint of a bundle or a failure; empty where all is to be made anew."""
     if request.again or model.evaluate is not None:  # what a user's function measures may have changed
         return ""
     exporter, recipe = pair
-    settings = (request.max_drop, request.allow_unverified, model.noise)
+    settings = (request.max_drop, request.allow_unverified, model.noise, best_of)
     return fingerprint(model, reference, exporter, recipe, tools=tools_of(exporter), settings=settings)
 
 

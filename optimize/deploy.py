@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -72,9 +73,11 @@ class DeployModel:
 
     `calibration` and `validation` hold raw inputs by input name, one row a sample; they share no sample. `targets` is
     None where the true answers are not known: then `validation` serves to check the stages, and no accuracy is
-    measured, unless `evaluate` does so: it takes a `Predict` and gives a number, higher is better. `noise` says that
-    the samples are random, which proves nothing; `notes` go into the manifest's provenance. `training` is None where
-    the training split is not at hand, or too large for memory.
+    measured, unless `evaluate` does so: it takes a `Predict` and gives a number, or one for each sample; more is
+    better. `gated` names the metric that artifacts are held to, the task's own where empty. `groups` (N,) says which
+    validation samples belong together, such as a patient's. `unlabelled` are further raw inputs, without truth, on
+    which answers are compared. `noise` says that the samples are random, which proves nothing; `notes` go into the
+    manifest's provenance. `training` is None where the training split is not at hand, or too large for memory.
     """
 
     name: str
@@ -89,7 +92,10 @@ class DeployModel:
     targets: np.ndarray | None
     weights_sha256: str
     origin: str
-    evaluate: Callable[[Predict], float] | None = None
+    evaluate: Callable[[Predict], float | npt.ArrayLike] | None = None
+    gated: str = ""
+    groups: np.ndarray | None = None
+    unlabelled: Arrays = field(default_factory=dict)
     noise: bool = False
     notes: dict[str, str] = field(default_factory=dict)
     training: TrainingData | None = None
@@ -235,6 +241,8 @@ def deploy_book_model(book: BookModel, weights: Path) -> DeployModel:
         targets=data.validation.targets,
         weights_sha256=sha256_file(weights),
         origin=data.origin,
+        gated=book.gated or book.target.metric,
+        groups=data.validation.groups,
         training=training_data(book, data),
     )
 

@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import edgekit
 from edgekit.edge_runtime.arrays import Arrays
+from edgekit.edge_runtime.benchmark.rows import BEST_OF
 from edgekit.edge_runtime.bundle import versions
 from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.edge_runtime.bundle.golden import GoldenSet, save_golden
@@ -34,9 +34,12 @@ from edgekit.edge_runtime.bundle.manifest import (
     WeightsOrigin,
 )
 from edgekit.edge_runtime.bundle.names import MANIFEST_FILE
+from edgekit.edge_runtime.bundle.status import Status
+from edgekit.edge_runtime.bundle.verdict import Verdict
 from edgekit.edge_runtime.engines import RUNS_CODE
 from edgekit.edge_runtime.errors import UsageError, VerificationError
 from edgekit.edge_runtime.files import sha256_file, write_bytes
+from edgekit.edge_runtime.statistics.paired import ERROR
 from edgekit.edge_runtime.worker.parent import Worker
 from edgekit.edge_runtime.worker.replay import larger_batch
 
@@ -45,11 +48,11 @@ from .deploy import DeployModel
 from .events import OnEvent, StageChecked, ignore
 from .exporters import Exporter
 from .exporters.errors import exported
-from .golden_floors import HOLDS, golden_floors
+from .golden_floors import golden_floors, output_holds
 from .recipes import Recipe
 from .tuning.table import Tuning, tuned
 from .user_model.evaluation import run_in_pieces
-from .verify import Chain, FloatReference, gate_message, measure
+from .verify import Chain, FloatReference, measure, verdict_on
 
 GOLDEN_FILE = "golden.npz"
 
@@ -73,6 +76,10 @@ class Packed:
         return self.manifest.name
 
     @property
+    def verdict(self) -> Verdict | None:
+        return self.manifest.verdict
+
+    @property
     def metric(self) -> Metric | None:
         return self.manifest.metrics[0] if self.manifest.metrics else None
 
@@ -91,6 +98,7 @@ def pack_bundle(
     reference: FloatReference,
     max_drop: float = 0.01,
     allow_unverified: bool = False,
+    best_of: int = 1,
     made_from: str = "",
     on_event: OnEvent = ignore,
 ) -> Packed:
@@ -98,6 +106,7 @@ def pack_bundle(
 
     Args:
         max_drop: how much of the float model's metric may be lost, relative (0.01 keeps 99 %).
+        best_of: the best of so many lossy bundles will be taken; the manifest notes whether this one is verified then.
         allow_unverified: deliver a bundle that missed a stage or the gate all the same, stamped `unverified`.
         made_from: the fingerprint (`cache.py`) by which the bundle is known again; empty: it is not kept.
         on_event: hears of each stage, and of each trial of a recipe that measures before it quantizes.
@@ -135,38 +144,79 @@ def pack_bundle(
         write_bytes(folder / MANIFEST_FILE, draft.to_bytes())
 
         # From here on the bundle is what a device gets: opened, checked, and run where nothing of ours is loaded.
-        answers, metric = _run_packed(model, reference, chain, folder, golden) if exporter.runs_here else ({}, None)
-        missed = gate_message(model, metric, max_drop)
-        if missed and not allow_unverified:
-            raise VerificationError(f"{name}: {missed}. Nothing was written; --max-drop or --allow-unverified override")
+        ran = (
+            _run_packed(model, recipe, reference, chain, folder, golden, max_drop=max_drop, best_of=best_of)
+            if exporter.runs_here
+            else None
+        )
+        if ran and ran.verdict.status == "refused" and not allow_unverified:
+            raise VerificationError(f"{name}: {ran.verdict.reason}. Nothing was written. {_ways_on(recipe)}")
 
         final = replace(
             draft,
-            provenance=draft.provenance | ({MADE_FROM: made_from} if made_from else {}),
-            status=_status(model, metric, chain, missed) if exporter.runs_here else "not_run",
-            metrics=(metric,) if metric else (),
+            provenance=draft.provenance
+            | ({MADE_FROM: made_from} if made_from else {})
+            | ({BEST_OF: str(best_of)} if ran and ran.as_best else {}),
+            status=_status(model, chain, ran.verdict) if ran else "not_run",
+            verdict=ran.verdict if ran else None,
+            metrics=(ran.metric,) if ran and ran.metric else (),
             stages=tuple(chain.results),
         )
         write_bytes(folder / MANIFEST_FILE, final.to_bytes())
         with Bundle.open(folder) as bundle:
             manifest = bundle.manifest
-    return Packed(path=out / name, manifest=manifest, golden=golden, answers=answers)
+    return Packed(path=out / name, manifest=manifest, golden=golden, answers=ran.answers if ran else {})
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Ran:
+    """What the finished bundle answered in a process of its own, and what that says of it."""
+
+    answers: Arrays
+    metric: Metric | None
+    verdict: Verdict
+    as_best: bool  # verified also as the best of several
 
 
 def _run_packed(
-    model: DeployModel, reference: FloatReference, chain: Chain, folder: Path, golden: GoldenSet
-) -> tuple[Arrays, Metric | None]:
-    """Runs the bundle in a process of its own and holds it to the float model: its answers, and their metric."""
+    model: DeployModel,
+    recipe: Recipe,
+    reference: FloatReference,
+    chain: Chain,
+    folder: Path,
+    golden: GoldenSet,
+    *,
+    max_drop: float,
+    best_of: int,
+) -> _Ran:
+    """Runs the bundle in a process of its own and holds it to the float model."""
     with Worker.for_bundle(folder, allow=RUNS_CODE) as worker:  # which opens and checks it
         worker.load()
-        found = worker.run(golden.inputs)
-        chain.check_reload(found)
+        on_golden = worker.run(golden.inputs)
+        chain.check_reload(on_golden)
         if model.batch is not None:
-            chain.check_batch(found, worker.run(golden.inputs, batch=larger_batch(model.batch, golden.samples)))
-        answers = {} if reference.metric is None else run_in_pieces(worker.run, model.validation)
-        predict = partial(run_in_pieces, worker.run)
-        metric = reference.metric and measure(model, answers, predict, reference)
-    return answers, metric
+            chain.check_batch(on_golden, worker.run(golden.inputs, batch=larger_batch(model.batch, golden.samples)))
+        answers: Arrays = {}
+        metric, scores = None, None
+        if reference.metric is not None:
+            answers = run_in_pieces(worker.run, model.validation)
+            metric, scores = measure(model, answers, partial(run_in_pieces, worker.run), reference)
+        unlabelled = run_in_pieces(worker.run, model.unlabelled) if model.unlabelled else {}
+    judged = answers or on_golden
+
+    def verdict(error: float) -> Verdict:
+        return verdict_on(model, recipe, reference, judged, scores, unlabelled, max_drop=max_drop, error=error)
+
+    decided = verdict(ERROR)
+    # The best of several that passed is wrong more often than one of them; so the error is divided among them.
+    as_best = decided.kept and (decided.lossless or best_of == 1 or verdict(ERROR / best_of).kept)
+    return _Ran(answers=answers, metric=metric, verdict=decided, as_best=as_best)
+
+
+def _ways_on(recipe: Recipe) -> str:
+    """What to try after a refusal."""
+    other = "Try --recipe w8a8_tuned, or mixed, which leaves layers in float; " if recipe.quantized else ""
+    return f"{other}--max-drop allows more, and --allow-unverified keeps the bundle for study"
 
 
 def tools_of(exporter: Exporter) -> dict[str, str]:
@@ -194,10 +244,7 @@ def _manifest(
     tools: dict[str, str],
 ) -> Manifest:
     path, golden_path = folder / file, folder / GOLDEN_FILE
-    outputs = tuple(
-        OutputSpec.of(spec, HOLDS.get(model.task, "values") if i == 0 else "values")
-        for i, spec in enumerate(model.outputs)
-    )
+    outputs = tuple(OutputSpec.of(spec, output_holds(model.task, place)) for place, spec in enumerate(model.outputs))
     requires, features = versions.requirements(exporter.format, path, tools)
     program = Program(
         name=MAIN,
@@ -247,12 +294,10 @@ def _engines(exporter: Exporter, tools: dict[str, str]) -> tuple[EngineRun, ...]
     return (EngineRun(name=name, version=tools[name], precision="float32", verdict=None),)
 
 
-def _status(
-    model: DeployModel, metric: Metric | None, chain: Chain, missed: str | None
-) -> Literal["verified", "consistent", "unverified"]:
-    if missed or not chain.passed or model.noise:
+def _status(model: DeployModel, chain: Chain, verdict: Verdict) -> Status:
+    if verdict.status == "refused" or not chain.passed or model.noise:
         return "unverified"
-    return "verified" if metric else "consistent"
+    return verdict.status
 
 
 @contextmanager

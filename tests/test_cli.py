@@ -71,7 +71,7 @@ def test_predict_reads_a_picture(edgekit, bundle, digit):
 def test_inspect_and_json_agree(edgekit, bundle):
     found = json.loads(edgekit("inspect", bundle, "--json").stdout)
     assert found["name"] == "digits_cnn-onnx-w8a8_static"
-    assert found["artifact"]["sha256"] in edgekit("inspect", bundle).stdout
+    assert found["programs"][0]["artifact"]["sha256"] in edgekit("inspect", bundle).stdout
 
 
 def test_pack_gives_the_same_bytes_twice_and_the_zip_verifies(edgekit, bundle, tmp_path):

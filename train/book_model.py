@@ -166,6 +166,8 @@ class BookModel:
     """A few real rows to verify artifacts with, where `data` is not on disk. Nothing is trained on them."""
     extra_metrics: Callable[[], ExtraMetrics] | None = None
     """Measured after each epoch, in addition to the task's metric."""
+    gated: str = ""
+    """The metric that artifacts are held to, where that is not the target's: one of `optimize/judge.py`."""
 
 
 def input_module(model: BookModel) -> nn.Module:

@@ -25,6 +25,8 @@ class Split:
     """
     kinds: np.ndarray | None = None
     """(N,) int64, the kinds that balancing tells apart, where these are not the targets."""
+    groups: np.ndarray | None = None
+    """(N,) what each sample belongs to, such as a patient or a scan, by number or name; None: each is on its own."""
 
     def __post_init__(self) -> None:
         if len(self.inputs) != len(self.targets) or len(self.inputs) == 0:

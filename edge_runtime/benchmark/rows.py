@@ -12,9 +12,12 @@ from typing import Literal
 
 from ..bundle.manifest import Manifest, Metric
 from ..bundle.status import Status as BundleStatus
+from ..bundle.verdict import Verdict
 from .benchmark_result import BenchmarkResult
 from .stats import Ratio, paired_ratio
 
+# In a manifest's provenance: the bundle is verified also where the best of so many is taken.
+BEST_OF = "verified_as_best_of"
 # Those of bundles, and more: "float" is the float model itself, which is no bundle; the last two have an error in place
 # of figures.
 Status = Literal[BundleStatus, "float", "failed", "not tried"]
@@ -36,6 +39,10 @@ class Row:
     """The library that ran it, and its version."""
     metric: Metric | None = None
     """Its own accuracy, measured when it was packed."""
+    verdict: Verdict | None = None
+    """What was decided about its loss when it was packed; None for the float model and for bundles of format 1."""
+    best_of: int = 0
+    """It is verified also as the best of so many bundles; 0 where that was not asked."""
     model_bytes: int | None = None
     """Size of the model file."""
     load_ms: float | None = None
@@ -101,11 +108,19 @@ class Subject:
     recipe: str
     exporter: str
     metric: Metric | None
+    verdict: Verdict | None = None
+    best_of: int = 0
 
     @classmethod
     def of(cls, manifest: Manifest) -> Subject:
-        metric = manifest.metrics[0] if manifest.metrics else None
-        return cls(status=manifest.status, recipe=manifest.recipe, exporter=manifest.exporter, metric=metric)
+        return cls(
+            status=manifest.status,
+            recipe=manifest.recipe,
+            exporter=manifest.exporter,
+            metric=manifest.metrics[0] if manifest.metrics else None,
+            verdict=manifest.verdict,
+            best_of=int(count) if (count := manifest.provenance.get(BEST_OF, "")).isdecimal() else 0,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,6 +167,8 @@ def row(subject: Subject, result: BenchmarkResult, baseline: BenchmarkResult) ->
         exporter=subject.exporter,
         engine=result.engine,
         metric=subject.metric,
+        verdict=subject.verdict,
+        best_of=subject.best_of,
         model_bytes=result.model_bytes,
         load_ms=result.load_ms,
         p50_ms=result.percentile_ms(50),

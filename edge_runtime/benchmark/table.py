@@ -128,7 +128,13 @@ def footnotes(rows: Sequence[Row]) -> list[str]:
 
 def warnings(rows: Sequence[Row]) -> list[str]:
     """A line for each bundle that carries a warning, with what is not proven of it."""
-    return [f"{row.name}: {stamp_of(row.status)}: {why_of(row.status)}" for row in rows if is_stamped(row)]
+    return [f"{row.name}: {stamp_of(row.status)}: {_reason(row)}" for row in rows if is_stamped(row)]
+
+
+def _reason(row: Row) -> str:
+    """The verdict's own where it is why the row is stamped; else what the status means."""
+    decided = row.verdict is not None and row.verdict.status in (row.status, "refused")
+    return row.verdict.reason if row.verdict is not None and decided else why_of(row.status)
 
 
 def pair_text(pair: Pair, *, model: str = "") -> str:

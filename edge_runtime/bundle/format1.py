@@ -218,7 +218,7 @@ class Manifest:
             status=canonical(self.status),
             verdict=None,
             programs=(program,),
-            preprocessing=self.preprocessing and self.preprocessing.upgraded(),
+            preprocessing=None if self.preprocessing is None else self.preprocessing.upgraded(),
             labels=self.labels,
             metrics=tuple(format2.Metric(**vars(metric)) for metric in self.metrics),
             stages=tuple(format2.StageResult(**vars(stage)) for stage in self.stages),

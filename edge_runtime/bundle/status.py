@@ -62,10 +62,10 @@ STATUSES: dict[Status, Meaning] = {
         strict=True,
     ),
     "unverified": Meaning(
-        means="It missed a stage or the accuracy gate and its maker packed it anyway, or it was made from random "
-        "samples.",
+        means="It missed a stage or the accuracy gate and its maker packed it anyway, or its samples prove nothing: "
+        "they are random, or the float model gives all of them one answer.",
         stamp="UNVERIFIED",
-        why="it missed a stage or the accuracy gate when it was packed, or was made from random samples",
+        why="it missed a stage or the accuracy gate when it was packed, or its samples prove nothing",
         tone="bad",
         kept=False,
         held=False,
@@ -94,7 +94,7 @@ def present_name(status: str) -> str:
 def canonical(status: str) -> Status:
     """A status by its present name; an unknown one counts as unverified."""
     name = present_name(status)
-    return name if name in STATUSES else "unverified"  # type: ignore[return-value]
+    return name if name in STATUSES else "unverified"
 
 
 def stamp_of(status: str) -> str:

@@ -8,6 +8,9 @@ from typing import Literal
 
 MAX_SAMPLES = 1 << 40
 
+# "refused" is of a file that is not delivered, or is delivered as unverified; the others are a manifest's statuses.
+Status = Literal["verified", "refused", "undecided", "consistent", "unverified"]
+Helps = Literal["", "labels", "pictures"]
 Basis = Literal["lossless", "hits", "bootstrap", "value", "answers", "broken", "nothing"]
 
 
@@ -32,7 +35,7 @@ class Verdict:
     of the two needs fewer. `reason` is a sentence for a person.
     """
 
-    status: Literal["verified", "refused", "undecided", "consistent", "unverified"]
+    status: Status
     basis: Basis
     metric: str
     higher_is_better: bool
@@ -50,7 +53,7 @@ class Verdict:
     unlabelled: int
     needed: int
     needed_unlabelled: int
-    helps: Literal["", "labels", "pictures"]
+    helps: Helps
     reason: str
 
     def __post_init__(self) -> None:
@@ -76,3 +79,12 @@ class Verdict:
             raise ValueError(f"a loss of up to {self.high:g} is not within the budget of {self.budget:g}")
         if self.basis == "lossless" and (self.flips or self.status != "verified"):
             raise ValueError(f"a lossless file flips no answer and is verified, found {self.flips} flips")
+
+    @property
+    def lossless(self) -> bool:
+        return self.basis == "lossless"
+
+    @property
+    def kept(self) -> bool:
+        """Whether it may be said that the accuracy is kept."""
+        return self.status == "verified"

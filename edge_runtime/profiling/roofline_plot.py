@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 
 from ..format import count_text, operations_text, percent_text
 from ..svg import CARD, GRID, INK, MUTED, SERIES, Box, element, free_place, overlap, rough_width, text_element
@@ -219,7 +220,7 @@ def _label(point: Point, text: str, x: _Axis, y: _Axis, taken: list[Box]) -> str
 
 def _disc(point: Point, color: str, x: _Axis, y: _Axis) -> str:
     reached = f"{operations_text(point.gops)}, {percent_text(point.of_roof, 0)} of its roof"
-    about = element("title", f"{point.name} {point.kind}: {reached}")
+    about = element("title", escape(f"{point.name} {point.kind}: {reached}"))
     place = {"cx": x(point.intensity), "cy": y(point.gops), "r": _radius(point)}
     return element("circle", about, **place, fill=color, fill_opacity=0.75, stroke=CARD)
 

@@ -20,13 +20,13 @@ THRESHOLD = 0.5  # of a probability that stands for itself: from here on the ans
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """One kind of output; `agreement(reference, found)` is the share of its answers that are the same, 0 to 1."""
+    """One kind of output; `agreement(reference, answer)` is the share of its answers that are the same, 0 to 1."""
 
     describe: str
     agreement: Callable[[npt.ArrayLike, npt.ArrayLike], float]
 
 
-def same_place(reference: npt.ArrayLike, found: npt.ArrayLike) -> float:
+def same_place(reference: npt.ArrayLike, answer: npt.ArrayLike) -> float:
     """(N, C, …): share of the places at which the largest along axis 1 is the same; the first of equals counts.
 
     A place with a NaN on either side does not agree.
@@ -34,25 +34,25 @@ def same_place(reference: npt.ArrayLike, found: npt.ArrayLike) -> float:
     Raises:
         InputError: the shapes differ, have no axis 1, or hold no values.
     """
-    wanted, got = _pair(reference, found, axes=2)
+    wanted, got = _pair(reference, answer, axes=2)
     same = wanted.argmax(axis=1) == got.argmax(axis=1)
     return float(np.mean(same & ~np.isnan(wanted).any(axis=1) & ~np.isnan(got).any(axis=1)))
 
 
-def same_side(reference: npt.ArrayLike, found: npt.ArrayLike, threshold: float = THRESHOLD) -> float:
+def same_side(reference: npt.ArrayLike, answer: npt.ArrayLike, threshold: float = THRESHOLD) -> float:
     """(N, …): share of the numbers that are on the same side of the threshold. A NaN agrees with nothing."""
-    wanted, got = _pair(reference, found)
+    wanted, got = _pair(reference, answer)
     same = (wanted >= threshold) == (got >= threshold)
     return float(np.mean(same & ~np.isnan(wanted) & ~np.isnan(got)))
 
 
-def near(reference: npt.ArrayLike, found: npt.ArrayLike) -> float:
+def near(reference: npt.ArrayLike, answer: npt.ArrayLike) -> float:
     """(N, …): share of the numbers that are within 2 % of the range of all reference numbers.
 
     The range is largest minus smallest finite value; where that is 0, the magnitude. What is not finite agrees with
     nothing.
     """
-    wanted, got = _pair(reference, found)
+    wanted, got = _pair(reference, answer)
     finite = wanted[np.isfinite(wanted)]
     if not finite.size:
         return 0.0
@@ -61,14 +61,14 @@ def near(reference: npt.ArrayLike, found: npt.ArrayLike) -> float:
         return float(np.mean(np.abs(wanted - got) <= allowed))  # False for NaN
 
 
-def equal(reference: npt.ArrayLike, found: npt.ArrayLike) -> float:
+def equal(reference: npt.ArrayLike, answer: npt.ArrayLike) -> float:
     """(N, …): share of the numbers that are the same."""
-    wanted, got = _pair(reference, found)
+    wanted, got = _pair(reference, answer)
     return float(np.mean(wanted == got))
 
 
-def _above_zero(reference: npt.ArrayLike, found: npt.ArrayLike) -> float:
-    return same_side(reference, found, 0.0)
+def _above_zero(reference: npt.ArrayLike, answer: npt.ArrayLike) -> float:
+    return same_side(reference, answer, 0.0)
 
 
 HOLDS: dict[str, Kind] = {
@@ -150,8 +150,8 @@ def _sigmoid(logits: np.ndarray) -> np.ndarray:
         return 1 / (1 + np.exp(-logits))
 
 
-def _pair(reference: npt.ArrayLike, found: npt.ArrayLike, *, axes: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    wanted, got = np.asarray(reference, np.float64), np.asarray(found, np.float64)
+def _pair(reference: npt.ArrayLike, answer: npt.ArrayLike, *, axes: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    wanted, got = np.asarray(reference, np.float64), np.asarray(answer, np.float64)
     if wanted.shape != got.shape or wanted.size == 0 or wanted.ndim < axes:
         shape = "(N, C, …)" if axes == 2 else "(N, …)"
         raise InputError(

@@ -190,11 +190,16 @@ def top_agreement(reference: npt.ArrayLike, answer: npt.ArrayLike) -> float:
     Raises:
         InputError: the shapes differ or are not (N, C), or the arrays are empty.
     """
+    return float(1 - np.mean(top_differ(reference, answer)))
+
+
+def top_differ(reference: npt.ArrayLike, answer: npt.ArrayLike) -> np.ndarray:
+    """(N,) bool: of which rows the largest value is at another place. Raises as `top_agreement`."""
     wanted, got = _pair(reference, answer)
     if wanted.ndim != 2:
         raise InputError(f"agreement takes arrays (N, C); found {wanted.shape}. Give one row of scores for each sample")
     first, second = _top(wanted), _top(got)
-    return float(np.mean((first == second) & (first >= 0)))
+    return (first != second) | (first < 0)
 
 
 def _top(scores: np.ndarray) -> np.ndarray:

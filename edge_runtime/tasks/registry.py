@@ -9,16 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import numpy.typing as npt
 
 from ..errors import unknown
 from .classification import Answer, classify, next_characters
 from .holds import read_as
-from .metrics import Accuracy, TaskMetric, top_agreement
+from .metrics import Accuracy, TaskMetric, top_agreement, top_differ
 from .next_character import BitsPerCharacter
 from .plain_answers import plain_numbers
-from .regression import Estimate, MeanAbsoluteError, estimate, near_agreement
-from .segmentation import Dice, flagged_share, pixel_agreement
+from .regression import Estimate, MeanAbsoluteError, estimate, near_agreement, near_differ
+from .segmentation import Dice, flagged_share, pixel_agreement, pixel_differ
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +34,8 @@ class Task:
     """Makes a metric that measures answers against the truth."""
     agreement: Callable[[npt.ArrayLike, npt.ArrayLike], float]
     """The share of samples to which two models give the same answer, from the reference's outputs and the other's."""
+    differ: Callable[[npt.ArrayLike, npt.ArrayLike], np.ndarray]
+    """Where two models answer otherwise: (N,) bool, or (N, …) where a sample's elements are answers of their own."""
     answer: Callable[[npt.ArrayLike, Sequence[str]], list[Answer] | list[Estimate]]
     """Outputs and labels to one answer per sample: an `Answer` where labels are alternatives, else an `Estimate`."""
     labels_are: str
@@ -47,6 +50,7 @@ TASKS: dict[str, Task] = {
         description="one of several classes; the model gives each class's probability",
         metric=Accuracy,
         agreement=top_agreement,
+        differ=top_differ,
         answer=classify,
         labels_are="classes",
         takes="probabilities",
@@ -56,6 +60,7 @@ TASKS: dict[str, Task] = {
         description="one or more numbers, each with a unit that its label names",
         metric=MeanAbsoluteError,
         agreement=near_agreement,
+        differ=near_differ,
         answer=estimate,
         labels_are="numbers",
         takes="values",
@@ -65,6 +70,7 @@ TASKS: dict[str, Task] = {
         description="which character comes next; the model gives each one's log-probability",
         metric=BitsPerCharacter,
         agreement=top_agreement,
+        differ=top_differ,
         answer=next_characters,
         labels_are="characters",
         takes="log_probabilities",
@@ -74,6 +80,7 @@ TASKS: dict[str, Task] = {
         description="which pixels belong to the object; the model gives each one's probability",
         metric=Dice,
         agreement=pixel_agreement,
+        differ=pixel_differ,
         answer=flagged_share,
         labels_are="masks",
         takes="mask",
@@ -83,6 +90,7 @@ TASKS: dict[str, Task] = {
         description="arrays that only the application understands",
         metric=MeanAbsoluteError,  # where the true arrays are given
         agreement=near_agreement,
+        differ=near_differ,
         answer=plain_numbers,
         labels_are="numbers",
         takes="",

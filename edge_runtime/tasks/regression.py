@@ -143,6 +143,12 @@ def near_agreement(reference: npt.ArrayLike, answer: npt.ArrayLike) -> float:
     Raises:
         InputError: the shapes differ or have no sample axis, or the arrays are empty.
     """
+    differ = near_differ(reference, answer)
+    return float(np.mean(~differ.reshape(len(differ), -1).any(axis=1)))
+
+
+def near_differ(reference: npt.ArrayLike, answer: npt.ArrayLike) -> np.ndarray:
+    """(N, …) bool: which numbers are not within 2 % of the reference's range; range and errors as `near_agreement`."""
     wanted, got = np.asarray(reference, dtype=np.float64), np.asarray(answer, dtype=np.float64)
     if wanted.shape != got.shape or wanted.size == 0 or wanted.ndim == 0:
         raise InputError(
@@ -151,11 +157,10 @@ def near_agreement(reference: npt.ArrayLike, answer: npt.ArrayLike) -> float:
         )
     finite = wanted[np.isfinite(wanted)]
     if not finite.size:
-        return 0.0
+        return np.ones(wanted.shape, bool)
     allowed = AGREEMENT_TOLERANCE * (float(np.ptp(finite)) or float(np.abs(finite).max()))
     with np.errstate(invalid="ignore"):
-        near = np.abs(wanted - got) <= allowed  # False for NaN
-    return float(np.mean(near.reshape(len(wanted), -1).all(axis=1)))
+        return ~(np.abs(wanted - got) <= allowed)  # a NaN is near to nothing
 
 
 def estimate(outputs: npt.ArrayLike, labels: Sequence[str]) -> list[Estimate]:

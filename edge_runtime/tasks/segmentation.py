@@ -71,12 +71,16 @@ def pixel_agreement(reference: npt.ArrayLike, answer: npt.ArrayLike) -> float:
     Raises:
         InputError: the shapes differ or are not (N, 1, H, W), or there are no pixels.
     """
+    return float(1 - pixel_differ(reference, answer).mean())
+
+
+def pixel_differ(reference: npt.ArrayLike, answer: npt.ArrayLike) -> np.ndarray:
+    """(N, 1, H, W) bool: which pixels only one of two masks flags. Raises as `pixel_agreement`."""
     wanted, got = np.asarray(reference, np.float64), np.asarray(answer, np.float64)
     flagged_and_true(got, wanted)
     if not wanted.size:
         raise InputError("the agreement of masks without pixels is undefined. Give at least one sample")
-    same = ((wanted >= THRESHOLD) == (got >= THRESHOLD)) & ~np.isnan(wanted) & ~np.isnan(got)
-    return float(same.mean())
+    return ((wanted >= THRESHOLD) != (got >= THRESHOLD)) | np.isnan(wanted) | np.isnan(got)
 
 
 def flagged_share(outputs: npt.ArrayLike, labels: Sequence[str]) -> list[Estimate]:

@@ -18,7 +18,7 @@ from .metrics import SQNR_CAP_DB, sqnr_db
 ROUNDING = 1e-6
 
 
-def varying_sqnr_db(reference: npt.ArrayLike, found: npt.ArrayLike) -> float:
+def varying_sqnr_db(reference: npt.ArrayLike, answer: npt.ArrayLike) -> float:
     """Decibels of what varies in `reference` over the difference to `found`; arrays (N, …) of one output.
 
     The mean over the samples is taken off each element of the reference; the difference counts as it is. So an output
@@ -29,8 +29,8 @@ def varying_sqnr_db(reference: npt.ArrayLike, found: npt.ArrayLike) -> float:
     Raises:
         InputError: the shapes differ, hold no values or have no axis of samples.
     """
-    plain = sqnr_db(reference, found)
-    wanted, got = np.asarray(reference, np.float64), np.asarray(found, np.float64)
+    plain = sqnr_db(reference, answer)
+    wanted, got = np.asarray(reference, np.float64), np.asarray(answer, np.float64)
     if not varies(wanted) or abs(plain) == SQNR_CAP_DB:
         return plain
     scale = max(float(np.abs(wanted).max()), float(np.abs(got).max()))  # so that no square overflows
@@ -54,3 +54,21 @@ def varies(outputs: npt.ArrayLike) -> bool:
     if scale == 0 or not math.isfinite(scale):
         return scale != 0
     return bool((np.ptp(numbers / scale, axis=0) > ROUNDING).any())
+
+
+def same_to_all(outputs: npt.ArrayLike, *, logarithms: bool = False) -> np.ndarray:
+    """Answers (N, …) of a model that says to every sample what `outputs` (N, …) say on average, as float64.
+
+    The metric of these tells what the samples can prove: where it is as good as the model's own, nothing.
+
+    Args:
+        logarithms: the answers are logarithms of probabilities; the average is that of the probabilities.
+    Raises:
+        InputError: there are no samples.
+    """
+    numbers = np.asarray(outputs, np.float64)
+    if numbers.ndim == 0 or not len(numbers):
+        raise InputError("the average of no answers is not defined. Give an array (N, …) with at least one row")
+    with np.errstate(divide="ignore"):
+        mean = np.log(np.exp(numbers).mean(axis=0)) if logarithms else numbers.mean(axis=0)
+    return np.broadcast_to(mean, numbers.shape).copy()

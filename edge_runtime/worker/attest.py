@@ -23,7 +23,7 @@ from ..machine import cpu
 from .replay import ReplayResult
 
 
-def attestation_of(bundle: Bundle, found: ReplayResult, *, num_threads: int = 1) -> Attestation:
+def attestation_of(bundle: Bundle, replayed: ReplayResult, *, num_threads: int = 1) -> Attestation:
     """What `replay` found here and now, as a record that can be handed on."""
     return Attestation(
         attestation_version=ATTESTATION_VERSION,
@@ -46,9 +46,9 @@ def attestation_of(bundle: Bundle, found: ReplayResult, *, num_threads: int = 1)
                 max_abs_since_packed=output.max_abs_since_packed,
                 passed=output.passed,
             )
-            for output in found.outputs
+            for output in replayed.outputs
         ),
-        passed=found.passed,
+        passed=replayed.passed,
     )
 
 

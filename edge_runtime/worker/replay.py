@@ -109,7 +109,8 @@ def replay(path: str | Path, *, num_threads: int = 1, policy: Policy = NO_CODE) 
 def replay_opened(bundle: Bundle, *, num_threads: int = 1, policy: Policy = NO_CODE) -> ReplayResult:
     """As `replay`, for a bundle that `policy` opened. Raises the same."""
     check_task(bundle)
-    results, notes = [], []
+    results: list[ReplayResult] = []
+    notes: list[str] = []
     for program in bundle.manifest.programs:
         manifest, golden = bundle.manifest.only(program.name), bundle.golden(program.name)
         with policy.worker(bundle, program=program.name, num_threads=num_threads) as worker:

@@ -12,6 +12,8 @@ from typing import Any
 
 from edgekit.edge_runtime.benchmark import measurement
 from edgekit.edge_runtime.benchmark.measure import Progress
+from edgekit.edge_runtime.bundle.manifest import Manifest
+from edgekit.edge_runtime.bundle.status import STATUSES, tone_of
 from edgekit.edge_runtime.decode import to_plain
 from edgekit.edge_runtime.errors import UsageError
 from edgekit.edge_runtime.format import metric_name, value_text
@@ -72,6 +74,8 @@ def finish(result: Result, request: Request, *, as_json: bool) -> bool:
         out.print(text, soft_wrap=True, markup=False)
         for line in closing_lines(measured):
             out.print(line, soft_wrap=True)
+    if request.strict and any(row.status in STATUSES and STATUSES[row.status].strict for row in measured.rows):
+        return False
     return all(row.status == "not tried" for row in delivered.failed)
 
 
@@ -137,7 +141,7 @@ def lines_of(event: events.Event) -> list[str]:
         case events.BundleUnchanged():
             return ["  [green]✓[/green] unchanged since it was packed"]
         case events.BundlePacked(manifest=manifest):
-            notes, lines = manifest.provenance, []
+            notes, lines = manifest.provenance, [_verdict_line(manifest)]
             if "rewrites" in notes:
                 lines.append(f"    [dim]rewritten: {escape(notes['rewrites'])}[/dim]")
             if "delegated_operators" in notes:
@@ -152,6 +156,14 @@ def lines_of(event: events.Event) -> list[str]:
         case events.MeasuredBefore(measured_at=when):
             return [f"  [green]✓[/green] nothing changed since it was measured, {when}; --again measures anew"]
     return []
+
+
+def _verdict_line(manifest: Manifest) -> str:
+    """Like "  ✓ verified: accuracy lost 0.00 points, …"."""
+    tone = {"good": "green", "fair": "yellow", "bad": "red"}[tone_of(manifest.status)]
+    mark = "✓" if tone == "green" else "!"
+    reason = f": {manifest.verdict.reason}" if manifest.verdict else ""
+    return f"  [{tone}]{mark} {manifest.status.replace('_', ' ')}{escape(reason)}[/{tone}]"
 
 
 def seconds_of(text: str) -> float:

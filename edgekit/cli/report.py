@@ -6,10 +6,11 @@ from pathlib import Path
 
 from edgekit.edge_runtime.benchmark import measurement
 from edgekit.edge_runtime.benchmark.measurement import Measurement
+from edgekit.edge_runtime.benchmark.rows import Row
 from edgekit.edge_runtime.bundle.status import stamp_of
 from edgekit.edge_runtime.format import difference_text, kept_text, quality_name, smaller_text
 from edgekit.optimize.report.page import write_report
-from edgekit.optimize.report.verdict import best_row, pareto
+from edgekit.optimize.report.verdict import best_row, best_undecided, pareto
 
 from .terminal import escape, out
 
@@ -21,20 +22,40 @@ def report(results: Path, target: Path | None) -> None:
 
 
 def closing_lines(measured: Measurement) -> list[str]:
-    """What the best verified bundle kept and gained, and what to type next."""
+    """What the best bundle kept and gained, or what is not decided, and what to type next."""
     best = best_row(measured)
-    if best is None:
+    undecided = None if best else best_undecided(measured)
+    shown = best or undecided
+    if shown is None:
         return ["[red]No bundle was verified and measured.[/red] The lines above say why"]
     names = ", ".join(row.name.removeprefix(f"{measured.model}-") for row in pareto(measured.rows))
     objective = f" (best in {measured.objective})" if measured.objective else ""
-    quality = stamp_of("consistent")
-    if best.metric:
-        quality = f"[bold]{kept_text(best.metric)}[/bold] of the float {quality_name(best.metric)} kept"
-    speed = difference_text(best.faster) if best.faster else "speed not measured"
+    speed = difference_text(shown.faster) if shown.faster else "speed not measured"
+    gained = (
+        f"[bold]{smaller_text(shown.times_smaller)}[/bold], [bold]{escape(speed)}[/bold], "
+        f"against {escape(measured.baseline)}"
+    )
+    if best:
+        kept = f"[bold]{kept_text(best.metric)}[/bold] of the float {quality_name(best.metric)} kept"
+        kept = kept if best.metric else "[bold]lossless[/bold]"  # which needs no true answers
+        lines = [f"[bold green]{escape(best.name)}[/bold green]{objective}: {kept}, {gained}"]
+        lines += [f"[dim]{escape(text)}[/dim]" for text in [_confidence(best)] if text]
+    else:
+        lines = [f"[bold yellow]{escape(shown.name)}[/bold yellow]{objective}: {stamp_of(shown.status)}, {gained}"]
+        if shown.verdict:
+            lines.append(f"[yellow]{escape(shown.verdict.reason)}[/yellow]")
     return [
-        f"[bold green]{escape(best.name)}[/bold green]{objective}: {quality}, "
-        f"[bold]{smaller_text(best.times_smaller)}[/bold], [bold]{escape(speed)}[/bold], "
-        f"against {escape(measured.baseline)}",
+        *lines,
         f"[dim]Not beaten in both size and speed (Pareto front): {escape(names)}[/dim]",
         f"Next: [bold]edgekit demo --bundles {escape(measured.bundles)}[/bold]",
     ]
+
+
+def _confidence(best: Row) -> str:
+    """How sure the recommendation is, as a sentence; "" where its bundle does not say."""
+    if best.verdict is None:
+        return ""
+    if best.verdict.lossless:
+        return best.verdict.reason
+    chosen = f"also as the best of {best.best_of}" if best.best_of > 1 else "on its own, not as the best of several"
+    return f"{best.verdict.reason}; 95 % confidence, {chosen}" if best.best_of != 1 else best.verdict.reason

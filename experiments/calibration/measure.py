@@ -20,7 +20,7 @@ from edgekit.optimize.recipes import RECIPES
 from edgekit.optimize.recipes.ranges import METHODS
 from edgekit.optimize.recipes.recipe import LayerChoice
 from edgekit.optimize.tuning.calibrator import Calibrator, Way
-from edgekit.optimize.verify import FloatReference, gate_message, joined, measure
+from edgekit.optimize.verify import FloatReference, joined, measure, verdict_on
 
 EXPORTED_BY = ("executorch_xnnpack", "onnx")
 
@@ -52,11 +52,12 @@ def measure_way(
             answers = last.run(model.validation)
         except EdgekitError as error:
             return row | {"error": str(error)}
-        metric = measure(model, answers, lambda arrays: last.run(arrays), reference)
+        metric, scores = measure(model, answers, lambda arrays: last.run(arrays), reference)
+        verdict = verdict_on(model, recipe, reference, answers, scores, {}, max_drop=max_drop)
         return row | {
             "sqnr_db": round(sqnr_db(joined(reference.validation), joined(answers)), 2),
             "metric": to_plain(metric),
-            "within_budget": gate_message(model, metric, max_drop) is None,
+            "verdict": verdict.status,
             "bytes": path.stat().st_size,
         }
 

@@ -40,9 +40,10 @@ def range_of(method: str, counts: np.ndarray, edges: np.ndarray, low: float, hig
     if method == "mse":
         return _search(_squared_error, counts, edges, low, high)
     # What a ReLU cut off would count as one level that is smeared over its neighbours; zero itself is always exact.
-    zero = np.clip(np.searchsorted(edges, 0.0, side="right") - 1, 0, len(counts) - 1)
-    counts = counts.copy()
-    counts[zero] = max(counts[max(zero - 1, 0) : zero].sum(), counts[zero + 1 : zero + 2].sum())
+    if edges[0] <= 0 <= edges[-1]:
+        zero = np.clip(np.searchsorted(edges, 0.0, side="right") - 1, 0, len(counts) - 1)
+        counts = counts.copy()
+        counts[zero] = max(counts[max(zero - 1, 0) : zero].sum(), counts[zero + 1 : zero + 2].sum())
     return _search(_divergence, counts, edges, low, high)
 
 
@@ -98,6 +99,8 @@ def _divergence(counts: np.ndarray, edges: np.ndarray, low: float, high: float) 
     clipped[0] += counts[centers < low].sum()
     clipped[-1] += counts[centers > high].sum()
     wanted = clipped / clipped.sum()
-    found = np.maximum(spread / spread.sum(), 1e-12)
+    # A share of all values, not of those inside: else a range that holds one filled bin, at its edge, costs nothing,
+    # however much it cuts off. With few values (two logits a sample) such a range exists by chance.
+    found = np.maximum(spread / counts.sum(), 1e-12)
     held = wanted > 0
     return float((wanted[held] * np.log(wanted[held] / found[held])).sum())

@@ -29,7 +29,7 @@ from edgekit.edge_runtime.format import (
 from . import parts, plots
 from .layers import layers
 from .svg import css, marker_polygon
-from .verdict import best_row, pareto, slower_than_float
+from .verdict import best_row, best_undecided, pareto, slower_than_float
 
 CHAIN = (
     "Every stage ran on real samples and was compared with an earlier one. SQNR is the power of the answers over the "
@@ -63,7 +63,7 @@ def render(measured: Measurement) -> str:
     return template.substitute(
         title=escape(f"{measured.model}: edgekit report"),
         over=escape(f"edgekit report · {measured.model}" + (" · best verified bundle" if best else "")),
-        winner=escape(best.name if best else "No bundle was verified and measured"),
+        winner=escape(_winner(measured, best)),
         summary=escape(_summary(measured)),
         numbers=_numbers(measured, best) if best else "",
         counts=_counts(rows),
@@ -79,6 +79,13 @@ def render(measured: Measurement) -> str:
         commands=parts.commands(measured, best),
         glossary=parts.definitions(parts.GLOSSARY),
     )
+
+
+def _winner(measured: Measurement, best: Row | None) -> str:
+    open_one = best_undecided(measured)
+    if best is None and open_one is not None:
+        return f"No bundle was verified. The best, {stamp_of(open_one.status).lower()}: {open_one.name}"
+    return best.name if best else "No bundle was verified and measured"
 
 
 def _numbers(measured: Measurement, best: Row) -> str:

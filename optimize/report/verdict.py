@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 
 from edgekit.edge_runtime.benchmark.measurement import Measurement
 from edgekit.edge_runtime.benchmark.rows import Row
-from edgekit.edge_runtime.bundle.status import PROVEN
 from edgekit.edge_runtime.format import bytes_text, ms_text, times_text
 
 FLOAT_RECIPES = ("", "fp32", "fp16")
@@ -20,24 +19,40 @@ OBJECTIVES: dict[str, Callable[[Row], float | None]] = {
 
 
 def best_row(measured: Measurement) -> Row | None:
-    """The verified bundle that is best in the measurement's objective.
+    """The verified bundle that is best in the measurement's objective; None where none is verified.
 
-    Without an objective, the one with the largest product of size ratio and speed ratio, both above 1 if possible.
-    Where no accuracy was measured, the best of those whose stages were verified.
+    Without an objective, the one with the largest product of size ratio and speed ratio, both above 1 if possible. A
+    bundle that is verified on its own, but not as the best of all that were tried, comes only after those that are.
     """
-    fit = [r for r in measured.rows if r.status in PROVEN and r.times_faster and r.times_smaller]
-    rows = [r for r in fit if r.metric] or fit
-    least = OBJECTIVES.get(measured.objective, OBJECTIVES[""])
-    if not measured.objective:
-        rows = [r for r in rows if r.times_faster > 1 and r.times_smaller > 1] or rows  # type: ignore[operator]
-    return min((r for r in rows if least(r) is not None), key=least, default=None)  # type: ignore[arg-type]
+    verified = [row for row in measured.rows if row.status == "verified"]
+    lossy = sum(is_quantized(row) and row.status not in ("not tried", "float") for row in measured.rows)
+    as_best = [row for row in verified if row.verdict is None or row.verdict.lossless or row.best_of >= lossy]
+    return _best(as_best or verified, measured.objective)
+
+
+def best_undecided(measured: Measurement) -> Row | None:
+    """The best bundle of which every stage passed, and nothing is decided about its loss; None where there is none."""
+    return _best([row for row in measured.rows if row.status in ("undecided", "consistent")], measured.objective)
+
+
+def _best(rows: Sequence[Row], objective: str) -> Row | None:
+    fit = [row for row in rows if row.times_faster and row.times_smaller]
+    least = OBJECTIVES.get(objective, OBJECTIVES[""])
+    if not objective:
+        fit = [r for r in fit if r.times_faster > 1 and r.times_smaller > 1] or fit  # type: ignore[operator]
+    return min((r for r in fit if least(r) is not None), key=least, default=None)  # type: ignore[arg-type]
 
 
 def pareto(rows: Sequence[Row]) -> list[Row]:
-    """Verified rows that no other verified row beats in both size and latency, the fastest first."""
+    """Verified rows that no other verified row beats in both size and latency, the fastest first.
+
+    Where none is verified, of those of which nothing is decided.
+    """
+    measured = [(r.p50_ms, r.model_bytes, r) for r in rows if r.p50_ms and r.model_bytes]
+    verified = [entry for entry in measured if entry[2].status == "verified"]
+    offered = verified or [entry for entry in measured if entry[2].status in ("undecided", "consistent")]
     front: list[tuple[int, Row]] = []
-    verified = [(r.p50_ms, r.model_bytes, r) for r in rows if r.status in PROVEN and r.p50_ms and r.model_bytes]
-    for _, size, row in sorted(verified, key=lambda entry: entry[:2]):
+    for _, size, row in sorted(offered, key=lambda entry: entry[:2]):
         if not front or size < front[-1][0]:
             front.append((size, row))
     return [row for _, row in front]

@@ -1,11 +1,13 @@
 """Accuracy-aware int8: which layers damage the answers, and the fewest that have to stay in float.
 
-1. Each layer is quantized alone; how far the answers move from float's (SQNR, on calibration samples) is its damage.
-2. The worst layers are put back to float, none at first, then one, two, four, ...; the task metric on validation
-   samples, and on golden ones the SQNR and agreement that the recipe is held to, say when it is enough, and a bisection
-   finds the fewest. Where true answers are not known, the last two decide alone.
+1. Each layer is quantized alone; how far the answers move from float's (SQNR) is its damage.
+2. The worst layers are put back to float, none at first, then one, two, four, ...; the share of flipped answers and the
+   SQNR of each output say when it is enough, and a bisection finds the fewest.
 
-Every measurement is kept on disk as it is made, so an interrupted search goes on where it was. Quantizes nothing.
+All of it is measured on calibration samples, against the float model's own answers: the validation split judges the
+bundle at the end, so it has no part in the choice. No truth is needed: a loss of hits cannot exceed the share of
+answers that flipped. Every measurement is kept on disk as it is made, so an interrupted search goes on where it was.
+Quantizes nothing.
 """
 
 from __future__ import annotations
@@ -23,17 +25,17 @@ from edgekit.edge_runtime.arrays import Arrays
 from edgekit.edge_runtime.decode import DecodeError, canonical_json, parse_json
 from edgekit.edge_runtime.errors import VerificationError
 from edgekit.edge_runtime.files import write_bytes
-from edgekit.edge_runtime.format import metric_name, value_text
-from edgekit.edge_runtime.tasks.metrics import sqnr_db
+from edgekit.edge_runtime.tasks.metrics import Accuracy
 from edgekit.edge_runtime.tasks.registry import task
 
 from ..deploy import DeployModel, run_module
 from ..layer_notes import Damage, damages_text
 from ..recipes.recipe import LayerChoice, LayerQuantizer
-from ..verify import FloatReference, budget, joined
+from .samples import some_rows, worst_sqnr_db
 
 RANKED_ON = 32  # calibration samples
-JUDGED_ON = 500  # validation samples, evenly spaced; the gate at the end sees all of them
+JUDGED_ON = 500  # at most, evenly spaced
+FEW = 64  # of fewer samples the choice says that they are few
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,12 +51,17 @@ OnTrial = Callable[[str], None]
 
 
 class Search:
-    """Looks for the fewest float layers of one model, in the file `kept` keeping what was measured."""
+    """Looks for the fewest float layers of one model, in the file `kept` keeping what was measured.
+
+    Args:
+        max_drop: where the task's metric counts hits, the largest share of answers that may flip.
+        sqnr_floor_db: of what varies between samples, for each output on its own.
+        agreement_floor: the smallest share of equal answers, whatever the metric counts.
+    """
 
     def __init__(
         self,
         model: DeployModel,
-        reference: FloatReference,
         *,
         max_drop: float,
         kept: Path,
@@ -62,117 +69,111 @@ class Search:
         agreement_floor: float = 0.0,
         say: OnTrial = lambda line: None,
     ):
+        self._model, self._kept, self._say = model, kept, say
         self._sqnr_floor_db, self._agreement_floor = sqnr_floor_db, agreement_floor
-        self._model, self._max_drop, self._kept, self._say = model, max_drop, kept, say
-        count = len(next(iter(model.validation.values())))
-        rows = np.unique(np.linspace(0, count - 1, JUDGED_ON).round().astype(np.int64))
-        # The metric is of `rows`; the floors are judged on the golden samples behind them, as the stages will be.
-        golden = reference.golden_inputs
-        self._judged = {name: np.concatenate([x[rows], golden[name]]) for name, x in model.validation.items()}
-        self._targets = None if model.targets is None else model.targets[rows]
-        self._samples = len(rows)
-        self._float_answers = {name: x[rows] for name, x in reference.validation.items()}
-        self._golden_answers = reference.golden_outputs
+        self._counts_hits = isinstance(task(model.task).metric(), Accuracy)
+        self._most_flips = min(1 - agreement_floor, max_drop) if self._counts_hits else 1 - agreement_floor
+        self._judged = some_rows(model.calibration, JUDGED_ON)
+        self._samples = len(next(iter(self._judged.values())))
         self._ranked_on = {name: values[:RANKED_ON] for name, values in model.calibration.items()}
 
     def choose(self, quantizer: LayerQuantizer) -> LayerChoice:
         """The layers that have to stay in float.
 
         Raises:
-            VerificationError: even with every layer in float the budget is missed.
+            VerificationError: too much is lost even with every layer in float, or with any fewer: then nothing would be
+                quantized.
         """
         damages = self._rank(quantizer)
+        wanted = run_module(self._model, self._model.module, self._judged)
         trials: dict[int, Trial] = {}
 
         def enough(put_back: int) -> bool:
-            trials[put_back] = self._try(quantizer, damages, put_back)
+            trials[put_back] = self._try(quantizer, damages, put_back, wanted)
             return trials[put_back].within
 
         low, high = -1, 0  # `low` are too few
         while not enough(high):
             if high == len(damages):
-                missed = f"the budget of {self._max_drop:.1%} is" if self._targets is not None else "the floors are"
                 raise VerificationError(
-                    f"{self._model.name}: with all {high} layers back in float {missed} still missed, so the loss "
-                    "comes from what is quantized between them. Deliver the fp32 bundle"
+                    f"{self._model.name}: with all {high} layers back in float what is asked for is still missed "
+                    f"({self._limits}; found {trials[high].found} on {self._where}), so the loss comes from what is "
+                    "quantized between them. Deliver the fp32 bundle"
                 )
             low, high = high, min(max(1, 2 * high), len(damages))
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (low, middle) if enough(middle) else (middle, high)
+        if high == len(damages):
+            raise VerificationError(
+                f"{self._model.name}: only with all {high} layers back in float is enough kept ({self._limits}, on "
+                f"{self._where}), and then nothing is quantized: that is the float model. Deliver the fp32 bundle, or "
+                "allow more with --max-drop"
+            )
         chosen = tuple(damage.layer for damage in damages[:high])
         tried = (f"{k} back: {trials[k].found}" for k in sorted(trials))
         notes = {
             "float_layers": ", ".join(chosen) or "none",
             "layers_sqnr_db": damages_text(damages),
-            "layers_tried": f"{'; '.join(tried)} (on {self._samples:,} validation samples)",
+            "layers_tried": f"{'; '.join(tried)} (on {self._where})",
         }
         return LayerChoice(float_layers=frozenset(chosen), notes=notes)
 
+    @property
+    def _where(self) -> str:
+        """Like "500 calibration samples"; of few ones, what that means for the choice."""
+        words = f"{self._samples:,} calibration samples"
+        if self._samples >= FEW:
+            return words
+        if not self._counts_hits:
+            return f"{words}, which are few"
+        allowed = int(self._most_flips * self._samples + 1e-9)
+        may = "no answer" if not allowed else f"no more than {allowed} of the answers"
+        return f"{words}, which are few: {may} may flip"
+
+    @property
+    def _limits(self) -> str:
+        """What is asked for."""
+        said = [f"flipped answers at most {self._most_flips:.1%}"]
+        if np.isfinite(self._sqnr_floor_db):
+            said.append(f"SQNR at least {self._sqnr_floor_db:g} dB")
+        return ", ".join(said)
+
     def _rank(self, quantizer: LayerQuantizer) -> list[Damage]:
         """All layers, the most damaging first."""
-        wanted = joined(run_module(self._model, self._model.module, self._ranked_on))
+        wanted = run_module(self._model, self._model.module, self._ranked_on)
         found = []
         for done, layer in enumerate(quantizer.layers, start=1):
             others = frozenset(quantizer.layers) - {layer}
-            damage = self._remember(
-                f"alone {layer}",
-                partial(self._sqnr_db, quantizer, others, wanted),
-            )
+            damage = self._remember(f"calibration SQNR alone {layer}", partial(self._alone, quantizer, others, wanted))
             found.append(Damage(layer=layer, sqnr_db=damage))
             self._say(f"layer {done}/{len(quantizer.layers)} {layer}: alone in int8 SQNR {damage:.1f} dB")
         return sorted(found, key=lambda damage: damage.sqnr_db)
 
-    def _sqnr_db(self, quantizer: LayerQuantizer, float_layers: frozenset[str], wanted: np.ndarray) -> float:
-        return sqnr_db(wanted, joined(quantizer.quantized(float_layers, roughly=True)(self._ranked_on)))
+    def _alone(self, quantizer: LayerQuantizer, others: frozenset[str], wanted: Arrays) -> float:
+        return worst_sqnr_db(wanted, quantizer.quantized(others, roughly=True)(self._ranked_on))
 
-    def _try(self, quantizer: LayerQuantizer, damages: list[Damage], put_back: int) -> Trial:
+    def _try(self, quantizer: LayerQuantizer, damages: list[Damage], put_back: int, wanted: Arrays) -> Trial:
         float_layers = frozenset(damage.layer for damage in damages[:put_back])
         answers = functools.cache(lambda: quantizer.quantized(float_layers)(self._judged))
-
-        def behind() -> Arrays:
-            return {name: values[self._samples :] for name, values in answers().items()}
-
-        def in_front() -> Arrays:
-            return {name: values[: self._samples] for name, values in answers().items()}
-
         key = "back " + ", ".join(sorted(float_layers))
-        said, asked, enough = [], [], True
-        if self._targets is not None:
-            value = self._remember(key, lambda: self._metric(in_front(), self._targets))
-            limit, within = budget(self._model.task, self._metric(self._float_answers, self._targets), self._max_drop)
-            name, enough = task(self._model.task).metric().name, within(value)
-            said.append(f"{metric_name(name)} {value_text(name, value)}")
-            asked.append(value_text(name, limit))
-        # Else a stage would refuse what this search found good enough.
+        flipped = self._remember(f"calibration flips {key}", lambda: self._flipped(wanted, answers()))
+        enough = flipped <= self._most_flips + 1e-9
+        found = f"{flipped:.1%} of the answers flipped"
         if enough and np.isfinite(self._sqnr_floor_db):
-            noise = self._remember(
-                f"golden SQNR {key}", lambda: sqnr_db(joined(self._golden_answers), joined(behind()))
-            )
+            noise = self._remember(f"calibration SQNR {key}", lambda: worst_sqnr_db(wanted, answers()))
             enough = noise >= self._sqnr_floor_db
-            said.append(f"SQNR {noise:.1f} dB")
-            asked.append(f"{self._sqnr_floor_db:g} dB")
-        if enough and self._agreement_floor:
-            agreement = self._remember(f"golden agreement {key}", lambda: self._agreement(behind()))
-            enough = agreement >= self._agreement_floor
-            said.append(f"agreement {agreement:.1%}")
-            asked.append(f"{self._agreement_floor:.0%}")
-        found = ", ".join(said)
+            found += f", SQNR {noise:.1f} dB"
         self._say(
-            f"{put_back} of {len(damages)} layers back in float: {found}, "
-            f"{'enough' if enough else 'not enough'}: {', '.join(asked)} is asked for"
+            f"{put_back} of {len(damages)} layers back in float: {found} on calibration samples, "
+            f"{'enough' if enough else 'not enough'}: asked for are {self._limits}"
         )
         return Trial(put_back=put_back, found=found, within=enough)
 
-    def _agreement(self, answers: Arrays) -> float:
+    def _flipped(self, wanted: Arrays, answers: Arrays) -> float:
+        """The share of answers that are no longer float's."""
         first = self._model.outputs[0].name
-        return task(self._model.task).agreement(self._golden_answers[first], answers[first])
-
-    def _metric(self, answers: Arrays, targets: np.ndarray | None) -> float:
-        assert targets is not None
-        metric = task(self._model.task).metric()
-        metric.update(answers[self._model.outputs[0].name], targets)
-        return metric.value
+        return 1 - task(self._model.task).agreement(wanted[first], answers[first])
 
     def _remember(self, key: str, measure: Callable[[], float]) -> float:
         """A measurement of an earlier, interrupted search, or a new one, which is kept at once."""

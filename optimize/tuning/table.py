@@ -41,7 +41,6 @@ def _with_float_layers(tuning: Tuning) -> Recipe:
     made_from = fingerprint(model, reference, tuning.exporter, recipe, tools=tuning.tools, settings=())
     search = Search(
         model,
-        reference,
         max_drop=tuning.max_drop,
         kept=measured_layers(made_from),
         sqnr_floor_db=recipe.sqnr_floor_db,

@@ -20,6 +20,7 @@ from edgekit.train.data import ranked
 from edgekit.train.data.hdf5 import read_array
 
 ARRAYS = (".npy", ".npz", ".h5", ".hdf5")
+GROUPS = "groups"  # of an array file that says which samples belong together
 TARGETS = "targets"
 
 
@@ -27,12 +28,14 @@ TARGETS = "targets"
 class Samples:
     """Raw inputs (N, …) by name, one row a sample.
 
-    `targets` are the true answers, (N,) int64 class indices or (N, …) float32; None where they are not known. `words`
-    say what the samples are, for people and for the manifest.
+    `targets` are the true answers, (N,) int64 class indices or (N, …) float32; None where they are not known. `groups`
+    (N,) say which samples belong together, such as a patient's. `words` say what the samples are, for people and for
+    the manifest.
     """
 
     arrays: Arrays
     targets: np.ndarray | None = None
+    groups: np.ndarray | None = None
     words: str
 
     def __len__(self) -> int:
@@ -49,6 +52,7 @@ def read_arrays(path: Path, names: Sequence[str]) -> Samples:
     """
     found = dict(_arrays_of(path, names))
     targets = found.pop(TARGETS, None)
+    groups = None if GROUPS in names else found.pop(GROUPS, None)
     if len(names) == 1 and len(found) == 1:
         found = {names[0]: next(iter(found.values()))}
     if missing := [name for name in names if name not in found]:
@@ -58,7 +62,10 @@ def read_arrays(path: Path, names: Sequence[str]) -> Samples:
         )
     arrays = {name: found[name] for name in names}
     check_rows(arrays if targets is None else arrays | {TARGETS: targets}, str(path))
-    return Samples(arrays=arrays, targets=targets, words=f"{len(next(iter(arrays.values()))):,} samples of {path.name}")
+    count = len(next(iter(arrays.values())))
+    if groups is not None and groups.shape != (count,):
+        raise InputError(f"{path}: {GROUPS!r} has the shape {groups.shape}. Give one number or name for each sample")
+    return Samples(arrays=arrays, targets=targets, groups=groups, words=f"{count:,} samples of {path.name}")
 
 
 def check_rows(arrays: Mapping[str, np.ndarray], where: str) -> None:
@@ -101,8 +108,8 @@ def fewer(samples: Samples, most: int) -> Samples:
         return samples
     rows = np.sort(ranked(range(len(samples)), seed=1)[:most])
     arrays = {name: array[rows] for name, array in samples.arrays.items()}
-    targets = None if samples.targets is None else samples.targets[rows]
-    return Samples(arrays=arrays, targets=targets, words=f"{most:,} of {samples.words}")
+    targets, groups = (None if found is None else found[rows] for found in (samples.targets, samples.groups))
+    return Samples(arrays=arrays, targets=targets, groups=groups, words=f"{most:,} of {samples.words}")
 
 
 def noise(specs: Sequence[TensorSpec], count: int = 32) -> Samples:

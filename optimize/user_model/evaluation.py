@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from edgekit.edge_runtime.arrays import Arrays
 from edgekit.edge_runtime.bundle.manifest import Metric
@@ -28,8 +30,18 @@ def run_in_pieces(run: Predict, arrays: Arrays) -> Arrays:
     return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
 
 
-def evaluated(evaluate: Callable[[Predict], float], predict: Predict) -> Metric:
-    """What `evaluate` makes of the model behind `predict`, higher is better; its interval is not known.
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What a user's `evaluate` says of a model."""
+
+    metric: Metric
+    """The number, or the mean of the scores; its interval is not known."""
+    scores: np.ndarray
+    """() float64, one number for the model; or (N,), one for each sample, which can be judged."""
+
+
+def evaluated(evaluate: Callable[[Predict], float | npt.ArrayLike], predict: Predict) -> Evaluation:
+    """What `evaluate` makes of the model behind `predict`: one number, or (N,) of them, one a sample; more is better.
 
     Raises:
         InputError: it gives no finite number, or never asked the model.
@@ -47,14 +59,18 @@ def evaluated(evaluate: Callable[[Predict], float], predict: Predict) -> Metric:
     with user_errors(f"evaluate ({name})"):
         value = evaluate(counting)
     try:
-        number = float(value)
+        scores = np.asarray(value, np.float64)
     except (TypeError, ValueError):
-        number = math.nan
-    if not math.isfinite(number):
-        raise InputError(f"{name} gave {value!r}. It is to give one number, higher is better")
+        scores = np.array(math.nan)
+    if scores.ndim > 1 or not scores.size or not np.isfinite(scores).all():
+        raise InputError(
+            f"{name} gave {repr(value)[:80]}. It should give one number, or an array (N,) with one for each sample; "
+            "more is better"
+        )
     if not asked:
         raise InputError(f"{name} never called the predict function it was given, so it says nothing about the model")
-    return Metric(
+    number = float(scores.mean())
+    metric = Metric(
         name="score" if name == "<lambda>" else name,
         value=number,
         low=-NOT_FINITE,
@@ -63,6 +79,7 @@ def evaluated(evaluate: Callable[[Predict], float], predict: Predict) -> Metric:
         float_value=number,
         agreement=1.0,
     )
+    return Evaluation(metric=metric, scores=scores)
 
 
 def check_finite(answers: Arrays) -> None:

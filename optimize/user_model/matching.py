@@ -6,7 +6,7 @@ Knows files and arrays; it runs no model.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +35,9 @@ class Notes:
             self.kept[keep] = text
 
 
+MOST_UNLABELLED = 10_000  # pictures, which are all in memory at once
+
+
 @dataclass(frozen=True, kw_only=True)
 class Matched:
     """What the model takes, and the samples that were given, in that form.
@@ -45,6 +48,7 @@ class Matched:
     inputs: Inputs
     calibration: Samples | None
     validation: Samples | None
+    unlabelled: Samples | None
     labelled: Path | None
 
 
@@ -58,6 +62,7 @@ def match_samples(source: Source, request: Request, names: Sequence[str], notes:
         raise UsageError("targets are the true answers to `validation`, which is to be arrays then")
     calibration = _in_memory(request.calibration, names, "calibration")
     validation = _in_memory(request.validation, names, "validation", request.targets)
+    unlabelled = _in_memory(request.unlabelled, names, "unlabelled")
     labelled = None
     if _of_pictures(source, request, calibration, validation, names):
         inputs = picture_inputs(request, source.taken)
@@ -67,16 +72,21 @@ def match_samples(source: Source, request: Request, names: Sequence[str], notes:
             calibration = calibration_pictures(calibration, inputs.picture, name="image", most=most)
         if isinstance(validation, Path):
             labelled, validation = validation, None
+        if isinstance(unlabelled, Path):
+            unlabelled = calibration_pictures(unlabelled, inputs.picture, name="image", most=MOST_UNLABELLED)
     else:
         calibration = read_arrays(calibration, names) if isinstance(calibration, Path) else calibration
         validation = read_arrays(validation, names) if isinstance(validation, Path) else validation
+        unlabelled = read_arrays(unlabelled, names) if isinstance(unlabelled, Path) else unlabelled
         shown = next((found.arrays for found in (calibration, validation) if found is not None), None)
         inputs = array_inputs(names, request.shapes, shown)
-    held = [None if found is None else _held_to(inputs, found, notes) for found in (calibration, validation)]
+    given = (calibration, validation, unlabelled)
+    held = [None if samples is None else _held_to(inputs, samples, notes) for samples in given]
     return Matched(
         inputs=inputs,
         calibration=held[0] and fewer(held[0], request.calibration_samples),
         validation=held[1],
+        unlabelled=held[2],
         labelled=labelled,
     )
 
@@ -145,4 +155,4 @@ def _held_to(inputs: Inputs, samples: Samples, notes: Notes) -> Samples:
         if rows.dtype != spec.dtype:
             notes.add(f"{spec.name}: samples in {rows.dtype} were converted to {spec.dtype}")
         arrays[spec.name] = np.ascontiguousarray(rows, dtype=spec.dtype)
-    return Samples(arrays=arrays, targets=samples.targets, words=samples.words)
+    return replace(samples, arrays=arrays)

@@ -107,6 +107,8 @@ def own_model(source: Source, request: Request) -> OwnModel:
         weights_sha256=weights_sha256(module),
         origin=_origin(calibration, validation),
         evaluate=request.evaluate,
+        unlabelled=matched.unlabelled.arrays if matched.unlabelled else {},
+        groups=validation.groups if validation else None,
         noise=real is None or (calibration is None and request.random_samples),
         notes={"source": source.what, "weights": source.weights} | notes.kept,
     )

@@ -71,20 +71,20 @@ class Request:
     """
 
     model: str | nn.Module
-    """A model of the registry; or package.module:callable or file.py:callable that gives an nn.Module; or
-    torchvision:NAME, timm:NAME.
+    """A built-in model, torchvision:NAME, timm:NAME, or package.module:callable or file.py:callable that returns an
+    nn.Module.
 
     From Python also an nn.Module with its weights, which is copied and left as it is.
     """
 
     weights: str | Path | None = None
-    """A .safetensors file or a state dict; default: the trained run's, or the source's own."""
+    """A .safetensors file or a state dict. Default: the trained run's, or the source's own."""
 
     recipes: Sequence[str] = ()
-    """Only this recipe; may be given again."""
+    """Only this recipe. Repeat for more."""
 
     exporters: Sequence[str] = ()
-    """Only this exporter; may be given again. aot is made only so."""
+    """Only this exporter. Repeat for more. aot runs only when it is named here."""
 
     out: str | Path = Path("bundles")
     """Where the bundles go."""
@@ -97,25 +97,28 @@ class Request:
     """
 
     max_batch: int = 1
-    """Leave the batch free, for 1 to this many rows in one run."""
+    """Make bundles with a free batch, from 1 to this many samples in one run."""
 
     max_drop: float = 0.01
-    """How much of the float accuracy may be lost, relative."""
+    """How much of the float accuracy may be lost: 0.01 is 1 %."""
 
     allow_unverified: bool = False
-    """Keep a bundle that missed its gate, stamped unverified."""
+    """Keep a bundle that misses its gate, stamped UNVERIFIED."""
+
+    strict: bool = False
+    """Fail unless every bundle is verified: one that is undecided, or of unknown accuracy, is not enough."""
 
     objective: str = ""
-    """What the best bundle is the best in: latency, size or memory; default: size and speed."""
+    """What the best bundle should be best in: latency, size or memory. Default: size and speed."""
 
     time_budget_s: float | None = None
-    """Like 10m or 90s: most promising first, the rest is left out.
+    """Such as 10m or 90s. The most promising combinations come first; those left over are not tried.
 
     From Python and in a file: seconds.
     """
 
     again: bool = False
-    """Make everything anew, even what has not changed since it was packed."""
+    """Make everything again, even bundles that have not changed since they were packed."""
 
     calibration: Given | None = None
     """Real samples: a folder of pictures, or .npy, .npz, .h5.
@@ -132,6 +135,12 @@ class Request:
     From Python in the same forms as `calibration`. Samples that are in both are left out of the calibration.
     """
 
+    unlabelled: Given | None = None
+    """Further samples without true answers: they show how many answers flip, so fewer labels decide.
+
+    From Python in the same forms as `calibration`. Not those it was calibrated on.
+    """
+
     targets: Array | None = None
     """The true answers to `validation`, where that is arrays: (N,) int64 class indices, or (N, F) float32 for a
     regression. From Python alone."""
@@ -145,40 +154,40 @@ class Request:
     """
 
     labels: Sequence[str] = ()
-    """One label a line, in the order of the outputs.
+    """One label per line, in the order of the outputs.
 
     The command takes a file; from Python and in a file of a request: the labels themselves.
     """
 
     task: str = ""
-    """classification (puts a softmax behind logits), regression or none."""
+    """classification (adds a softmax after logits), regression or none."""
 
     name: str = ""
-    """What the bundles are called."""
+    """The name of the model in its bundles."""
 
     sample_shape: Sequence[str] | Sequence[int] = ()
-    """Like 1,3,224,224, or tokens=1,16:int64; again for each further input."""
+    """Such as 1,3,224,224 or tokens=1,16:int64. Repeat for each input."""
 
     calibration_samples: int = 256
     """Calibrate on at most this many samples."""
 
     random_samples: bool = False
-    """Calibrate on noise; bundles are stamped unverified."""
+    """Calibrate on noise. The bundles are stamped UNVERIFIED."""
 
     random_weights: bool = False
-    """Leave the weights as they are drawn, to try everything offline."""
+    """Keep the random initial weights, to try everything offline."""
 
     resize: str | None = None
-    """How a picture is brought to its size: stretch or resize_crop."""
+    """How to bring a picture to its size: stretch or resize_crop."""
 
     resize_to: int | None = None
-    """Scale the shorter side to this, then cut."""
+    """For resize_crop: scale the shorter side to this, then cut out the centre."""
 
     mean: Sequence[float] | None = None
-    """On the scale 0 to 1, like 0.485,0.456,0.406."""
+    """On a scale from 0 to 1, such as 0.485,0.456,0.406."""
 
     std: Sequence[float] | None = None
-    """Like 0.229,0.224,0.225."""
+    """Such as 0.229,0.224,0.225."""
 
     mode: str | None = None
     """RGB or L (grey)."""
@@ -187,7 +196,7 @@ class Request:
     """bilinear, bicubic or nearest."""
 
     quick: bool = False
-    """Measure for a shorter time: rough, not valid to quote."""
+    """Measure briefly. The figures are rough and not valid to quote."""
 
     def __post_init__(self) -> None:
         for name, known in (("resize", RESIZES), ("mode", MODES), ("interpolation", INTERPOLATIONS)):
@@ -227,20 +236,21 @@ class Request:
     def to_plain(self) -> dict[str, Any]:
         """The fields that differ from their defaults, ready for JSON; {} where some are objects in memory."""
         found = self._set()
-        named = (found.get(name, "") for name in ("model", "calibration", "validation"))
+        named = (found.get(name, "") for name in ("model", "calibration", "validation", "unlabelled"))
         if not all(isinstance(value, (str, Path)) for value in named) or not found.keys().isdisjoint(_FROM_PYTHON):
             return {}
         plain = {name: str(value) if isinstance(value, Path) else value for name, value in found.items()}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()}
 
 
-_PATHS = ("weights", "out", "runs", "calibration", "validation")
+_PATHS = ("weights", "out", "runs", "calibration", "validation", "unlabelled")
 _OF_PICTURES = ("resize", "resize_to", "mean", "std", "mode", "interpolation")
 _FROM_PYTHON = ("targets", "evaluate")
 # What a user's own model needs and a model of the registry, which has data and settings, does not take.
 USER_MODEL = (
-    *("calibration", "validation", *_FROM_PYTHON, "labels", "task", "name", "sample_shape", "calibration_samples"),
-    *("random_samples", "random_weights", *_OF_PICTURES),
+    *("calibration", "validation", "unlabelled", *_FROM_PYTHON),
+    *("labels", "task", "name", "sample_shape", "calibration_samples", "random_samples", "random_weights"),
+    *_OF_PICTURES,
 )
 
 

@@ -165,9 +165,9 @@ def test_a_signature_is_checked_with_the_key_and_of_no_other_file(attested, keys
     assert written.name == "x.attest.sig"
     assert signature.check_attestation(file, keys[0][1]) is None
     said = run(app, ["inspect", str(path), "--key", str(keys[0][1])]).stdout
-    assert "(signature good; x.attest.json)" in said
+    assert "(signature is good; x.attest.json)" in said
     assert "signature  good" in said
-    assert "(signed; --key checks it; x.attest.json)" in run(app, ["inspect", str(path)]).stdout
+    assert "(signed; check it with --key; x.attest.json)" in run(app, ["inspect", str(path)]).stdout
     with pytest.raises(BundleError, match=r"x\.attest\.sig is no signature of x\.attest\.json for .*other\.pub"):
         signature.check_attestation(file, keys[1][1])
 

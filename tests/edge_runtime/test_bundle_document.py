@@ -108,7 +108,9 @@ def test_every_name_that_a_manifest_can_hold_is_explained():
 
 @pytest.mark.parametrize("status", STATUSES)
 def test_statuses_mean_here_what_they_mean_everywhere(status):
-    assert f"| `{status}` | {STATUSES[status].means} |" in TEXT
+    row = f"| `{status}` | {STATUSES[status].means} |"
+    assert row in TEXT
+    assert row in (ROOT / "README.md").read_text()
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -115,7 +115,7 @@ def test_a_float_bundle_is_verified_and_runs(floats):
         logits = engine.run({"pixels": normalised(pixels[:1], bundle.manifest.preprocessing)})["logits"]
     odds = np.exp(logits - logits.max())
     np.testing.assert_allclose(odds / odds.sum(), float_answers(pixels[:1]), atol=1e-5)
-    assert bundle_candidate(floats).judge({"logits": float_answers(pixels)}).found.tolist() == targets.tolist()
+    assert bundle_candidate(floats).keep_answers({"logits": float_answers(pixels)}).given.tolist() == targets.tolist()
 
 
 def test_predict_gives_the_same_probabilities_from_pixels_and_from_floats(floats, tmp_path):
@@ -144,12 +144,12 @@ def test_predict_gives_the_same_probabilities_from_pixels_and_from_floats(floats
 
 def test_inspect_says_who_normalises(floats):
     done = CliRunner().invoke(app, ["inspect", str(floats)])
-    assert "the device normalises: mean 0.25, std 0.5" in done.stdout
+    assert "the device normalizes it: mean 0.25, std 0.5" in done.stdout
     assert "logits float32 [1, 4] (logits)" in done.stdout
 
 
 def test_an_output_that_its_task_cannot_read_is_refused(floats, tmp_path):
     copy = make_float_bundle(tmp_path, name="wrong")
     rewrite_manifest(copy, lambda data: data["programs"][0]["outputs"][0].update(holds="boxes"))
-    with pytest.raises(BundleError, match="its first output holds boxes, which is not read as probabilities"):
+    with pytest.raises(BundleError, match="which takes probabilities, but its first output holds boxes"):
         replay(copy)

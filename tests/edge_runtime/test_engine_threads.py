@@ -115,7 +115,11 @@ for number in (1, 2, 3):
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="only Linux shows its threads there")
 def test_onnxruntime_starts_no_more_threads_than_asked_for(big):
-    paths = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "edge_runtime")])}
+    paths = {
+        "PYTHONPATH": os.pathsep.join(
+            [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "helpers"), str(ROOT / "tests" / "edge_runtime")]
+        )
+    }
     done = subprocess.run([sys.executable, "-c", STARTED, big], env=ENVIRONMENT | paths, capture_output=True, text=True)
     assert done.stdout.split() == ["1", "0", "2", "1", "3", "2"], done.stderr
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from conftest import ROOT
-from tiny_bundle import make_bundle, quarter_pictures
+from tiny_bundle import make_bundle, quarter_pictures, with_program
 
 from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.edge_runtime.bundle.manifest import BatchRange, TensorSpec
@@ -130,9 +130,10 @@ def test_a_closed_engine_says_so(tmp_path):
 def test_names_in_the_file_and_in_the_manifest_must_be_the_same(tmp_path):
     bundle = Bundle.open(make_bundle(tmp_path, name="tiny"))
     manifest = bundle.manifest
-    for key, said in (("inputs", "takes"), ("outputs", "gives")):
-        bundle.manifest = replace(manifest, **{key: (replace(getattr(manifest, key)[0], name="other"),)})
-        with pytest.raises(EngineError, match=rf"model.onnx {said} \['\w+'\], the manifest says \['other'\]"):
+    for key in ("inputs", "outputs"):
+        bundle.manifest = with_program(manifest, **{key: (replace(getattr(manifest, key)[0], name="other"),)})
+        said = rf"model.onnx has the {key} \['\w+'\], but the manifest says \['other'\]"
+        with pytest.raises(EngineError, match=said):
             load(bundle)
 
 

@@ -168,7 +168,7 @@ def test_every_truncation_is_refused():
         ({"artifact": {"file": "m.onnx", "format": "onnx", "bytes": 1, "sha256": "xyz"}}, "64 hexadecimal"),
         ({"artifact": {"file": "golden.npz", "format": "onnx", "bytes": 1, "sha256": "a" * 64}}, "three files"),
         ({"labels": "ab"}, "labels should be a list"),
-        ({"labels": [1]}, "labels[0] should be a text"),
+        ({"labels": [1]}, "labels[0] should be a string"),
         ({"status": "perfect"}, "status should be one of"),
         ({"inputs": []}, "at least one input"),
         ({"inputs": [{"name": "x", "dtype": "float64", "shape": [1]}]}, "inputs[0].dtype"),
@@ -180,7 +180,7 @@ def test_every_truncation_is_refused():
         ),
         ({"surprise": 1}, "surprise is not a known field"),
         ({"metrics": [{"name": "accuracy"}]}, "metrics[0].value is missing"),
-        ({"tools": {"torch": 2}}, "tools.torch should be a text"),
+        ({"tools": {"torch": 2}}, "tools.torch should be a string"),
     ],
 )
 def test_a_hostile_manifest_with_a_right_checksum_is_refused_by_field(change, said):

@@ -9,6 +9,7 @@ from tiny_bundle import FLOOR
 from edgekit.edge_runtime.bundle.manifest import MAIN, EngineRun, Floor
 from edgekit.edge_runtime.bundle.reading import read_manifest
 from edgekit.edge_runtime.errors import UsageError
+from edgekit.edge_runtime.format import floor_text
 
 
 def two_programs(**changes):
@@ -75,7 +76,9 @@ def test_a_floor_of_nothing_is_none():
     for bad in ({"sqnr_db": 201.0}, {"sqnr_db": -1.0}, {"agreement": 1.1}, {"max_abs": -1e-9}):
         with pytest.raises(ValueError, match="sqnr_db goes from 0 to 200"):
             replace(FLOOR, **bad)
-    assert Floor(sqnr_db=20.0, agreement=0.9, max_abs=1e-4).text == "SQNR ≥ 20 dB, agreement ≥ 90%, max |Δ| ≤ 0.0001"
+    assert floor_text(Floor(sqnr_db=20.0, agreement=0.9, max_abs=1e-4)) == (
+        "SQNR ≥ 20 dB, agreement ≥ 90 %, max |Δ| ≤ 0.0001"
+    )
 
 
 def test_an_engine_at_two_precisions_has_two_places_for_its_answers():

@@ -179,4 +179,4 @@ print(peak() - before)
     paths = [str(tmp_path / str(index)) for index in range(len(hostile))]
     done = subprocess.run([sys.executable, "-c", script, *paths], capture_output=True, text=True, check=True)
     assert int(done.stdout) < 64 << 10  # KiB
-    assert done.stderr.count("at most 100 megapixels") == 3
+    assert done.stderr.count("the limits are 100 megapixels") == 3

@@ -8,6 +8,7 @@ import pytest
 from tiny_bundle import change_manifest, make_bundle, onnx_model, quarter_weights
 
 from edgekit.cli import bundles
+from edgekit.cli.inspect import inspect
 from edgekit.edge_runtime import engines
 from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.edge_runtime.engines import RUNS_CODE
@@ -86,7 +87,7 @@ def test_what_is_written_into_the_folder_after_opening_does_not_reach_a_private_
         (bundle / "model.onnx").write_bytes(onnx_model(-quarter_weights()))
         found = engine.run(golden.sample(0))["probabilities"]
         assert opened.folder != bundle
-    assert found == pytest.approx(golden.packed["probabilities"][:1], abs=1e-6)
+    assert found == pytest.approx(golden.own_answers()["probabilities"][:1], abs=1e-6)
     assert not opened.folder.exists()
 
 
@@ -112,7 +113,7 @@ def test_a_task_that_nobody_here_knows_is_refused_with_the_known_ones(bundle):
 def test_a_terminal_obeys_nothing_that_a_bundle_says(bundle, capsys):
     evil = "\x1b]0;title\x07\x1b[2J\x9b31m[bold]"
     change_manifest(bundle, model=evil, labels=(evil, "b", "c", "d"), provenance={evil: evil}, tools={evil: evil})
-    bundles.inspect(bundle, as_json=False)
+    inspect(bundle, as_json=False)
     bundles.verify([bundle], as_json=False)
     printed = "".join(capsys.readouterr())
     assert printed.count("\\x1b]0;title\\x07\\x1b[2J\\x9b31m[bold]") >= 5

@@ -9,12 +9,12 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from tiny_bundle import make_bundle
+from tiny_bundle import make_bundle, with_program
 from typer.testing import CliRunner
 
-import edgekit as command
+from edgekit import cli as command
 from edgekit.edge_runtime.bundle.bundle import Bundle
-from edgekit.edge_runtime.bundle.manifest import TensorSpec
+from edgekit.edge_runtime.bundle.manifest import OutputSpec, TensorSpec
 from edgekit.edge_runtime.errors import EngineError, UsageError
 from edgekit.edge_runtime.profiling.child import MIN_RUNS
 from edgekit.edge_runtime.profiling.child import run as run_profile
@@ -111,9 +111,9 @@ def test_padding_of_a_kernel_is_no_arithmetic_of_the_model(bundle, tmp_path, cha
     onnx.save(conv_model(channels), tmp_path / "conv.onnx")
     tensors = {
         "inputs": (TensorSpec(name="x", dtype="float32", shape=(1, 3, 16, 16)),),
-        "outputs": (TensorSpec(name="y", dtype="float32", shape=(1, channels, 16, 16)),),
+        "outputs": (OutputSpec(name="y", dtype="float32", shape=(1, channels, 16, 16), holds="values"),),
     }
-    manifest = replace(Bundle.open(bundle).manifest, **tensors)
+    manifest = with_program(Bundle.open(bundle).manifest, **tensors)
     profiler = onnx_profile.open_profiler(tmp_path / "conv.onnx", manifest, 1)
     profiler.run([np.ones((1, 3, 16, 16), np.float32)])
     operators, remarks = profiler.operators()
@@ -153,7 +153,8 @@ def test_elements_smaller_than_a_byte_are_counted_together():
 def test_a_format_without_a_profiler_is_named(bundle):
     asked = {"bundle": str(bundle), "num_threads": 1, "seconds": SHORT}
     raw = (bundle / "manifest.json").read_bytes()
-    aot = replace(Bundle.open(bundle).manifest, artifact=replace(Bundle.open(bundle).manifest.artifact, format="aot"))
+    manifest = Bundle.open(bundle).manifest
+    aot = with_program(manifest, artifact=replace(manifest.artifact, format="aot"))
     (bundle / "manifest.json").write_bytes(aot.to_bytes())
     try:
         with pytest.raises(UsageError, match="unknown format to profile 'aot'. Known: executorch, onnx, torchscript"):
@@ -167,7 +168,7 @@ def test_a_damaged_graph_is_an_error_and_no_crash(tmp_path):
     header = b"\0\0\0\0XH00" + struct.pack("<HII", 30, 30, len(graph)) + b"\0" * 12
     (tmp_path / "model.pte").write_bytes(b"before" + header + graph)
     (tmp_path / "none.pte").write_bytes(b"no delegate, XH00 by chance" * 9)
-    with pytest.raises(EngineError, match=r"model\.pte: the XNNPACK graph inside cannot be read"):
+    with pytest.raises(EngineError, match=r"model\.pte: its XNNPACK graph cannot be read"):
         multiplying_nodes(tmp_path / "model.pte")
     assert multiplying_nodes(tmp_path / "none.pte") == []
 

@@ -138,8 +138,10 @@ def test_the_commands_say_what_they_do_with_it(two, tmp_path):
     run = CliRunner().invoke
     done = run(app, ["inspect", str(two)])
     assert done.exit_code == 0
-    assert "encoder takes  image uint8 [1, 8, 8, 1]" in done.stdout
-    assert "step gives  answer float32 [1, 4] (log_probabilities); next_state float32 [1, 4] (features)" in done.stdout
+    assert "encoder inputs  image uint8 [1, 8, 8, 1]" in done.stdout
+    assert (
+        "step outputs  answer float32 [1, 4] (log_probabilities); next_state float32 [1, 4] (features)" in done.stdout
+    )
     done = run(app, ["verify", str(two)])
     assert (done.exit_code, "step next_state: SQNR" in done.stdout) == (0, True)
     (found,) = json.loads(run(app, ["verify", str(two), "--json"]).stdout)
@@ -164,3 +166,10 @@ def test_a_program_that_is_called_main_is_the_one_that_tools_take(two, tmp_path)
         assert bundle.manifest.only("step") == replace(
             bundle.manifest, programs=bundle.manifest.programs[1:], preprocessing=None
         )
+
+
+@pytest.mark.parametrize("path", ["x" * 5000, "/tmp/" + "x/" * 3000, "a\0b"])
+def test_a_path_that_can_be_none_is_refused_in_a_sentence(path):
+    with pytest.raises(BundleError, match="no path to a bundle|no bundle at") as error:
+        Bundle.open(path)
+    assert len(str(error.value)) < 500

@@ -9,13 +9,12 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import ENVIRONMENT, ROOT
+from conftest import ENVIRONMENT, HELPERS, ROOT
 from killed import command, descendants, kill_and_wait, until
 
 from edgekit.edge_runtime.python_child import PythonChild, process_pool, run
 
-HERE = Path(__file__).parent
-PATHS = os.pathsep.join([str(ROOT), str(HERE)])
+PATHS = os.pathsep.join([str(ROOT), str(HELPERS)])
 TELL = "import json, os, sys; print(json.dumps([sys.path, dict(os.environ), os.getcwd()]))"
 
 
@@ -42,11 +41,11 @@ def test_the_current_folder_is_not_searched_however_it_is_named(tmp_path, monkey
 
 
 def test_a_relative_entry_means_what_it_means_here(tmp_path, monkeypatch):
-    monkeypatch.chdir(HERE)
+    monkeypatch.chdir(HELPERS)
     monkeypatch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}.")
     with PythonChild("code_child", [TELL], in_own_folder=True, stdout=subprocess.PIPE) as child:
         paths, _, place = json.loads(child.process.communicate()[0])
-    assert str(HERE) in paths
+    assert str(HELPERS) in paths
     assert Path(place) == child.folder
 
 
@@ -80,7 +79,7 @@ import sys; sys.path.insert(0, {str(ROOT)!r})
 from edgekit.edge_runtime.python_child import run
 print(run("code_child", ["import edgekit.edge_runtime.files as f; print(f.__file__)"], timeout_s=60).stdout)
 """
-    environment = ENVIRONMENT | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(HERE)])}
+    environment = ENVIRONMENT | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(HELPERS)])}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert done.stdout.strip() == str(ROOT / "edge_runtime" / "files.py"), done.stderr
 

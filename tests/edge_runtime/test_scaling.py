@@ -8,7 +8,7 @@ from edgekit.cli.benchmark import Printing, benchmark
 from edgekit.edge_runtime.benchmark.measure import bundle_candidate
 from edgekit.edge_runtime.benchmark.measurement import load, load_raw
 from edgekit.edge_runtime.benchmark.scaling import Sweep, doublings, expand, parse_counts
-from edgekit.edge_runtime.bundle.manifest import BatchRange, TensorSpec
+from edgekit.edge_runtime.bundle.manifest import BatchRange, OutputSpec, TensorSpec
 from edgekit.edge_runtime.errors import UsageError
 
 
@@ -29,7 +29,7 @@ def free(tmp_path_factory):
     return change_manifest(
         path,
         inputs=(TensorSpec(name="image", dtype="uint8", shape=(1, SIDE, SIDE, 1), batch=batch),),
-        outputs=(TensorSpec(name="probabilities", dtype="float32", shape=(1, 4), batch=batch),),
+        outputs=(OutputSpec(name="probabilities", dtype="float32", shape=(1, 4), batch=batch, holds="probabilities"),),
     )
 
 

@@ -112,7 +112,7 @@ def test_an_unsigned_bundle_is_refused_with_a_key(tmp_path, keys):
 
 
 def test_requiring_a_signature_needs_a_key():
-    with pytest.raises(UsageError, match="--require-signature needs the public key"):
+    with pytest.raises(UsageError, match="--require-signature needs a public key"):
         Policy.asked(allow=(), key=None, require_signature=True)
 
 
@@ -222,7 +222,7 @@ def test_without_the_package_the_extra_is_named_and_no_torch_is_loaded(signed, k
     forbid = "import sys\nfor name in ('model_signing', 'torch'):\n    sys.modules[name] = None\n"
     (tmp_path / "sitecustomize.py").write_text(forbid)
     arguments = ["edgekit", "verify", str(signed), "--key", str(keys[1])]
-    code = f"import edgekit, sys; sys.argv = {arguments}; edgekit.main()"
+    code = f"import sys; from edgekit.cli import main; sys.argv = {arguments}; main()"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True
     )
@@ -233,7 +233,7 @@ def test_without_the_package_the_extra_is_named_and_no_torch_is_loaded(signed, k
 def test_signing_and_checking_load_no_torch(signed, keys):
     code = (
         "import sys; from pathlib import Path\n"
-        "from edgekit.edge_runtime import signature; from edgekit.edge_runtime.worker.policy import Policy\n"
+        "from edgekit.edge_runtime.bundle import signature; from edgekit.edge_runtime.worker.policy import Policy\n"
         "bundle, private, public = map(Path, sys.argv[1:])\n"
         "signature.sign(bundle, private); Policy(key=public).open(bundle).close()\n"
         "print({'torch', 'onnxruntime', 'executorch'} & set(sys.modules))"

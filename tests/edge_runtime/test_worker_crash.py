@@ -2,11 +2,10 @@
 
 import signal
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import HELPERS, ROOT
 
 from edgekit.edge_runtime.errors import EngineError, InputError
 from edgekit.edge_runtime.worker.parent import Worker
@@ -16,7 +15,7 @@ ARRAYS = {"x": np.zeros((1, 2), np.float32)}
 
 @pytest.fixture(autouse=True)
 def code_child_is_found(monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    monkeypatch.setenv("PYTHONPATH", str(HELPERS))
 
 
 def child(code, *, timeout_s=30.0):

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 from small_luna import make_store
 
 from edgekit.edge_runtime.errors import EdgekitError
@@ -137,17 +138,16 @@ def test_a_lesson_is_shown_where_it_is_with_every_seed():
 
 
 def test_the_page_is_that_of_the_results():
-    root = Path(__file__).resolve().parents[2]
-    source = root / "results/luna-synthetic-cuda.json"
+    source = ROOT / "results/luna-synthetic-cuda.json"
     found = json.loads(source.read_bytes())
-    assert (root / "docs" / luna_lessons_report.PAGE).read_text() == luna_lessons_report.page(found, source)
+    assert (ROOT / "docs" / luna_lessons_report.PAGE).read_text() == luna_lessons_report.page(found, source)
     assert verdicts(found) == ["yes"] * 6
 
 
 def test_a_run_is_measured(place):
     """All seven runs, tiny: what is measured of them is what the page needs."""
     size = replace(
-        SIZES["cpu"], batch_size=4, fewer=1, found=(1, 8), segmented=(1, 4), all_nodules=(1, 4), fine_tuned=(1, 4)
+        SIZES["cpu"], batch_size=4, fewer=1, classified=(1, 8), segmented=(1, 4), all_nodules=(1, 4), fine_tuned=(1, 4)
     )
     found = lessons(place, size, 7)
     records = {}

@@ -285,14 +285,14 @@ def test_tables_say_what_was_found(tmp_path):
     path.write_text(json.dumps({"rows": rows, "latency": latency, "planned": planned}))
     assert "Not finished" not in survey_models_table(path)
     assert "Not finished: 3 of 4 combinations" in survey_backbones_table(path)
-    assert "agrees 50%, 2 MB, 41 dB, 1.5 ms" in survey_models_table(path)
-    assert "**missed at quantize, reload**; `w8a8_tuned`: agrees 75%, 2 MB, 41 dB |" in survey_models_table(path)
+    assert "agrees 50 %, 2 MB, 41 dB, 1.5 ms" in survey_models_table(path)
+    assert "**missed at quantize, reload**; `w8a8_tuned`: agrees 75 %, 2 MB, 41 dB |" in survey_models_table(path)
     backbones = survey_backbones_table(path)
     assert "crashed [1]" in backbones
     assert "1. timm:levit_128s: its process ended with signal SIGSEGV" in backbones
     assert "`executorch_xnnpack` w8a8_static: 0 of 1 made" in backbones
     said = survey_int8_table(path)
     assert "0 of 1 rows" in said
-    assert "birds_cnn, onnx, 0.50×: Where int8 takes longer than float: Mul." in said
+    assert "birds_cnn, onnx, 2.00× slower [1.67, 2.50]: Where int8 takes longer than float: Mul." in said
     path.write_text(json.dumps({"rows": rows, "latency": {}}))
     assert "No times yet" in survey_int8_table(path)

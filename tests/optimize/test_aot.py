@@ -82,12 +82,11 @@ def test_machine_code_runs_only_when_asked_for_by_name(bundle):
         (None, "does not say for which processor .provenance.compiled_for is missing., so it is not run"),
     ],
 )
-def test_another_processor_is_refused_before_the_code_is_touched(bundle, target, said, monkeypatch):
+def test_another_processor_is_refused_before_the_code_is_touched(bundle, target, said):
     provenance = {} if target is None else {"compiled_for": target}
-    monkeypatch.setattr(bundle, "manifest", replace(bundle.manifest, provenance=provenance))
-    monkeypatch.setattr(bundle, "folder", Path("nowhere"))
+    manifest = replace(bundle.manifest, provenance=provenance)
     with pytest.raises(BundleError, match=said):
-        load(bundle, allow=("aot",))
+        load(Bundle(Path("nowhere"), bundle.source, manifest, "", None), allow=("aot",))
 
 
 def test_the_manifest_says_what_it_was_compiled_for(bundle):
@@ -106,11 +105,10 @@ def test_the_file_holds_no_folder_of_this_machine_and_no_sources(bundle):
     assert b"torchinductor_" not in held
 
 
-def test_a_damaged_package_is_an_error(bundle, tmp_path, monkeypatch):
+def test_a_damaged_package_is_an_error(bundle, tmp_path):
     (tmp_path / "model.pt2").write_bytes(bundle.model_path.read_bytes()[:20_000])
-    monkeypatch.setattr(bundle, "folder", tmp_path)
     with pytest.raises(EngineError, match="model.pt2 could not be loaded: "):
-        load(bundle, allow=("aot",))
+        load(Bundle(tmp_path, bundle.source, bundle.manifest, "", None), allow=("aot",))
 
 
 def test_without_a_compiler_it_says_what_to_install(monkeypatch):

@@ -71,7 +71,8 @@ def test_every_exporter_and_recipe_packs_a_regression(bundles):
     for path in bundles.values():
         manifest, found = Bundle.open(path).manifest, replay(path, policy=Policy(allow=RUNS_CODE))
         metric = manifest.metrics[0]
-        assert (manifest.status, metric.name, metric.samples) == ("verified", "mean_absolute_error", 2)
+        expected = "verified" if manifest.recipe == "fp32" else "undecided"  # two samples decide nothing
+        assert (manifest.status, metric.name, metric.samples) == (expected, "mean_absolute_error", 2)
         assert metric.low <= metric.value <= 1.05 * metric.float_value
         assert (found.passed, found.agreement) == (True, 1.0)
 
@@ -102,7 +103,9 @@ def test_the_commands_show_it_without_percent_and_predict_says_what_it_takes(bun
     assert "max |Δ|" in edgekit("verify", path).stdout
     refused = edgekit("predict", path, "picture.png")
     assert refused.returncode == 2
-    assert "takes arrays, not pictures: reading float32 [1, 1]. From Python: edge_runtime.load_engine" in refused.stderr
+    assert (
+        "takes arrays, not pictures: reading float32 [1, 1]. Run it from Python: edgekit.load_engine(" in refused.stderr
+    )
 
 
 def test_optimize_ends_in_a_table_of_errors(edgekit, weights, tmp_path):

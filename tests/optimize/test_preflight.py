@@ -2,16 +2,16 @@
 
 import json
 import linecache
-from pathlib import Path
 
 import pytest
 import torch
+from conftest import HELPERS
 
 from edgekit.optimize.preflight.check import Preflight, preflight, random_model
 from edgekit.optimize.preflight.on_executorch import examine, kernel_names
 from edgekit.optimize.preflight.places import EngineFindings, Finding, source_line
 
-NETS = Path(__file__).with_name("preflight_net.py")
+NETS = HELPERS / "preflight_net.py"
 
 
 def in_executorch(net: str, shape: str) -> dict[str, EngineFindings]:
@@ -93,7 +93,7 @@ def test_the_command_ends_with_0_where_all_engines_run_it(edgekit):
     ("arguments", "said"),
     [
         (["--sample-shape", "1,4"], "--sample-shape belongs to a model"),
-        (["digits_cnn", "--deep"], "--deep and --build look at this machine's engines"),
+        (["digits_cnn", "--deep"], "--deep and --build check this machine's engines, not a model"),
         (["digits_cnm"], "Did you mean digits_cnn"),
     ],
 )

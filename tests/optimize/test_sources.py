@@ -1,9 +1,8 @@
 """What WHAT can be: names, callables, libraries' models; weights of others; and errors told as the user's own."""
 
-from pathlib import Path
-
 import pytest
 import torch
+from conftest import HELPERS
 from own_net import Net
 from safetensors.torch import save_file
 from torchvision.models import get_model_weights
@@ -13,7 +12,7 @@ from edgekit.optimize.user_model.sources import is_registered, open_source
 from edgekit.optimize.user_model.user_code import import_file
 from edgekit.optimize.user_model.weights import check_weights, load_own_weights, weights_sha256
 
-FILE = Path(__file__).with_name("own_net.py")
+FILE = HELPERS / "own_net.py"
 
 
 @pytest.fixture

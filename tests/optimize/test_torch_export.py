@@ -71,7 +71,8 @@ def held(bundle):
 def test_it_is_verified_stage_by_stage_and_holds_what_the_recipe_says(packed, recipe, int8_layers):
     bundle = packed(recipe)
     manifest, graph = bundle.manifest, held(bundle)["models/model.json"].decode()
-    assert (manifest.status, manifest.artifact.format) == ("verified", "torch_export")
+    assert manifest.artifact.format == "torch_export"
+    assert manifest.status in (("verified",) if recipe == "fp32" else ("verified", "undecided"))
     stages = [result.stage for result in manifest.stages]
     assert stages == ["capture", *(["quantize"] if recipe != "fp32" else []), "lower", "reload"]
     assert all(result.passed for result in manifest.stages)
@@ -116,15 +117,14 @@ def test_it_is_loaded_only_when_allowed_and_made_only_when_named(pair):
     assert {recipe.name for _, recipe in asked} == set(EXPORTER.recipes)
 
 
-def test_a_file_of_a_newer_torch_is_refused_before_it_is_read(pair, monkeypatch):
-    monkeypatch.setattr(pair, "manifest", replace(pair.manifest, tools={"torch": "99.0.0"}))
-    monkeypatch.setattr(pair, "folder", Path("nowhere"))
+def test_a_file_of_a_newer_torch_is_refused_before_it_is_read(pair):
+    newer = Bundle(Path("nowhere"), pair.source, replace(pair.manifest, tools={"torch": "99.0.0"}), "", None)
     with pytest.raises(BundleError, match="was made with torch 99.0.0; the installed torch .* is older"):
-        load(pair, allow=("torch_export",))
+        load(newer, allow=("torch_export",))
 
 
 @pytest.mark.parametrize("damage", ["cut", "other operator"])
-def test_a_damaged_file_is_an_error_that_says_why(pair, tmp_path, monkeypatch, damage, capfd):
+def test_a_damaged_file_is_an_error_that_says_why(pair, tmp_path, damage, capfd):
     path = tmp_path / "model.pt2"
     if damage == "cut":
         path.write_bytes(pair.model_path.read_bytes()[:3000])
@@ -132,10 +132,9 @@ def test_a_damaged_file_is_an_error_that_says_why(pair, tmp_path, monkeypatch, d
         with zipfile.ZipFile(pair.model_path) as old, zipfile.ZipFile(path, "w") as new:
             for name in old.namelist():
                 new.writestr(name, old.read(name).replace(b"torch.ops.aten.relu", b"torch.ops.nowhere.relu"))
-    monkeypatch.setattr(pair, "folder", tmp_path)
     said = "nowhere" if damage == "other operator" else "model.pt2 could not be loaded: "
     with pytest.raises(EngineError, match=said):
-        load(pair, allow=("torch_export",))
+        load(Bundle(tmp_path, pair.source, pair.manifest, "", None), allow=("torch_export",))
     assert "Traceback" not in capfd.readouterr().err
 
 

@@ -145,5 +145,5 @@ def test_a_text_without_its_markers_is_damaged(tmp_path, monkeypatch):
     path = tmp_path / "book" / austen.FILE
     path.parent.mkdir(parents=True)
     path.write_text("It is a truth universally acknowledged")
-    with pytest.raises(MissingData, match="is damaged: the lines"):
+    with pytest.raises(MissingData, match="is damaged: it lacks the lines"):
         austen.read_text()

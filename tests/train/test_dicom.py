@@ -71,7 +71,7 @@ def test_another_slope_counts(tmp_path):
         ({"z": 3, "Rows": 1}, "Rows is 2 in a.dcm and 1 in b.dcm"),
         ({"z": 3, "drop": ["RescaleSlope", "PixelSpacing"]}, "b.dcm has no PixelSpacing, RescaleSlope"),
         ({"z": 0}, "two slices lie at one place"),
-        ({"z": 9}, "a slice is missing or off its place: b.dcm lies 6.000 mm after c.dcm at 3.000 mm"),
+        ({"z": 9}, "a slice is missing or out of place: b.dcm lies 6.000 mm after c.dcm at 3.000 mm"),
         ({"z": 3, "drop": ["PixelData"]}, "the pixels of .*b.dcm cannot be decoded"),
     ],
 )

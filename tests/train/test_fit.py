@@ -110,9 +110,9 @@ def test_more_epochs_can_be_added_to_a_finished_run(short, tmp_path):
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        (replace(SHORT, seed=4), "was started with seed 123, and seed 4 was asked for"),
-        (replace(SHORT, epochs=2), "is at epoch 3 of 3, and 2 epochs were asked for. Add --epochs 3"),
-        (replace(SHORT, learning_rate=0.1), "was started with learning_rate 0.001, and learning_rate 0.1"),
+        (replace(SHORT, seed=4), "was started with seed 123, but seed 4 was asked for"),
+        (replace(SHORT, epochs=2), "is at epoch 3 of 3, but 2 epochs were asked for. Add --epochs 3"),
+        (replace(SHORT, learning_rate=0.1), "was started with learning_rate 0.001, but learning_rate 0.1"),
     ],
 )
 def test_other_settings_cannot_go_on_from_a_run(short, config, message):
@@ -141,7 +141,7 @@ def test_a_damaged_weight_file_does_not_pass_for_the_runs(tmp_path):
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(content)
-    with pytest.raises(EdgekitError, match="weights.safetensors is not what .*run.json was written for"):
+    with pytest.raises(EdgekitError, match="weights.safetensors is not the file that .*run.json was written for"):
         read_run(tmp_path)
 
 

@@ -5,15 +5,14 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import torch
+from conftest import HELPERS, ROOT
 from safetensors.torch import load_file
 from small_digits import CONFIG, MODEL, plain_net, train
 
 from edgekit.train.checkpoint import read_run
 
-HERE = Path(__file__).resolve().parent
 SCRIPT = """
 import sys
 from dataclasses import replace
@@ -29,7 +28,7 @@ def test_two_processes_train_what_one_does(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
-    environment = os.environ | {"PYTHONPATH": f"{HERE}{os.pathsep}{HERE.parents[1]}", "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"PYTHONPATH": f"{HELPERS}{os.pathsep}{ROOT}", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [*command, str(tmp_path / "two")], env=environment, capture_output=True, text=True, timeout=300
     )

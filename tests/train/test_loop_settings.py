@@ -106,7 +106,7 @@ def test_it_stops_when_patience_is_over_and_says_why():
     assert stop_reason(curve(0.5, 0.7, 0.6), 2, "classification") is None
     assert stop_reason(curve(0.5, 0.7, 0.6, 0.7), None, "classification") is None
     assert stop_reason(curve(0.5, 0.7, 0.6, 0.7), 2, "classification") == (
-        "stopped early at epoch 4: accuracy 0.7000 of epoch 2 was not bettered in the 2 epochs after it (patience 2)"
+        "stopped early at epoch 4: the 2 epochs after epoch 2 did not improve on its accuracy of 0.7000 (patience 2)"
     )
 
 

@@ -115,7 +115,7 @@ def test_weights_of_another_net_are_refused_by_name(published):
 
 def test_a_state_file_of_other_things_is_refused(tmp_path):
     torch.save({"model_state": {"epoch": 3}}, tmp_path / "odd.state")
-    with pytest.raises(EdgekitError, match="odd.state is not a bare state dict of tensors; it holds keys epoch"):
+    with pytest.raises(EdgekitError, match="odd.state is not a plain state dict of tensors; it holds keys epoch"):
         read_tensors(tmp_path / "odd.state")
 
 

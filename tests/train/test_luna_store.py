@@ -113,14 +113,14 @@ def test_no_usable_scan_is_an_error(root, tmp_path):
     copy = shutil.copytree(root, tmp_path / "scans")
     for raw in copy.glob("*/*.raw"):
         raw.unlink()
-    with pytest.raises(EdgekitError, match="none of the 4 scans could be used. The first: "):
+    with pytest.raises(EdgekitError, match="none of the 4 scans could be used. The first one: "):
         prepare(copy, tmp_path / "store")
 
 
 def test_a_store_of_other_lists_or_of_something_else_is_left_alone(store, root, tmp_path):
     copy = shutil.copytree(root, tmp_path / "scans")
     (copy / CANDIDATES).write_text((copy / CANDIDATES).read_text().replace("SYNTHETIC.1.0003", "another"))
-    with pytest.raises(EdgekitError, match="was prepared from other lists of places than these"):
+    with pytest.raises(EdgekitError, match="was prepared from other lists of places"):
         prepare(copy, store)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("")

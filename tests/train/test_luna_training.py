@@ -5,11 +5,11 @@ import subprocess
 import sys
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from conftest import HELPERS, ROOT
 from safetensors.torch import load_file
 from small_luna import CONFIG, ONE_EPOCH, make_store, steady, train
 
@@ -24,8 +24,6 @@ from edgekit.train.loop.early_stopping import is_best
 from edgekit.train.loop.epoch import LOSSES
 from edgekit.train.loop.fit import fit
 from edgekit.train.models import luna_classifier, luna_malignancy, luna_unet
-
-HERE = Path(__file__).resolve().parent
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +98,7 @@ def test_two_processes_train_the_classifier_to_the_weights_of_one(store, tmp_pat
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
-    environment = os.environ | {"PYTHONPATH": f"{HERE}{os.pathsep}{HERE.parents[1]}", "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"PYTHONPATH": f"{HELPERS}{os.pathsep}{ROOT}", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [*command, str(tmp_path / "two"), str(store)], env=environment, capture_output=True, text=True, timeout=300
     )

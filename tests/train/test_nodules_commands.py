@@ -144,11 +144,11 @@ def test_bad_weights(scan, weights, tmp_path, monkeypatch):
     with pytest.raises(UsageError, match="cls.safetensors holds the weights of another model than LunaUNet"):
         nodules(scan[0], out=tmp_path / "out", **swapped)
     none = {"segmenter": None, "classifier": None, "malignancy": None}
-    with pytest.raises(UsageError, match="--segmenter alone is half of the two nets. Add --classifier FILE"):
+    with pytest.raises(UsageError, match="--segmenter is only one of two nets. Add --classifier FILE"):
         choose_weights(None, **none | {"segmenter": weights["segmenter"]})
     with pytest.raises(UsageError, match="unknown weights 'best'. Known: book"):
         choose_weights("best", **none)
-    with pytest.raises(UsageError, match="--weights book has no part left"):
+    with pytest.raises(UsageError, match="--weights book has no use beside"):
         choose_weights("book", **weights)
     monkeypatch.setenv("EDGEKIT_DATA", str(tmp_path))
     with pytest.raises(MissingData, match="seg_2020.* is not there. It comes with the book's code"):

@@ -114,8 +114,8 @@ def test_from_scans_to_the_table_and_again(root, weights, tmp_path, capsys):
     out = tmp_path / "out"
     assert command(root, out=out, split="all", **weights)
     said = capsys.readouterr()
-    assert "2 scans, 2 of them done now: 2 of 3 nodules found, and 2 findings that are none" in said.out
-    assert "a: 2 of 3 nodules found, 1 findings that are none" in said.err
+    assert "2 scans, 2 of them analysed now: 2 of 3 nodules found, and 2 findings that are not nodules" in said.out
+    assert "a: 2 of 3 nodules found, 1 findings that are not nodules" in said.err
     answer = json.loads((out / "evaluation.json").read_text())
     assert (answer["table"], answer["skipped"], answer["synthetic"]) == (WHOLE, {}, False)
     assert answer["scans"]["b"]["non-nodule"]["predicted malignant"] == 1
@@ -182,12 +182,12 @@ def test_what_is_refused(root, weights, tmp_path):
     out = tmp_path / "out"
     command(root, out=out, split="all", **weights)
     two = {n: weights[n] for n in ("segmenter", "classifier")}
-    with pytest.raises(UsageError, match="a.json is the result of other nets. Give another --out"):
+    with pytest.raises(UsageError, match="a.json is a result of other nets. Give another --out"):
         command(root, out=out, split="all", **two)
     (out / "scans" / "a.json").write_text("{}")
     with pytest.raises(EdgekitError, match="a.json is damaged: .*format_version is missing. Remove it"):
         command(root, out=out, split="all", **weights)
-    with pytest.raises(UsageError, match="luna holds other files than results"):
+    with pytest.raises(UsageError, match="luna holds files that are not results"):
         command(root, out=root, split="all", **weights)
     with pytest.raises(UsageError, match="unknown split 'some'. Known: all, validation"):
         command(root, out=out, split="some", **weights)

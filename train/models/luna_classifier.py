@@ -103,6 +103,7 @@ MODEL = BookModel(
     crops=True,
     samples=luna_samples.crops,
     extra_metrics=DetectionMetrics,
+    gated="f1",  # an artifact that never says "nodule" has 99.75 % of the accuracy
     target=Target(
         metric="accuracy",
         value=0.992,

@@ -23,47 +23,60 @@ def optimize(
         str | None,
         typer.Argument(
             metavar="WHAT",
-            help="A model of the registry; or package.module:callable or file.py:callable that gives an nn.Module; "
-            "or torchvision:NAME, timm:NAME.",
+            help="A built-in model, torchvision:NAME, timm:NAME, or package.module:callable or file.py:callable that "
+            "returns an nn.Module.",
         ),
     ] = None,
     weights: Annotated[
         Path | None,
-        typer.Option(help="A .safetensors file or a state dict; default: the trained run's, or the source's own."),
+        typer.Option(help="A .safetensors file or a state dict. Default: the trained run's, or the source's own."),
     ] = None,
-    recipes: Annotated[list[str] | None, typer.Option("--recipe", help="Only this recipe; may be given again.")] = None,
+    recipes: Annotated[list[str] | None, typer.Option("--recipe", help="Only this recipe. Repeat for more.")] = None,
     exporters: Annotated[
         list[str] | None,
-        typer.Option("--exporter", help="Only this exporter; may be given again. aot is made only so."),
+        typer.Option("--exporter", help="Only this exporter. Repeat for more. aot runs only when it is named here."),
     ] = None,
     out: Annotated[Path, typer.Option(help="Where the bundles go.")] = Path("bundles"),
     runs: Runs = Path("runs"),
     max_batch: Annotated[
-        int, typer.Option(min=1, help="Leave the batch free, for 1 to this many rows in one run.")
+        int, typer.Option(min=1, help="Make bundles with a free batch, from 1 to this many samples in one run.")
     ] = 1,
     max_drop: Annotated[
-        float, typer.Option(min=0, max=1, help="How much of the float accuracy may be lost, relative.")
+        float, typer.Option(min=0, max=1, help="How much of the float accuracy may be lost: 0.01 is 1 %.")
     ] = 0.01,
     allow_unverified: Annotated[
-        bool, typer.Option("--allow-unverified", help="Keep a bundle that missed its gate, stamped unverified.")
+        bool, typer.Option("--allow-unverified", help="Keep a bundle that misses its gate, stamped UNVERIFIED.")
+    ] = False,
+    strict: Annotated[
+        bool,
+        typer.Option(
+            "--strict",
+            help="Fail unless every bundle is verified: one that is undecided, or of unknown accuracy, is not enough.",
+        ),
     ] = False,
     objective: Annotated[
         str,
-        typer.Option(help="What the best bundle is the best in: latency, size or memory; default: size and speed."),
+        typer.Option(help="What the best bundle should be best in: latency, size or memory. Default: size and speed."),
     ] = "",
     time_budget_s: Annotated[
         str | None,
-        typer.Option("--time-budget", help="Like 10m or 90s: most promising first, the rest is left out."),
+        typer.Option(
+            "--time-budget",
+            help="Such as 10m or 90s. The most promising combinations come first; those left over are not tried.",
+        ),
     ] = None,
     again: Annotated[
-        bool, typer.Option("--again", help="Make everything anew, even what has not changed since it was packed.")
+        bool,
+        typer.Option(
+            "--again", help="Make everything again, even bundles that have not changed since they were packed."
+        ),
     ] = False,
     file: Annotated[
         Path | None,
         typer.Option(
             "--from",
-            help="Take the options from a results.json, to repeat that run, or from a JSON file of them; those typed "
-            "here go before.",
+            help="Take the options from a results.json, to repeat that run, or from a JSON file of options. Options on "
+            "the command line take precedence.",
         ),
     ] = None,
     calibration: Annotated[
@@ -76,17 +89,24 @@ def optimize(
             rich_help_panel=OWN,
         ),
     ] = None,
+    unlabelled: Annotated[
+        Path | None,
+        typer.Option(
+            help="Further samples without true answers: they show how many answers flip, so fewer labels decide.",
+            rich_help_panel=OWN,
+        ),
+    ] = None,
     labels: Annotated[
-        Path | None, typer.Option(help="One label a line, in the order of the outputs.", rich_help_panel=OWN)
+        Path | None, typer.Option(help="One label per line, in the order of the outputs.", rich_help_panel=OWN)
     ] = None,
     task: Annotated[
         str,
-        typer.Option(help="classification (puts a softmax behind logits), regression or none.", rich_help_panel=OWN),
+        typer.Option(help="classification (adds a softmax after logits), regression or none.", rich_help_panel=OWN),
     ] = "",
-    name: Annotated[str, typer.Option(help="What the bundles are called.", rich_help_panel=OWN)] = "",
+    name: Annotated[str, typer.Option(help="The name of the model in its bundles.", rich_help_panel=OWN)] = "",
     sample_shape: Annotated[
         list[str] | None,
-        typer.Option(help="Like 1,3,224,224, or tokens=1,16:int64; again for each further input.", rich_help_panel=OWN),
+        typer.Option(help="Such as 1,3,224,224 or tokens=1,16:int64. Repeat for each input.", rich_help_panel=OWN),
     ] = None,
     calibration_samples: Annotated[
         int, typer.Option(min=1, help="Calibrate on at most this many samples.", rich_help_panel=OWN)
@@ -94,28 +114,31 @@ def optimize(
     random_samples: Annotated[
         bool,
         typer.Option(
-            "--random-samples", help="Calibrate on noise; bundles are stamped unverified.", rich_help_panel=OWN
+            "--random-samples", help="Calibrate on noise. The bundles are stamped UNVERIFIED.", rich_help_panel=OWN
         ),
     ] = False,
     random_weights: Annotated[
         bool,
         typer.Option(
             "--random-weights",
-            help="Leave the weights as they are drawn, to try everything offline.",
+            help="Keep the random initial weights, to try everything offline.",
             rich_help_panel=OWN,
         ),
     ] = False,
     resize: Annotated[
         str | None,
-        typer.Option(help="How a picture is brought to its size: stretch or resize_crop.", rich_help_panel=OWN),
+        typer.Option(help="How to bring a picture to its size: stretch or resize_crop.", rich_help_panel=OWN),
     ] = None,
     resize_to: Annotated[
-        int | None, typer.Option(min=1, help="Scale the shorter side to this, then cut.", rich_help_panel=OWN)
+        int | None,
+        typer.Option(
+            min=1, help="For resize_crop: scale the shorter side to this, then cut out the centre.", rich_help_panel=OWN
+        ),
     ] = None,
     mean: Annotated[
-        str | None, typer.Option(help="On the scale 0 to 1, like 0.485,0.456,0.406.", rich_help_panel=OWN)
+        str | None, typer.Option(help="On a scale from 0 to 1, such as 0.485,0.456,0.406.", rich_help_panel=OWN)
     ] = None,
-    std: Annotated[str | None, typer.Option(help="Like 0.229,0.224,0.225.", rich_help_panel=OWN)] = None,
+    std: Annotated[str | None, typer.Option(help="Such as 0.229,0.224,0.225.", rich_help_panel=OWN)] = None,
     mode: Annotated[str | None, typer.Option(help="RGB or L (grey).", rich_help_panel=OWN)] = None,
     interpolation: Annotated[
         str | None, typer.Option(help="bilinear, bicubic or nearest.", rich_help_panel=OWN)
@@ -123,9 +146,9 @@ def optimize(
     quick: Quick = False,
     as_json: Json = False,
 ) -> None:
-    """Export and quantize a trained model every way it can go; deliver only what was proven on real samples.
+    """Export and quantize a trained model in every way that works, and deliver only what is proven on real samples.
 
-    A model of your own needs real samples: `--calibration`, and `--validation` for its accuracy. See docs/OWN_MODEL.md.
+    Your own model needs real samples: `--calibration`, and `--validation` for its accuracy. See docs/OWN_MODEL.md.
     """
     from edgekit.cli.optimize import optimize_command
 
@@ -141,10 +164,10 @@ def _typed(context: typer.Context, name: str) -> bool:
 
 @app.command(rich_help_panel=MAKE)
 def report(
-    results: Annotated[Path, typer.Argument(help="A results.json of `optimize`, `quickstart` or `benchmark --out`.")],
+    results: Annotated[Path, typer.Argument(help="A results.json from `optimize`, `quickstart` or `benchmark --out`.")],
     out: Annotated[Path | None, typer.Option(help="Default: report.html beside the results.")] = None,
 ) -> None:
-    """Turn a measurement into one HTML file with plots that opens anywhere, offline."""
+    """Turn a measurement into one HTML file with plots, which opens anywhere, offline."""
     from edgekit.cli.report import report as run
 
     run(results, out)

@@ -254,6 +254,17 @@ def _entry(path: Path) -> dict[str, int | str]:
     return {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
 
 
+def with_program(manifest: Manifest, **changes: object) -> Manifest:
+    """The manifest with fields of its only program changed; floors follow outputs, a picture its input."""
+    program, picture = manifest.program(), manifest.preprocessing
+    if picture and "inputs" in changes and changes["inputs"][0].shape[1:] != picture.shape[1:]:
+        picture = None
+    if "outputs" in changes:
+        floors = one_floor(changes["outputs"], next(iter(program.golden.floors.values())))
+        changes["golden"] = replace(program.golden, floors=floors)
+    return replace(manifest, programs=(replace(program, **changes),), preprocessing=picture)
+
+
 def change_manifest(path: Path, **changes: object) -> Path:
     """Rewrites a bundle's manifest with fields changed and a checksum that fits, as a hostile packer would.
 
@@ -266,6 +277,6 @@ def change_manifest(path: Path, **changes: object) -> Path:
             changes[entry] = replace(getattr(program, entry), **changes[entry])
     of_program = {f.name for f in fields(Program)} - {"name"}
     own = {key: changes.pop(key) for key in of_program & changes.keys()}
-    changed = replace(manifest, programs=(replace(program, **own),), **changes)
+    changed = replace(with_program(manifest, **own), **changes)
     (path / "manifest.json").write_bytes(changed.to_bytes())
     return path

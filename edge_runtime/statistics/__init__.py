@@ -1,0 +1,1 @@
+"""Statistics of paired answers: bounds of what one model loses against another. They know no model and no file."""
