@@ -5,6 +5,7 @@ import json
 import time
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from tiny_bundle import ORIGIN, RAN
 
@@ -148,6 +149,16 @@ def test_a_whole_number_given_for_a_fraction_is_written_as_one():
     raw = replace(MANIFEST, programs=(replace(PROGRAM, golden=golden),)).to_bytes()
     assert b'"sqnr_db": 20.0\n' in raw
     assert read_manifest(raw, "x").to_bytes() == raw
+
+
+def test_numbers_and_texts_of_libraries_are_written_as_plain_ones():
+    class Version(str):
+        """As `torch.__version__` is one."""
+
+    metric = replace(MANIFEST.metrics[0], value=np.float64(0.5), low=np.float64(0.25))
+    raw = replace(MANIFEST, metrics=(metric,), tools={"torch": Version("2.14.1")}).to_bytes()
+    found = read_manifest(raw, "x")
+    assert (type(found.metrics[0].value), found.metrics[0].value, found.tools) == (float, 0.5, {"torch": "2.14.1"})
 
 
 def test_every_flipped_byte_is_refused():
