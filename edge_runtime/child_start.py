@@ -6,9 +6,12 @@ Run by its path, before edgekit can be imported: it imports the standard library
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import importlib.util
 import os
 import runpy
+import shutil
 import signal
 import sys
 import threading
@@ -16,6 +19,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+_PR_SET_PDEATHSIG = 1
 GRACE_S = 5.0  # for cleaning up, before the process is ended the hard way
 _orphaned = threading.Event()
 
@@ -23,8 +27,9 @@ _orphaned = threading.Event()
 def end_after(wait: Callable[[], object], folder: str) -> None:
     """Ends this process when `wait` returns, as it does when the parent is gone: in order, or after `GRACE_S` anyway.
 
-    A thread waits, so a library that computes for minutes is no hindrance. Linux could send a signal instead
-    (PR_SET_PDEATHSIG), but does so as soon as the *thread* ends that started the child, and leaves no time to clean up.
+    A thread waits, so a library that computes for minutes is no hindrance. Linux could end it by a signal instead
+    (PR_SET_PDEATHSIG), but sends that as soon as the *thread* ends that started the child, and leaves no time to clean
+    up. So it only wakes a child that is stopped at that moment, which no thread of its own could do.
 
     Args:
         folder: the temporary one that goes with the process.
@@ -41,13 +46,19 @@ def end_after(wait: Callable[[], object], folder: str) -> None:
         _end(folder)
 
     threading.Thread(target=watch, name="edgekit-parent", daemon=True).start()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGCONT)
+
+
+def _remove(folder: str) -> None:
+    with contextlib.suppress(OSError):  # under its old name a library's thread would go on to put files into it
+        os.rename(folder, f"{folder}-ended")
+        shutil.rmtree(f"{folder}-ended", ignore_errors=True)
 
 
 def _end(folder: str) -> None:
     """Removes the temporary folder and ends this process; where it leads its group, with all that it started."""
-    import shutil  # few children come here
-
-    shutil.rmtree(folder, ignore_errors=True)
+    _remove(folder)
     if os.getpgrp() == os.getpid():
         os.killpg(0, signal.SIGKILL)
     os._exit(1)
@@ -74,6 +85,8 @@ def main() -> None:
     try:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
     finally:
+        # Its parent would do so as well, but the end of that may be why it ends: what it reads from is closed then.
+        _remove(folder)
         if _orphaned.is_set():
             _end(folder)
 

@@ -113,6 +113,9 @@ def to_plain(value: object) -> Any:
         return {key: to_plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [to_plain(item) for item in value]
+    for plain in (str, int, float):  # numpy's float64 is a float, and torch's version a text
+        if isinstance(value, plain) and not isinstance(value, bool):
+            return plain(value)
     return value
 
 

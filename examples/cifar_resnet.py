@@ -34,7 +34,7 @@ class Block(nn.Module):
 
 
 class ResNet(nn.Module):
-    """(N, 3, 32, 32) float32, normalised with ImageNet's mean and std, to logits (N, 10)."""
+    """(N, 3, 32, 32) float32, normalized with ImageNet's mean and std, to logits (N, 10)."""
 
     def __init__(self, blocks: int) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
 """What is to be deployed: one module from raw input to answer, with the real samples that prove it.
 
 The exported graph begins with the device's raw pixels and ends with probabilities, so that no device repeats
-normalisation, layout or softmax. Nothing here knows formats or recipes.
+normalization, layout or softmax. Nothing here knows formats or recipes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""What a bundle's golden replay is held to, output by output: the recipe's floors, in the words of the manifest.
-
-Pure arithmetic on answers: this module exports nothing and runs nothing.
-"""
+"""How close a replay of a bundle must be to the float model, output by output. Only arithmetic; runs nothing."""
 
 from __future__ import annotations
 
@@ -24,9 +21,9 @@ HOLDS: dict[str, Holds] = {
     "next_character": "log_probabilities",
     "segmentation": "mask",
 }
-# Another CPU rounds otherwise: so much nearer to the float model the artifact may have been where it was packed.
+# Another CPU rounds differently: it may come out this much further from the float model than where it was packed.
 ROOM_DB = 3.0
-ROOM_ANSWERS = 2  # and so many of its golden answers may flip there
+ROOM_ANSWERS = 2  # and this many of its golden answers may flip there
 
 
 def output_holds(task_name: str, place: int) -> Holds:
@@ -37,14 +34,14 @@ def output_holds(task_name: str, place: int) -> Holds:
 def golden_floors(
     outputs: Sequence[OutputSpec], recipe: Recipe, reference: Arrays, packed: Arrays, *, held: bool
 ) -> dict[str, Floor]:
-    """The floor of each output: the recipe's, or a little less than the artifact had, where that was below when packed.
+    """The floor of each output: the recipe's, or a bit less than the artifact reached, if that was lower when packed.
 
     An artifact may be below a floor of its recipe where its metric was measured and decides.
 
     Args:
         reference: the float model's answers (N, …) to the golden samples.
         packed: the artifact's own.
-        held: whether every stage was held; where one was not, the recipe's floors stand as they are.
+        held: whether every stage passed; if one did not, the recipe's floors are used unchanged.
     """
     return {spec.name: _floor(spec, recipe, reference[spec.name], packed[spec.name], held) for spec in outputs}
 
@@ -56,5 +53,5 @@ def _floor(spec: OutputSpec, recipe: Recipe, reference: np.ndarray, packed: np.n
         here = kind(spec.holds).agreement(reference, packed)
         if here < agreement:
             agreement = max(0.0, here - ROOM_ANSWERS / len(reference))
-    # Below 0 dB the error drowns what varies: then only the agreement says anything.
+    # Below 0 dB the error is larger than what varies: only the agreement means anything.
     return Floor(sqnr_db=sqnr if sqnr >= 0 else None, agreement=agreement, max_abs=None)

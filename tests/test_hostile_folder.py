@@ -192,7 +192,7 @@ import train
 from models import Net
 from edgekit.optimize import Request, optimize
 samples = torch.randn(32, 16, generator=torch.Generator().manual_seed(0)).numpy()
-request = Request(model=Net(8), calibration=samples, exporters=("torchscript_traced",), recipes=("fp32",), quick=True)
+request = Request(model=Net(8), calibration=samples, exporters=("onnx",), recipes=("fp32",), quick=True)
 result = optimize(request)
 import optimize
 print(json.dumps([row.name for row in result.rows if not row.error] + [train.SCALE, optimize.WIDTH]))
@@ -204,5 +204,5 @@ def test_a_script_beside_its_own_train_and_optimize_uses_both_its_own_and_ours(t
     folder = fill(tmp_path / "here", (*OURS, *LIBRARIES, *STANDARD, "utils", "models"))
     done = in_folder(folder, script)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == ["PyTorch eager", "Net-torchscript_traced-fp32", 2, 4]
+    assert json.loads(done.stdout) == ["PyTorch eager", "Net-onnx-fp32", 2, 4]
     assert executed(folder) == ""

@@ -171,7 +171,7 @@ class BookModel:
 
 
 def input_module(model: BookModel) -> nn.Module:
-    """The layer between a split's raw `inputs` and the model: normalisation, a cut to a range, or nothing."""
+    """The layer between a split's raw `inputs` and the model: normalization, a cut to a range, or nothing."""
     scale = model.normalization
     if scale is None:
         return Clip(*model.clip) if model.clip else nn.Identity()

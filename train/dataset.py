@@ -1,6 +1,6 @@
 """A data set: three splits of arrays, exactly as a device would feed them to the model.
 
-Pictures are raw pixels. Normalisation belongs to the model's input (`preprocess.py`), so that it is exported with the
+Pictures are raw pixels. Normalization belongs to the model's input (`preprocess.py`), so that it is exported with the
 graph. This module knows no particular data set, and no torch.
 """
 

@@ -1,6 +1,6 @@
 """The torch half of preprocessing: from raw pixels to what the model was trained on.
 
-The same module normalises the training data and begins the exported graph, so the two cannot drift apart. Decoding and
+The same module normalizes the training data and begins the exported graph, so the two cannot drift apart. Decoding and
 resizing a picture is the device's half (`edge_runtime/preprocess/image.py`).
 """
 

@@ -1,4 +1,4 @@
-"""Attestations: what a replay of a bundle's golden samples gave on some device. They lie beside it, never in it.
+"""Attestations: what a replay of a bundle's golden samples gave on some device. They are beside it, never in it.
 
 `NAME.attest.json` says where, when and by which runtime the replay was run, and what came out, output by output. It is
 bound to the bundle by the SHA-256 of its manifest's bytes, and signed with the same keys, in `NAME.attest.sig`. This
@@ -21,71 +21,83 @@ from .sealed import check_seal, difference, parse_sealed, sealed
 ATTESTATION_VERSION = 1
 SUFFIX, SIGNATURE_SUFFIX = ".attest.json", ".attest.sig"
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
-_MOST_BESIDE = 64  # attestations of one bundle that are looked at
+_MOST_BESIDE = 64  # attestations of one bundle that are read
 
 
 @dataclass(frozen=True, kw_only=True)
 class Device:
-    """Where the replay was run: the processor by its name, the system, and how many threads the engine was given."""
+    """Where the replay was run."""
 
     processor: str
+    """Its name."""
     system: str
+    """The operating system and the machine's architecture."""
     num_threads: int
+    """CPU threads inside one run."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.num_threads <= 65_536:
-            raise ValueError(f"{self.num_threads} threads are impossible")
+            raise ValueError(f"num_threads should be 1 to 65,536, found {self.num_threads}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class OutputResult:
-    """One output of one program: the figures of `replay`, and whether its floor was held.
-
-    `engine` is name and version of what ran it, such as "onnxruntime 1.32.0". `max_abs_since_packed` is against the
-    answers when the bundle was packed; null where there are none.
-    """
+    """What the replay gave for one output of one program, against the float model's answers."""
 
     program: str
+    """The program."""
     output: str
+    """Its output; "" for all outputs of a bundle of format 1."""
     engine: str
+    """The library that ran it, and its version: "onnxruntime 1.32.0"."""
     samples: int
+    """How many samples were replayed."""
     sqnr_db: float
+    """SQNR."""
     agreement: float
+    """Share of equal answers."""
     max_abs: float
+    """Largest absolute difference."""
     max_abs_since_packed: float | None
+    """The same from the answers when the bundle was packed; None if there are none."""
     passed: bool
+    """Whether it is close enough."""
 
     def __post_init__(self) -> None:
         if not PROGRAM_NAME.fullmatch(self.program) or not (self.output == "" or TENSOR_NAME.fullmatch(self.output)):
-            raise ValueError("a result names a program and an output")
+            raise ValueError("a result should name a program and an output")
         if not (self.samples >= 1 and -200 <= self.sqnr_db <= 200 and 0 <= self.agreement <= 1 and self.max_abs >= 0):
             raise ValueError(f"the figures of {self.output!r} are impossible")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Attestation:
-    """What `NAME.attest.json` says.
-
-    `bundle` is the name in the manifest, `manifest_sha256` the hash of `manifest.json`: what the results are of. `when`
-    is the moment in UTC, "2026-11-28T15:26:00Z"; `runtime` is what opened the bundle, by name and version.
-    """
+    """What `NAME.attest.json` says."""
 
     attestation_version: int
+    """1."""
     bundle: str
+    """The bundle's name in its manifest."""
     manifest_sha256: str
+    """The SHA-256 of its `manifest.json`, which covers every other file."""
     when: str
+    """The time in UTC: "2026-11-28T15:26:00Z"."""
     runtime: str
+    """What opened the bundle, by name and version."""
     device: Device
+    """Where it ran."""
     results: tuple[OutputResult, ...] = field(metadata={"least": 1, "most": MAX_PROGRAMS * MAX_TENSORS})
+    """One for each output of each program."""
     passed: bool
+    """Whether every result passed."""
 
     def __post_init__(self) -> None:
         if not SAFE_NAME.fullmatch(self.bundle) or not SHA256.fullmatch(self.manifest_sha256):
-            raise ValueError("an attestation names a bundle and the SHA-256 of its manifest")
+            raise ValueError("an attestation should name a bundle and the SHA-256 of its manifest")
         if not _MOMENT.fullmatch(self.when):
-            raise ValueError(f"when should be a moment in UTC such as 2026-11-28T15:26:00Z, found {self.when[:40]!r}")
+            raise ValueError(f"when should be a time in UTC such as 2026-11-28T15:26:00Z, found {self.when[:40]!r}")
         if self.passed != all(result.passed for result in self.results):
-            raise ValueError(f"passed is {self.passed}, and its results say otherwise")
+            raise ValueError(f"passed is {self.passed}, which contradicts the results")
 
     def to_bytes(self) -> bytes:
         """The exact bytes of the file, checksum included."""
@@ -94,11 +106,14 @@ class Attestation:
 
 @dataclass(frozen=True, kw_only=True)
 class Beside:
-    """An attestation that lies beside a bundle; `unfit` says why it says nothing of it, "" where it does."""
+    """A file beside a bundle that looks like one of its attestations."""
 
     path: Path
+    """The file."""
     attestation: Attestation | None
+    """What it says; None if it cannot be read."""
     unfit: str
+    """Why it does not count for this bundle; "" if it does."""
 
     @property
     def signature_path(self) -> Path:
@@ -112,25 +127,30 @@ def read_attestation(raw: bytes, where: str) -> Attestation:
         BundleError: not JSON, a newer version, a wrong checksum, a missing, unknown or impossible field.
     """
     if len(raw) > MAX_MANIFEST_BYTES:
-        raise BundleError(f"{where} has more than {MAX_MANIFEST_BYTES:,} bytes, so it is no attestation")
+        raise BundleError(f"{where} has more than {MAX_MANIFEST_BYTES:,} bytes, so it is not an attestation")
     try:
         data = parse_sealed(raw)
         version = data.get("attestation_version")
         if type(version) is int and version > ATTESTATION_VERSION:
-            raise BundleError(f"{where} is an attestation of version {shown(version, 20)}. Upgrade edgekit")
+            raise BundleError(
+                f"{where} has attestation version {shown(version, 20)}; this edgekit reads {ATTESTATION_VERSION}. "
+                "Upgrade edgekit"
+            )
         if type(version) is not int or version != ATTESTATION_VERSION:
             raise DecodeError(f"attestation_version should be {ATTESTATION_VERSION}")
         plain = check_seal(data, raw)
         found = decode(Attestation, plain, whole=True)
         if unlike := difference(plain, to_plain(found)):
-            raise DecodeError(f"it is not written as attestations are: {unlike}")
+            raise DecodeError(f"it is not written in the one form of attestations: {unlike}")
     except DecodeError as error:
-        raise BundleError(f"{where} was refused: {shown(error)}. Attest the bundle again") from None
+        raise BundleError(
+            f"{where} was refused: {shown(error)}. Write a new one with `edgekit verify --attest`"
+        ) from None
     return found
 
 
 def beside(path: str | Path) -> Path:
-    """Where the first attestation of the bundle at `path`, a folder or a .zip, lies."""
+    """The first attestation's path, for the bundle at `path`, a folder or a .zip."""
     bundle = Path(path).absolute()
     if bundle.name in ("", ".."):
         bundle = bundle.resolve()
@@ -139,21 +159,21 @@ def beside(path: str | Path) -> Path:
 
 
 def signature_path(path: Path) -> Path:
-    """Where the signature of an attestation lies."""
+    """The path of an attestation's signature."""
     return path.with_name(path.name.removesuffix(SUFFIX) + SIGNATURE_SUFFIX)
 
 
 def find_attestations(path: str | Path, sha256: str) -> list[Beside]:
-    """The attestations that lie beside a bundle, by their file names: `NAME.attest.json`, `NAME.2.attest.json`, …
+    """The attestations beside a bundle, by their file names: `NAME.attest.json`, `NAME.2.attest.json`, …
 
     Args:
-        sha256: the bundle's own, by which an attestation is known to be of it.
+        sha256: the bundle's own, which an attestation of it names.
     """
     first = beside(path)
     name = first.name.removesuffix(SUFFIX)
     try:
         paths = sorted(p for p in first.parent.iterdir() if _belongs(p.name, name))[:_MOST_BESIDE]
-    except OSError:  # a folder that may be entered and not listed
+    except OSError:  # a folder that can be entered but not listed
         paths = []
     return [_read(p, sha256) for p in paths]
 
@@ -172,5 +192,7 @@ def _read(path: Path, sha256: str) -> Beside:
             found = read_attestation(file.read(MAX_MANIFEST_BYTES + 1), str(path))
     except (BundleError, OSError) as error:
         return Beside(path=path, attestation=None, unfit=shown(error))
-    unfit = "" if found.manifest_sha256 == sha256 else "it is of another bundle, or of this one before it was changed"
+    unfit = (
+        "" if found.manifest_sha256 == sha256 else "it belongs to another bundle, or to this one before it was changed"
+    )
     return Beside(path=path, attestation=found, unfit=unfit)

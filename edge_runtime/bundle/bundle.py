@@ -24,10 +24,10 @@ class Bundle:
     """A bundle whose manifest and checksums were read and found good.
 
     Attributes:
-        folder: where its files lie. For a `.zip`, or a private copy, a temporary folder that `close` removes.
+        folder: where its files are. For a `.zip`, or a private copy, a temporary folder that `close` removes.
         source: what was opened, for messages.
         manifest: the decoded `manifest.json`.
-        sha256: of the bytes of `manifest.json`, which hold the hashes of all other files: the bundle's own hash.
+        sha256: of `manifest.json`, which has the hashes of all other files: the bundle's own hash.
     """
 
     def __init__(
@@ -49,9 +49,9 @@ class Bundle:
         """Opens a folder or `.zip` and verifies size and SHA-256 of each file.
 
         Args:
-            private: check and keep a copy in a temporary folder of this user's own, so that nobody who can write to
-                `path` can change a file between its check and its use. A `.zip` is always unpacked into one.
-            called: what messages call it instead of `path`; for who opens such a copy again.
+            private: check and use a copy in a temporary folder that only this user can write to, so that no file can
+                be changed between check and use. A `.zip` is always unpacked into one.
+            called: what messages call it instead of `path`, if `path` is such a copy.
         Raises:
             BundleError: nothing there; a missing, changed, linked or extra file; a hostile archive; a newer format.
         """
@@ -60,7 +60,7 @@ class Bundle:
         try:
             there = opened.exists()
         except (OSError, ValueError) as error:  # a path of 5,000 characters, or with a NUL in it
-            raise BundleError(f"{shown(source)} is no path to a bundle: {error.args[-1]}. Check the path") from None
+            raise BundleError(f"{shown(source)} is not a path to a bundle: {error.args[-1]}. Check the path") from None
         if not there:
             raise BundleError(f"no bundle at {shown(source)}. `edgekit optimize MODEL` makes bundles in bundles/")
         if not opened.is_dir() and not is_plain_file(opened):
@@ -111,11 +111,11 @@ class Bundle:
 
     @property
     def is_private(self) -> bool:
-        """Whether its files lie in a temporary folder of this user's own."""
+        """Whether its files are in a temporary folder that only this user can write to."""
         return self._temporary is not None
 
     def golden(self, program: str | None = None) -> GoldenSet:
-        """A program's golden samples, held to the manifest's tensors.
+        """A program's golden samples, checked against the manifest's tensors.
 
         Args:
             program: as `Manifest.program` picks it.
@@ -172,12 +172,12 @@ def _manifest_bytes(folder: Path, source: Path) -> bytes:
 
 
 def _check_content(folder: Path, source: Path, manifest: Manifest) -> None:
-    """Nothing but the bundle's files: a model file can name others beside it, and native code would read them."""
+    """Only the bundle's own files: a model file can refer to others beside it, and native code would read them."""
     known = {MANIFEST_FILE, SIGNATURE_FILE, *(entry.file for entry in manifest.files)}
     others = sorted({path.name for path in folder.iterdir()} - known)
     if others:
         raise BundleError(
-            f"{source} holds {others[0]!r}, which is no part of the bundle and which no checksum covers. Remove it"
+            f"{source} holds {others[0]!r}, which is not part of the bundle: no checksum covers it. Remove it"
         )
     signature = folder / SIGNATURE_FILE
     if signature.is_symlink() or signature.exists():
@@ -191,7 +191,7 @@ def _check_content(folder: Path, source: Path, manifest: Manifest) -> None:
 
 
 def _copy_folder(folder: Path, source: Path, into: Path) -> None:
-    """Copies the files that a bundle may have, and not what they point to; what they hold is checked afterwards."""
+    """Copies the bundle's files, without following links; their content is checked afterwards."""
     manifest = read_manifest(_manifest_bytes(folder, source), str(source))
     _check_content(folder, source, manifest)
     sizes = {

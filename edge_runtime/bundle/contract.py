@@ -1,4 +1,4 @@
-"""What a model takes and gives: its tensors, and how a picture becomes one of them. Checked data; runs nothing."""
+"""A model's inputs and outputs, and how a picture becomes an input. Checked data; runs nothing."""
 
 from __future__ import annotations
 
@@ -26,10 +26,12 @@ Holds = Literal[
 
 @dataclass(frozen=True, kw_only=True)
 class BatchRange:
-    """How many rows a run may have where axis 0 is free: any whole number from `min` to `max`, both included."""
+    """How many rows a run may have where axis 0 is free."""
 
     min: int
+    """The fewest."""
     max: int
+    """The most."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.min <= self.max <= MAX_SIDE:
@@ -41,17 +43,16 @@ class BatchRange:
 
 @dataclass(frozen=True, kw_only=True)
 class TensorSpec:
-    """One input of a program. `shape` is what `Engine.run` takes, batch axis first.
-
-    `batch` is there when axis 0 is free: a run may then have any number of rows within it, the same for every tensor,
-    and `shape` is the shape of the plain run that golden answers and measurements are made of. Without `batch` every
-    axis is fixed. No other axis is ever free. In JSON: `"batch": {"max": 16, "min": 1}`, or no such field.
-    """
+    """One input of a program. No axis but the first is ever free."""
 
     name: str
+    """Its name in the model file."""
     dtype: Dtype
+    """Its type in numpy's words."""
     shape: tuple[int, ...] = field(metadata={"most": MAX_RANK})
+    """What one run takes, batch axis first; where axis 0 is free, the shape that golden answers were computed with."""
     batch: BatchRange | None = field(default=None, metadata={"left_out": True})
+    """How many rows a run may have, the same for every tensor; None, and no such field in JSON, if axis 0 is fixed."""
 
     def __post_init__(self) -> None:
         if len(self.shape) > MAX_RANK:
@@ -72,13 +73,14 @@ class TensorSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class OutputSpec(TensorSpec):
-    """One output of a program. `holds` says what its numbers are, and so how two of them are compared."""
+    """One output of a program."""
 
     holds: Holds
+    """What its numbers are, and so how two answers are compared: see `tasks/holds.py`."""
 
     @classmethod
     def of(cls, spec: TensorSpec, holds: Holds) -> OutputSpec:
-        """`spec`, and what it holds."""
+        """`spec` as an output."""
         return cls(name=spec.name, dtype=spec.dtype, shape=spec.shape, batch=spec.batch, holds=holds)
 
 
@@ -86,30 +88,38 @@ class OutputSpec(TensorSpec):
 class ImagePreprocessing:
     """How a picture becomes the first input of the first program; `preprocess/image.py` carries it out.
 
-    The picture is turned upright (EXIF), made 8 bits deep, and what is transparent is laid over white. Then it is
-    resized. `resize`: "stretch" scales both sides; "resize_crop" scales the shorter side to `resize_to` pixels, then
-    cuts the centre, unless the picture has the right size already; "resize_center_crop" is torchvision's
-    Resize(resize_to) and CenterCrop at every size.
-
-    Two contracts: raw pixels (1, height, width, channels), `layout` NHWC and `dtype` uint8, of which the model file
-    makes what it likes; or (1, channels, height, width), NCHW and float32, where the device computes
-    (pixel / 255 - mean) / std with `mean` and `std` of each channel. `in_graph` describes, for the reader, what the
-    model file itself does with the input afterwards. `expects` is a sentence for whoever takes the picture.
+    The picture is turned upright (EXIF), converted to 8 bits and put on white where it is transparent. Then it is
+    resized. The tensor is either NHWC uint8, raw pixels (1, height, width, channels) that the model file normalizes
+    itself, or NCHW float32 (1, channels, height, width), where the device computes (pixel / 255 - mean) / std.
     """
 
     kind: Literal["image"]
+    """The only kind there is."""
     mode: Literal["L", "RGB"]
+    """One channel, grey, or three."""
     height: int
+    """Of the input, in pixels."""
     width: int
+    """Of the input, in pixels."""
     resize: Literal["stretch", "resize_crop", "resize_center_crop"]
+    """"stretch" scales both sides; "resize_crop" scales the shorter side to `resize_to`, then cuts out the centre,
+    unless the size is right already; "resize_center_crop" is torchvision's Resize and CenterCrop at every size."""
     resize_to: int
+    """Length of the shorter side before the cut, in pixels."""
     interpolation: Literal["bilinear", "bicubic", "nearest"]
+    """How pixels are computed when the picture is resized."""
     in_graph: tuple[str, ...]
+    """What the model file does with the input, for people."""
     expects: str
+    """What the picture should show, as a sentence for the person who takes it."""
     layout: Literal["NHWC", "NCHW"] = "NHWC"
+    """The order of the tensor's axes."""
     dtype: Literal["uint8", "float32"] = "uint8"
+    """The tensor's type."""
     mean: tuple[float, ...] = ()
+    """Of each channel, for float32; else empty."""
     std: tuple[float, ...] = ()
+    """Of each channel, for float32; else empty."""
 
     def __post_init__(self) -> None:
         if not all(0 < side <= MAX_PICTURE_SIDE for side in (self.height, self.width, self.resize_to)):
@@ -117,15 +127,15 @@ class ImagePreprocessing:
         if self.resize != "stretch" and self.resize_to < max(self.height, self.width):
             raise ValueError(f"resize_to {self.resize_to} is too small to cut {self.height} x {self.width} out of")
         if (self.layout, self.dtype) not in (("NHWC", "uint8"), ("NCHW", "float32")):
-            raise ValueError(f"a picture goes in as NHWC uint8 or NCHW float32, found {self.layout} {self.dtype}")
+            raise ValueError(f"a picture should be NHWC uint8 or NCHW float32, found {self.layout} {self.dtype}")
         wanted = self.channels if self.dtype == "float32" else 0
         if not len(self.mean) == len(self.std) == wanted:
             raise ValueError(
-                f"mean and std have {len(self.mean)} and {len(self.std)} numbers; {self.mode} {self.dtype} takes "
-                f"{wanted} of each"
+                f"mean and std should have {wanted} numbers each for {self.mode} {self.dtype}, found "
+                f"{len(self.mean)} and {len(self.std)}"
             )
         if not all(math.isfinite(value) for value in self.mean) or not all(0 < value < math.inf for value in self.std):
-            raise ValueError(f"mean {self.mean} and std {self.std} cannot normalise; std is above 0")
+            raise ValueError(f"mean and std should be finite, and std above 0, found {self.mean} and {self.std}")
 
     @property
     def channels(self) -> int:

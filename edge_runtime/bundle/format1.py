@@ -1,7 +1,7 @@
-"""`manifest.json` of format 1, frozen: what bundles made before format 2 say, for good. Nothing writes it any more.
+"""`manifest.json` of format 1, frozen: older bundles stay readable. Nothing writes this format any more.
 
-`docs/BUNDLE-1.md` specifies it. `upgraded` says the same in the words of format 2, so that every tool knows one kind of
-manifest; `format_version` stays 1, and with it the rules by which such a bundle is replayed.
+`docs/BUNDLE-1.md` specifies it. `upgraded` turns it into a manifest of format 2, so that tools know only one kind.
+`format_version` stays 1, and with it the rules by which such a bundle is replayed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .status import canonical
 
 MAX_PICTURE_SIDE = 8192
 
-# What the first output of a task holds: in format 1 the task alone says it.
+# What the first output of a task holds: in format 1 only the task says so.
 _HOLDS: dict[str, contract.Holds] = {
     "classification": "probabilities",
     "next_character": "log_probabilities",

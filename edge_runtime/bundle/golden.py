@@ -5,7 +5,7 @@
     packed/<engine>/<name>   (N, …)  the artifact's own answers when it was packed, of each engine that ran it
     targets                  (N, …)  the true answers
 
-In format 1 `packed/<name>` are the answers of one engine, which nobody names. This module knows nothing about engines;
+In format 1 `packed/<name>` are the answers of one engine, which is not named. This module knows nothing about engines;
 `replay` runs them.
 """
 
@@ -27,7 +27,7 @@ from ..files import write_atomically
 from .limits import MAX_GOLDEN_BYTES, MAX_MEMBER_NAME
 from .manifest import Program, TensorSpec
 
-ONE_OF_SEVERAL = ("probabilities", "logits", "log_probabilities")  # what is held, one number for each label
+ONE_OF_SEVERAL = ("probabilities", "logits", "log_probabilities")  # outputs with one number for each label
 UNNAMED = ""  # the engine of format 1's `packed` answers
 _CHUNK = 1 << 20
 _END = struct.Struct("<4s4H2LH")  # the end record of a zip archive
@@ -36,12 +36,16 @@ _ENTRY_BYTES = 46 + MAX_MEMBER_NAME + 64  # of its directory, for one member
 
 @dataclass(frozen=True, kw_only=True)
 class GoldenSet:
-    """Golden samples in memory; each array has one row a sample. `packed` is by `EngineRun.key`, then by output."""
+    """Golden samples in memory; each array has one row for each sample."""
 
     inputs: Arrays
+    """What the model gets."""
     outputs: Arrays
+    """What the float model answered."""
     packed: dict[str, Arrays]
+    """What the artifact answered when it was packed, by `EngineRun.key`."""
     targets: np.ndarray
+    """The true answers."""
 
     @property
     def samples(self) -> int:
@@ -52,11 +56,11 @@ class GoldenSet:
         return {name: rows[index : index + 1] for name, rows in self.inputs.items()}
 
     def own_answers(self, engine: str = "") -> Arrays | None:
-        """The artifact's own answers when it was packed; None where it was never run.
+        """The artifact's own answers when it was packed; None if it was never run.
 
         Args:
-            engine: an engine's version as a session gives it, "onnxruntime 1.32.0"; of several engines that ran it,
-                the answers of this one are taken, else those of the first.
+            engine: an engine as a session names it, "onnxruntime 1.32.0". Its answers are returned if it was among
+                those that ran, else those of the first.
         """
         name = engine.split(" ")[0]
         matching = (answers for key, answers in self.packed.items() if name and key.rpartition("-")[0] == name)
@@ -87,10 +91,10 @@ def write_arrays(file: BinaryIO, arrays: Mapping[str, np.ndarray], *, compressio
 
 
 def load_golden(path: Path, program: Program) -> GoldenSet:
-    """Reads a program's `golden.npz` and holds every array to its tensors.
+    """Reads a program's `golden.npz` and checks every array against its tensors.
 
-    How many members the archive has is known before its directory is read, and memory is taken for an array only after
-    its size was found to be that of its member, and of the file.
+    The number of members is checked before the archive's directory is read. Memory for an array is taken only once its
+    size was found to match its member and the file.
 
     Raises:
         BundleError: compressed or oversized members, pickled objects, a missing or additional array, a wrong dtype or
@@ -161,9 +165,9 @@ def _read_arrays(path: Path, names: Sequence[str]) -> Arrays:
 
 
 def _check_directory(path: Path, members: int) -> None:
-    """Refuses an archive whose directory is longer than that of so many members, before anybody reads it.
+    """Refuses an archive whose directory does not fit this number of members, before the directory is read.
 
-    zipfile builds an object of some 400 bytes for each entry that the directory holds, whatever their number.
+    For every entry of the directory, however many there are, zipfile builds an object of some 400 bytes.
     """
     with path.open("rb") as file:
         size = file.seek(0, 2)
@@ -171,7 +175,7 @@ def _check_directory(path: Path, members: int) -> None:
         end = file.read(_END.size)
         if len(end) < _END.size or not end.startswith(b"PK\5\6"):
             raise BundleError(
-                f"{path}: golden.npz is no zip archive, or was cut short or added to. Fetch the bundle again"
+                f"{path}: golden.npz is not a zip archive, or it was cut short or extended. Fetch the bundle again"
             )
         file.seek(max(0, size - _END.size - 20))
         zip64 = file.read(4) == b"PK\6\7"

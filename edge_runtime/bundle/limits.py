@@ -1,6 +1,6 @@
-"""How much a bundle may hold: every bound of docs/BUNDLE.md, in one place. Held before anything is built of a file.
+"""How much a bundle may hold: every limit in docs/BUNDLE.md. Checked before anything is built from a file.
 
-They are far above what real bundles need, and low enough that a hostile one costs a device neither memory nor time.
+The limits are far above what real bundles need, and low enough that a hostile one costs little memory and time.
 """
 
 from __future__ import annotations
@@ -8,10 +8,10 @@ from __future__ import annotations
 from ..decode import Limits
 
 MAX_MANIFEST_BYTES = 4 << 20
-# Of any JSON that comes with a bundle: the labels of a 20,000-class model fit ten times over.
+# For any JSON that comes with a bundle: ten times the labels of a model with 20,000 classes fit.
 JSON_LIMITS = Limits(depth=16, items=262_144, fields=1_024, text=65_536, key=256)
 
-MAX_RANK = 16  # axes of a tensor, the batch axis counted; as many as ExecuTorch knows
+MAX_RANK = 16  # axes of a tensor, the batch axis included; as many as ExecuTorch allows
 MAX_SIDE = 1 << 24  # of one axis
 MAX_PICTURE_SIDE = 8192
 MAX_PROGRAMS = 16

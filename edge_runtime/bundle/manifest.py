@@ -1,8 +1,8 @@
-"""`manifest.json`, format 2: all that a device has to know about a model, as frozen dataclasses.
+"""`manifest.json`, format 2: everything that a device has to know about a model, as frozen dataclasses.
 
 The manifest holds names, not code: `format` picks an engine, `task` and `holds` say how outputs become an answer,
 `preprocessing` how a picture becomes an input. It carries its own checksum, and its bytes are canonical, so one flipped
-byte anywhere is seen. This module says what a manifest is; `reading` reads one, of this format or an older one.
+byte anywhere is noticed. This module defines a manifest; `reading` reads one, of this format or an older one.
 """
 
 from __future__ import annotations
@@ -47,89 +47,122 @@ FORMAT_VERSION = 2
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """A task metric of the artifact on the validation split, with its 95 % interval and the float model's value."""
+    """A task metric of the artifact on the validation split."""
 
     name: str
+    """The metric."""
     value: float
+    """The artifact's value."""
     low: float
+    """Lower end of its 95 % interval."""
     high: float
+    """Upper end of its 95 % interval."""
     samples: int
+    """How many samples it was measured on."""
     float_value: float
-    agreement: float  # share of samples whose top answer is the float model's
+    """The float model's value."""
+    agreement: float
+    """Share of samples with the float model's answer."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StageResult:
-    """One arrow of the verified chain: what was compared with what, on real samples, and what it was held to.
-
-    Of one output of one program; `output` "" stands for all of them side by side.
-    """
+    """One step of the verified chain: how a stage compares with another one on real samples."""
 
     stage: str
+    """What was checked."""
     compared_with: str
+    """What it was compared with."""
     max_abs: float
-    relative: float  # max_abs over the range of the reference
-    sqnr_db: float  # capped at 200 dB, which stands for "identical"
+    """Largest absolute difference."""
+    relative: float
+    """The same over the range of the reference."""
+    sqnr_db: float
+    """SQNR; 200 dB stands for "identical"."""
     agreement: float
+    """Share of samples with the same answer."""
     held_to: str
+    """What was required of it."""
     passed: bool
+    """Whether it was close enough."""
     program: str = MAIN
+    """The program."""
     output: str = ""
+    """Its output; "" for all of them side by side."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WeightsOrigin:
-    """Where the weights come from, in words or as an address, and their licence; null: nobody said."""
+    """Where the weights come from."""
 
     source: str
+    """In words, or as an address; "" if it is not known."""
     licence: str | None
+    """Their licence; None if it is not known."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SamplesOrigin:
-    """Where the golden samples come from, their licence, and whether they may be handed on; null: nobody said."""
+    """Where the golden samples come from."""
 
     source: str
+    """In words, or as an address; "" if it is not known."""
     licence: str | None
+    """Their licence; None if it is not known."""
     may_travel: bool | None
+    """Whether they may be passed on; None if it is not known."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """Whose work a bundle holds."""
+    """Whose work a bundle contains."""
 
     weights: WeightsOrigin
+    """Of the model."""
     golden: SamplesOrigin
+    """Of the golden samples."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What `manifest.json` says; `tools` are the exact versions that made the bundle.
+    """What `manifest.json` says.
 
-    `status` is one of `status.STATUSES`. `verdict` is that on the accuracy of the first program; null where none was
-    measured. `programs` has one entry, called "main", unless an application calls several in turn; the first one takes
-    the picture that `preprocessing` describes. `artifact`, `golden`, `inputs`, `outputs`, `engines` and `batch` are
-    those of the only program.
-
-    A bundle of format 1 is in memory in these words as well; `format_version` is 1 then, and it is never written.
+    `artifact`, `golden`, `inputs`, `outputs`, `engines` and `batch` are those of the only program. A manifest of format
+    1 becomes one of these too when it is read; its `format_version` stays 1, and it is never written.
     """
 
     format_version: int
+    """The format it was written in."""
     name: str
+    """The bundle's name."""
     model: str
+    """The model it was made from."""
     task: str
+    """How outputs become an answer: see `tasks/registry.py`."""
     recipe: str
+    """How it was quantized."""
     exporter: str
+    """What made the model files."""
     status: Status
+    """What was proven of it: see `status.STATUSES`."""
     verdict: Verdict | None
+    """On the accuracy of the first program; None if it was not measured."""
     programs: tuple[Program, ...] = field(metadata={"least": 1, "most": MAX_PROGRAMS})
+    """One, called "main", unless an application calls several in turn."""
     preprocessing: ImagePreprocessing | None
+    """How a picture becomes the first input of the first program; None if that takes arrays."""
     labels: tuple[str, ...]
+    """What the answers are called."""
     metrics: tuple[Metric, ...]
+    """How good the artifact is."""
     stages: tuple[StageResult, ...]
+    """What was checked when it was made."""
     origin: Origin
+    """Where weights and samples come from."""
     tools: dict[str, str]
+    """The exact versions that made it, by package."""
     provenance: dict[str, str]
+    """Notes on how it was made."""
 
     def __post_init__(self) -> None:
         if not SAFE_NAME.fullmatch(self.name):
@@ -141,17 +174,17 @@ class Manifest:
         # Compared as a disk that ignores case would.
         names = [*(entry.file.lower() for entry in self.files), MANIFEST_FILE, SIGNATURE_FILE]
         if len(set(names)) < len(names):
-            raise ValueError("the model files, golden files and manifest must be files of their own, none model.sig")
+            raise ValueError("two files of the bundle have the same name, or one is called manifest.json or model.sig")
         if max(entry.bytes for entry in self.files) > MAX_FILE_BYTES:
-            raise ValueError(f"a file may have {MAX_FILE_BYTES:,} bytes at most")
+            raise ValueError(f"a file may have at most {MAX_FILE_BYTES:,} bytes")
         if sum(entry.bytes for entry in self.files) > MAX_BUNDLE_BYTES:
-            raise ValueError(f"its files may have {MAX_BUNDLE_BYTES:,} bytes together at most")
+            raise ValueError(f"its files may have at most {MAX_BUNDLE_BYTES:,} bytes together")
         if self.format_version > 1:
             self._check_format_2()
 
     def _check_format_2(self) -> None:
         if any(program.golden.replay == "joint" for program in self.programs):
-            raise ValueError("the replay rule 'joint' is that of format 1")
+            raise ValueError("the replay rule 'joint' is only for format 1")
         picture, taken = self.preprocessing, self.programs[0].inputs[0]
         if picture and (taken.dtype, taken.shape[1:]) != (picture.dtype, picture.shape[1:]):
             raise ValueError(
@@ -173,15 +206,15 @@ class Manifest:
         known = " and ".join(program.name for program in self.programs)
         if name is None:
             raise UsageError(
-                f"{self.name} has the programs {known}, and this takes one. From Python: "
+                f"{self.name} has several programs, {known}, and none is called {MAIN!r}. Load one from Python: "
                 f"load_engine(bundle, program={self.programs[0].name!r})"
             )
         raise UsageError(f"{self.name} has no program {name[:80]!r}. It has {known}")
 
     def only(self, name: str | None = None) -> Manifest:
-        """The same manifest with one of its programs, as `program` picks it, and nothing of the others.
+        """The same manifest with only one of its programs, as `program` picks it.
 
-        A picture and the verdict are the first program's.
+        Preprocessing and verdict belong to the first program, and are dropped with it.
         """
         chosen = self.program(name)
         if chosen is self.programs[0]:
@@ -190,7 +223,7 @@ class Manifest:
 
     @property
     def files(self) -> tuple[Artifact | Golden, ...]:
-        """Every file that the manifest has the hash of, in its order."""
+        """Every file whose hash the manifest has, in order."""
         return tuple(entry for program in self.programs for entry in program.files)
 
     @property
@@ -230,6 +263,6 @@ class Manifest:
             ValueError: an older format, or a field of the wrong type.
         """
         if self.format_version != FORMAT_VERSION:
-            raise ValueError(f"{self.name} is of format {self.format_version}; only {FORMAT_VERSION} is written")
-        # Decoded once more: a whole number where a fraction belongs would be written otherwise than it is read.
+            raise ValueError(f"{self.name} has format {self.format_version}; only {FORMAT_VERSION} can be written")
+        # Decoded first: an int in a float field would be written differently from how it is read.
         return sealed(to_plain(decode(Manifest, to_plain(self), whole=True)))

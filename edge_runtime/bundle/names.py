@@ -1,11 +1,11 @@
-"""What things in a bundle may be called."""
+"""The names that things in a bundle may have."""
 
 from __future__ import annotations
 
 import re
 
 MANIFEST_FILE = "manifest.json"
-SIGNATURE_FILE = "model.sig"  # what OpenSSF Model Signing calls it; a bundle may lie without one
+SIGNATURE_FILE = "model.sig"  # the name that OpenSSF Model Signing uses; a bundle may lack it
 
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 TENSOR_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:/-]{0,127}")
@@ -26,4 +26,4 @@ def check_file_entry(file: str, size: int, sha256: str) -> None:
 def check_tensor_names(names: list[str]) -> None:
     """Raises ValueError unless each is a plain tensor name and no two are the same."""
     if len(set(names)) < len(names) or not all(TENSOR_NAME.fullmatch(name) for name in names):
-        raise ValueError(f"tensors need plain names of their own, found {names[:9]}")
+        raise ValueError(f"tensors should have plain names, each a different one, found {names[:9]}")

@@ -1,4 +1,4 @@
-"""A program of a bundle: a model file with its tensors, its golden file, and the engines that ran it. Checked data."""
+"""A program of a bundle: a model file, its tensors, its golden file and the engines that ran it. Checked data."""
 
 from __future__ import annotations
 
@@ -16,12 +16,16 @@ MAIN = "main"  # what the only program of a bundle is called
 
 @dataclass(frozen=True, kw_only=True)
 class Artifact:
-    """The model file: its name inside the bundle, the format that picks the engine, its size and SHA-256."""
+    """The model file."""
 
     file: str
+    """Its name inside the bundle."""
     format: str
+    """Which engine runs it."""
     bytes: int
+    """Its size."""
     sha256: str
+    """The SHA-256 of its bytes, in hexadecimal."""
 
     def __post_init__(self) -> None:
         check_file_entry(self.file, self.bytes, self.sha256)
@@ -29,42 +33,43 @@ class Artifact:
 
 @dataclass(frozen=True, kw_only=True)
 class Floor:
-    """What one output of a replay is held to against the float model's answers; null: not held to this.
-
-    `sqnr_db`: signal-to-noise ratio (dB) of what varies between samples, at least. `agreement`: share of equal answers,
-    at least. `max_abs`: largest absolute difference, at most.
-    """
+    """How close a replay of one output must be to the float model's answers. At least one bound is given."""
 
     sqnr_db: float | None
+    """Lowest signal-to-noise ratio (dB) of what varies between samples."""
     agreement: float | None
+    """Lowest share of equal answers."""
     max_abs: float | None
+    """Highest absolute difference."""
 
     def __post_init__(self) -> None:
         if self.sqnr_db is None and self.agreement is None and self.max_abs is None:
-            raise ValueError("a floor of nothing lets anything pass; give sqnr_db, agreement or max_abs")
+            raise ValueError("an empty floor lets anything pass; give sqnr_db, agreement or max_abs")
         # A floor below these would let anything pass.
         if not (0 <= (self.sqnr_db or 0) <= 200 and 0 <= (self.agreement or 0) <= 1 and (self.max_abs or 0) >= 0):
             raise ValueError(
-                "sqnr_db goes from 0 to 200, agreement from 0 to 1 and max_abs from 0 up, found "
+                "sqnr_db should be 0 to 200, agreement 0 to 1 and max_abs 0 or more, found "
                 f"{self.sqnr_db}, {self.agreement} and {self.max_abs}"
             )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Golden:
-    """`golden.npz`: real inputs, the float model's answers to them, and what replaying them is held to.
-
-    `replay` names the rule: "by_output" runs each sample alone and compares each output with its own floor; where the
-    batch is free the samples are run a second time, several at once. "joint" is the rule of format 1, and found only
-    there. `floors` has one entry for each output, by its name.
-    """
+    """`golden.npz`: real inputs, the float model's answers to them, and how close a replay must come to those."""
 
     file: str
+    """Its name inside the bundle."""
     bytes: int
+    """Its size."""
     sha256: str
+    """The SHA-256 of its bytes, in hexadecimal."""
     samples: int
+    """How many samples it holds."""
     replay: Literal["by_output", "joint"]
+    """The rule of a replay. "by_output" runs each sample alone and compares each output with its own floor; where the
+    batch is free, the samples run a second time, several at once. "joint" is the rule of format 1, and only there."""
     floors: dict[str, Floor]
+    """What is required of each output, by its name."""
 
     def __post_init__(self) -> None:
         check_file_entry(self.file, self.bytes, self.sha256)
@@ -74,39 +79,43 @@ class Golden:
 
 @dataclass(frozen=True, kw_only=True)
 class EngineRun:
-    """An engine that ran the golden samples when the bundle was packed; its answers lie in the golden file.
-
-    `name` and `version` are those of its package; `precision` is what its float arithmetic was carried out in.
-    `verdict` is that on this engine's answers where it was measured apart from the manifest's own, else null.
-    """
+    """An engine that ran the golden samples when the bundle was packed; its answers are in the golden file."""
 
     name: str
+    """Its package."""
     version: str
+    """The package's version."""
     precision: Literal["float32", "float16", "bfloat16"]
+    """The type that it computed floats in."""
     verdict: Verdict | None
+    """The verdict on its answers, if it was measured separately."""
 
     @property
     def key(self) -> str:
-        """Where its answers lie in the golden file: `packed/KEY/OUTPUT.npy`."""
+        """Where its answers are in the golden file: `packed/KEY/OUTPUT.npy`."""
         return f"{self.name}-{self.precision}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """One model file with an entry point of its own, what it takes and gives, and how it proves itself.
-
-    `requires` names the lowest version of each engine that can run the file, by the engine's package; `features` what
-    of the file that follows from, such as its opset.
-    """
+    """One model file that is loaded and run by its own name."""
 
     name: str
+    """The entry point; "main" where it is the only one."""
     artifact: Artifact
+    """The model file."""
     inputs: tuple[TensorSpec, ...] = field(metadata={"least": 1, "most": MAX_TENSORS})
+    """Its inputs, in the order of its arguments."""
     outputs: tuple[OutputSpec, ...] = field(metadata={"least": 1, "most": MAX_TENSORS})
+    """Its outputs, in order."""
     golden: Golden
+    """Its golden samples."""
     engines: tuple[EngineRun, ...] = field(metadata={"most": MAX_ENGINES})
+    """What ran the golden samples when the bundle was packed."""
     requires: dict[str, str] = field(metadata={"most": MAX_ENGINES})
+    """The lowest version of each engine that can run the file, by the engine's package."""
     features: dict[str, str] = field(metadata={"most": MAX_FEATURES})
+    """What in the file requires those versions, such as its opset."""
 
     def __post_init__(self) -> None:
         if not PROGRAM_NAME.fullmatch(self.name):
@@ -117,13 +126,13 @@ class Program:
             check_tensor_names([spec.name for spec in specs])
         ranges = {(spec.batch.min, spec.batch.max) if spec.batch else None for spec in (*self.inputs, *self.outputs)}
         if len(ranges) > 1:
-            raise ValueError("the batch is one range for all inputs and outputs alike, or fixed for all")
+            raise ValueError("all inputs and outputs should have the same free batch, or all a fixed one")
         if self.golden.floors.keys() != {spec.name for spec in self.outputs}:
-            raise ValueError(f"floors are named after the outputs, found {sorted(self.golden.floors)[:9]}")
+            raise ValueError(f"floors should have the names of the outputs, found {sorted(self.golden.floors)[:9]}")
         if not all(SAFE_NAME.fullmatch(name) for name in (*self.requires, *(run.name for run in self.engines))):
-            raise ValueError("engines need plain names")
+            raise ValueError("engines should have plain names")
         if len({run.key.lower() for run in self.engines}) < len(self.engines):
-            raise ValueError("an engine is named twice at one precision")
+            raise ValueError("an engine is listed twice with the same precision")
 
     @property
     def batch(self) -> BatchRange | None:
@@ -136,5 +145,5 @@ class Program:
 
 
 def one_floor(outputs: Sequence[TensorSpec], floor: Floor) -> dict[str, Floor]:
-    """The same floor for each output."""
+    """The same floor for every output, by name."""
     return {spec.name: floor for spec in outputs}

@@ -1,4 +1,4 @@
-"""Reads `manifest.json` of every format there was: hostile bytes in, one kind of manifest out, or a refusal."""
+"""Reads `manifest.json` of every format so far: hostile bytes in, one kind of manifest out, or a refusal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .sealed import check_seal, difference, parse_sealed
 def read_manifest(raw: bytes, where: str) -> Manifest:
     """Decodes and checks the bytes of a `manifest.json`; `where` names the bundle in errors.
 
-    What format 2 says is held to the one way of writing it: bytes that are read come out the same when written.
+    Format 2 has one way to write every value, and nothing else is read: writing the manifest again gives these bytes.
 
     Raises:
         BundleError: not JSON, a newer format, a wrong checksum, a missing, unknown or impossible field.
@@ -34,18 +34,18 @@ def read_manifest(raw: bytes, where: str) -> Manifest:
         if version == 1:
             return _format_1(plain)
         manifest = decode(Manifest, plain, whole=True)
-        if found := difference(plain, to_plain(manifest)):
-            raise DecodeError(f"it is not written as format {version} is: {found}")
+        if unlike := difference(plain, to_plain(manifest)):
+            raise DecodeError(f"it is not written in the one form of format {version}: {unlike}")
         return manifest
     except DecodeError as error:
-        said = shown(error)
-        raise BundleError(f"{where}: manifest.json was refused: {said}. Fetch or pack the bundle again") from None
+        reason = shown(error)
+        raise BundleError(f"{where}: manifest.json was refused: {reason}. Fetch or pack the bundle again") from None
 
 
 def _version(data: dict[str, Any]) -> int:
     version = data.get("format_version")
     if type(version) is not int or version < 1:
-        raise DecodeError(f"format_version should be a whole number from 1, found {shown(repr(version), 60)}")
+        raise DecodeError(f"format_version should be a whole number, 1 or more, found {shown(repr(version), 60)}")
     return version
 
 
@@ -53,5 +53,5 @@ def _format_1(plain: dict[str, Any]) -> Manifest:
     old = decode(format1.Manifest, plain)
     try:
         return old.upgraded()
-    except ValueError as error:  # sizes that format 1 did not bound
+    except ValueError as error:  # sizes that format 1 did not limit
         raise DecodeError(str(error)) from None

@@ -1,9 +1,9 @@
-"""The JSON Schemas (draft 2020-12) of `manifest.json`, made from the dataclasses that decode it, so they cannot drift.
+"""The JSON Schemas (draft 2020-12) of manifests and attestations, made from the dataclasses that decode them.
 
-`python -m edgekit.edge_runtime.bundle.schema` writes `manifest_schema.json`, that of format 2, and
-`manifest_schema_1.json`, which lie beside this file and in the wheel, and `attestation_schema.json`. Tools of other
-languages check manifests with them; on opening, the strict decoder stays the check, and needs no schema library. What a
-schema cannot say (checksum and canonical bytes, relations between fields) is in docs/BUNDLE.md.
+`python -m edgekit.edge_runtime.bundle.schema` writes `manifest_schema.json` (format 2), `manifest_schema_1.json` and
+`attestation_schema.json` beside this file; they are in the wheel too. They are for tools in other languages: opening a
+bundle uses the strict decoder and needs no schema library. What a schema cannot express (checksum and canonical bytes,
+relations between fields) is in docs/BUNDLE.md.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def manifest_schema(version: int = manifest.FORMAT_VERSION) -> dict[str, Any]:
 
 
 def attestation_schema() -> dict[str, Any]:
-    """The schema of an attestation, likewise."""
+    """The same for an attestation."""
     return _Schema(_ATTESTATION, whole=True).of(Attestation, "An attestation of an edgekit bundle's replay, version 1")
 
 

@@ -1,7 +1,7 @@
 """JSON files that carry their own checksum: manifests and attestations. Knows bytes and lines, not what they say.
 
 The bytes are canonical, and `sha256` is the hash of the canonical bytes of everything else. In the file it is one line
-of its own, so a reader in any language takes that line out, hashes the rest and compares; it formats no number.
+of its own, so a reader in any language takes that line out, hashes the rest and compares. It never formats a number.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from .limits import JSON_LIMITS
 
 
 def sealed(plain: dict[str, Any]) -> bytes:
-    """The exact bytes of a file that says `plain`, checksum included. Raises DecodeError on what JSON cannot say."""
+    """The exact bytes of a file with this content, checksum included. Raises DecodeError if JSON cannot express it."""
     return _canonical(plain | {"sha256": hashlib.sha256(_canonical(plain)).hexdigest()})
 
 
 def parse_sealed(raw: bytes) -> dict[str, Any]:
-    """What a sealed file says, its checksum among it and not yet compared. Raises DecodeError on what is no object."""
+    """The content of a sealed file and its checksum, which is not checked yet. Raises DecodeError on anything else."""
     data = parse_json(raw, JSON_LIMITS)
     if not isinstance(data, dict):
         raise DecodeError("it is not a JSON object")
@@ -28,7 +28,7 @@ def parse_sealed(raw: bytes) -> dict[str, Any]:
 
 
 def check_seal(data: dict[str, Any], raw: bytes) -> dict[str, Any]:
-    """What `parse_sealed` gave, less the checksum, after it was found to fit. Raises DecodeError."""
+    """The content without the checksum, which was checked. Raises DecodeError if it does not match."""
     checksum = data.get("sha256")
     line = f'  "sha256": "{checksum}",\n'.encode(errors="replace")
     before, found, after = raw.partition(b"\n" + line)
@@ -39,7 +39,7 @@ def check_seal(data: dict[str, Any], raw: bytes) -> dict[str, Any]:
 
 
 def difference(found: object, due: object, where: str = "") -> str:
-    """Where JSON that was read is not what would be written, by its path; "" where it is, types of numbers included."""
+    """The first place where JSON differs from what would be written, number types included; "" if there is none."""
     if type(found) is not type(due):
         return f"{where} is {_short(found)}, written {_short(due)}"
     if isinstance(found, dict) and isinstance(due, dict):

@@ -1,8 +1,8 @@
 """Who made a bundle: signatures by key, as OpenSSF Model Signing makes them, in the file `model.sig`.
 
 The package `model-signing` signs and verifies (a Sigstore bundle with an in-toto statement of each file's SHA-256;
-https://github.com/sigstore/model-transparency). Added here: only sound bundles are signed, the signature must cover
-every file of the bundle, and what is verified is a private copy. No network, no torch; nothing here runs a model.
+https://github.com/sigstore/model-transparency). Added here: only undamaged bundles are signed, the signature must
+cover every file of the bundle, and a private copy is verified. No network, no torch; nothing here runs a model.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from .names import MANIFEST_FILE, SIGNATURE_FILE
 MAKE_KEYS = (
     "openssl ecparam -name prime256v1 -genkey -noout -out key.pem; openssl ec -in key.pem -pubout -out public.pem"
 )
-ATTESTATION_FILE = "attestation.json"  # what a signed attestation is called in the statement, wherever it lies
+ATTESTATION_FILE = "attestation.json"  # what a signed attestation is called in the statement, whatever its own name
 _PREDICATE = "https://model_signing/signature/v1.0"
 
 
 def sign(path: str | Path, private_key: Path) -> Path:
-    """Signs a sound bundle: writes `model.sig` into its folder, or the `.zip` anew with it; an older one is replaced.
+    """Signs an undamaged bundle: writes `model.sig` into its folder, or into its `.zip`. Replaces an older one.
 
     Args:
         private_key: EC key (P-256, P-384 or P-521) in PEM, without a password.
@@ -64,12 +64,12 @@ def sign(path: str | Path, private_key: Path) -> Path:
 
 
 def sign_attestation(path: Path, private_key: Path) -> Path:
-    """Signs a sound attestation: writes `NAME.attest.sig` beside it; an older signature is replaced.
+    """Signs an undamaged attestation: writes `NAME.attest.sig` beside it. Replaces an older one.
 
     Returns:
         the file written.
     Raises:
-        BundleError: it is damaged, or no attestation.
+        BundleError: it is damaged, or not an attestation.
         UsageError: the key cannot be read or is of another kind.
         MissingDependency: model-signing is not installed.
     """
@@ -96,14 +96,14 @@ def check_attestation(path: Path, public_key: Path) -> None:
             covered = _files_signed(folder / SIGNATURE_FILE)
         except Exception as error:  # a hostile signature makes its parsers raise a dozen kinds
             reason = shown(error, 200)
-            raise BundleError(f"{signed} is no signature of {path.name} for {public_key}: {reason}") from None
+            raise BundleError(f"{signed} is not a signature of {path.name} for {public_key}: {reason}") from None
     if ATTESTATION_FILE not in covered:
         raise BundleError(f"{signed} does not cover {path.name}. Sign the attestation again")
 
 
 @contextlib.contextmanager
 def _attestation_alone(path: Path) -> Iterator[Path]:
-    """A folder that holds a copy of a sound attestation and nothing else, under one name whatever it was called."""
+    """A folder with only a copy of an undamaged attestation, always under the same name."""
     with tempfile.TemporaryDirectory(prefix="edgekit-sign-") as temporary:
         copy = Path(temporary) / "copy"
         try:

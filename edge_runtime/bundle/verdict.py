@@ -1,4 +1,4 @@
-"""The verdict on a model file's accuracy as a bundle keeps it: one record of plain values. Decides nothing itself."""
+"""The verdict on a model file's accuracy, as a bundle records it: plain values. Decides nothing itself."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 
 MAX_SAMPLES = 1 << 40
 
-# "refused" is of a file that is not delivered, or is delivered as unverified; the others are a manifest's statuses.
+# A "refused" file is not delivered, or is delivered as unverified; the others are statuses of a manifest too.
 Status = Literal["verified", "refused", "undecided", "consistent", "unverified"]
 Helps = Literal["", "labels", "pictures"]
 Basis = Literal["lossless", "hits", "bootstrap", "value", "answers", "broken", "nothing"]
@@ -18,53 +18,61 @@ Basis = Literal["lossless", "hits", "bootstrap", "value", "answers", "broken", "
 class Verdict:
     """How much of the metric a model file loses against its float model, and whether that is within the budget.
 
-    `status` is what follows for this file: "verified", "refused", "undecided", or where no loss could be measured
-    "consistent" or "unverified". `basis` is what that rests on: "lossless" (60 dB in every output and no answer that
-    differs), "hits" (counts, with exact bounds), "bootstrap", "value" (one number of each model, which has no bound),
-    "answers" (of both models, without truth), "broken" (an answer is no number) or "nothing" (samples on which the
-    float model says the same to all).
-
-    `loss` is the paired difference in the metric's unit, positive where the file is worse; the true one lies above
-    `high` in at most 5 % of cases, and below `low` in at most 5 %. `budget` is in the same unit. Where there is no
-    bound it is ± 1.7976931348623157e+308, as JSON has no infinity.
-
-    `flips` are the answers that differ among `samples` and `unlabelled` ones together, as far as answers were compared;
-    `lost` and `won` those that became wrong and right. `groups`: patients, scans or days; 0 where samples are on their
-    own. `needed`: samples with truth (or groups) in all that would decide; 0 where it is decided, or none would.
-    `needed_unlabelled`: samples without truth that would decide instead; 0 where they would not. `helps` says which
-    of the two needs fewer. `reason` is a sentence for a person.
+    A missing bound is ± 1.7976931348623157e+308, as JSON has no infinity.
     """
 
     status: Status
+    """What follows for the file; "consistent" and "unverified" where no loss could be measured."""
     basis: Basis
+    """What that rests on: "lossless" (60 dB in every output and no answer that differs), "hits" (counts, with exact
+    bounds), "bootstrap", "value" (one number for each model, which has no bound), "answers" (of both models, without
+    true ones), "broken" (an answer is not a number) or "nothing" (the float model's answers are all the same)."""
     metric: str
+    """What was measured."""
     higher_is_better: bool
+    """Which way it points."""
     float_value: float
+    """The float model's value."""
     value: float
+    """The model file's value."""
     samples: int
+    """Samples with a true answer."""
     groups: int
+    """Patients, scans or days that the samples belong to; 0 where each sample stands alone."""
     loss: float
+    """The paired difference in the metric's unit, positive where the file is worse."""
     low: float
+    """The true loss is below this in at most 5 % of cases."""
     high: float
+    """The true loss is above this in at most 5 % of cases."""
     budget: float
+    """How much may be lost, in the same unit."""
     flips: int
+    """Answers that differ, with or without a true one."""
     lost: int
+    """Answers that became wrong."""
     won: int
+    """Answers that became right."""
     unlabelled: int
+    """Samples without a true answer that were compared as well."""
     needed: int
+    """How many samples (or groups) with a true answer would decide; 0 if it is decided, or no number would."""
     needed_unlabelled: int
+    """How many samples without a true answer would decide instead; 0 if no number would."""
     helps: Helps
+    """Which of the two needs fewer."""
     reason: str
+    """A sentence for a person."""
 
     def __post_init__(self) -> None:
         numbers = (self.float_value, self.value, self.loss, self.low, self.high, self.budget)
         if not all(map(math.isfinite, numbers)):
-            raise ValueError("a verdict holds finite numbers")
+            raise ValueError("the numbers of a verdict should be finite")
         counts = (self.samples, self.groups, self.flips, self.lost, self.won, self.unlabelled)
         if not all(0 <= count <= MAX_SAMPLES for count in (*counts, self.needed, self.needed_unlabelled)):
-            raise ValueError(f"a verdict counts from 0 to {MAX_SAMPLES:,}")
+            raise ValueError(f"the counts of a verdict should be 0 to {MAX_SAMPLES:,}")
         if self.budget < 0:
-            raise ValueError(f"a budget of {self.budget:g} is none; it goes from 0 upwards")
+            raise ValueError(f"the budget should be 0 or more, found {self.budget:g}")
         if self.lost + self.won > self.samples or self.flips > self.samples + self.unlabelled:
             raise ValueError(
                 f"{self.flips} flips, {self.lost} lost and {self.won} won of {self.samples} samples and "
@@ -73,12 +81,12 @@ class Verdict:
         if self.groups > self.samples:
             raise ValueError(f"{self.samples} samples cannot belong to {self.groups} groups")
         if not self.low <= self.loss <= self.high:
-            raise ValueError(f"a loss of {self.loss:g} does not lie between its bounds {self.low:g} and {self.high:g}")
+            raise ValueError(f"the loss {self.loss:g} is not between its bounds {self.low:g} and {self.high:g}")
         if self.status == "verified" and not (self.basis == "lossless" or self.high <= self.budget):
             # So that no manifest claims what its own numbers do not show.
             raise ValueError(f"a loss of up to {self.high:g} is not within the budget of {self.budget:g}")
         if self.basis == "lossless" and (self.flips or self.status != "verified"):
-            raise ValueError(f"a lossless file flips no answer and is verified, found {self.flips} flips")
+            raise ValueError(f"a lossless file should be verified and flip no answer, found {self.flips} flips")
 
     @property
     def lossless(self) -> bool:
@@ -86,5 +94,5 @@ class Verdict:
 
     @property
     def kept(self) -> bool:
-        """Whether it may be said that the accuracy is kept."""
+        """Whether the accuracy may be called kept."""
         return self.status == "verified"

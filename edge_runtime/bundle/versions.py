@@ -1,22 +1,22 @@
-"""Whether the installed engine can take a model file, found out before its native code sees the file.
+"""Whether the installed engine can run a model file, checked before its native code sees the file.
 
-The manifest's `tools` say what made the bundle; what is installed is asked of the package's metadata, so that nothing
-is imported. Refused, because it would fail inside the engine or, worse, run wrongly:
+The manifest's `tools` say what made the bundle. What is installed is read from the packages' metadata, so nothing is
+imported. Refused, because it would fail inside the engine or, worse, run wrongly:
 
 - executorch: made by a newer ExecuTorch. 1.5.1 runs what 1.4 and 1.5.0 made, not what 1.5.2 made.
 - onnx: an IR version or opset, read from the file, above what the installed onnxruntime loads.
 - torchscript, torch_export: made by a torch that is newer by a minor version or more.
 - aot: made by any other torch, or by one that the bundle does not name.
 
-Only said: an onnx bundle was proven on an onnxruntime newer by a minor version or more; an executorch, torchscript or
-torch_export bundle does not name what made it. Not checked: what has no metadata, such as an engine built by hand.
+Only noted: an onnx bundle was proven on an onnxruntime newer by a minor version or more; an executorch, torchscript or
+torch_export bundle does not say what made it. Not checked: what has no metadata, such as an engine built by hand.
 
-A bundle of format 2 says itself what it needs (`requires`); `requirements` finds that out when it is packed. Of an
-older one the versions that made it stand in.
+A bundle of format 2 says what it needs (`requires`), which `requirements` finds out when it is packed. For an older
+bundle, the versions that made it are used instead.
 
-ExecuTorch and TorchScript keep reading older files (their own policy) and not newer ones; an AOTInductor file is native
-code against one torch. Development builds count as the release that they lead to. What `tools` say is the packer's
-word: a check against mistakes. Against lies there are checksums, signatures and the process of its own.
+By their own policy, ExecuTorch and TorchScript read older files but not newer ones; an AOTInductor file is native code
+for one torch. Development builds count as the release they lead to. `tools` is the packer's word: this guards against
+mistakes. Signatures and the worker process guard against lies.
 """
 
 from __future__ import annotations
@@ -46,8 +46,7 @@ ENGINE_PACKAGES = {
 }
 
 # onnxruntime release -> highest ONNX IR version and highest opset of the default domain that it loads, found by trying
-# each release from 1.15 on; those that are not listed take what the one before takes. What a newer release takes, it
-# says itself.
+# each release from 1.15 on. A release that is not listed loads what the one before it loads. A newer one says itself.
 _ONNX_LIMITS: dict[Release, tuple[int, int]] = {
     (1, 15): (9, 19),
     (1, 17): (9, 20),
@@ -72,12 +71,12 @@ def check(manifest: Manifest, path: Path) -> tuple[str, ...]:
 
 
 def requirements(format: str, path: Path, tools: dict[str, str]) -> tuple[dict[str, str], dict[str, str]]:
-    """What a model file needs: the lowest version of each engine that can run it, and what of the file says so.
+    """What a model file needs: the lowest version of each engine that can run it, and what in the file requires that.
 
     Args:
         tools: the versions that made it.
     Returns:
-        a program's `requires` and `features`; empty where nothing is known.
+        a program's `requires` and `features`; empty if nothing is known.
     """
     if format == "onnx":
         ir, opset = onnx_versions(path)
@@ -88,7 +87,7 @@ def requirements(format: str, path: Path, tools: dict[str, str]) -> tuple[dict[s
     made = release(tools.get(engine, ""))
     if not made:
         return {}, {}
-    # TorchScript and torch.export read what any patch release of the same minor version wrote.
+    # TorchScript and torch.export read files of any patch release of the same minor version.
     parts = 2 if format in ("torchscript", "torch_export") else len(made)
     return {engine: ".".join(map(str, made[:parts]))}, {}
 
@@ -119,7 +118,7 @@ def onnx_versions(path: Path) -> tuple[int, int]:
                 break
             if wire == 0:
                 ir = value if field == 1 else ir
-            elif value > size - file.tell():  # a length of 2^62 is a number that protobuf can say
+            elif value > size - file.tell():  # protobuf can state a length of 2^62
                 break
             elif field == 8 and value <= 256:  # OperatorSetIdProto: domain, version
                 opset = max(opset, _default_opset(file.read(value)))
@@ -187,18 +186,18 @@ def _aot(manifest: Manifest, path: Path) -> tuple[str, ...]:
 
 
 def _needed(manifest: Manifest, engine: str) -> str:
-    """The lowest version of an engine that runs the only program; of an older bundle, the one that made it."""
+    """The lowest version of an engine that runs the only program; for an older bundle, the version that made it."""
     return manifest.program().requires.get(engine) or manifest.tools.get(engine, "")
 
 
 def _onnx_limits(installed: Release) -> tuple[int, int] | None:
-    """What an onnxruntime release loads; None of one that is older or newer than those that were tried."""
+    """What an onnxruntime release loads; None for one that is older or newer than those that were tried."""
     listed = [release for release in _ONNX_LIMITS if release <= installed]
     return _ONNX_LIMITS[listed[-1]] if listed and installed <= max(_ONNX_LIMITS) else None
 
 
 def _lowest_onnxruntime(ir: int, opset: int) -> str:
-    """The first release that loads such a file; "" where none that was tried does."""
+    """The first release that loads such a file; "" if none of those that were tried does."""
     fitting = [release for release, (most, highest) in _ONNX_LIMITS.items() if ir <= most and opset <= highest]
     return ".".join(map(str, fitting[0])) if fitting else ""
 

@@ -77,7 +77,7 @@ def pixels_of(inputs: np.ndarray, contract: ImagePreprocessing) -> np.ndarray:
     return np.ascontiguousarray(pixels.round().clip(0, 255).astype(np.uint8).transpose(0, 2, 3, 1))
 
 
-def normalised(pixels: np.ndarray, contract: ImagePreprocessing) -> np.ndarray:
+def normalized(pixels: np.ndarray, contract: ImagePreprocessing) -> np.ndarray:
     """Raw pixels (N, height, width, channels) uint8 as the contract's tensor: themselves, or NCHW float32."""
     if contract.dtype == "uint8":
         return pixels
@@ -94,7 +94,7 @@ def _to_array(image: Image.Image, contract: ImagePreprocessing, invert: bool) ->
     pixels = np.array(_resized(image, contract), dtype=np.uint8)  # (H, W) or (H, W, 3)
     if invert:
         np.subtract(255, pixels, out=pixels)
-    return normalised(pixels.reshape(1, contract.height, contract.width, contract.channels), contract)
+    return normalized(pixels.reshape(1, contract.height, contract.width, contract.channels), contract)
 
 
 def _resized(image: Image.Image, contract: ImagePreprocessing) -> Image.Image:

@@ -1,6 +1,6 @@
-"""What the numbers of an output are: when two of them say the same, and how one form is read as another.
+"""What the numbers of an output are: when two answers are the same, and how one form is converted to another.
 
-A manifest says of each output what it holds. This module knows no task, no engine and no file; everything is numpy in
+A manifest says what each output holds. This module knows no task, no engine and no file; everything is numpy in
 float64.
 """
 
@@ -15,21 +15,23 @@ import numpy.typing as npt
 from ..errors import BundleError, InputError, unknown
 from .regression import AGREEMENT_TOLERANCE
 
-THRESHOLD = 0.5  # of a probability that stands for itself: from here on the answer is yes
+THRESHOLD = 0.5  # from this probability on, the answer is yes
 
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """One kind of output; `agreement(reference, answer)` is the share of its answers that are the same, 0 to 1."""
+    """One kind of output."""
 
-    describe: str
+    description: str
+    """What its numbers are."""
     agreement: Callable[[npt.ArrayLike, npt.ArrayLike], float]
+    """The share of equal answers, 0 to 1, from the reference's outputs and the other's."""
 
 
 def same_place(reference: npt.ArrayLike, answer: npt.ArrayLike) -> float:
-    """(N, C, …): share of the places at which the largest along axis 1 is the same; the first of equals counts.
+    """(N, C, …): share of places where the largest along axis 1 has the same index; of equal ones the first counts.
 
-    A place with a NaN on either side does not agree.
+    A place with a NaN in either array does not agree.
 
     Raises:
         InputError: the shapes differ, have no axis 1, or hold no values.
@@ -40,17 +42,17 @@ def same_place(reference: npt.ArrayLike, answer: npt.ArrayLike) -> float:
 
 
 def same_side(reference: npt.ArrayLike, answer: npt.ArrayLike, threshold: float = THRESHOLD) -> float:
-    """(N, …): share of the numbers that are on the same side of the threshold. A NaN agrees with nothing."""
+    """(N, …): share of numbers on the same side of the threshold. A NaN agrees with nothing."""
     wanted, got = _pair(reference, answer)
     same = (wanted >= threshold) == (got >= threshold)
     return float(np.mean(same & ~np.isnan(wanted) & ~np.isnan(got)))
 
 
 def near(reference: npt.ArrayLike, answer: npt.ArrayLike) -> float:
-    """(N, …): share of the numbers that are within 2 % of the range of all reference numbers.
+    """(N, …): share of numbers that differ by at most 2 % of the range of all reference numbers.
 
-    The range is largest minus smallest finite value; where that is 0, the magnitude. What is not finite agrees with
-    nothing.
+    The range is the largest minus the smallest finite value; if that is 0, the magnitude. A value that is not finite
+    agrees with nothing.
     """
     wanted, got = _pair(reference, answer)
     finite = wanted[np.isfinite(wanted)]
@@ -62,7 +64,7 @@ def near(reference: npt.ArrayLike, answer: npt.ArrayLike) -> float:
 
 
 def equal(reference: npt.ArrayLike, answer: npt.ArrayLike) -> float:
-    """(N, …): share of the numbers that are the same."""
+    """(N, …): share of equal numbers."""
     wanted, got = _pair(reference, answer)
     return float(np.mean(wanted == got))
 
@@ -72,26 +74,28 @@ def _above_zero(reference: npt.ArrayLike, answer: npt.ArrayLike) -> float:
 
 
 HOLDS: dict[str, Kind] = {
-    "probabilities": Kind(describe="along axis 1 the probability of each label; together 1", agreement=same_place),
-    "logits": Kind(describe="the same before softmax along axis 1", agreement=same_place),
-    "log_probabilities": Kind(describe="natural logarithms of probabilities", agreement=same_place),
-    "independent_probabilities": Kind(
-        describe="probabilities that each stand for themselves: several labels may hold", agreement=same_side
+    "probabilities": Kind(
+        description="the probability of each label along axis 1; they sum to 1", agreement=same_place
     ),
-    "independent_logits": Kind(describe="the same before the sigmoid", agreement=_above_zero),
+    "logits": Kind(description="the same before a softmax along axis 1", agreement=same_place),
+    "log_probabilities": Kind(description="natural logarithms of probabilities", agreement=same_place),
+    "independent_probabilities": Kind(
+        description="a probability for each label on its own; several may apply", agreement=same_side
+    ),
+    "independent_logits": Kind(description="the same before the sigmoid", agreement=_above_zero),
     "mask": Kind(
-        describe="(N, 1, H, W): of each pixel the probability that it belongs to what is looked for",
+        description="(N, 1, H, W): the probability that a pixel belongs to the object",
         agreement=same_side,
     ),
-    "values": Kind(describe="numbers with a meaning of their own, which labels name", agreement=near),
-    "boxes": Kind(describe="(N, K, 4): left, top, right and bottom, in pixels of the input", agreement=near),
-    "scores": Kind(describe="(N, K): how sure each box is, 0 to 1", agreement=near),
-    "classes": Kind(describe="(N, K): of each box the index of its label", agreement=equal),
-    "features": Kind(describe="numbers that only another program reads", agreement=near),
+    "values": Kind(description="numbers, whose meaning the labels name", agreement=near),
+    "boxes": Kind(description="(N, K, 4): left, top, right and bottom, in pixels of the input", agreement=near),
+    "scores": Kind(description="(N, K): how sure each box is, 0 to 1", agreement=near),
+    "classes": Kind(description="(N, K): the index of each box's label", agreement=equal),
+    "features": Kind(description="numbers that only another program reads", agreement=near),
 }
 
-# (what an output holds, what a task takes) -> how the first is read as the second. Softmax keeps a row's order, so
-# that agreement is the same before and after.
+# (what an output holds, what a task takes) -> how the first is converted to the second. Softmax keeps the order of a
+# row, so agreement is the same before and after.
 _READ: dict[tuple[str, str], Callable[[np.ndarray], np.ndarray]] = {
     ("logits", "probabilities"): lambda x: np.exp(_log_softmax(x)),
     ("logits", "log_probabilities"): lambda x: _log_softmax(x),
@@ -103,28 +107,29 @@ _READ: dict[tuple[str, str], Callable[[np.ndarray], np.ndarray]] = {
 
 
 def kind(holds: str) -> Kind:
-    """The registered kind; raises `UsageError` listing the known ones."""
+    """The kind of this name. Raises `UsageError`, which lists the known ones."""
     if holds not in HOLDS:
         raise unknown("kind of output", holds, HOLDS)
     return HOLDS[holds]
 
 
 def readable(holds: str, takes: str) -> bool:
-    """Whether an output that holds this can be read as what a task takes; "" takes anything."""
+    """Whether an output that holds `holds` can be converted to what a task takes; "" takes anything."""
     return not takes or holds == takes or (holds, takes) in _READ
 
 
 def read_as(outputs: npt.ArrayLike, holds: str, takes: str) -> np.ndarray:
-    """Outputs (N, …) in the form that a task takes; the very array where it is that already.
+    """Outputs (N, …) in the form that a task takes; the same array if it has that form already.
 
     Raises:
-        BundleError: one cannot be read as the other.
+        BundleError: one cannot be converted to the other.
     """
     if not takes or holds == takes:
         return np.asarray(outputs)
     if (holds, takes) not in _READ:
         raise BundleError(
-            f"the model's output holds {holds}, and its task takes {takes}. Pack the bundle again with what it holds"
+            f"the model's output holds {holds}, but its task takes {takes}. "
+            "Pack the bundle again, and say what it holds"
         )
     return _READ[holds, takes](np.asarray(outputs, np.float64))
 
@@ -155,7 +160,7 @@ def _pair(reference: npt.ArrayLike, answer: npt.ArrayLike, *, axes: int = 1) -> 
     if wanted.shape != got.shape or wanted.size == 0 or wanted.ndim < axes:
         shape = "(N, C, …)" if axes == 2 else "(N, …)"
         raise InputError(
-            f"agreement takes two arrays of one shape {shape} with at least one value, found "
+            f"agreement takes two arrays of the same shape {shape} with at least one value, found "
             f"{wanted.shape} and {got.shape}. Give the answers to the same samples"
         )
     return wanted, got

@@ -1,6 +1,6 @@
-"""What of a model's answers varies between samples, and how well another model follows that.
+"""How well a model follows what varies between samples in another model's answers.
 
-A constant part of an answer is no signal: whoever gives it has not looked at the sample. Everything is numpy in
+A constant part of an answer is not a signal: it can be given without looking at the sample. Everything is numpy in
 float64. This module knows no model and no task.
 """
 
@@ -14,17 +14,17 @@ import numpy.typing as npt
 from ..errors import InputError
 from .metrics import SQNR_CAP_DB, sqnr_db
 
-# Of a value's size: what the order of additions in float32 changes. Less than that is no variation.
+# Relative to the value: what the order of additions in float32 changes. Less than that does not count as variation.
 ROUNDING = 1e-6
 
 
 def varying_sqnr_db(reference: npt.ArrayLike, answer: npt.ArrayLike) -> float:
-    """Decibels of what varies in `reference` over the difference to `found`; arrays (N, …) of one output.
+    """Decibels of what varies in `reference` over its difference from `answer`; arrays (N, …) of one output.
 
-    The mean over the samples is taken off each element of the reference; the difference counts as it is. So an output
-    that hides a small signal behind a large constant is held to its signal. Where nothing varies beyond rounding, and
-    of a single sample, the whole reference is the signal. In [-200, 200], as `sqnr_db`: 200 stands for identical, -200
-    for a NaN or infinity.
+    The mean over the samples is subtracted from each element of the reference, but not from the difference. So for an
+    output with a small signal on top of a large constant, only the signal counts. If nothing varies beyond rounding, or
+    there is only one sample, the whole reference is the signal. In [-200, 200], as `sqnr_db`: 200 stands for identical,
+    -200 for a NaN or infinity.
 
     Raises:
         InputError: the shapes differ, hold no values or have no axis of samples.
@@ -40,14 +40,14 @@ def varying_sqnr_db(reference: npt.ArrayLike, answer: npt.ArrayLike) -> float:
 
 
 def varies(outputs: npt.ArrayLike) -> bool:
-    """Whether answers (N, …) differ between samples by more than rounding; of fewer than two samples they do not.
+    """Whether answers (N, …) differ between samples by more than rounding; fewer than two samples do not.
 
     Raises:
         InputError: there is no axis of samples.
     """
     numbers = np.asarray(outputs, np.float64)
     if numbers.ndim == 0:
-        raise InputError("one number is no answer to samples. Give an array (N, …), one row for each sample")
+        raise InputError("answers should be an array (N, …), one row for each sample, found a single number")
     if len(numbers) < 2 or not numbers.size:
         return False
     scale = float(np.abs(numbers).max())

@@ -1,4 +1,4 @@
-"""Turns a replay into an attestation, and puts it beside the bundle that it is of."""
+"""Turns a replay into an attestation, and puts it beside the bundle."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .replay import ReplayResult
 
 
 def attestation_of(bundle: Bundle, replayed: ReplayResult, *, num_threads: int = 1) -> Attestation:
-    """What `replay` found here and now, as a record that can be handed on."""
+    """The result of a replay on this machine, as a record that can be passed on."""
     return Attestation(
         attestation_version=ATTESTATION_VERSION,
         bundle=bundle.name,
@@ -53,10 +53,10 @@ def attestation_of(bundle: Bundle, replayed: ReplayResult, *, num_threads: int =
 
 
 def write_attestation(path: str | Path, bundle: Bundle, made: Attestation) -> Path:
-    """Writes an attestation beside the bundle at `path`; the bundle itself is not touched.
+    """Writes an attestation beside the bundle at `path`; the bundle itself is not changed.
 
-    One that is there of the same device and engines is replaced, and so is one that is of another bundle. Those of
-    other devices stay: then it is `NAME.2.attest.json`.
+    Replaces one of the same device and engines, or of another bundle. Those of other devices stay: this one is then
+    `NAME.2.attest.json`.
 
     Raises:
         UsageError: the folder cannot be written to.

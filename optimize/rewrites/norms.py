@@ -1,6 +1,6 @@
 """Instance, group and layer norm in operators that XNNPACK has: a mean over the last two axes, and elementwise ones.
 
-The normalisation is written with operators that PT2E's quantizer for XNNPACK does not quantize (subtraction, square,
+The normalization is written with operators that PT2E's quantizer for XNNPACK does not quantize (subtraction, square,
 division): a variance squeezed into 8 bits would cost more accuracy than everything else together.
 """
 

@@ -1,4 +1,4 @@
-"""What a user's model takes: pictures as raw pixels with their normalisation, or arrays as they are.
+"""What a user's model takes: pictures as raw pixels with their normalization, or arrays as they are.
 
 Put together from what the user says, what the source says of itself, and what the samples are. Runs nothing.
 """
@@ -31,7 +31,7 @@ class Inputs:
 
 
 def picture_inputs(request: Request, taken: Taken | None) -> Inputs:
-    """One input of raw pixels, normalised inside the graph as user and source say.
+    """One input of raw pixels, normalized inside the graph as user and source say.
 
     A shape 1,H,W,3:uint8 is of a model that takes raw pixels itself, and gets them as they are.
 

@@ -124,7 +124,7 @@ def test_inspect_shows_it_and_whether_it_fits(attested):
     assert (found["fits"], found["signature"], found["attestation"]["passed"]) == (True, "none", True)
     change_manifest(path, provenance={"data": "other"})
     said = run(app, ["inspect", str(path)]).stdout
-    assert "attested  ✗ x.attest.json: it is of another bundle, or of this one before it was changed" in said
+    assert "attested  ✗ x.attest.json: it belongs to another bundle, or to this one before it was changed" in said
     assert file.is_file()
 
 
@@ -168,7 +168,7 @@ def test_a_signature_is_checked_with_the_key_and_of_no_other_file(attested, keys
     assert "(signature is good; x.attest.json)" in said
     assert "signature  good" in said
     assert "(signed; check it with --key; x.attest.json)" in run(app, ["inspect", str(path)]).stdout
-    with pytest.raises(BundleError, match=r"x\.attest\.sig is no signature of x\.attest\.json for .*other\.pub"):
+    with pytest.raises(BundleError, match=r"x\.attest\.sig is not a signature of x\.attest\.json for .*other\.pub"):
         signature.check_attestation(file, keys[1][1])
 
 
@@ -177,7 +177,7 @@ def test_a_changed_attestation_has_no_good_signature(attested, keys):
     signature.sign_attestation(file, keys[0][0])
     made = read_attestation(file.read_bytes(), "x")
     file.write_bytes(replace(made, device=replace(made.device, processor="a faster one")).to_bytes())
-    with pytest.raises(BundleError, match="is no signature of"):
+    with pytest.raises(BundleError, match="is not a signature of"):
         signature.check_attestation(file, keys[0][1])
 
 

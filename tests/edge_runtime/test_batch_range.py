@@ -36,8 +36,8 @@ def test_a_free_batch_comes_back_and_a_fixed_one_is_not_written():
         ({"inputs": [IMAGE | {"shape": [], "batch": {"min": 1, "max": 4}}]}, "has the shape [] and a batch of 1 to 4"),
         ({"inputs": [IMAGE | {"batch": {"min": 1}}]}, "inputs[0].batch.max is missing"),
         ({"inputs": [IMAGE | {"batch": 16}]}, "inputs[0].batch should be an object"),
-        ({"inputs": [IMAGE | FREE]}, "one range for all inputs and outputs alike"),
-        ({"inputs": [IMAGE | FREE], "outputs": [ANSWER | {"batch": {"min": 1, "max": 8}}]}, "one range for all"),
+        ({"inputs": [IMAGE | FREE]}, "should have the same free batch"),
+        ({"inputs": [IMAGE | FREE], "outputs": [ANSWER | {"batch": {"min": 1, "max": 8}}]}, "the same free batch"),
     ],
 )
 def test_an_impossible_batch_is_refused_by_field(change, said):

@@ -212,7 +212,7 @@ def test_sixteen_bits_by_the_document_alone_are_ours_to_the_bit():
     np.testing.assert_array_equal(load_image(png(Image.fromarray(values)), contract)[0, :, :, 0], values >> 8)
 
 
-def test_normalised_pixels_by_the_document_alone_are_ours_to_the_bit():
+def test_normalized_pixels_by_the_document_alone_are_ours_to_the_bit():
     colour = np.random.default_rng(0).integers(0, 256, (7, 9, 3), np.uint8)
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
     contract = replace(PICTURE, mode="RGB", height=7, width=9, layout="NCHW", dtype="float32", mean=mean, std=std)

@@ -187,7 +187,7 @@ def test_rows_that_are_gone_failed_or_no_longer_verified_are_regressions(run):
     for after, text in ((gone, "is missing from the newer file"), (broken, "failed: stage 'lower' is wrong")):
         (regression,) = compare(run, after, Limits()).regressions
         assert text in regression.text
-    for status in ("unverified", "stages_verified"):
+    for status in ("unverified", "undecided", "consistent"):
         (regression,) = compare(run, changed(run, status=status), Limits()).regressions
         assert regression.text == f"was verified, is {status}"
     assert of(compare(changed(run, error="no"), run, Limits()), "row").verdict == "better"

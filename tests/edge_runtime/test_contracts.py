@@ -1,4 +1,4 @@
-"""Both contracts of a picture: raw pixels, and NCHW float32 that the device normalises; logits become probabilities."""
+"""Both contracts of a picture: raw pixels, and NCHW float32 that the device normalizes; logits become probabilities."""
 
 import io
 import json
@@ -18,7 +18,7 @@ from edgekit.edge_runtime import engines
 from edgekit.edge_runtime.benchmark.measure import bundle_candidate
 from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.edge_runtime.errors import BundleError, InputError
-from edgekit.edge_runtime.preprocess.image import array_to_image, load_image, normalised, pixels_of
+from edgekit.edge_runtime.preprocess.image import array_to_image, load_image, normalized, pixels_of
 from edgekit.edge_runtime.worker.replay import replay
 
 COLOUR = replace(FLOATS, mode="RGB", mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
@@ -45,7 +45,7 @@ def loaded(image, contract):
     return load_image(file.getvalue(), contract)
 
 
-def test_the_device_normalises_each_channel_and_puts_it_first():
+def test_the_device_normalizes_each_channel_and_puts_it_first():
     image = picture((8, 8))
     raw, found = loaded(image, replace(PICTURE, mode="RGB")), loaded(image, replace(COLOUR, resize_to=8))
     assert (found.dtype, found.shape, found.flags.c_contiguous) == (np.float32, (1, 3, 8, 8), True)
@@ -55,7 +55,7 @@ def test_the_device_normalises_each_channel_and_puts_it_first():
     np.testing.assert_array_equal(pixels_of(found, COLOUR), raw)
 
 
-def test_it_is_torchvision_s_normalisation_but_for_the_last_digit():
+def test_it_is_torchvision_s_normalization_but_for_the_last_digit():
     image = picture((8, 8))
     theirs = T.Compose([T.ToTensor(), T.Normalize(COLOUR.mean, COLOUR.std)])(image).numpy()
     np.testing.assert_allclose(loaded(image, replace(COLOUR, resize_to=8))[0], theirs, rtol=1e-6, atol=1e-6)
@@ -64,8 +64,8 @@ def test_it_is_torchvision_s_normalisation_but_for_the_last_digit():
 def test_every_level_survives_there_and_back():
     levels = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
     contract = replace(FLOATS, mean=(0.1307,), std=(0.3081,))
-    np.testing.assert_array_equal(pixels_of(normalised(levels, contract), contract), levels)
-    assert normalised(levels, PICTURE) is levels
+    np.testing.assert_array_equal(pixels_of(normalized(levels, contract), contract), levels)
+    assert normalized(levels, PICTURE) is levels
 
 
 def test_what_was_never_a_picture_can_still_be_shown():
@@ -112,7 +112,7 @@ def test_a_float_bundle_is_verified_and_runs(floats):
     assert replay(floats).passed
     pixels, targets = quarter_pictures(12)
     with Bundle.open(floats) as bundle, engines.load(bundle) as engine:
-        logits = engine.run({"pixels": normalised(pixels[:1], bundle.manifest.preprocessing)})["logits"]
+        logits = engine.run({"pixels": normalized(pixels[:1], bundle.manifest.preprocessing)})["logits"]
     odds = np.exp(logits - logits.max())
     np.testing.assert_allclose(odds / odds.sum(), float_answers(pixels[:1]), atol=1e-5)
     assert bundle_candidate(floats).keep_answers({"logits": float_answers(pixels)}).given.tolist() == targets.tolist()
@@ -142,7 +142,7 @@ def test_predict_gives_the_same_probabilities_from_pixels_and_from_floats(floats
         assert left["probability"] == pytest.approx(right["probability"], abs=1e-5)
 
 
-def test_inspect_says_who_normalises(floats):
+def test_inspect_says_who_normalizes(floats):
     done = CliRunner().invoke(app, ["inspect", str(floats)])
     assert "the device normalizes it: mean 0.25, std 0.5" in done.stdout
     assert "logits float32 [1, 4] (logits)" in done.stdout

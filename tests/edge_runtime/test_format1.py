@@ -136,7 +136,7 @@ def test_a_free_batch_is_kept():
 
 
 def test_nothing_writes_it_any_more():
-    with pytest.raises(ValueError, match="is of format 1; only 2 is written"):
+    with pytest.raises(ValueError, match="has format 1; only 2 can be written"):
         read_manifest(MANIFEST.to_bytes(), "x").to_bytes()
 
 

@@ -191,7 +191,7 @@ def test_a_file_over_the_limit_is_refused_from_its_size(path):
 
 def test_a_damaged_archive_is_refused(path):
     path.write_bytes(path.read_bytes()[:-30])
-    assert "is no zip archive, or was cut short or added to. Fetch the bundle again" in refusal(path)
+    assert "is not a zip archive, or it was cut short or extended. Fetch the bundle again" in refusal(path)
 
 
 def end_record(path, **changes):

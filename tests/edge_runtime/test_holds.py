@@ -49,7 +49,7 @@ def test_agreement_counts_the_answers_that_are_the_same(holds, reference, found,
 @pytest.mark.parametrize("holds", HOLDS)
 def test_arrays_that_do_not_belong_together_have_no_agreement(holds):
     for reference, found in ((np.zeros((2, 3)), np.zeros((3, 2))), (np.zeros((0, 2)), np.zeros((0, 2))), (1.0, 1.0)):
-        with pytest.raises(InputError, match="agreement takes two arrays of one shape"):
+        with pytest.raises(InputError, match="agreement takes two arrays of the same shape"):
             kind(holds).agreement(reference, found)
     assert kind(holds).agreement(np.zeros((2, 3, 4)), np.zeros((2, 3, 4))) == 1.0
 
@@ -77,7 +77,7 @@ def test_an_output_is_read_as_what_its_task_takes(holds, takes, given, wanted):
 )
 def test_what_cannot_be_read_so_is_refused(holds, takes):
     assert not readable(holds, takes)
-    with pytest.raises(BundleError, match=f"holds {holds}, and its task takes {takes}"):
+    with pytest.raises(BundleError, match=f"holds {holds}, but its task takes {takes}"):
         read_as([[1.0]], holds, takes)
 
 
@@ -127,7 +127,7 @@ def test_whether_answers_vary():
     assert not varies([[1.0], [1.0 + 1e-7]])
     assert not varies([[1.0]])
     assert not varies(np.zeros((3, 0)))
-    with pytest.raises(InputError, match="one number is no answer to samples"):
+    with pytest.raises(InputError, match="answers should be an array"):
         varies(1.0)
 
 

@@ -5,6 +5,7 @@ import json
 import time
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from tiny_bundle import ORIGIN, RAN
 
@@ -150,6 +151,16 @@ def test_a_whole_number_given_for_a_fraction_is_written_as_one():
     assert read_manifest(raw, "x").to_bytes() == raw
 
 
+def test_numbers_and_texts_of_libraries_are_written_as_plain_ones():
+    class Version(str):
+        """As `torch.__version__` is one."""
+
+    metric = replace(MANIFEST.metrics[0], value=np.float64(0.5), low=np.float64(0.25))
+    raw = replace(MANIFEST, metrics=(metric,), tools={"torch": Version("2.14.1")}).to_bytes()
+    found = read_manifest(raw, "x")
+    assert (type(found.metrics[0].value), found.metrics[0].value, found.tools) == (float, 0.5, {"torch": "2.14.1"})
+
+
 def test_every_flipped_byte_is_refused():
     raw = MANIFEST.to_bytes()
     for place in range(len(raw)):
@@ -185,10 +196,10 @@ FLOATS = PICTURE | {"layout": "NCHW", "dtype": "float32", "mean": [0.5], "std": 
         ({"artifact": ARTIFACT | {"file": "../model.onnx"}}, "plain file name"),
         ({"artifact": ARTIFACT | {"file": "/model.onnx"}}, "plain file name"),
         ({"artifact": ARTIFACT | {"bytes": True}}, "artifact.bytes"),
-        ({"artifact": ARTIFACT | {"bytes": (8 << 30) + 1}}, "a file may have 8,589,934,592 bytes at most"),
+        ({"artifact": ARTIFACT | {"bytes": (8 << 30) + 1}}, "a file may have at most 8,589,934,592 bytes"),
         ({"artifact": ARTIFACT | {"sha256": "xyz"}}, "64 hexadecimal"),
-        ({"artifact": ARTIFACT | {"file": "golden.npz"}}, "files of their own"),
-        ({"artifact": ARTIFACT | {"file": "Model.SIG"}}, "files of their own"),
+        ({"artifact": ARTIFACT | {"file": "golden.npz"}}, "two files of the bundle have the same name"),
+        ({"artifact": ARTIFACT | {"file": "Model.SIG"}}, "two files of the bundle have the same name"),
         ({"labels": "ab"}, "labels should be a list"),
         ({"labels": [1]}, "labels[0] should be a string"),
         ({"status": "perfect"}, "status should be one of"),
@@ -199,29 +210,29 @@ FLOATS = PICTURE | {"layout": "NCHW", "dtype": "float32", "mean": [0.5], "std": 
         ({"inputs": [TENSOR | {"shape": [1 << 40]}]}, "impossible shape"),
         ({"inputs": [TENSOR | {"shape": [1] * 17}]}, "inputs[0].shape should have 0 to 16 entries, found 17"),
         ({"inputs": [TENSOR | {"holds": "values"}]}, "inputs[0].holds is not a known field"),
-        ({"inputs": [TENSOR] * 2}, "plain names of their own"),
+        ({"inputs": [TENSOR] * 2}, "plain names, each a different one"),
         ({"outputs": [TENSOR]}, "outputs[0].holds is missing"),
         ({"outputs": [TENSOR | {"holds": "magic"}]}, "outputs[0].holds should be one of"),
-        ({"golden": GOLDEN | {"floors": {}}}, "floors are named after the outputs"),
-        ({"golden": GOLDEN | {"replay": "joint"}}, "is that of format 1"),
+        ({"golden": GOLDEN | {"floors": {}}}, "floors should have the names of the outputs"),
+        ({"golden": GOLDEN | {"replay": "joint"}}, "is only for format 1"),
         ({"golden": GOLDEN | {"replay": "trust me"}}, "golden.replay should be one of"),
         ({"golden": GOLDEN | {"samples": 0}}, "at least 1 sample"),
-        ({"engines": [RUN, RUN]}, "named twice at one precision"),
-        ({"engines": [RUN | {"name": "../x"}]}, "engines need plain names"),
+        ({"engines": [RUN, RUN]}, "listed twice with the same precision"),
+        ({"engines": [RUN | {"name": "../x"}]}, "engines should have plain names"),
         ({"engines": [RUN] * 17}, "engines should have 0 to 16 entries, found 17"),
-        ({"requires": {"../x": "1"}}, "engines need plain names"),
+        ({"requires": {"../x": "1"}}, "engines should have plain names"),
         ({"programs": []}, "programs should have 1 to 16 entries, found 0"),
         ({"verdict": JUDGED | {"status": "verified"}}, "is not within the budget"),
-        ({"verdict": JUDGED | {"basis": "lossless"}}, "a lossless file flips no answer"),
+        ({"verdict": JUDGED | {"basis": "lossless"}}, "a lossless file should be verified and flip no answer"),
         ({"verdict": JUDGED | {"lost": 360}}, "are impossible"),
-        ({"verdict": JUDGED | {"flips": -1}}, "counts from 0"),
+        ({"verdict": JUDGED | {"flips": -1}}, "counts of a verdict should be 0 to"),
         ({"verdict": JUDGED | {"groups": 360}}, "cannot belong to 360 groups"),
-        ({"verdict": JUDGED | {"low": 0.01}}, "does not lie between its bounds"),
-        ({"verdict": JUDGED | {"budget": -0.1}}, "goes from 0 upwards"),
+        ({"verdict": JUDGED | {"low": 0.01}}, "is not between its bounds"),
+        ({"verdict": JUDGED | {"budget": -0.1}}, "the budget should be 0 or more"),
         ({"preprocessing": PICTURE | {"layout": "NCHW"}}, "NHWC uint8 or NCHW float32, found NCHW uint8"),
-        ({"preprocessing": PICTURE | {"mean": [0.5], "std": [0.5]}}, "L uint8 takes 0 of each"),
-        ({"preprocessing": FLOATS | {"mode": "RGB"}}, "RGB float32 takes 3 of each"),
-        ({"preprocessing": FLOATS | {"std": [0.0]}}, "std is above 0"),
+        ({"preprocessing": PICTURE | {"mean": [0.5], "std": [0.5]}}, "0 numbers each for L uint8, found 1 and 1"),
+        ({"preprocessing": FLOATS | {"mode": "RGB"}}, "3 numbers each for RGB float32, found 1 and 1"),
+        ({"preprocessing": FLOATS | {"std": [0.0]}}, "and std above 0"),
         ({"preprocessing": FLOATS}, "gives float32 [1, 1, 8, 8], the first program takes uint8 [1, 8, 8, 1]"),
         ({"preprocessing": PICTURE | {"height": 9}}, "preprocessing gives uint8 [1, 9, 8, 1]"),
         ({"surprise": 1}, "surprise is not a known field"),
@@ -277,7 +288,7 @@ def test_what_says_the_same_in_another_way_is_refused(write, said):
     data = json.loads(MANIFEST.to_bytes())
     del data["sha256"]
     write(data)
-    with pytest.raises(BundleError, match="is not written as format 2 is: programs") as error:
+    with pytest.raises(BundleError, match="is not written in the one form of format 2: programs") as error:
         read_manifest(sealed_again(data), "x")
     assert said in str(error.value)
 

@@ -77,7 +77,7 @@ def test_weights_beside_the_model_that_no_checksum_covers_are_never_read(bundle)
     (bundle / "model.onnx").write_bytes(raw)
     change_manifest(bundle, artifact={"bytes": len(raw), "sha256": sha256_file(bundle / "model.onnx")})
     for load in (Bundle.open, replay, lambda path: Bundle.open(path, private=True)):
-        with pytest.raises(BundleError, match=r"holds 'other.bin', which is no part of the bundle .* Remove it"):
+        with pytest.raises(BundleError, match=r"holds 'other.bin', which is not part of the bundle: .* Remove it"):
             load(bundle)
 
 

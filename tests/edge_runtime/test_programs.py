@@ -46,12 +46,12 @@ def test_both_run_one_after_the_other(two):
 def test_one_has_to_be_named(two):
     with Bundle.open(two) as bundle:
         with pytest.raises(
-            UsageError, match=r"has the programs encoder and step.*load_engine\(bundle, program='encoder'\)"
+            UsageError, match=r"has several programs, encoder and step.*load_engine\(bundle, program='encoder'\)"
         ):
             load_engine(bundle)
         with pytest.raises(UsageError, match="has no program 'decoder'. It has encoder and step"):
             load_engine(bundle, program="decoder")
-        with pytest.raises(UsageError, match="has the programs encoder and step"):
+        with pytest.raises(UsageError, match="has several programs, encoder and step"):
             _ = bundle.model_path
         assert bundle.path_of("step").name == "step.onnx"
         assert list(bundle.golden("step").inputs) == ["features", "state"]
@@ -63,7 +63,7 @@ def test_a_worker_runs_the_one_that_is_asked_for(two):
         golden = bundle.golden("step")
         found = worker.run(golden.inputs)
         np.testing.assert_allclose(found["answer"], golden.outputs["answer"], atol=1e-5)
-    with Worker.for_bundle(two) as worker, pytest.raises(UsageError, match="has the programs encoder and step"):
+    with Worker.for_bundle(two) as worker, pytest.raises(UsageError, match="has several programs, encoder and step"):
         worker.load()
 
 
@@ -104,7 +104,7 @@ def test_a_changed_byte_in_any_file_is_seen(two, tmp_path, name):
 def test_a_file_of_neither_is_refused(two, tmp_path):
     copy = shutil.copytree(two, tmp_path / "two")
     (copy / "model.onnx").write_bytes(b"weights that no checksum covers")
-    with pytest.raises(BundleError, match=r"holds 'model\.onnx', which is no part of the bundle"):
+    with pytest.raises(BundleError, match=r"holds 'model\.onnx', which is not part of the bundle"):
         Bundle.open(copy)
 
 
@@ -151,11 +151,11 @@ def test_the_commands_say_what_they_do_with_it(two, tmp_path):
 def test_what_takes_one_program_refuses_two(two, tmp_path):
     make_bundle(tmp_path, name="one")
     shutil.copytree(two, tmp_path / "two")
-    with pytest.raises(UsageError, match="has the programs encoder and step, and this takes one"):
+    with pytest.raises(UsageError, match="has several programs, encoder and step"):
         bundle_candidate(two)
     shelf = read_shelf(tmp_path, lambda path, signature: Bundle.open(path))
     assert [bundle.name for bundle in shelf.models["quarters"]] == ["one"]
-    assert "has the programs encoder and step" in shelf.refused[0].reason
+    assert "has several programs, encoder and step" in shelf.refused[0].reason
 
 
 def test_a_program_that_is_called_main_is_the_one_that_tools_take(two, tmp_path):
@@ -170,6 +170,6 @@ def test_a_program_that_is_called_main_is_the_one_that_tools_take(two, tmp_path)
 
 @pytest.mark.parametrize("path", ["x" * 5000, "/tmp/" + "x/" * 3000, "a\0b"])
 def test_a_path_that_can_be_none_is_refused_in_a_sentence(path):
-    with pytest.raises(BundleError, match="no path to a bundle|no bundle at") as error:
+    with pytest.raises(BundleError, match="not a path to a bundle|no bundle at") as error:
         Bundle.open(path)
     assert len(str(error.value)) < 500

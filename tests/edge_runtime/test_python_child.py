@@ -59,15 +59,16 @@ def test_what_makes_python_do_something_else_first_is_dropped(monkeypatch):
     assert {environment[f"{library}_NUM_THREADS"] for library in ("OMP", "MKL", "OPENBLAS")} == {"3"}
 
 
-def test_its_temporary_folder_goes_with_it():
-    write = "import tempfile, pathlib; pathlib.Path(tempfile.mkdtemp(), 'x').touch(); print(tempfile.gettempdir())"
-    child = PythonChild("code_child", [write], stdout=subprocess.PIPE, text=True)
-    out, _ = child.process.communicate()
-    assert Path(out.strip()) == child.folder
-    assert len(list(child.folder.glob("*/x"))) == 1
+@pytest.mark.parametrize("last", ["", "os.kill(os.getpid(), 9)"])
+def test_its_temporary_folder_goes_with_it_however_it_ends(last):
+    write = "import os, tempfile; print(tempfile.mkdtemp(), flush=True); input(); " + last
+    child = PythonChild("code_child", [write], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    inside = Path(child.process.stdout.readline().strip())
+    assert (inside.parent, inside.is_dir()) == (child.folder, True)
+    child.process.communicate("go on\n")
     child.end()
     child.end()
-    assert not child.folder.exists()
+    assert list(child.folder.parent.glob(f"{child.folder.name}*")) == []
 
 
 def test_a_child_has_the_edgekit_of_its_parent_and_not_the_first_on_the_path(tmp_path):
@@ -105,6 +106,7 @@ def start_parent(program, *arguments, cwd=None):
         [sys.executable, *what, *map(str, arguments)],
         cwd=cwd,
         env=ENVIRONMENT | {"PYTHONPATH": PATHS},
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -166,6 +168,14 @@ def test_one_that_does_not_heed_sigterm_is_ended_after_a_while():
     assert 4 < time.monotonic() - began < 25
 
 
+def test_one_that_was_stopped_ends_too():
+    parent, _ = start_parent(SLEEPS, "print('up', flush=True)\nwhile True: pass")
+    (child,) = descendants(parent.pid)
+    os.kill(child, signal.SIGSTOP)
+    assert until(lambda: "\nState:\tT" in Path(f"/proc/{child}/status").read_text())
+    assert kill_and_wait(parent, {child}) == set()
+
+
 def test_a_fork_of_the_parent_does_not_keep_its_children(tmp_path):
     code = "import os, sys, time" + SLEEPS.replace("print(", "if not os.fork(): time.sleep(60); os._exit(0)\nprint(")
     parent, _ = start_parent(code, "print('up', flush=True)\nwhile True: pass")
@@ -187,12 +197,15 @@ with Worker.for_bundle(sys.argv[1]) as worker:
     with Bundle.open(sys.argv[1]) as bundle:
         worker.set_samples(bundle.golden().inputs)
     print(worker._child.folder, flush=True)
-    worker.time(nanoseconds=10**12, count=1)
+    if sys.argv[2] == "busy":
+        worker.time(nanoseconds=10**12, count=1)
+    input()
 """
 
 
-def test_a_worker_that_is_busy_ends_when_its_parent_is_killed():
-    parent, folder = start_parent(WORKER, ROOT / "tests/data/format1/digits_cnn-onnx-fp32.zip")
+@pytest.mark.parametrize("what", ["busy", "idle"])
+def test_a_worker_ends_when_its_parent_is_killed(what):
+    parent, folder = start_parent(WORKER, ROOT / "tests/data/format1/digits_cnn-onnx-fp32.zip", what)
     started = descendants(parent.pid)
     assert [command(pid).split()[6] for pid in started] == ["edgekit.edge_runtime.worker.child"]
     assert len(list(Path(folder).glob("edgekit-bundle-*"))) == 1  # the .zip is unpacked in the child's own folder

@@ -70,10 +70,10 @@ ATTESTATION = Attestation(
 HOSTILE = [None, True, -1, 0, 1.5, 1 << 60, "", "../x", "a\n", [], {}, ["x"], {"x": 1}]
 # What only the decoder can say: relations between fields. Everything else the schema must refuse as well.
 RELATIONS = re.compile(
-    r"must be three files|files of their own|need plain names of their own|too small to cut|and a batch of|"
-    r"a batch from|one range for all|named after the outputs|a floor of nothing|preprocessing gives|of each|"
-    r"NHWC uint8 or NCHW|cannot normalise|is not written as|are impossible|between its bounds|lossless file|"
-    r"not within the budget|belong to|otherwise|named twice"
+    r"must be three files|two files of the bundle|each a different one|too small to cut|and a batch of|a batch from|"
+    r"one range for all|the same free batch|names of the outputs|an empty floor|preprocessing gives|numbers each for|"
+    r"NHWC uint8 or NCHW|and std above 0|in the one form of|are impossible|between its bounds|lossless file|"
+    r"not within the budget|belong to|contradicts the results|listed twice"
 )
 KINDS = {
     "format 1": (full_1(), read_manifest, schema.manifest_schema(1), 80, 900),

@@ -1,4 +1,4 @@
-"""Bundles of the kinds that format 2 brought: two programs, and pictures that the device normalises. Real, and tiny."""
+"""Bundles of the kinds that format 2 brought: two programs, and pictures that the device normalizes. Real, and tiny."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ DECAY = 0.5
 
 
 def make_float_bundle(folder: Path, *, name: str = "floats", preprocessing: ImagePreprocessing = FLOATS) -> Path:
-    """The bundle of `make_bundle` for a fixed app: normalised NCHW pixels in, logits out, (1, 1, 8, 8) to (1, 4)."""
+    """The bundle of `make_bundle` for a fixed app: normalized NCHW pixels in, logits out, (1, 1, 8, 8) to (1, 4)."""
     path = _folder(folder, name)
     pixels, targets = quarter_pictures(12)
     mean, std = np.float64(preprocessing.mean[0]), np.float64(preprocessing.std[0])

@@ -47,7 +47,7 @@ def pack_net(folder: Path, model: str, net: nn.Module, shape: tuple[int, ...], o
         metrics=(),
         stages=(),
         origin=ORIGIN,
-        tools={"torch": torch.__version__},
+        tools={"torch": str(torch.__version__)},
         provenance={"data": "made by the test"},
     )
     (folder / "manifest.json").write_bytes(manifest.to_bytes())

@@ -21,7 +21,7 @@ def least_squares(
 
 
 def descend(module: nn.Module, learning_rate: float, epochs: int, validation: Sequence[int]) -> tuple[float, float]:
-    """Chapter 6: trains a (N, 1) to (N, 1) module by SGD on normalised readings; its (train, validation) loss after."""
+    """Chapter 6: trains a (N, 1) to (N, 1) module by SGD on normalized readings; its (train, validation) loss after."""
     t_u, t_c = (values[:, None] for values in readings(normalized=True))  # (11, 1)
     held = list(validation)
     train = [i for i in range(len(t_c)) if i not in held]

@@ -1,6 +1,6 @@
 """One file for each data set: where it comes from, how it is split, and where it is on disk.
 
-Here a data set is arrays as a device would feed them. Nothing here normalises, shuffles or knows a model.
+Here a data set is arrays as a device would feed them. Nothing here normalizes, shuffles or knows a model.
 """
 
 from __future__ import annotations

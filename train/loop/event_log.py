@@ -122,7 +122,7 @@ def _validation(writer: SummaryWriter, answers: ValidationPass, inputs: Tensor, 
 
 
 def _pictures(writer: SummaryWriter, inputs: Tensor, epoch: int) -> None:
-    """A grid of training pictures, stretched to the range of their own values, because they are normalised.
+    """A grid of training pictures, stretched to the range of their own values, because they are normalized.
 
     Crops, and slices with their neighbours, are shown by their middle slice.
     """

@@ -1,6 +1,6 @@
 """Trains any `BookModel`, on Lightning Fabric, on any device, in several processes if torchrun starts them.
 
-A whole split lives on the device as one tensor, normalised once; batches are gathered there by index. A resumed run
+A whole split lives on the device as one tensor, normalized once; batches are gathered there by index. A resumed run
 repeats an uninterrupted one, on the CPU bit for bit with the same number of threads. Nothing here prints.
 """
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 CELSIUS = (0.5, 14.0, 15.0, 28.0, 11.0, 8.0, 3.0, -4.0, 6.0, 13.0, 21.0)
 UNKNOWN = (35.7, 55.9, 58.2, 81.9, 56.3, 48.9, 33.9, 21.8, 48.4, 60.4, 68.4)  # the other thermometer, in its own unit
-SCALE = 0.1  # what the book normalises by: t_un = 0.1 t_u
+SCALE = 0.1  # what the book normalizes by: t_un = 0.1 t_u
 VALIDATION = (2, 10)  # the readings that chapter 5 holds out
 VALIDATION_CHAPTER_6 = (7, 10)
 

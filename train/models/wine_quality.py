@@ -11,7 +11,7 @@ from edgekit.train.data import wine
 
 
 class WineQuality(nn.Module):
-    """(N, 11) float32, normalised measurements, to logits (N, 2): not good, good."""
+    """(N, 11) float32, normalized measurements, to logits (N, 2): not good, good."""
 
     def __init__(self, hidden: int = 32) -> None:
         super().__init__()

@@ -181,7 +181,7 @@ def _representation(both: Results) -> str:
         f"{learned['seed']}). With {by_hand['features']} features made by hand {by_hand['accuracy']:.1%} are right, "
         f"with {learned['features']} learned ones {learned['accuracy']:.1%}. {both['only_learned']} digits are right "
         f"only with the learned features, {both['only_hand_made']} only with the hand-made ones, {both['neither']} "
-        f"with neither.\n"
+        "with neither.\n"
     )
 
 
