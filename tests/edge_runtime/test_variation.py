@@ -56,7 +56,7 @@ def test_one_answer_to_all_is_the_mean_of_the_answers():
 
 
 def test_numbers_without_samples_are_refused():
-    with pytest.raises(InputError, match=r"give an array \(N, …\)|Give an array \(N, …\)"):
+    with pytest.raises(InputError, match=r"should be an array \(N, …\), one row for each sample"):
         varies(1.0)
     with pytest.raises(InputError, match="no answers"):
         same_to_all(np.zeros((0, 3)))

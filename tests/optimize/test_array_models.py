@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from thermometer_fits import least_squares
 
 from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.edge_runtime.engines import RUNS_CODE, load
@@ -18,7 +19,7 @@ from edgekit.optimize.recipes import RECIPES
 from edgekit.optimize.user_model.request import Request
 from edgekit.optimize.verify import FloatReference
 from edgekit.train.checkpoint import save_weights
-from edgekit.train.models.thermometer_steps import VALIDATION, least_squares
+from edgekit.train.models.thermometer_steps import VALIDATION
 from edgekit.train.registry import BOOK_MODELS, book_model
 
 PAIRS = [

@@ -46,7 +46,7 @@ def test_another_batch_is_refused_with_the_range(engine):
     with pytest.raises(InputError, match="batch of 0; this bundle takes 1 to 8. Give it at least one row"):
         engine.run(pair_arrays(0))
     uneven = {"features": pair_arrays(2)["features"], "tokens": pair_arrays(3)["tokens"]}
-    with pytest.raises(InputError, match="'tokens' has a batch of 3, another input one of 2: make them alike"):
+    with pytest.raises(InputError, match="'tokens' has a batch of 3, another input one of 2. Give both the same"):
         engine.run(uneven)
     assert engine.run(pair_arrays(2))["odd"].shape == (2, 5)
 

@@ -9,7 +9,8 @@ import torch
 from own_net import LABELS, Branching, Named, Net, NotANumber, TwoInTwoOut, pixels, probabilities
 from torch import nn
 
-from edgekit.cli.bundles import inspect, verify
+from edgekit.cli.bundles import verify
+from edgekit.cli.inspect import inspect
 from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.edge_runtime.engines import load
 from edgekit.edge_runtime.errors import EdgekitError, ExportError, InputError, Interrupted, UsageError
