@@ -28,6 +28,7 @@ from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.edge_runtime.decode import canonical_json, to_plain
 from edgekit.edge_runtime.errors import EngineError, UsageError
 from edgekit.edge_runtime.files import write_bytes
+from edgekit.edge_runtime.format import percent_text
 from edgekit.edge_runtime.machine.cpu import machine
 from edgekit.edge_runtime.program import program
 from edgekit.train.provenance import commit
@@ -224,7 +225,9 @@ def main() -> None:
     footprint = measure(arguments.bundles, arguments.environment, repeats=arguments.repeats)
     write_bytes(arguments.out, canonical_json(to_plain(footprint)))
     for kind, overhead in footprint.overhead.items():
-        out.print(f"Engine.run on {kind}: {overhead.us:.1f} us ({overhead.share:.1%}) over the library's own call")
+        out.print(
+            f"Engine.run on {kind}: {overhead.us:.1f} µs ({percent_text(overhead.share)}) over the library's own call"
+        )
     ours, numpy = (statistics.median(ms) for ms in (footprint.import_edge_runtime_ms, footprint.import_numpy_ms))
     out.print(f"import edge_runtime: {ours:.0f} ms on top of numpy's {numpy:.0f} ms")
     for row in footprint.cold_starts:

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from edgekit.edge_runtime.bundle.verdict import Status, Verdict
 from edgekit.edge_runtime.errors import InputError
+from edgekit.edge_runtime.format import limit_text, percent_text
 from edgekit.edge_runtime.statistics.enough import enough_hits, enough_unlabelled
 from edgekit.edge_runtime.statistics.paired import Loss, hits_loss, loss_high, share_high, split_error
 from edgekit.edge_runtime.statistics.resampled import auc_loss, sums_loss
@@ -234,8 +235,8 @@ def judge_answers(differ: npt.ArrayLike, budget: Budget, *, agreement_floor: flo
         helps="labels",
         reason=nothing_proven(len(rows), "the float model's answers to them hardly vary")
         if nothing
-        else f"{1 - loss.value:.2%} of the answers to {len(rows):,} samples are the float model's, "
-        f"{agreement_floor:.0%} are due; true answers would show what is lost",
+        else f"{percent_text(1 - loss.value, 2)} of the answers to {len(rows):,} samples are the float model's, "
+        f"{limit_text(agreement_floor)} are due; true answers would show what is lost",
     )
 
 

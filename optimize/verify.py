@@ -15,6 +15,7 @@ from edgekit.edge_runtime.arrays import Arrays
 from edgekit.edge_runtime.bundle.manifest import Metric, StageResult
 from edgekit.edge_runtime.bundle.verdict import Verdict
 from edgekit.edge_runtime.errors import VerificationError
+from edgekit.edge_runtime.format import limit_text, percent_text
 from edgekit.edge_runtime.statistics.paired import ERROR
 from edgekit.edge_runtime.tasks.holds import kind
 from edgekit.edge_runtime.tasks.metrics import max_abs, relative_error
@@ -132,7 +133,7 @@ class Chain:
             raise VerificationError(
                 f"{self._model.name}: stage {stage!r} is wrong on real samples, in the output {missed.output!r}. "
                 f"Required: {missed.held_to}; found SQNR {missed.sqnr_db:.1f} dB, relative error "
-                f"{missed.relative:.2g}, agreement {missed.agreement:.1%} against {before!r}. "
+                f"{missed.relative:.2g}, agreement {percent_text(missed.agreement)} against {before!r}. "
                 f"Worst is golden sample {worst} ({self._truth(worst)}). {self._rewrites(stage)}{_next(recipe)}"
                 "Nothing was written; --allow-unverified keeps the bundle for study, stamped unverified"
             )
@@ -149,7 +150,7 @@ class Chain:
             # The verdict on the model's own metric decides; here only what is broken is stopped.
             held_to, passed = f"SQNR ≥ {BROKEN_DB:g} dB; the metric decides", sqnr >= BROKEN_DB
         else:
-            held_to = f"SQNR ≥ {recipe.sqnr_floor_db:g} dB, agreement ≥ {recipe.agreement_floor:.0%}"
+            held_to = f"SQNR ≥ {recipe.sqnr_floor_db:g} dB, agreement ≥ {limit_text(recipe.agreement_floor)}"
             passed = sqnr >= recipe.sqnr_floor_db and agreement >= recipe.agreement_floor
         return StageResult(
             stage=stage,

@@ -71,7 +71,7 @@ def speedrun_table(path: Path) -> str:
                 f"{setting['reached']['accuracy_with_views']} of {len(runs)}",
             )
         )
-    aim = f"reach {result['aim']:.0%}"
+    aim = f"reach {limit_text(result['aim'])}"
     parts = [
         f"On {result['device_name']}; PyTorch {result['versions']['torch']}; {result['validation_samples']:,} test "
         f"pictures. The first run of a process, which loads and chooses kernels and is not counted, took "
@@ -91,7 +91,7 @@ def _limits(limits: dict[str, Any]) -> str:
     return (
         f"What limits it: an epoch takes {1e3 * limits['epoch_s']:.0f} ms, of which kernels run {1e3 * busy:.0f} ms: "
         + ", ".join(f"{kind} {1e3 * seconds:.0f} ms" for kind, seconds in kernels)
-        + f". Its {limits['tflop_per_epoch']:.1f} TFLOP at {rate:.0f} TFLOP/s are {rate / peak:.0%} of the {peak:.0f} "
+        + f". Its {limits['tflop_per_epoch']:.1f} TFLOP at {rate:.0f} TFLOP/s are {percent_text(rate / peak, 0)} of the {peak:.0f} "
         "that a large bfloat16 matrix product reaches here. Pooling, norms and activations move memory and compute "
         "little; they take as long as the convolutions.\n"
     )

@@ -25,6 +25,7 @@ from edgekit.edge_runtime.arrays import Arrays
 from edgekit.edge_runtime.decode import DecodeError, canonical_json, parse_json
 from edgekit.edge_runtime.errors import VerificationError
 from edgekit.edge_runtime.files import write_bytes
+from edgekit.edge_runtime.format import limit_text, percent_text
 from edgekit.edge_runtime.tasks.metrics import Accuracy
 from edgekit.edge_runtime.tasks.registry import task
 
@@ -134,7 +135,7 @@ class Search:
     @property
     def _limits(self) -> str:
         """What is asked for."""
-        said = [f"flipped answers at most {self._most_flips:.1%}"]
+        said = [f"flipped answers at most {limit_text(self._most_flips)}"]
         if np.isfinite(self._sqnr_floor_db):
             said.append(f"SQNR at least {self._sqnr_floor_db:g} dB")
         return ", ".join(said)
@@ -159,7 +160,7 @@ class Search:
         key = "back " + ", ".join(sorted(float_layers))
         flipped = self._remember(f"calibration flips {key}", lambda: self._flipped(wanted, answers()))
         enough = flipped <= self._most_flips + 1e-9
-        found = f"{flipped:.1%} of the answers flipped"
+        found = f"{percent_text(flipped)} of the answers flipped"
         if enough and np.isfinite(self._sqnr_floor_db):
             noise = self._remember(f"calibration SQNR {key}", lambda: worst_sqnr_db(wanted, answers()))
             enough = noise >= self._sqnr_floor_db

@@ -15,6 +15,7 @@ import numpy as np
 
 from edgekit.edge_runtime.decode import DecodeError, parse_json
 from edgekit.edge_runtime.errors import InputError, MissingData, UsageError
+from edgekit.edge_runtime.format import percent_text
 from edgekit.train.nodules.report import JSON_FILE, MASK_FILE
 
 HIGHEST = 10  # findings that should be the same
@@ -63,7 +64,7 @@ class Comparison:
             f"{self.highest_common} of the {self.highest} most probable findings are the same"
         )  # fmt: skip
         return (
-            f"{self.flagged_differ:,} flagged voxels differ ({self.flagged_share:.2%}); {self.groups:,} groups instead "
+            f"{self.flagged_differ:,} flagged voxels differ ({percent_text(self.flagged_share, 2)}); {self.groups:,} groups instead "
             f"of {self.groups_reference:,}; {self.findings} findings instead of {self.findings_reference}, "
             f"{self.findings_common} of them the same; {same}"
         )

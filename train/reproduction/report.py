@@ -12,6 +12,7 @@ from typing import Any
 
 from edgekit.edge_runtime.decode import DecodeError, parse_json
 from edgekit.edge_runtime.errors import EdgekitError
+from edgekit.edge_runtime.format import percent_text
 from edgekit.train.checkpoint import write_file
 from edgekit.train.reproduction import plots
 from edgekit.train.reproduction.page_text import DIFFERENCES, OPENING, TITLES
@@ -178,8 +179,8 @@ def _representation(both: Results) -> str:
     by_hand, learned = both["hand_made"], both["learned"]
     return (
         f"Both models end in one linear layer and see the same {both['samples']} validation digits (seed "
-        f"{learned['seed']}). With {by_hand['features']} features made by hand {by_hand['accuracy']:.1%} are right, "
-        f"with {learned['features']} learned ones {learned['accuracy']:.1%}. {both['only_learned']} digits are right "
+        f"{learned['seed']}). With {by_hand['features']} features made by hand {percent_text(by_hand['accuracy'])} are right, "
+        f"with {learned['features']} learned ones {percent_text(learned['accuracy'])}. {both['only_learned']} digits are right "
         f"only with the learned features, {both['only_hand_made']} only with the hand-made ones, {both['neither']} "
         "with neither.\n"
     )

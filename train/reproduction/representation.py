@@ -15,6 +15,7 @@ import torch
 
 from edgekit.edge_runtime.errors import MissingDependency, UsageError
 from edgekit.edge_runtime.files import write_atomically
+from edgekit.edge_runtime.format import percent_text
 from edgekit.edge_runtime.tasks.metrics import Accuracy
 from edgekit.train.book_model import BookModel
 from edgekit.train.checkpoint import WEIGHTS_FILE, load_weights, read_run
@@ -161,7 +162,7 @@ def _draw_accuracies(axes: Axes, comparison: Comparison) -> None:
     for y, (side, name, colour) in enumerate(sides):
         spread = [[side.accuracy - side.low], [side.high - side.accuracy]]
         axes.errorbar(side.accuracy, y, xerr=spread, fmt="o", color=colour, markersize=9, capsize=5, linewidth=2)
-        label = f"{side.features} features {name}, then linear\n{side.accuracy:.1%}, {side.parameters:,} parameters"
+        label = f"{side.features} features {name}, then linear\n{percent_text(side.accuracy)}, {side.parameters:,} parameters"
         axes.annotate(
             label, (side.accuracy, y), (0, 14), textcoords="offset points", ha="center", fontsize=9, color=_INK
         )
