@@ -56,7 +56,7 @@ def test_each_figure_has_its_unit():
 def test_columns_without_a_value_are_left_out():
     assert present([ROW], MORE) == [name for name in MORE if name != "energy"]
     old = replace(ROW, cold_start_ms=None, per_second=None, rss_added_bytes=None)
-    assert set(WIDE) - set(present([old])) == {"cold start", "per second", "RSS added"}
+    assert set(WIDE) - set(present([old])) == {"cold start", "per second", "RSS added", "p90 of inputs"}
     assert columns([old])[1] == "accuracy [95 %]"
     assert markdown([old]).splitlines()[0].count("|") == 14  # what tables of older files always had
 
