@@ -92,6 +92,7 @@ def test_json_is_alone_on_standard_output_and_torch_is_not_needed(edgekit, tmp_p
     states = {engine["engine"]: engine["state"] for engine in found["engines"]}
     assert states | {"executorch": ""} == {
         "onnx": "works",
+        "onnx@openvino": "works",
         "executorch": "",
         "torchscript": "broken",
         "aot": "not tried",
