@@ -212,7 +212,7 @@ def _measured(
             reasons = "; ".join(f"{name}: {reason}" for name, reason in refused.items())
             raise EngineError(f"{bundle.source}: no engine passes its golden replay. {reasons}. Pack the bundle again")
         rounds = _timed(workers) if len(workers) > 1 else {}
-    best, reason = _fastest(rounds) if rounds else (next(iter(workers)), "the only one whose golden replay holds")
+    best, reason = fastest(rounds) if rounds else (next(iter(workers)), "the only one whose golden replay holds")
     others = [f"{name} may not be used: {why}" for name, why in refused.items()]
     return Choice(
         engine=best,
@@ -245,7 +245,7 @@ def _timed(workers: Mapping[str, Worker]) -> dict[str, tuple[float, ...]]:
     return {name: medians_ms(taken) for name, taken in rounds.items()}
 
 
-def _fastest(rounds: Mapping[str, Sequence[float]]) -> tuple[str, str]:
+def fastest(rounds: Mapping[str, Sequence[float]]) -> tuple[str, str]:
     """The fastest engine, and how it compares; the first one stays unless another is faster beyond noise."""
     best, *others = rounds
     for name in others:

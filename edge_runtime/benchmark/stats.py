@@ -56,13 +56,13 @@ def slow_inputs(samples_ns: np.ndarray, inputs: int) -> float | None:
 
     Every other visit of an input says which are slow, and the visits in between how slow they are; then the other way
     round. So noise alone gives 1: what was slow by chance is not slow again. None where there is one input, or one was
-    not run four times.
+    not run six times.
 
     Args:
         samples_ns: as in `medians_by_input_ms`.
     """
     visits = len(samples_ns) // inputs if inputs > 1 else 0
-    if visits < 4:
+    if visits < 6:
         return None
     times = np.asarray(samples_ns[: visits * inputs], np.float64).reshape(visits, inputs)
     halves = np.median(times[::2], axis=0), np.median(times[1::2], axis=0)

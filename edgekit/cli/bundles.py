@@ -132,8 +132,8 @@ def predict(
                 "edgekit.load_engine(edgekit.Bundle.open(PATH)).run({NAME: ARRAY})"
             )
         check_task(bundle)
-        warn(bundle)
-        worker.load()
+        warn(bundle, chosen)
+        version = worker.load()["version"]
         answers: list[dict[str, Any]] = []
         for image in images:
             try:
@@ -150,7 +150,7 @@ def predict(
             if not as_json:
                 out.print(f"{escape(str(image))}: {line}", soft_wrap=True)
     if as_json:
-        print_json({"bundle": manifest.name, "status": manifest.status, "answers": answers})
+        print_json({"bundle": manifest.name, "status": manifest.status, "engine": version, "answers": answers})
     return all("error" not in answer for answer in answers)
 
 
@@ -166,11 +166,17 @@ def warn_unverified(manifest: Manifest) -> None:
         err.print(f"{stamp} {manifest.name}: {escape(why_of(manifest.status))}", soft_wrap=True)
 
 
-def warn(bundle: Bundle) -> None:
-    """Warns of what a user should know before a bundle runs: that it is unverified, or was proven on another engine."""
+def warn(bundle: Bundle, engine: str | None = None) -> None:
+    """Warns of what a user should know before a bundle runs: that it is unverified, or was proven on another version of
+    the engine, the usual one of its format without a name.
+    """
     warn_unverified(bundle.manifest)
     programs = [program.name for program in bundle.manifest.programs]
-    notes = [note for name in programs for note in versions.check(bundle.manifest.only(name), bundle.path_of(name))]
+    notes = [
+        note
+        for name in programs
+        for note in versions.check(bundle.manifest.only(name), bundle.path_of(name), engine or "")
+    ]
     for note in dict.fromkeys(notes):
         err.print(f"[yellow]note:[/yellow] {escape(note)}", soft_wrap=True)
 
