@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from edgekit.edge_runtime.arrays import Arrays
 from edgekit.edge_runtime.bundle import versions
 from edgekit.edge_runtime.bundle.golden import GoldenSet, save_golden
@@ -107,7 +109,10 @@ def record(
     return replace(manifest, programs=(program,)), kept
 
 
-def _measured(model: DeployModel, reference: FloatReference, worker: Worker):
+def _measured(
+    model: DeployModel, reference: FloatReference, worker: Worker
+) -> tuple[Arrays, Metric | None, np.ndarray | None]:
+    """The answers to the validation split, their metric, and the scores of a user's own `evaluate`."""
     if reference.metric is None:
         return {}, None, None
     answers = run_in_pieces(worker.run, model.validation)

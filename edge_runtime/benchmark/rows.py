@@ -139,8 +139,8 @@ class Subject:
             if status in ("verified", "undecided", "consistent"):
                 decided = "consistent" if verdict is None else verdict.status
                 status = "unverified" if decided == "refused" else decided
-            made = {"recipe": manifest.recipe, "exporter": manifest.exporter}
-            return cls(status=status, metric=None, verdict=verdict, **made)
+            recipe, exporter = manifest.recipe, manifest.exporter
+            return cls(status=status, recipe=recipe, exporter=exporter, metric=None, verdict=verdict)
         return cls(
             status=manifest.status,
             recipe=manifest.recipe,

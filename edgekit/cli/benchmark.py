@@ -97,19 +97,19 @@ def _engines(
         VerificationError: none passes.
     """
     taken, failed = [], []
-    options = {"num_threads": settings.num_threads, "spin": settings.spin}
+    threads, spin = settings.num_threads, settings.spin
     for bundle in bundles:
         manifest = bundle.manifest.only()
         format = manifest.artifact.format
-        for name in engines_for(bundle, asked, allow=policy.allow, **options):
+        for name in engines_for(bundle, asked, num_threads=threads, spin=spin, allow=policy.allow):
             row = row_name(manifest.name, format, name)
             error = "" if row == manifest.name else _missed(bundle, name, policy)
             if error:
-                made = {"recipe": manifest.recipe, "exporter": manifest.exporter}
-                failed.append(Row(name=row, status="failed", error=error, **made))
+                recipe, exporter = manifest.recipe, manifest.exporter
+                failed.append(Row(name=row, status="failed", recipe=recipe, exporter=exporter, error=error))
             else:
                 taken.append((bundle, name))
-        if asked is not None and AUTO in asked and (chosen := kept_choice(bundle, **options)):
+        if asked is not None and AUTO in asked and (chosen := kept_choice(bundle, num_threads=threads, spin=spin)):
             err.print(f"[dim]{escape(manifest.name)}: {escape(chosen.text)}[/dim]", soft_wrap=True)
     if not taken:
         raise VerificationError("; ".join(f"{row.name}: {row.error}" for row in failed))
