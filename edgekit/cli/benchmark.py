@@ -21,8 +21,8 @@ from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.edge_runtime.bundle.manifest import Manifest
 from edgekit.edge_runtime.choice import AUTO, engines_for, kept_choice
 from edgekit.edge_runtime.decode import to_plain
-from edgekit.edge_runtime.engines import row_name
-from edgekit.edge_runtime.errors import EngineError, VerificationError
+from edgekit.edge_runtime.engines import engine_name, row_name
+from edgekit.edge_runtime.errors import BundleError, EngineError, VerificationError
 from edgekit.edge_runtime.format import count_text, db_text, limit_text
 from edgekit.edge_runtime.worker.policy import NO_CODE, Policy
 from edgekit.edge_runtime.worker.replay import replay_opened
@@ -101,7 +101,9 @@ def _engines(
     for bundle in bundles:
         manifest = bundle.manifest.only()
         format = manifest.artifact.format
-        for name in engines_for(bundle, asked, num_threads=threads, spin=spin, allow=policy.allow):
+        usual = [engine_name(format, str(bundle.source))]
+        wanted = engines_for(bundle, asked, num_threads=threads, spin=spin, allow=policy.allow) if asked else usual
+        for name in wanted:
             row = row_name(manifest.name, format, name)
             error = "" if row == manifest.name else _missed(bundle, name, policy)
             if error:
@@ -120,7 +122,7 @@ def _missed(bundle: Bundle, engine: str, policy: Policy) -> str:
     """Why an engine may not be measured; "" where its golden replay holds."""
     try:
         replayed = replay_opened(bundle, engine=engine, policy=policy)
-    except EngineError as error:
+    except (BundleError, EngineError) as error:
         return str(error)
     if replayed.passed:
         return ""
