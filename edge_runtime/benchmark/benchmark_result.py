@@ -101,8 +101,11 @@ class BenchmarkResult:
 
     @property
     def slow_inputs(self) -> float | None:
-        """How many times as long the slowest tenth of the inputs takes as the median one; noise alone gives 1."""
-        return slow_inputs(self.wall_ns, self.inputs)
+        """How many times the median input's CPU time the slowest tenth of the inputs takes; noise alone gives 1.
+
+        CPU time, since it does not grow when other programs take the core.
+        """
+        return slow_inputs(np.concatenate(self.rounds_cpu_ns), self.inputs)
 
     @property
     def rounds_mean_ms(self) -> tuple[float, ...]:

@@ -94,7 +94,7 @@ class Row:
     p90_inputs_ms: float | None = None
     """Nine of ten different inputs took no longer, of each its own median."""
     slow_inputs: float | None = None
-    """How many times as long the slowest tenth of the inputs takes as the median one; noise alone gives 1."""
+    """How many times the median input's CPU time the slowest tenth of the inputs takes; noise alone gives 1."""
     times_faster_p90_inputs: float | None = None
     """The baseline's `p90_inputs_ms` over this one's."""
 

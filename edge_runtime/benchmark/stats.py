@@ -55,14 +55,14 @@ def slow_inputs(samples_ns: np.ndarray, inputs: int) -> float | None:
     """How many times as long the slowest tenth of the inputs takes as the median input.
 
     Every other visit of an input says which are slow, and the visits in between how slow they are; then the other way
-    round. So noise alone gives 1: what was slow by chance is not slow again. None where there is one input, or one was
-    not run six times.
+    round. So noise alone gives 1: what was slow by chance is not slow again. None where there is one input, or too few
+    runs to tell: two of each input from 30 inputs on, six of each of a few.
 
     Args:
         samples_ns: as in `medians_by_input_ms`.
     """
     visits = len(samples_ns) // inputs if inputs > 1 else 0
-    if visits < 6:
+    if visits // 2 * max(1, inputs // 10) < 3:
         return None
     times = np.asarray(samples_ns[: visits * inputs], np.float64).reshape(visits, inputs)
     halves = np.median(times[::2], axis=0), np.median(times[1::2], axis=0)

@@ -139,8 +139,8 @@ def input_note(row: Row) -> str:
         against = f"; against the baseline's it is {_speed_text(row.times_faster_p90_inputs)} there"
     return (
         f"{row.name}: its time depends on the input: the slowest tenth of {row.inputs} inputs takes "
-        f"{times_text(row.slow_inputs)} the median ({ms_text(row.p50_ms)}), nine of ten up to "
-        f"{ms_text(row.p90_inputs_ms)}{against}"
+        f"{times_text(row.slow_inputs)} the CPU time of the median one. Half of all runs took up to "
+        f"{ms_text(row.p50_ms)}, nine of ten inputs up to {ms_text(row.p90_inputs_ms)}{against}"
     )
 
 

@@ -114,13 +114,16 @@ def test_slow_inputs_are_found_and_measured_where_they_were_not_picked():
 
 def test_noise_alone_makes_no_input_slow():
     found = [
-        slow_inputs(visits(np.random.default_rng(i), [1] * 32, count=32 * n), 32) for i in range(50) for n in (6, 9)
+        slow_inputs(visits(np.random.default_rng(i), [1] * 32, count=32 * n), 32) for i in range(50) for n in (2, 9)
     ]
     assert np.mean(found) == pytest.approx(1, abs=0.02)
-    assert max(found) < 1.2
+    assert max(found) < 1.25
 
 
 def test_inputs_that_were_run_too_seldom_are_not_told_apart():
     samples = np.array([1, 9] * 6) * 1_000_000
     assert slow_inputs(samples, 2) == pytest.approx(9 / 5)
     assert [slow_inputs(samples[:11], 2), slow_inputs(samples, 1), slow_inputs(samples, 0)] == [None] * 3
+    many = np.tile(np.where(np.arange(30) < 4, 9, 1) * 1_000_000, 2)
+    assert slow_inputs(many, 30) == 9
+    assert slow_inputs(many[:-1], 30) is None

@@ -60,8 +60,9 @@ def test_a_time_that_depends_on_the_input_is_said_with_the_slow_inputs_time():
     assert cell(slow, "p90 of inputs") == "2.1 ms"
     [note] = footnotes([slow])
     assert note == (
-        "exit: its time depends on the input: the slowest tenth of 32 inputs takes 52× the median (40 µs), nine of ten "
-        "up to 2.1 ms; against the baseline's it is 1.3× faster there"
+        "exit: its time depends on the input: the slowest tenth of 32 inputs takes 52× the CPU time of the median one. "
+        "Half of all runs took up to 40 µs, nine of ten inputs up to 2.1 ms; against the baseline's it is 1.3× faster "
+        "there"
     )
     assert footnotes([replace(slow, slow_inputs=1.24)]) == footnotes([replace(slow, slow_inputs=None)]) == []
     assert len(footnotes([replace(slow, slow_inputs=1.25)])) == 1
