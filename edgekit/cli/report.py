@@ -45,6 +45,11 @@ def closing_lines(measured: Measurement) -> list[str]:
         lines = [f"[bold yellow]{escape(shown.name)}[/bold yellow]{objective}: {stamp_of(shown.status)}, {gained}"]
         if shown.verdict:
             lines.append(f"[yellow]{escape(shown.verdict.reason)}[/yellow]")
+    bundle, _, engine = shown.name.partition("@")
+    if engine:
+        lines.append(
+            f'[dim]Run it with load_engine(bundle, engine="{escape(engine)}"); the bundle is {escape(bundle)}[/dim]'
+        )
     if note := input_note(shown):
         lines.append(f"[yellow]{escape(note)}[/yellow]")
     return [

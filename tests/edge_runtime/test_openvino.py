@@ -156,7 +156,7 @@ def test_what_it_cannot_run_is_named_without_its_source_files(tmp_path):
     with pytest.raises(EngineError) as error:
         load(Bundle.open(onnxruntime_only_bundle(tmp_path)), engine="openvino")
     assert "could not load model.onnx" in str(error.value)
-    assert "Det-17" in str(error.value)
+    assert "operations: Det" in str(error.value)
     assert "src/" not in str(error.value)
 
 
@@ -178,7 +178,8 @@ def test_a_model_that_names_a_file_elsewhere_gets_nothing_from_it(tmp_path):
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
         path = tmp_path / "bundle" / "model.onnx"
         path.write_bytes(model.SerializeToString())
-        with pytest.raises(EngineError, match="outside the base directory"):
+        # Others leave away what leads out of the folder, and then find no such file in it.
+        with pytest.raises(EngineError, match="outside the base directory|invalid external data"):
             engine_of(path, ["y"], (4,))
 
 

@@ -101,6 +101,13 @@ def test_a_time_that_depends_on_the_input_stands_beside_the_headline():
     assert said not in "".join(closing_lines(MEASURED)) + render(MEASURED)
 
 
+def test_the_best_on_another_engine_says_how_to_run_it():
+    best = replace(INT8, name="onnx-w8a8_static@openvino")
+    lines = closing_lines(measured(EAGER, best))
+    assert "onnx-w8a8_static@openvino" in lines[0]
+    assert lines[1] == '[dim]Run it with load_engine(bundle, engine="openvino"); the bundle is onnx-w8a8_static[/dim]'
+
+
 def test_every_row_has_its_line_and_every_column_its_sentence():
     text = render(MEASURED)
     assert all(f"{name}</th>" in text for name in ("PyTorch eager", "onnx-fp32", "onnx-w8a8_static", "onnx-w4"))
