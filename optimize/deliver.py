@@ -147,7 +147,7 @@ def _pack_all(
     answers: dict[str, Answers] = {}
     missed: set[tuple[str, str]] = set()  # exporter and recipe of what was made, and found too inaccurate
     began = time.monotonic()
-    best_of = max(1, sum(recipe.quantized for _, recipe in pairs))
+    best_of = max(1, sum(recipe.lossy for _, recipe in pairs))
     for pair in pairs if request.time_budget_s is None else most_promising_first(pairs, request.objective):
         exporter, recipe = pair
         name = bundle_name(model, exporter, recipe)

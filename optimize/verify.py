@@ -145,7 +145,7 @@ class Chain:
         agreement = kind(output_holds(self._model.task, place)).agreement(wanted, got)
         if exact:
             held_to, passed = f"relative error ≤ {EXACT:g}", relative <= EXACT
-        elif recipe.quantized and place == 0 and self._reference.metric is not None:
+        elif recipe.lossy and place == 0 and self._reference.metric is not None:
             # The verdict on the model's own metric decides; here only what is broken is stopped.
             held_to, passed = f"SQNR ≥ {BROKEN_DB:g} dB; the metric decides", sqnr >= BROKEN_DB
         else:

@@ -28,9 +28,9 @@ def test_it_succeeds_and_leaves_seven_verified_bundles(quickstart):
     assert {m.status for m in manifests} <= {*("verified", "undecided")}
 
 
-def test_every_bundle_keeps_98_percent_accuracy_on_359_digits(quickstart):
+def test_every_bundle_keeps_98_percent_accuracy_on_719_digits(quickstart):
     metrics = [Bundle.open(path).manifest.metrics[0] for path in find_bundles(quickstart.bundles)]
-    assert {m.samples for m in metrics} == {359}
+    assert {m.samples for m in metrics} == {719}
     assert min(m.value for m in metrics) >= 0.98
     assert all(m.low < m.value <= m.high for m in metrics)
 
@@ -56,7 +56,7 @@ def test_the_table_has_a_row_for_each_and_for_the_float_model(quickstart):
 def test_every_answer_to_the_validation_split_is_kept(quickstart):
     path = quickstart.runs / "digits_cnn" / "results.json"
     answers, rows = load_raw(path).answers, load(path).rows
-    assert {(said.split, len(said.given)) for said in answers.values()} == {("validation", 359)}
+    assert {(said.split, len(said.given)) for said in answers.values()} == {("validation", 719)}
     assert [answers[row.name].scores.mean() for row in rows] == pytest.approx([row.metric.value for row in rows])
 
 

@@ -31,6 +31,8 @@ class Split:
     def __post_init__(self) -> None:
         if len(self.inputs) != len(self.targets) or len(self.inputs) == 0:
             raise ValueError(f"a split of {len(self.inputs)} inputs and {len(self.targets)} targets is not a split")
+        if self.groups is not None and len(self.groups) != len(self.inputs):
+            raise ValueError(f"a split of {len(self.inputs)} inputs has {len(self.groups)} groups, one for each is due")
 
     def __len__(self) -> int:
         return len(self.inputs)

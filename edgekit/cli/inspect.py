@@ -72,6 +72,9 @@ def inspect(path: Path, *, as_json: bool, key: Path | None = None) -> None:
 def _lines(manifest: Manifest, signature_text: str) -> Iterator[tuple[str, str]]:
     known, metric = TASKS.get(manifest.task), manifest.metrics[0] if manifest.metrics else None
     labels_are = known.labels_are if known else "labels"
+    labels_are = (
+        {"classes": "class"}.get(labels_are, labels_are.removesuffix("s")) if len(manifest.labels) == 1 else labels_are
+    )
     yield "bundle", f"{manifest.name} ({manifest.status}, format {manifest.format_version})"
     yield "model", f"{manifest.model}: {manifest.task}, {len(manifest.labels)} {labels_are}"
     yield "made by", f"{manifest.exporter}, recipe {manifest.recipe}"

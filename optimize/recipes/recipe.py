@@ -69,3 +69,8 @@ class Recipe:
     needs_training: bool = False
     on_request: bool = False
     choose_layers: ChooseLayers = lambda quantizer: LayerChoice()
+
+    @property
+    def lossy(self) -> bool:
+        """Whether it rounds: float32 alone needs no toolchain to do anything."""
+        return self.pt2e is not None or self.onnx is not None

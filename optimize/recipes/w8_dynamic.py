@@ -17,6 +17,7 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from edgekit.edge_runtime.arrays import Arrays
 from edgekit.edge_runtime.errors import ExportError
 
+from .convert import convert
 from .layers import torch_layer
 from .onnx_prepare import prepared
 from .recipe import FloatLayers, Recipe
@@ -51,7 +52,7 @@ def quantize_pt2e(
         XNNPACKQuantizer,
         get_symmetric_quantization_config,
     )
-    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+    from torchao.quantization.pt2e.quantize_pt2e import prepare_pt2e
 
     def is_taken(node: torch.fx.Node) -> bool:
         return node.target is torch.ops.aten.linear.default and torch_layer(node) not in float_layers
@@ -68,7 +69,7 @@ def quantize_pt2e(
         observed = prepare_pt2e(module, quantizer)
         with torch.inference_mode():
             observed(*next(calibration))  # the weights' observers look when the program runs
-        return convert_pt2e(observed)
+        return convert(observed)
 
 
 RECIPE = Recipe(

@@ -14,6 +14,7 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 
 from edgekit.edge_runtime.arrays import Arrays
 
+from .convert import convert
 from .layers import joins_float, torch_layer
 from .onnx_prepare import prepared
 from .onnx_ranges import KnownRanges, write_ranges
@@ -83,7 +84,7 @@ def quantize_pt2e(
     torchao's own search for the smallest squared error.
     """
     from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import get_symmetric_quantization_config
-    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+    from torchao.quantization.pt2e.quantize_pt2e import prepare_pt2e
 
     from .xnnpack import LayerQuantizer8
 
@@ -103,7 +104,7 @@ def quantize_pt2e(
         with torch.inference_mode():
             for batch in calibration:
                 observed(*batch)
-        return convert_pt2e(observed)
+        return convert(observed)
 
 
 RECIPE = Recipe(

@@ -37,7 +37,7 @@ def scan_of(share, common):
 def test_a_bundle_has_its_row_and_a_failure_its_reason(tmp_path):
     lines = luna_bundles_table(written(tmp_path, rows=[ROW, FAILED])).splitlines()
     assert lines[2].startswith("| luna_unet | ExecuTorch | int8 | none was made |")
-    assert lines[3] == "| luna_unet | onnxruntime | fp32 | fp32 | 1 kB | 113 dB | dice 50.00% | 60.00% |  |  |"
+    assert lines[3] == "| luna_unet | onnxruntime | fp32 | fp32 | 1 kB | 113 dB | dice 50.00 % | 60.00 % |  |  |"
     assert [line.count("|") for line in lines[:4]] == [11] * 4
     assert lines[-1] == "- luna_unet, ExecuTorch, int8: mixed: why"
 
@@ -54,7 +54,7 @@ def test_what_misses_the_aim_is_named(tmp_path):
     forms = {"onnx-fp32": scan_of(0.0001, 10), "onnx-int8": scan_of(0.02, 10), "other": scan_of(0.001, 9)}
     scan = {"origin": "a scan", "shape": [1, 2, 3]}
     found = nodules_table(written(tmp_path, reference=reference, forms=forms, scan=scan, note="So."))
-    assert "| onnx-int8 | 500 | 5 | 2.00% | 0.9900 | 30 | 9 | 9 | 10 of 10, in another order | 61 |" in found
+    assert "| onnx-int8 | 500 | 5 | 2.00 % | 0.9900 | 30 | 9 | 9 | 10 of 10, in another order | 61 |" in found
     assert "Reached by: onnx-fp32. Missed by: onnx-int8, other." in found
 
 

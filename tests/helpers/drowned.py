@@ -7,7 +7,7 @@ from torch import nn
 from edgekit.optimize.deploy import DeployModel
 
 
-def drowned_model() -> DeployModel:
+def drowned_model(samples: int = 160) -> DeployModel:
     """The brightest quarter of a picture, read from a channel that a useless one, 3,000 times as large, drowns."""
     drowned, read = nn.Conv2d(1, 2, 1), nn.Conv2d(2, 1, 1)
     net = nn.Sequential(nn.AvgPool2d(2), drowned, nn.ReLU(), read, nn.Flatten(), nn.Linear(4, 4), nn.Linear(4, 4))
@@ -19,4 +19,4 @@ def drowned_model() -> DeployModel:
         for linear in (net[5], net[6]):
             linear.weight.copy_(3 * torch.eye(4))
             linear.bias.zero_()
-    return quarters_model(net, name="drowned", samples=160)
+    return quarters_model(net, name="drowned", samples=samples)

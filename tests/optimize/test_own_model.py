@@ -154,7 +154,7 @@ def test_the_users_evaluate_is_asked_of_the_float_model_and_of_each_bundle(tmp_p
     ("evaluate", "message"),
     [
         (lambda predict: 0.5, "never called the predict function"),
-        (lambda predict: float("nan"), "gave nan. It is to give one number"),
+        (lambda predict: float("nan"), "gave nan. It should give one number"),
         (lambda predict: predict({"image": pixels(4)[0]})["logits"], r"failed. KeyError: 'logits' .*test_own_model.py"),
     ],
 )

@@ -41,7 +41,7 @@ def test_the_commands_work_as_typed(followed, monkeypatch, capsys):
     assert [run(command, monkeypatch) for command in COMMANDS] == [0, 0, 0]
     said = capsys.readouterr().out
     assert "my_digits float: accuracy 9" in said
-    assert re.search(r"7/44\.png: 7 \d+\.\d%", said)
+    assert re.search(r"7/44\.png: 7 [>\d.]+ %", said)
     manifest = Bundle.open(followed[0] / "bundles" / "my_digits-onnx-w8a8_static").manifest
     assert manifest.status in ("verified", "undecided")
     assert (manifest.metrics[0].samples, manifest.labels) == (450, tuple("0123456789"))

@@ -76,7 +76,7 @@ def test_a_blank_picture_has_no_edges():
 
 def test_the_columns_are_the_named_features(data):
     assert len(FEATURES) == 36
-    assert data.train.inputs.shape == (1259, 36)
+    assert data.train.inputs.shape == (899, 36)
     assert data.train.inputs.dtype == np.float32
     assert FEATURES[8] == "edges right, top right"
     assert features((ZERO * 255).astype(np.uint8)[..., np.newaxis])[0, FEATURES.index("holes")] == 1
@@ -106,12 +106,12 @@ def runs(tmp_path_factory):
 def test_the_learned_representation_is_better_on_the_same_pictures(runs, tmp_path):
     found = compare(*runs)
     by_hand, by_net = found.hand_made, found.learned
-    assert (found.samples, by_hand.features, by_net.features) == (359, 36, 64)
+    assert (found.samples, by_hand.features, by_net.features) == (719, 36, 64)
     assert (by_hand.parameters, by_net.parameters) == (370, 23_114)
     assert by_hand.accuracy >= digits_features.MODEL.target.value
     assert by_hand.high < by_net.low  # the intervals do not even touch
-    assert found.both_right + found.only_hand_made + found.only_learned + found.neither == 359
-    assert found.both_right + found.only_learned == round(by_net.accuracy * 359)
+    assert found.both_right + found.only_hand_made + found.only_learned + found.neither == 719
+    assert found.both_right + found.only_learned == round(by_net.accuracy * 719)
     draw(tmp_path / "digits.png", found)
     assert (tmp_path / "digits.png").read_bytes()[1:4] == b"PNG"
 

@@ -42,7 +42,7 @@ def stop_after(epoch):
 
 def test_digits_are_learned(full):
     assert full.record.value >= 0.98
-    assert full.record.validation_samples == 359
+    assert full.record.validation_samples == 719
     assert full.record.low < full.record.value < full.record.high
     assert [epoch.epoch for epoch in full.record.curve] == list(range(1, 31))
     assert full.record.curve[-1].loss < 0.01 * full.record.curve[0].loss

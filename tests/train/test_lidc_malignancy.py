@@ -22,6 +22,7 @@ def test_no_series_is_on_both_sides_of_the_split(file):
     assert len(held) + len(seen) == 20
     data = malignancy()
     assert (len(data.train), len(data.validation)) == (int((~found.validation).sum()), int(found.validation.sum()))
+    assert data.validation.groups.tolist() == found.series[found.validation].tolist()
     assert data.validation.targets.tolist() == (found.rating[found.validation] >= 4).astype(int).tolist()
 
 
@@ -74,4 +75,5 @@ def test_chances_to_learn_from_follow_the_rating(file):
     expected = (found.rating[~found.validation] - 1) / 4
     assert data.train.targets[:, 1] == pytest.approx(expected)
     assert data.train.targets.sum(axis=1) == pytest.approx(np.ones(len(expected)))
+    assert data.validation.groups.tolist() == found.series[found.validation].tolist()
     assert data.validation.targets.tolist() == (found.rating[found.validation] >= 4).astype(int).tolist()

@@ -67,7 +67,11 @@ def test_the_classifier_calibrates_on_the_whole_scan_too(data_root):
 def test_malignancy_is_judged_on_nodules_alone(data_root):
     if not (data_root / "luna" / "lidc_3d_hu_100px").is_dir():
         pytest.skip(f"the real crops are not in {data_root}")
-    assert luna_samples.malignancy().validation.targets.tolist() == [1, 0, 0, 1, 0, 0, 1]
+    judged = luna_samples.malignancy().validation
+    assert judged.targets.tolist() == [1, 0, 0, 1, 0, 0, 1]
+    # Three nodules of one patient and one of another; two scans of LUNA16.
+    assert judged.groups[:4].tolist() == ["LIDC-IDRI-0055"] * 3 + ["LIDC-IDRI-0001"]
+    assert len(set(judged.groups.tolist())) == 4
 
 
 def test_what_the_real_crops_show_is_known(data_root):

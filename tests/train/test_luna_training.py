@@ -18,7 +18,7 @@ from edgekit.edge_runtime.errors import InputError, Interrupted, MissingData, Us
 from edgekit.edge_runtime.files import sha256_file
 from edgekit.train.checkpoint import read_run
 from edgekit.train.data import luna_sets
-from edgekit.train.data.luna_store import prepare
+from edgekit.train.data.luna_store import prepare, read_index
 from edgekit.train.data.synthetic_ct import write_scans
 from edgekit.train.loop.early_stopping import is_best
 from edgekit.train.loop.epoch import LOSSES
@@ -43,6 +43,16 @@ def test_the_sets_of_a_store(store):
     assert segments.train.targets.shape[1:] == (1, 96, 96)
     assert "SYNTHETIC" in nodules.origin
     assert nodules.sha256() == segments.sha256() == nodules.fingerprint
+
+
+def test_samples_of_one_scan_are_one_group(store):
+    index = read_index(store)
+    for made, array in ((luna_sets.nodules(store), "crops"), (luna_sets.segments(store), "segments")):
+        uids, counts = np.unique(made.validation.groups, return_counts=True)
+        cut = {scan.uid: getattr(scan, array) for scan in index.scans if scan.part == "validation"}
+        assert dict(zip(uids.tolist(), counts.tolist(), strict=True)) == cut
+    judged = luna_sets.malignancy(store).validation
+    assert len(judged.groups) == len(judged) < len(luna_sets.nodules(store).validation)
 
 
 def test_malignancy_asks_for_both_kinds_before_it_trains(tmp_path):

@@ -100,7 +100,12 @@ def _candidates(name: str, also: Sequence[Index] = ()) -> Split:
         inputs=np.stack([crop(hu, place, CANDIDATE)[np.newaxis] for place in places]).astype(np.float32),
         targets=shown,
         kinds=shown * (2 if _ratings()[name] >= _MALIGNANT else 1),
+        groups=np.full(len(places), _patient(name)),
     )
+
+
+def _patient(name: str) -> str:
+    return name.partition("_")[0]
 
 
 def _ratings() -> dict[str, int]:
@@ -113,20 +118,26 @@ def _book_candidates() -> Split:
     """Four of LUNA16's, with the class in its list; and the book's example, which is no nodule."""
     import torch  # the example is a torch file
 
-    inputs, kinds = [], []
+    inputs, kinds, series = [], [], []
     table = _file("book_candidates/present_candidates.csv")
     for line in table.read_text(encoding="utf-8").splitlines()[1:]:
         fields = line.split(",")
         with np.load(table.parent / Path(fields[-1]).name.replace(":", "_")) as file:
             inputs.append(file["ct_chunk"])
         kinds.append({"0": 1, "1": 2, "2": 0}[fields[2]])
+        series.append(fields[0])
     example = data_root() / "book" / "p3ch15" / "cls_val_example.pt"
     try:
         inputs.append(torch.load(example, weights_only=True)[0][0].numpy())
     except (OSError, pickle.UnpicklingError):
         raise MissingData(f"{example} is missing or damaged. It comes with the book's code") from None
     all_kinds = np.array([*kinds, 0], np.int64)
-    return Split(inputs=np.stack(inputs)[:, np.newaxis], targets=(all_kinds > 0).astype(np.int64), kinds=all_kinds)
+    return Split(
+        inputs=np.stack(inputs)[:, np.newaxis],
+        targets=(all_kinds > 0).astype(np.int64),
+        kinds=all_kinds,
+        groups=np.array([*series, "the book's example"]),
+    )
 
 
 def _masked(name: str) -> Split:
@@ -138,20 +149,24 @@ def _masked(name: str) -> Split:
     return Split(
         inputs=np.stack([around[i - 3 : i + 4] for i in chosen]).astype(np.float32),
         targets=np.stack([mask[i : i + 1] for i in chosen]).astype(np.float32),
+        groups=np.full(len(chosen), _patient(name)),
     )
 
 
 def _of_class(split: Split, target: int) -> Split:
     chosen = split.targets == target
-    return Split(inputs=split.inputs[chosen], targets=split.targets[chosen])
+    groups = None if split.groups is None else split.groups[chosen]
+    return Split(inputs=split.inputs[chosen], targets=split.targets[chosen], groups=groups)
 
 
 def _joined(splits: list[Split]) -> Split:
     kinds = [split.kinds for split in splits if split.kinds is not None]
+    groups = [split.groups for split in splits if split.groups is not None]
     return Split(
         inputs=np.concatenate([split.inputs for split in splits]),
         targets=np.concatenate([split.targets for split in splits]),
         kinds=np.concatenate(kinds) if kinds else None,
+        groups=np.concatenate(groups) if groups else None,
     )
 
 

@@ -110,7 +110,7 @@ def split_at(
     return Dataset(
         train=Split(inputs=inputs[seen], targets=learned),
         calibration=Split(inputs=inputs[calibration], targets=targets[calibration]),
-        validation=Split(inputs=inputs[held], targets=targets[held]),
+        validation=Split(inputs=inputs[held], targets=targets[held], groups=nodules.series[held]),
         origin=f"{len(targets):,} nodules of LIDC-IDRI (TCIA, CC BY 3.0) in their largest slice, split by series",
     )
 

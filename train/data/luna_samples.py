@@ -123,4 +123,9 @@ def calibration_crops(volume: Volume) -> np.ndarray:
 def _rated(split: Split, *, nodules_only: bool = False) -> Split:
     assert split.kinds is not None
     kept = split.kinds > 0 if nodules_only else np.ones(len(split), bool)
-    return Split(inputs=split.inputs[kept], targets=(split.kinds[kept] > 1).astype(np.int64), kinds=split.kinds[kept])
+    return Split(
+        inputs=split.inputs[kept],
+        targets=(split.kinds[kept] > 1).astype(np.int64),
+        kinds=split.kinds[kept],
+        groups=None if split.groups is None else split.groups[kept],
+    )

@@ -47,7 +47,11 @@ def segments(store: Path | None = None) -> Dataset:
     for part in (TRAIN, VALIDATION):
         inputs, masks = (rows(place, part, array, index=index) for array in ("segment", "mask"))
         _need(len(inputs), f"{place} has no nodules to {part}")
-        splits[part] = Split(inputs=inputs, targets=masks[:, np.newaxis].astype(np.float32))
+        splits[part] = Split(
+            inputs=inputs,
+            targets=masks[:, np.newaxis].astype(np.float32),
+            groups=index.series(part, "segment"),
+        )
     chosen = _spread(np.arange(len(splits[TRAIN])), _CALIBRATION)
     return Dataset(
         train=splits[TRAIN],
@@ -69,7 +73,8 @@ def _crops(store: Path | None, *, malignancy: bool) -> Dataset:
             for kind, name in ((1, "benign"), (2, "malignant")):
                 _need(int((kinds == kind).sum()), f"the {part} split of {place} has no {name} nodules")
         targets = (kinds > malignancy).astype(np.int64)
-        splits[part] = Split(inputs=rows(place, part, "crop", index=index)[:, np.newaxis], targets=targets, kinds=kinds)
+        inputs = rows(place, part, "crop", index=index)[:, np.newaxis]
+        splits[part] = Split(inputs=inputs, targets=targets, kinds=kinds, groups=index.series(part, "crop"))
     train, validation = splits[TRAIN], splits[VALIDATION]
     assert train.kinds is not None
     assert validation.kinds is not None
@@ -85,7 +90,8 @@ def _crops(store: Path | None, *, malignancy: bool) -> Dataset:
 
 
 def _floats(split: Split, chosen: np.ndarray) -> Split:
-    return Split(inputs=split.inputs[chosen].astype(np.float32), targets=split.targets[chosen])
+    groups = None if split.groups is None else split.groups[chosen]
+    return Split(inputs=split.inputs[chosen].astype(np.float32), targets=split.targets[chosen], groups=groups)
 
 
 def _spread(members: np.ndarray, count: int) -> np.ndarray:

@@ -61,6 +61,12 @@ class Index:
         field = "segments" if array in ("segment", "mask") else "crops"
         return sum(getattr(scan, field) for scan in self.scans if scan.part == part)
 
+    def series(self, part: str, array: str) -> np.ndarray:
+        """(N,) which scan each valid row of an array was cut from, by its series' uid."""
+        field = "segments" if array in ("segment", "mask") else "crops"
+        of_part = [scan for scan in self.scans if scan.part == part]
+        return np.repeat([scan.uid for scan in of_part], [getattr(scan, field) for scan in of_part])
+
     @property
     def skipped(self) -> tuple[ScanEntry, ...]:
         return tuple(scan for scan in self.scans if scan.skipped)
