@@ -21,13 +21,14 @@ from edgekit.edge_runtime.engines import RUNS_CODE, Engine, Options, load
 from edgekit.edge_runtime.engines.onnx import OnnxSession, open_session
 from edgekit.edge_runtime.errors import EngineError
 
-EVERY = ["onnx", "executorch_xnnpack", "torchscript_traced"]
+EVERY = ["onnx", "onnx@openvino", "executorch_xnnpack", "torchscript_traced"]
 BIG = TensorSpec(name="x", dtype="float32", shape=(512, 512))
 
 
 @pytest.fixture(params=EVERY)
 def engine(pair_bundles, request):
-    with load(Bundle.open(pair_bundles[1][request.param]), allow=RUNS_CODE) as engine:
+    exporter, _, name = request.param.partition("@")
+    with load(Bundle.open(pair_bundles[1][exporter]), engine=name or None, allow=RUNS_CODE) as engine:
         yield engine
 
 
