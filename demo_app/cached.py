@@ -38,7 +38,7 @@ def runner(bundle: Bundle) -> Runner:
 def _runner(source: str, sha256: str, _bundle: Bundle) -> Runner:
     # The key leaves out the folder, since that of a .zip is temporary. The shelf offers only what is allowed.
     format = _bundle.manifest.artifact.format
-    return Runner(_bundle.folder, allow=(format,) if format in RUNS_CODE else ())
+    return Runner(_bundle, allow=(format,) if format in RUNS_CODE else ())
 
 
 def golden(bundle: Bundle) -> GoldenSet:

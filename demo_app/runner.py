@@ -9,13 +9,14 @@ import datetime
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from edgekit.edge_runtime.arrays import Arrays
 from edgekit.edge_runtime.benchmark.stats import percentile_ms
-from edgekit.edge_runtime.errors import EngineError
+from edgekit.edge_runtime.bundle.bundle import Bundle
+from edgekit.edge_runtime.choice import choose
+from edgekit.edge_runtime.errors import EdgekitError, EngineError
 from edgekit.edge_runtime.worker.parent import Worker
 
 ANSWER_TIMEOUT_S = 120.0
@@ -42,12 +43,17 @@ class Latency:
 
 
 class Runner:
-    """One worker and its lock: several visitors may ask at the same time, and the worker answers one after another."""
+    """One worker and its lock: several visitors may ask at the same time, and the worker answers one after another.
 
-    def __init__(self, folder: Path, *, allow: Sequence[str] = ()):
+    Runs on the engine that is fastest here; where that is not known yet, it is measured first.
+    """
+
+    def __init__(self, bundle: Bundle, *, allow: Sequence[str] = ()):
         self.lock = threading.RLock()  # reentrant, since a bundle may be measured against itself
         self.alive = True
-        self._worker = Worker.for_bundle(folder, allow=allow, timeout_s=ANSWER_TIMEOUT_S)
+        self._worker = Worker.for_bundle(
+            bundle.folder, engine=_engine(bundle, allow), allow=allow, timeout_s=ANSWER_TIMEOUT_S
+        )
         try:
             self.engine: str = self._worker.load()["version"]
         except BaseException:
@@ -88,6 +94,15 @@ class Runner:
     def _check(self) -> None:
         if not self.alive:
             raise EngineError("this model's process has ended. Choose again or reload the page to start a new one")
+
+
+def _engine(bundle: Bundle, allow: Sequence[str]) -> str | None:
+    """The fastest engine here; the usual one where none passes the golden replay, since the page shows that too."""
+    with _MEASURING:
+        try:
+            return choose(bundle, allow=allow).engine
+        except EdgekitError:
+            return None
 
 
 def measure(left: Runner, left_sample: Arrays, right: Runner, right_sample: Arrays) -> tuple[Latency, Latency]:

@@ -1,7 +1,7 @@
 """What ships to the device: opens, checks, runs and measures bundles on a CPU, without torch.
 
-It needs only numpy, and imports it when one of its names is first used. Engines (onnxruntime, executorch, torch) are
-imported when a bundle needs one.
+It needs only numpy, and imports it when one of its names is first used. Engines (onnxruntime, openvino, executorch,
+torch) are imported when a bundle needs one.
 
     from edgekit.edge_runtime import Bundle, load_engine
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from .bundle.bundle import Bundle
     from .bundle.manifest import Manifest
     from .engines import Engine
-    from .engines import load as load_engine
     from .errors import EdgekitError
+    from .loading import load_engine
 
 __all__ = ["Bundle", "EdgekitError", "Engine", "Manifest", "load_engine"]
 
@@ -26,7 +26,7 @@ def __getattr__(name: str) -> Any:
     """Imports a public name on its first use, so that `edgekit --help` does not wait for it."""
     if name not in __all__:
         raise AttributeError(f"module 'edgekit.edge_runtime' has no attribute {name!r}")
-    from . import engines, errors
+    from . import engines, errors, loading
     from .bundle import bundle, manifest
 
     globals().update(
@@ -34,6 +34,6 @@ def __getattr__(name: str) -> Any:
         EdgekitError=errors.EdgekitError,
         Engine=engines.Engine,
         Manifest=manifest.Manifest,
-        load_engine=engines.load,
+        load_engine=loading.load_engine,
     )
     return globals()[name]

@@ -23,15 +23,14 @@ from io import FileIO
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-import edgekit
-
 from .child_start import end_after
 from .temporary import LockedFolder
 
 if TYPE_CHECKING:
     from concurrent.futures import ProcessPoolExecutor
 
-_PACKAGE = Path(edgekit.__file__).resolve().parent
+# Not imported by its name: that would close a circle, since edgekit offers what starts children.
+_PACKAGE = Path(str(sys.modules["edgekit"].__file__)).resolve().parent
 _START = Path(__file__).with_name("child_start.py")
 # What makes an interpreter run or print something of its own, or slow.
 _DROPPED = (

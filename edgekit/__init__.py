@@ -10,6 +10,7 @@ This module imports nothing until it is asked. The parts are `edgekit.edge_runti
 needs numpy alone), `edgekit.train`, `edgekit.optimize` and `edgekit.demo_app`; `edgekit.cli` is the command.
 """
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = ["Bundle", "EdgekitError", "Engine", "Manifest", "load_engine"]
+
+# onnxruntime reports what it runs to its makers, and keeps files in the user's cache for that, unless this was set
+# before it is imported. Here, because all processes of ours pass by; whoever wants the reports sets it to 0.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 _HERE = Path(__file__).resolve().parent
 # In a source checkout the four parts lie beside this folder, not in it; an installed wheel has them inside.

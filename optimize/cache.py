@@ -37,6 +37,7 @@ MADE_FROM = "made_from"  # the fingerprint, in the manifest's provenance
 MAKES_BUNDLES = (
     *("optimize/pack.py", "optimize/verify.py", "optimize/golden_floors.py", "optimize/deploy.py"),
     *("optimize/gate.py", "optimize/judge.py", "optimize/ruling.py", "edge_runtime/statistics"),
+    "optimize/other_engines.py",
     *("optimize/user_model/module.py", "optimize/user_model/evaluation.py", "optimize/layer_notes.py"),
     *("optimize/exporters", "optimize/recipes", "optimize/rewrites", "optimize/tuning"),
     *("edge_runtime/bundle/contract.py", "edge_runtime/bundle/golden.py", "edge_runtime/bundle/manifest.py"),
@@ -135,7 +136,8 @@ def measured_before(path: Path, baseline: str, bundles: Sequence[Path], settings
     except (UsageError, OSError):  # none, one of another version, or half of it removed
         return None
     wanted = [*([baseline] if baseline else []), *(folder.name for folder in bundles)]
-    found = [row.name for row in earlier.rows if not row.error]
+    # Which engines a bundle was measured with follows from the bundle.
+    found = list(dict.fromkeys(row.name.partition("@")[0] for row in earlier.rows if not row.error))
     here = (earlier.machine, earlier.settings) == (machine(), settings)
     return earlier if here and found == wanted else None
 

@@ -19,7 +19,9 @@ from edgekit.edge_runtime.benchmark.benchmark_result import QUICK, BenchmarkResu
 from edgekit.edge_runtime.benchmark.measure import Candidate, candidate_of, measure
 from edgekit.edge_runtime.benchmark.measurement import Measurement
 from edgekit.edge_runtime.benchmark.rows import Row, Status, Subject
-from edgekit.edge_runtime.engines import RUNS_CODE
+from edgekit.edge_runtime.bundle import versions
+from edgekit.edge_runtime.bundle.manifest import Manifest
+from edgekit.edge_runtime.engines import RUNS_CODE, row_name
 from edgekit.edge_runtime.errors import EdgekitError, ExportError, Interrupted, VerificationError
 
 from .cache import failed_before, fingerprint, keep_failure, measured_before, unchanged_bundle
@@ -37,6 +39,7 @@ from .events import (
     OnEvent,
     ignore,
 )
+from .other_engines import OtherRun, other_versions, run_others_again
 from .pack import Packed, bundle_name, pack_bundle, run_again, tools_of
 from .user_model.request import Request
 from .verify import FloatReference
@@ -110,6 +113,11 @@ def deliver(
             for bundle in runs:
                 if bundle.unchanged:
                     answers |= _judged(model, {bundle.name: run_again(model, bundle.path)})
+        for place, bundle in enumerate(runs):
+            if bundle.unchanged:
+                found = tuple(run_others_again(model, reference, bundle.manifest, bundle.path))
+                answers |= _judged_others(model, bundle.manifest, found)
+                runs[place] = replace(bundle, others=_without_answers(found))
         measured, results = _measure(model, reference, eager, runs, failed, settings, on_event)
     return Delivered(
         packed=tuple(packed),
@@ -168,7 +176,9 @@ def _pack_all(
                 missed.add((exporter.name, recipe.name))
             continue
         answers |= _judged(model, {name: made.answers} if made.answers else {})
-        packed.append(replace(made, answers={}))  # those of all bundles together may be too much for the memory
+        answers |= _judged_others(model, made.manifest, made.others)
+        # Those of all bundles together may be too much for the memory.
+        packed.append(replace(made, answers={}, others=_without_answers(made.others)))
     # Without an eager model the first bundle is the measure of the others: that is not to depend on a budget.
     places = {bundle_name(model, *pair): place for place, pair in enumerate(pairs)}
     return sorted(packed, key=lambda bundle: places[bundle.name]), failed, answers
@@ -218,7 +228,7 @@ def _made_from(model: DeployModel, reference: FloatReference, pair: Combination,
     if request.again or model.evaluate is not None:  # what a user's function measures may have changed
         return ""
     exporter, recipe = pair
-    settings = (request.max_drop, request.allow_unverified, model.noise, best_of)
+    settings = (request.max_drop, request.allow_unverified, model.noise, best_of, other_versions(exporter.format))
     return fingerprint(model, reference, exporter, recipe, tools=tools_of(exporter), settings=settings)
 
 
@@ -234,6 +244,16 @@ def _judged(model: DeployModel, outputs: Mapping[str, Arrays]) -> dict[str, Answ
     return found
 
 
+def _judged_others(model: DeployModel, manifest: Manifest, others: Sequence[OtherRun]) -> dict[str, Answers]:
+    format = manifest.artifact.format
+    outputs = {row_name(manifest.name, format, one.run.name): one.answers for one in others if one.answers}
+    return _judged(model, outputs)
+
+
+def _without_answers(others: Sequence[OtherRun]) -> tuple[OtherRun, ...]:
+    return tuple(replace(one, on_golden={}, answers={}) for one in others)
+
+
 def _measure(
     model: DeployModel,
     reference: FloatReference,
@@ -243,8 +263,13 @@ def _measure(
     settings: Settings,
     on_event: OnEvent,
 ) -> tuple[Measurement, list[BenchmarkResult]]:
-    candidates = [candidate_of(b.path, b.manifest, b.golden, allow=RUNS_CODE) for b in runs]
-    subjects = [Subject.of(b.manifest) for b in runs]
+    candidates, subjects = [], []
+    for b in runs:
+        usual = versions.ENGINE_PACKAGES[b.manifest.artifact.format]
+        for engine in (usual, *(other.run.name for other in b.others)):
+            candidates.append(candidate_of(b.path, b.manifest, b.golden, engine=engine, allow=RUNS_CODE))
+        subjects.append(Subject.of(b.manifest))
+        subjects += [replace(Subject.of(b.manifest, one.run.name), metric=one.metric) for one in b.others]
     if eager is not None:
         candidates.insert(0, eager)
         subjects.insert(0, Subject(status="float", recipe="fp32", exporter=eager.name, metric=reference.metric))

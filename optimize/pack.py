@@ -49,6 +49,7 @@ from .events import OnEvent, StageChecked, ignore
 from .exporters import Exporter
 from .exporters.errors import exported
 from .golden_floors import golden_floors, output_holds
+from .other_engines import OtherRun, record, run_others
 from .recipes import Recipe
 from .tuning.table import Tuning, tuned
 from .user_model.evaluation import run_in_pieces
@@ -62,7 +63,7 @@ class Packed:
     """A finished bundle, with what was read and run while it was made: nobody has to open it again.
 
     `answers` are the artifact's own to the validation split; {} where its accuracy was not measured, and where the
-    bundle is `unchanged`: made by an earlier run.
+    bundle is `unchanged`: made by an earlier run. `others` are the engines besides the usual one that hold as well.
     """
 
     path: Path
@@ -70,6 +71,7 @@ class Packed:
     golden: GoldenSet
     answers: Arrays
     unchanged: bool = False
+    others: tuple[OtherRun, ...] = ()
 
     @property
     def name(self) -> str:
@@ -152,6 +154,10 @@ def pack_bundle(
         if ran and ran.verdict.status == "refused" and not allow_unverified:
             raise VerificationError(f"{name}: {ran.verdict.reason}. Nothing was written. {_ways_on(recipe)}")
 
+        others = run_others(
+            model, recipe, reference, draft, folder, golden, max_drop=max_drop, on_event=on_event
+        ) if ran else ()  # fmt: skip
+        draft, golden = record(draft, golden, others, folder)
         final = replace(
             draft,
             provenance=draft.provenance
@@ -165,7 +171,8 @@ def pack_bundle(
         write_bytes(folder / MANIFEST_FILE, final.to_bytes())
         with Bundle.open(folder) as bundle:
             manifest = bundle.manifest
-    return Packed(path=out / name, manifest=manifest, golden=golden, answers=ran.answers if ran else {})
+    answers = ran.answers if ran else {}
+    return Packed(path=out / name, manifest=manifest, golden=golden, answers=answers, others=others)
 
 
 @dataclass(frozen=True, kw_only=True)

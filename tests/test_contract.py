@@ -1,8 +1,9 @@
-"""The contract of every model × exporter × recipe: verified on real samples, its accuracy kept."""
+"""The contract of every model × exporter × recipe × engine: verified on real samples, its accuracy kept."""
 
 import pytest
 
 from edgekit.edge_runtime.bundle.bundle import Bundle
+from edgekit.edge_runtime.engines import installed_engines
 from edgekit.optimize.deploy import deploy_book_model
 from edgekit.optimize.events import StageChecked
 from edgekit.optimize.exporters import EXPORTERS
@@ -62,3 +63,5 @@ def check(folder, stages, recipe):
     assert metric.value >= 0.99 * metric.float_value
     assert metric.agreement >= (1.0 if recipe.name == "fp32" else 0.97)
     assert stages[-1].sqnr_db >= recipe.sqnr_floor_db
+    assert [run.name for run in manifest.engines] == list(installed_engines(manifest.artifact.format))
+    assert all(run.verdict.status == manifest.status for run in manifest.engines[1:])

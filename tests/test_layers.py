@@ -145,7 +145,7 @@ def loaded_by(code: str) -> set[str]:
 
 def test_edge_runtime_alone_loads_numpy_and_nothing_heavier():
     loaded = {name.split(".")[0] for name in loaded_by("from edgekit.edge_runtime import Bundle, load_engine")}
-    heavy = NOT_ON_A_DEVICE | {"onnxruntime", "PIL", "psutil", "rich", "typer", "streamlit"}
+    heavy = NOT_ON_A_DEVICE | {"onnxruntime", "openvino", "PIL", "psutil", "rich", "typer", "streamlit"}
     assert "numpy" in loaded
     assert loaded & heavy == set()
 

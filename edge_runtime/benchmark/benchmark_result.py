@@ -9,7 +9,7 @@ import numpy as np
 
 from ..machine.machine_state import MachineState
 from .answers import Answers
-from .stats import medians_ms, percentile_ms
+from .stats import medians_by_input_ms, medians_ms, percentile_ms, slow_inputs
 from .validity import candidate_reasons, machine_reasons
 
 
@@ -33,6 +33,8 @@ class Settings:
     """Fresh processes of each candidate; the one that is measured is the first."""
     cold_start_budget_s: float = 10.0
     """A candidate whose starts have taken this long together is not started again."""
+    spin: bool = False
+    """Whether several threads may wait for the next run at full speed."""
 
 
 # For tests and demos. What it measures is never valid to quote.
@@ -63,6 +65,8 @@ class BenchmarkResult:
     """CPU threads inside one run."""
     batch: int = 1
     """Samples in one run."""
+    inputs: int = 0
+    """How many different inputs took turns, in their order through all rounds; 0 where that is not known."""
     empty_rss_bytes: int | None = None
     """Memory of a worker process that has loaded no engine."""
     cold_starts_ms: tuple[float, ...] = ()
@@ -88,6 +92,20 @@ class BenchmarkResult:
     def rounds_p50_ms(self) -> tuple[float, ...]:
         """The median of each round; the i-th rounds of all candidates ran next to each other."""
         return medians_ms(self.rounds_wall_ns)
+
+    @property
+    def p90_inputs_ms(self) -> float | None:
+        """Nine of ten different inputs took no longer, of each its own median; None where there is only one."""
+        medians = medians_by_input_ms(self.wall_ns, self.inputs)
+        return float(np.percentile(medians, 90)) if medians else None
+
+    @property
+    def slow_inputs(self) -> float | None:
+        """How many times the median input's CPU time the slowest tenth of the inputs takes; noise alone gives 1.
+
+        CPU time, since it does not grow when other programs take the core.
+        """
+        return slow_inputs(np.concatenate(self.rounds_cpu_ns), self.inputs)
 
     @property
     def rounds_mean_ms(self) -> tuple[float, ...]:

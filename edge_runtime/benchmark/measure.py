@@ -19,6 +19,7 @@ from ..arrays import Arrays
 from ..bundle.bundle import Bundle
 from ..bundle.golden import GoldenSet
 from ..bundle.manifest import BatchRange, Manifest
+from ..engines import engine_name, row_name
 from ..errors import InputError
 from ..machine.energy import POWERCAP, EnergyMeter
 from ..machine.machine_state import MachineState, Reading, machine_state, read_counters
@@ -71,20 +72,46 @@ class _Running:
     peak_rss_bytes: int = 0
     answers: Answers | None = None
 
+    @property
+    def inputs(self) -> int:
+        """How many different inputs it runs."""
+        samples = min(map(len, self.candidate.samples.values()), default=0)
+        return -(-samples // self.candidate.batch)
 
-def bundle_candidate(path: Path, *, allow: Sequence[str] = ()) -> Candidate:
-    """A bundle as a candidate, with its golden inputs as samples; `allow` as in `engines.load`.
+    @property
+    def next_input(self) -> int:
+        """The one whose turn it is: a round goes on where the last one ended, so that a slow model runs all of them."""
+        return sum(map(len, self.wall)) % max(1, self.inputs)
 
+
+def bundle_candidate(
+    path: Path, *, engine: str | None = None, spin: bool = False, allow: Sequence[str] = ()
+) -> Candidate:
+    """A bundle and the engine that runs it as a candidate, with its golden inputs as samples.
+
+    Args:
+        engine, spin, allow: as in `engines.load`. With another engine than the format's usual one, the candidate is
+            called `NAME@ENGINE`.
     Raises:
         BundleError: the bundle was refused.
-        UsageError: it has several programs, and none is called "main".
+        UsageError: it has several programs, and none is called "main"; or its format has no such engine.
     """
     with Bundle.open(path) as bundle:
-        return candidate_of(path, bundle.manifest.only(), bundle.golden(), allow=allow)
+        return candidate_of(path, bundle.manifest.only(), bundle.golden(), engine=engine, spin=spin, allow=allow)
 
 
-def candidate_of(path: Path, manifest: Manifest, golden: GoldenSet, *, allow: Sequence[str] = ()) -> Candidate:
+def candidate_of(
+    path: Path,
+    manifest: Manifest,
+    golden: GoldenSet,
+    *,
+    engine: str | None = None,
+    spin: bool = False,
+    allow: Sequence[str] = (),
+) -> Candidate:
     """The same for a bundle at `path`, whose manifest, reduced to one program, and golden samples were read already."""
+    format = manifest.artifact.format
+    chosen = engine_name(format, str(path), engine)
 
     def keep_answers(outputs: Arrays) -> Answers | None:
         first = manifest.outputs[0]
@@ -98,8 +125,10 @@ def candidate_of(path: Path, manifest: Manifest, golden: GoldenSet, *, allow: Se
         )
 
     return Candidate(
-        name=manifest.name,
-        start=lambda num_threads: Worker.for_bundle(path, num_threads=num_threads, allow=allow),
+        name=row_name(manifest.name, format, chosen),
+        start=lambda num_threads: Worker.for_bundle(
+            path, engine=chosen, num_threads=num_threads, spin=spin, allow=allow
+        ),
         samples=golden.inputs,
         model_bytes=manifest.artifact.bytes,
         free_batch=manifest.batch,
@@ -187,7 +216,7 @@ def _run_rounds(
     for _ in range(settings.rounds):
         for one in order.sample(list(running), len(running)):
             before = meter.read_uj()
-            times = one.worker.time(nanoseconds=settings.round_ms * 1_000_000, count=per_round)
+            times = one.worker.time(nanoseconds=settings.round_ms * 1_000_000, count=per_round, first=one.next_input)
             if meter.zones:
                 one.energy_uj.append(meter.used_uj(before, meter.read_uj()))
             one.wall.append(times["wall_ns"])
@@ -229,6 +258,7 @@ def _result(
         settings=settings,
         num_threads=one.num_threads,
         batch=one.candidate.batch,
+        inputs=one.inputs,
         empty_rss_bytes=empty_rss_bytes,
         cold_starts_ms=tuple(round(ms, 3) for ms in one.cold_ms),
         rounds_uj=tuple(one.energy_uj),

@@ -80,7 +80,8 @@ class Measurement:
         names = dict.fromkeys(metric_name(row.metric.name) for row in self.rows if row.metric)
         metrics = " and ".join(names).capitalize()
         return (
-            f"Batch {self.batch}, {count_text(self.settings.num_threads, 'thread')}, candidates interleaved, "
+            f"Batch {self.batch}, {count_text(self.settings.num_threads, 'thread')}"
+            f"{' that may spin' if self.settings.spin else ''}, candidates interleaved, "
             f"{self.machine['cpu']} ({self.machine['cores']} cores). "
             f"Ratios are against {self.baseline}. "
             + (f"{metrics}: the artifact's own, on the validation split." if metrics else "Accuracy: not measured.")

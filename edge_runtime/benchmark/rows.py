@@ -13,11 +13,13 @@ from typing import Literal
 from ..bundle.manifest import Manifest, Metric
 from ..bundle.status import Status as BundleStatus
 from ..bundle.verdict import Verdict
+from ..engines import ENGINES
 from .benchmark_result import BenchmarkResult
 from .stats import Ratio, paired_ratio
 
 # In a manifest's provenance: the bundle is verified also where the best of so many is taken.
 BEST_OF = "verified_as_best_of"
+SLOW_INPUTS = 1.25  # from here on, what the slowest tenth of the inputs takes over the median one is worth saying
 # Those of bundles, and more: "float" is the float model itself, which is no bundle; the last two have an error in place
 # of figures.
 Status = Literal[BundleStatus, "float", "failed", "not tried"]
@@ -87,6 +89,14 @@ class Row:
     """Every cold start."""
     rounds_p50_ms: tuple[float, ...] = ()
     """The median of each round; the i-th rounds of all rows ran next to each other."""
+    inputs: int = 0
+    """How many different inputs were run."""
+    p90_inputs_ms: float | None = None
+    """Nine of ten different inputs took no longer, of each its own median."""
+    slow_inputs: float | None = None
+    """How many times the median input's CPU time the slowest tenth of the inputs takes; noise alone gives 1."""
+    times_faster_p90_inputs: float | None = None
+    """The baseline's `p90_inputs_ms` over this one's."""
 
     @property
     def valid(self) -> bool:
@@ -98,6 +108,11 @@ class Row:
         if not self.times_faster or not self.times_faster_low or not self.times_faster_high:
             return None
         return Ratio(value=self.times_faster, low=self.times_faster_low, high=self.times_faster_high)
+
+    @property
+    def depends_on_input(self) -> bool:
+        """Whether its time depends on what it is given, so that a median does not tell all."""
+        return (self.slow_inputs or 1.0) >= SLOW_INPUTS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +127,20 @@ class Subject:
     best_of: int = 0
 
     @classmethod
-    def of(cls, manifest: Manifest) -> Subject:
+    def of(cls, manifest: Manifest, engine: str = "") -> Subject:
+        """What a manifest says of its first program, run by an engine; "" stands for the format's usual one.
+
+        Accuracy is of the usual engine. Of another one it is what was decided on its own answers, if that was done.
+        """
+        if engine not in ("", next(iter(ENGINES.get(manifest.artifact.format, {"": ()})))):
+            runs = (run for run in manifest.engines if (run.name, run.precision) == (engine, "float32"))
+            verdict = next((run.verdict for run in runs), None)
+            status = manifest.status
+            if status in ("verified", "undecided", "consistent"):
+                decided = "consistent" if verdict is None else verdict.status
+                status = "unverified" if decided == "refused" else decided
+            recipe, exporter = manifest.recipe, manifest.exporter
+            return cls(status=status, recipe=recipe, exporter=exporter, metric=None, verdict=verdict)
         return cls(
             status=manifest.status,
             recipe=manifest.recipe,
@@ -189,8 +217,16 @@ def row(subject: Subject, result: BenchmarkResult, baseline: BenchmarkResult) ->
         samples=len(result.wall_ns),
         percentiles_ms=tuple(round(result.percentile_ms(q), 6) for q in range(101)),
         rounds_p50_ms=tuple(round(ms, 6) for ms in result.rounds_p50_ms),
+        inputs=result.inputs,
+        p90_inputs_ms=result.p90_inputs_ms,
+        slow_inputs=result.slow_inputs,
+        times_faster_p90_inputs=_over(baseline.p90_inputs_ms, result.p90_inputs_ms),
         invalid_because=result.invalid_because,
     )
+
+
+def _over(first: float | None, second: float | None) -> float | None:
+    return first / second if first and second else None
 
 
 def pairs(results: Sequence[BenchmarkResult]) -> tuple[Pair, ...]:

@@ -41,6 +41,38 @@ def percentile_ms(samples_ns: np.ndarray, q: float) -> float:
     return float(np.percentile(samples_ns, q)) / 1e6
 
 
+def medians_by_input_ms(samples_ns: np.ndarray, inputs: int) -> tuple[float, ...]:
+    """The median of each input in milliseconds, of nanosecond samples in which `inputs` different ones took turns.
+
+    Inputs that were not run are left out; () where there is only one, or their number is not known.
+    """
+    if inputs < 2:
+        return ()
+    return tuple(float(np.median(samples_ns[i::inputs])) / 1e6 for i in range(min(inputs, len(samples_ns))))
+
+
+def slow_inputs(samples_ns: np.ndarray, inputs: int) -> float | None:
+    """How many times as long the slowest tenth of the inputs takes as the median input.
+
+    Every other visit of an input says which are slow, and the visits in between how slow they are; then the other way
+    round. So noise alone gives 1: what was slow by chance is not slow again. None where there is one input, or too few
+    runs to tell: two of each input from 30 inputs on, six of each of a few.
+
+    Args:
+        samples_ns: as in `medians_by_input_ms`.
+    """
+    visits = len(samples_ns) // inputs if inputs > 1 else 0
+    if visits // 2 * max(1, inputs // 10) < 3:
+        return None
+    times = np.asarray(samples_ns[: visits * inputs], np.float64).reshape(visits, inputs)
+    halves = np.median(times[::2], axis=0), np.median(times[1::2], axis=0)
+    ratios = [
+        float(np.median(other[half >= np.percentile(half, 90)]) / np.median(other))
+        for half, other in (halves, halves[::-1])
+    ]
+    return math.sqrt(ratios[0] * ratios[1])
+
+
 def medians_ms(rounds: Sequence[np.ndarray]) -> tuple[float, ...]:
     """The median of each round of nanosecond samples, in milliseconds."""
     return tuple(float(np.median(rows)) / 1e6 for rows in rounds)

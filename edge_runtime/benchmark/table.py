@@ -21,6 +21,7 @@ from ..format import (
     percent_text,
     rate_text,
     smaller_text,
+    times_text,
 )
 from .rows import Pair, Row
 from .validity import MIN_SAMPLES_P99
@@ -32,6 +33,7 @@ NARROW = (
     "size",
     "cold start",
     "p50",
+    "p90 of inputs",
     "RSS added",
     "size ratio",
     "speed ratio [95 %]",
@@ -46,6 +48,7 @@ WIDE = (
     "cold start",
     "load",
     "p50",
+    "p90 of inputs",
     "p90",
     "p99",
     "per second",
@@ -57,7 +60,7 @@ WIDE = (
 )
 # What a terminal shows in a second table, when asked for more.
 MORE = ("model file", "n", "agrees", "load", "p90", "p99", "max", "per second", "CPU", "energy", "peak RSS")
-_SINCE_LATER = ("cold start", "per second", "RSS added", "max", "CPU", "energy")
+_SINCE_LATER = ("cold start", "p90 of inputs", "per second", "RSS added", "max", "CPU", "energy")
 # A newer column that replaces an older one in tables that have both.
 _REPLACED_BY = {"load": "cold start", "peak RSS": "RSS added"}
 
@@ -120,10 +123,29 @@ def footnotes(rows: Sequence[Row]) -> list[str]:
     for row in rows:
         if own := [reason for reason in row.invalid_because if reason not in shared]:
             notes.append(f"{row.name}: not valid: {'; '.join(own)}")
+    notes += [text for row in rows if (text := input_note(row))]
     notes += warnings(rows)
     if unmeasured := sum(row.status == "consistent" for row in rows):
         notes.append(f"{stamp_of('consistent')} ({count_text(unmeasured, 'row')}): {why_of('consistent')}")
     return notes
+
+
+def input_note(row: Row) -> str:
+    """That a row's time depends on the input, with what the slow ones take; "" where it does not."""
+    if not row.depends_on_input or row.slow_inputs is None:
+        return ""
+    against = ""
+    if row.times_faster_p90_inputs and row.times_faster and row.times_faster != 1:
+        against = f"; against the baseline's it is {_speed_text(row.times_faster_p90_inputs)} there"
+    return (
+        f"{row.name}: its time depends on the input: the slowest tenth of {row.inputs} inputs takes "
+        f"{times_text(row.slow_inputs)} the CPU time of the median one. Half of all runs took up to "
+        f"{ms_text(row.p50_ms)}, nine of ten inputs up to {ms_text(row.p90_inputs_ms)}{against}"
+    )
+
+
+def _speed_text(times: float) -> str:
+    return f"{times_text(max(times, 1 / times))} {'faster' if times > 1 else 'slower'}"
 
 
 def warnings(rows: Sequence[Row]) -> list[str]:
@@ -159,6 +181,7 @@ _CELLS: dict[str, Callable[[Row], str]] = {
     "cold start": lambda row: ms_text(row.cold_start_ms),
     "load": lambda row: ms_text(row.load_ms),
     "p50": lambda row: ms_text(row.p50_ms),
+    "p90 of inputs": lambda row: ms_text(row.p90_inputs_ms),
     "p90": lambda row: ms_text(row.p90_ms),
     "p99": _p99,
     "max": lambda row: ms_text(row.max_ms),

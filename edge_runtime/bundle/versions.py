@@ -7,6 +7,7 @@ imported. Refused, because it would fail inside the engine or, worse, run wrongl
 - onnx: an IR version or opset, read from the file, above what the installed onnxruntime loads.
 - torchscript, torch_export: made by a torch that is newer by a minor version or more.
 - aot: made by any other torch, or by one that the bundle does not name.
+- any other engine of a format: the bundle asks for a newer one.
 
 Only noted: an onnx bundle was proven on an onnxruntime newer by a minor version or more; an executorch, torchscript or
 torch_export bundle does not say what made it. Not checked: what has no metadata, such as an engine built by hand.
@@ -36,7 +37,7 @@ from .manifest import Manifest
 
 Release = tuple[int, ...]
 
-# format -> the package that runs it
+# format -> the package of its usual engine
 ENGINE_PACKAGES = {
     "onnx": "onnxruntime",
     "executorch": "executorch",
@@ -60,12 +61,17 @@ _ONNX_LIMITS: dict[Release, tuple[int, int]] = {
 _MOST_FIELDS = 10_000  # a model has a dozen fields at its top level, and some functions
 
 
-def check(manifest: Manifest, path: Path) -> tuple[str, ...]:
+def check(manifest: Manifest, path: Path, engine: str = "") -> tuple[str, ...]:
     """What is worth saying about the installed engine, usually nothing.
 
+    Args:
+        engine: its package; the format's usual one if it is empty.
     Raises:
         BundleError: the engine cannot take this file; both versions are named.
     """
+    if engine not in ("", ENGINE_PACKAGES.get(manifest.artifact.format)):
+        _check_required(manifest, engine)
+        return ()
     known = _CHECKS.get(manifest.artifact.format)
     return known(manifest, path) if known else ()
 
@@ -128,7 +134,7 @@ def onnx_versions(path: Path) -> tuple[int, int]:
 
 
 def _executorch(manifest: Manifest, path: Path) -> tuple[str, ...]:
-    made, installed = _needed(manifest, "executorch"), _installed("executorch")
+    made, installed = _needed(manifest, "executorch"), installed_version("executorch")
     if not installed:
         return ()
     if not release(made):
@@ -139,7 +145,7 @@ def _executorch(manifest: Manifest, path: Path) -> tuple[str, ...]:
 
 
 def _onnx(manifest: Manifest, path: Path) -> tuple[str, ...]:
-    made, installed = manifest.tools.get("onnxruntime", ""), _installed("onnxruntime")
+    made, installed = manifest.tools.get("onnxruntime", ""), installed_version("onnxruntime")
     if not installed:
         return ()
     limits = _onnx_limits((release(installed) or ())[:2])
@@ -153,19 +159,24 @@ def _onnx(manifest: Manifest, path: Path) -> tuple[str, ...]:
                     f"{manifest.name} has ONNX {what} {found}; the installed onnxruntime {installed} reads up to "
                     f"{most}. Install {newer}, or export the model again for an older one"
                 )
-    needed = manifest.program().requires.get("onnxruntime", "")
-    if _newer(needed, installed):
-        raise BundleError(
-            f"{manifest.name} needs onnxruntime {needed} or newer; {installed} is installed. "
-            f"Run: pip install 'onnxruntime>={needed}'"
-        )
+    _check_required(manifest, "onnxruntime")
     if _newer(made, installed, parts=2):
         return (f"{manifest.name} was proven on onnxruntime {made}; the older {installed} is installed",)
     return ()
 
 
+def _check_required(manifest: Manifest, engine: str) -> None:
+    """Raises BundleError where the bundle says that it needs a newer engine."""
+    needed, installed = manifest.program().requires.get(engine, ""), installed_version(engine)
+    if _newer(needed, installed):
+        raise BundleError(
+            f"{manifest.name} needs {engine} {needed} or newer; {installed} is installed. "
+            f"Run: pip install '{engine}>={needed}'"
+        )
+
+
 def _torchscript(manifest: Manifest, path: Path) -> tuple[str, ...]:
-    made, installed = _needed(manifest, "torch"), _installed("torch")
+    made, installed = _needed(manifest, "torch"), installed_version("torch")
     if not installed:
         return ()
     if not release(made):
@@ -176,7 +187,7 @@ def _torchscript(manifest: Manifest, path: Path) -> tuple[str, ...]:
 
 
 def _aot(manifest: Manifest, path: Path) -> tuple[str, ...]:
-    made, installed = _needed(manifest, "torch"), _installed("torch")
+    made, installed = _needed(manifest, "torch"), installed_version("torch")
     if installed and release(made) != release(installed):
         raise BundleError(
             f"{manifest.name} was compiled against torch {made[:60] or '(it does not say which)'} and runs with just "
@@ -212,7 +223,7 @@ _CHECKS: dict[str, Callable[[Manifest, Path], tuple[str, ...]]] = {
 
 
 @functools.cache
-def _installed(package: str) -> str:
+def installed_version(package: str) -> str:
     """The version of an installed package, "" of one that is not there or does not say."""
     # Importing importlib.metadata costs a cold start 14 ms; pip and uv write the version into this folder's name.
     named = re.compile(rf"{package}-([^-]+)\.dist-info")

@@ -18,8 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ..bundle.versions import ENGINE_PACKAGES
-from ..engines import ENGINES
+from ..engines import ENGINES, row_name
 from ..errors import EdgekitError, InputError
 from ..format import db_text
 from ..machine import cpu
@@ -38,13 +37,13 @@ class EngineReport:
     """One engine."""
 
     engine: str
-    """Its format, as in a manifest."""
+    """The format that it runs, as in a manifest; FORMAT@ENGINE if it is not the usual one."""
     state: State
     """Whether it works."""
     version: str
     """The version of its library; "" where it is not installed."""
     provides: tuple[str, ...]
-    """onnxruntime's providers, ExecuTorch's backends and kernels, or torch's int8 libraries."""
+    """onnxruntime's providers, OpenVINO's types, ExecuTorch's backends and kernels, or torch's int8 libraries."""
     result: str
     """How its int8 model did, or what is wrong."""
     remedy: str
@@ -90,7 +89,11 @@ class Diagnosis:
         return all(report.state != "broken" for report in self.engines)
 
 
-def diagnose(names: Iterable[str] = ENGINES, *, deep: bool = False, models: Path = MODELS) -> Diagnosis:
+# What can be tried: "onnx", "onnx@openvino", …
+NAMES = tuple(row_name(format, format, engine) for format, engines in ENGINES.items() for engine in engines)
+
+
+def diagnose(names: Iterable[str] = NAMES, *, deep: bool = False, models: Path = MODELS) -> Diagnosis:
     """Looks at this machine and tries the named engines, one after another.
 
     Args:
@@ -101,12 +104,13 @@ def diagnose(names: Iterable[str] = ENGINES, *, deep: bool = False, models: Path
 
 
 def examine(name: str, *, deep: bool = False, models: Path = MODELS) -> EngineReport:
-    """Tries one engine. Whatever goes wrong is in the report. Arguments as for `diagnose`."""
+    """Tries one engine, one of `NAMES`. Whatever goes wrong is in the report. Arguments as for `diagnose`."""
     start = time.monotonic()
-    version = installed(ENGINE_PACKAGES[name])
+    format, package, extra = _parts(name)
+    version = installed(package)
     if version is None:
-        remedy = f"pip install 'edgekit[{ENGINES[name][1]}]'"
-        return _report(name, "not installed", result=f"{ENGINE_PACKAGES[name]} is not installed", remedy=remedy)
+        remedy = f"pip install 'edgekit[{extra}]'"
+        return _report(name, "not installed", result=f"{package} is not installed", remedy=remedy)
     if name in DEEP and not deep:
         return _report(name, "not tried", version, result="it compiles its model first", remedy="add --deep")
     try:
@@ -114,7 +118,7 @@ def examine(name: str, *, deep: bool = False, models: Path = MODELS) -> EngineRe
         if "right" in facts:
             result, right = facts.pop("result"), facts.pop("right")
         else:
-            result, right = _run(model_path(name, models))
+            result, right = _run(model_path(format, models), package)
     except EdgekitError as error:
         return _report(name, "broken", version, result=str(error), remedy=_reinstall(name), start=start)
     return _report(
@@ -129,9 +133,9 @@ def examine(name: str, *, deep: bool = False, models: Path = MODELS) -> EngineRe
     )
 
 
-def model_path(name: str, models: Path = MODELS) -> Path:
-    """The tiny int8 bundle of an engine. The torch engines have none: they make their model on the spot."""
-    return models / f"{name}.zip"
+def model_path(format: str, models: Path = MODELS) -> Path:
+    """The tiny int8 bundle of a format. Those that torch runs have none: their model is made on the spot."""
+    return models / f"{format}.zip"
 
 
 def installed(package: str) -> str | None:
@@ -173,15 +177,22 @@ def machine() -> Machine:
     )
 
 
-def _run(bundle: Path) -> tuple[str, bool]:
-    """Replays an engine's tiny int8 bundle in a worker: the result in words, and whether it is right."""
-    replayed = replay(bundle)
+def _run(bundle: Path, engine: str) -> tuple[str, bool]:
+    """Replays a tiny int8 bundle on an engine in a worker: the result in words, and whether it is right."""
+    replayed = replay(bundle, engine=engine)
     text = f"SQNR {db_text(replayed.sqnr_db)} (required: {replayed.held_to}) on {replayed.engine}"
     return text, replayed.passed
 
 
 def _reinstall(name: str) -> str:
-    return f"pip install --force-reinstall 'edgekit[{ENGINES[name][1]}]'"
+    return f"pip install --force-reinstall 'edgekit[{_parts(name)[2]}]'"
+
+
+def _parts(name: str) -> tuple[str, str, str]:
+    """The format, the engine's package and the extra that one of `NAMES` stands for."""
+    format, _, engine = name.partition("@")
+    package = engine or next(iter(ENGINES[format]))
+    return format, package, ENGINES[format][package][1]
 
 
 def _report(

@@ -28,6 +28,12 @@ def _onnx() -> Facts:
     return {"version": onnxruntime.__version__, "provides": onnxruntime.get_available_providers()}
 
 
+def _openvino() -> Facts:
+    from ..engines.openvino import capabilities, version
+
+    return {"version": version(), "provides": capabilities()}
+
+
 def _executorch() -> Facts:
     from ..engines import executorch_native
     from ..engines.executorch_build import find_compiler, version_of
@@ -119,6 +125,7 @@ def _compared(product: np.ndarray, given: np.ndarray, weights: np.ndarray) -> Fa
 
 PROBES: dict[str, Callable[[], Facts]] = {
     "onnx": _onnx,
+    "onnx@openvino": _openvino,
     "executorch": _executorch,
     "torchscript": _torchscript,
     "aot": _aot,

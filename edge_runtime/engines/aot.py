@@ -18,6 +18,7 @@ import torch
 from ..bundle.manifest import Manifest
 from ..errors import BundleError
 from ..machine import cpu
+from .engine import Options
 from .torch_arrays import arrays_of, tensors_of
 
 COMPILED_FOR = "compiled_for"  # the machine, then the instruction sets: "x86_64 avx2 fma f16c"
@@ -45,14 +46,14 @@ class AotSession:
             return arrays_of(self._loader.boxed_run(list(tensors)), tensors)
 
 
-def open_session(path: Path, manifest: Manifest, num_threads: int) -> AotSession:
-    """Loads a `.pt2` for `num_threads` CPU threads (one setting for the whole process).
+def open_session(path: Path, manifest: Manifest, options: Options) -> AotSession:
+    """Loads a `.pt2` for `options.num_threads` CPU threads (one setting for the whole process).
 
     Raises:
         BundleError: it was compiled for another processor, or does not name one.
     """
     check_processor(manifest)
-    return AotSession(path, num_threads)
+    return AotSession(path, options.num_threads)
 
 
 def check_processor(manifest: Manifest) -> None:

@@ -7,15 +7,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
 from ..bundle.manifest import Manifest, TensorSpec
 from ..errors import EdgekitError, EngineError, InputError, shown
 
+Precision = Literal["float32", "bfloat16"]
 _SMALL = 8192  # elements; up to here, one pass with a temporary array is faster than two passes without
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How a model is to be run; the same for every engine."""
+
+    num_threads: int = 1
+    """CPU threads inside one run."""
+    spin: bool = False
+    """Whether threads may wait for the next run at full speed: shorter runs with several threads, and busy cores in
+    between. A permission: an engine whose threads never do so pays no attention to it."""
+    precision: Precision = "float32"
+    """The type that floats are computed in."""
 
 
 class Session(Protocol):
@@ -35,15 +50,16 @@ class Session(Protocol):
 class OpenSession(Protocol):
     """The function that every engine's module offers."""
 
-    def __call__(self, path: Path, manifest: Manifest, num_threads: int) -> Session: ...
+    def __call__(self, path: Path, manifest: Manifest, options: Options) -> Session: ...
 
 
 class Engine:
     """A loaded model: `run(arrays) -> arrays`, numpy in, numpy out.
 
     Any number of threads may call `run`; each gets the answers to its own arrays, in arrays of its own. onnxruntime,
-    TorchScript and torch.export run them at the same time. ExecuTorch and AOTInductor have one set of buffers, so there
-    they wait for each other. `close` may be called meanwhile: runs that have begun finish, later ones raise.
+    TorchScript and torch.export run them at the same time. OpenVINO runs them in turns, on the threads it was given;
+    ExecuTorch and AOTInductor have one set of buffers, so there they wait for each other. `close` may be called
+    meanwhile: runs that have begun finish, later ones raise.
 
     Attributes:
         name: the format, as in the manifest.

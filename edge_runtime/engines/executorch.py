@@ -9,29 +9,29 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from ..bundle.manifest import Manifest
 from ..errors import EngineError, MissingDependency, unknown
-from . import Session, executorch_native
+from . import executorch_native
+from .engine import OpenSession, Options, Session
 
 VARIABLE = "EDGEKIT_EXECUTORCH"
 
 
-def _native(path: Path, manifest: Manifest, num_threads: int) -> Session:
-    return executorch_native.open_session(path, manifest, num_threads)
+def _native(path: Path, manifest: Manifest, options: Options) -> Session:
+    return executorch_native.open_session(path, manifest, options)
 
 
-def _python(why: str = "") -> Callable[[Path, Manifest, int], Session]:
+def _python(why: str = "") -> OpenSession:
     # Imports torch. If a package is missing, whoever asked for this engine names it.
     from . import executorch_python
 
     return partial(executorch_python.open_session, why=why)
 
 
-def _choose() -> Callable[[Path, Manifest, int], Session]:
+def _choose() -> OpenSession:
     asked = os.environ.get(VARIABLE, "")
     if asked not in ("", "native", "python"):
         raise unknown(VARIABLE, asked, ["native", "python"])

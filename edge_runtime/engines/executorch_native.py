@@ -19,6 +19,7 @@ import numpy as np
 
 from ..bundle.manifest import Manifest
 from ..errors import EngineError, InputError
+from .engine import Options
 from .executorch_build import SOURCE, build, missing, package_folder, version_of
 
 __all__ = ["NativeSession", "build", "missing", "open_session", "prepare", "registered"]
@@ -145,14 +146,14 @@ class NativeSession:
         return view
 
 
-def open_session(path: Path, manifest: Manifest, num_threads: int) -> NativeSession:
+def open_session(path: Path, manifest: Manifest, options: Options) -> NativeSession:
     """Loads a `.pte`. The first call on a machine compiles the shim, which takes seconds.
 
     Raises:
         MissingDependency: executorch or a C++ compiler is not installed.
         EngineError: the shim could not be built, or ExecuTorch refused the file; what it said is in the text.
     """
-    return NativeSession(path, num_threads)
+    return NativeSession(path, options.num_threads)
 
 
 def prepare() -> None:

@@ -17,6 +17,7 @@ import numpy as np
 
 from ..bundle.manifest import Manifest
 from ..errors import EngineError
+from .engine import Options
 from .torch_arrays import tensors_of
 
 
@@ -61,10 +62,10 @@ class ExecuTorchSession:
             return [tensor.numpy() for tensor in outputs]  # these are clones: the next run reuses the program's buffers
 
 
-def open_session(path: Path, manifest: Manifest, num_threads: int, *, why: str = "") -> ExecuTorchSession:
-    """Loads a `.pte` for `num_threads` CPU threads (one setting for the whole process).
+def open_session(path: Path, manifest: Manifest, options: Options, *, why: str = "") -> ExecuTorchSession:
+    """Loads a `.pte` for `options.num_threads` CPU threads (one setting for the whole process).
 
     Args:
         why: the reason why the native runtime does not run it, for the session's version.
     """
-    return ExecuTorchSession(path, num_threads, why=why)
+    return ExecuTorchSession(path, options.num_threads, why=why)

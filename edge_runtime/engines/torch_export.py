@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from ..bundle.manifest import Manifest
+from .engine import Options
 from .torch_arrays import arrays_of, tensors_of
 
 
@@ -44,6 +45,6 @@ class TorchExportSession:
             return arrays_of(self._module(*tensors), tensors)
 
 
-def open_session(path: Path, manifest: Manifest, num_threads: int) -> TorchExportSession:
-    """Loads a `.pt2` of torch.export for `num_threads` CPU threads (one setting for the whole process)."""
-    return TorchExportSession(path, num_threads)
+def open_session(path: Path, manifest: Manifest, options: Options) -> TorchExportSession:
+    """Loads a `.pt2` of torch.export for `options.num_threads` CPU threads (one setting for the whole process)."""
+    return TorchExportSession(path, options.num_threads)

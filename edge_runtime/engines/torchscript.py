@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from ..bundle.manifest import Manifest
+from .engine import Options
 from .torch_arrays import arrays_of, tensors_of
 
 
@@ -39,6 +40,6 @@ class TorchScriptSession:
             return arrays_of(self.module(*tensors), tensors)
 
 
-def open_session(path: Path, manifest: Manifest, num_threads: int) -> TorchScriptSession:
-    """Loads a TorchScript archive for `num_threads` CPU threads (one setting for the whole process)."""
-    return TorchScriptSession(path, num_threads)
+def open_session(path: Path, manifest: Manifest, options: Options) -> TorchScriptSession:
+    """Loads a TorchScript archive for `options.num_threads` CPU threads (one setting for the whole process)."""
+    return TorchScriptSession(path, options.num_threads)

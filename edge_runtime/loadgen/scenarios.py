@@ -17,6 +17,8 @@ from typing import Any
 
 from ..bundle.bundle import Bundle
 from ..bundle.status import PROVEN
+from ..choice import engine_for
+from ..engines import row_name
 from ..errors import EngineError, MissingDependency, UsageError, VerificationError, unknown
 from ..format import db_text, ms_text, percent_text
 from ..worker.parent import Worker
@@ -88,6 +90,8 @@ class LoadgenSettings:
     """How long 99 % of the answers may take; only for Server."""
     num_threads: int = 1
     """CPU threads for one inference."""
+    engine: str | None = None
+    """Which engine of the bundle's format, as in `choice.engine_for`."""
     allow: tuple[str, ...] = ()
     """Formats that may run code from their files, as in `engines.load`."""
 
@@ -181,11 +185,17 @@ def run_scenario(path: Path, settings: LoadgenSettings, out: Path) -> LoadgenRes
     require_loadgen()
     with Bundle.open(path) as bundle:
         manifest, golden = bundle.manifest, bundle.golden()
-        logs = (out / manifest.name / settings.scenario).resolve()
+        chosen = engine_for(bundle, settings.engine, num_threads=settings.num_threads, allow=settings.allow)
+        name = row_name(manifest.name, manifest.artifact.format, chosen)
+        logs = (out / name / settings.scenario).resolve()
         logs.mkdir(parents=True, exist_ok=True)
         limit_s = 600 + 20 * settings.duration_s
         with Worker.for_bundle(
-            bundle.folder, num_threads=settings.num_threads, allow=settings.allow, timeout_s=limit_s
+            bundle.folder,
+            engine=chosen,
+            num_threads=settings.num_threads,
+            allow=settings.allow,
+            timeout_s=limit_s,
         ) as worker:
             engine = worker.load()["version"]
             worker.set_samples(golden.inputs)
@@ -197,13 +207,11 @@ def run_scenario(path: Path, settings: LoadgenSettings, out: Path) -> LoadgenRes
     alone = read_answers(logs / "accuracy" / _ACCURACY, outputs)
     for answers, when in ((alone, "one by one"), (under_load, "under load")):
         if golden.samples != len(next(iter(answers.values()))):
-            raise EngineError(
-                f"{manifest.name}: LoadGen logged other samples than it was given. Its logs are in {logs}"
-            )
+            raise EngineError(f"{name}: LoadGen logged other samples than it was given. Its logs are in {logs}")
         verdict = judge(manifest, golden, answers, engine)
         if not verdict.passed:
             raise VerificationError(
-                f"{manifest.name} gave wrong answers {when} ({settings.scenario}): SQNR {db_text(verdict.sqnr_db)}, "
+                f"{name} gave wrong answers {when} ({settings.scenario}): SQNR {db_text(verdict.sqnr_db)}, "
                 f"agrees on {percent_text(verdict.agreement)}; required: {verdict.held_to}. So no speed is reported. "
                 f"Run `edgekit verify` on the bundle. Logs: {logs}"
             )
@@ -212,7 +220,7 @@ def run_scenario(path: Path, settings: LoadgenSettings, out: Path) -> LoadgenRes
     per_query = "per_query_" if settings.scenario == "MultiStream" else ""
     p50, p90, p99 = (log[f"result_{q}.00_percentile_{per_query}latency_ns"] / 1e6 for q in (50, 90, 99))
     return LoadgenResult(
-        name=manifest.name,
+        name=name,
         status=manifest.status,
         engine=engine,
         scenario=settings.scenario,

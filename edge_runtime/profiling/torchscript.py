@@ -14,6 +14,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from ..bundle.manifest import Manifest
+from ..engines import Options
 from ..engines.torch_arrays import tensors_of
 from ..engines.torchscript import open_session
 from ..errors import EngineError
@@ -33,7 +34,7 @@ class TorchScriptProfiler:
     """A script that is timed by operator each time it runs."""
 
     def __init__(self, path: Path, manifest: Manifest, num_threads: int):
-        self._session = open_session(path, manifest, num_threads)
+        self._session = open_session(path, manifest, Options(num_threads=num_threads))
         self._left = _WARM_UP
         self._runs: list[list[Any]] = []
 

@@ -6,7 +6,7 @@ request and each answer is a line of JSON, followed by `nbytes` bytes of `.npz` 
     load                        -> load_ms, version
     run     + arrays (N, …)     -> arrays (N, …); row by row, or `batch` rows at a time
     samples + arrays (N, …)     -> nothing; the rows that the requests below run
-    time    nanoseconds, count  -> wall and CPU nanoseconds of each inference
+    time    nanoseconds, count, first -> wall and CPU nanoseconds of each inference, from that sample on in turn
     memory                      -> peak_rss_bytes, rss_bytes
     loadgen settings            -> what was used, and arrays (N, …): the answers to LoadGen's queries
     profile settings            -> time by operator
@@ -85,7 +85,7 @@ class _Handler:
                 self._samples = _rows(arrays, request.get("batch", 1))
                 return {}, {}
             case "time":
-                wall, cpu = self._time(request["nanoseconds"], request["count"])
+                wall, cpu = self._time(request["nanoseconds"], request["count"], request.get("first", 0))
                 return {}, {"wall_ns": wall, "cpu_ns": cpu}
             case "memory":
                 return {"peak_rss_bytes": peak_rss_bytes(), "rss_bytes": rss_bytes()}, {}
@@ -100,8 +100,11 @@ class _Handler:
         answers = [self.engine.run(sample) for sample in _rows(arrays, batch)]
         return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
 
-    def _time(self, nanoseconds: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Runs `count` inferences or more, for `nanoseconds` or longer; wall and CPU time of each, int64 ns."""
+    def _time(self, nanoseconds: int, count: int, first: int) -> tuple[np.ndarray, np.ndarray]:
+        """Runs `count` inferences or more, for `nanoseconds` or longer; wall and CPU time of each, int64 ns.
+
+        The samples take turns, from the one with the number `first` on.
+        """
         if not self._samples:
             raise InputError("send `samples` before `time`")
         run, samples, clock, cpu_clock = self.engine.run, self._samples, time.perf_counter_ns, time.process_time_ns
@@ -109,7 +112,7 @@ class _Handler:
         cpu: list[int] = []
         end = clock() + nanoseconds
         while len(wall) < count or clock() < end:
-            sample = samples[len(wall) % len(samples)]
+            sample = samples[(first + len(wall)) % len(samples)]
             cpu_start, start = cpu_clock(), clock()
             run(sample)
             stop = clock()
@@ -162,6 +165,8 @@ def main() -> None:
     parser.add_argument("--allow", action="append", default=[])
     parser.add_argument("--called")
     parser.add_argument("--program")
+    parser.add_argument("--engine")
+    parser.add_argument("--spin", action="store_true")
     arguments = parser.parse_args()
     if arguments.empty:
         serve(_no_engine)
@@ -171,15 +176,23 @@ def main() -> None:
         Path("/proc/self/oom_score_adj").write_text("1000")
 
     def open_engine() -> Engine:
-        return engines.load(bundle, program=arguments.program, num_threads=arguments.threads, allow=arguments.allow)
+        return engines.load(
+            bundle,
+            engine=engine,
+            program=arguments.program,
+            num_threads=arguments.threads,
+            spin=arguments.spin,
+            allow=arguments.allow,
+        )
 
     try:
         bundle = Bundle.open(arguments.bundle, called=arguments.called)
         engines.check_allowed(bundle.manifest, str(bundle.source), arguments.allow)
         # Importing the library and looking up its version happen here, so that `load` times nothing but the model.
         manifest = bundle.manifest.only(arguments.program)
-        engines.open_session_of(manifest.artifact.format, str(bundle.source))
-        versions.check(manifest, bundle.path_of(arguments.program))
+        engine = engines.engine_name(manifest.artifact.format, str(bundle.source), arguments.engine)
+        engines.open_session_of(manifest.artifact.format, str(bundle.source), engine)
+        versions.check(manifest, bundle.path_of(arguments.program), engine)
     except EdgekitError as error:
         refusal = error
 

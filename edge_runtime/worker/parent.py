@@ -62,8 +62,10 @@ class Worker:
         cls,
         bundle: Path | str,
         *,
+        engine: str | None = None,
         program: str | None = None,
         num_threads: int = 1,
+        spin: bool = False,
         allow: Sequence[str] = (),
         called: Path | str | None = None,
         timeout_s: float = 300.0,
@@ -71,11 +73,13 @@ class Worker:
         """A worker for a bundle folder or `.zip`; the child opens and checks the bundle.
 
         Args:
-            program: which of several programs, as in `engines.load`.
+            engine, program, spin: as in `engines.load`.
             allow: formats that may run code from their files, as in `engines.load`.
             called: what messages call the bundle, if `bundle` is a temporary copy.
         """
-        chosen = [*(f"--allow={name}" for name in allow), *([] if program is None else [f"--program={program}"])]
+        chosen = [f"--allow={name}" for name in allow]
+        chosen += [f"--{key}={name}" for key, name in (("program", program), ("engine", engine)) if name is not None]
+        chosen += ["--spin"] * spin
         arguments = ["--threads", str(num_threads), *chosen, f"--called={called or bundle}", "--", str(bundle)]
         return cls(_CHILD, arguments, name=str(called or bundle), num_threads=num_threads, timeout_s=timeout_s)
 
@@ -104,9 +108,13 @@ class Worker:
             arrays = {name: array[rows] for name, array in arrays.items()}
         self._ask({"do": "samples", "batch": batch}, arrays)
 
-    def time(self, *, nanoseconds: int, count: int) -> Arrays:
-        """`wall_ns` and `cpu_ns` (int64) of each run: `count` or more, for `nanoseconds` or longer."""
-        return self._ask({"do": "time", "nanoseconds": nanoseconds, "count": count})[1]
+    def time(self, *, nanoseconds: int, count: int, first: int = 0) -> Arrays:
+        """`wall_ns` and `cpu_ns` (int64) of each run: `count` or more, for `nanoseconds` or longer.
+
+        Args:
+            first: the number of the sample to begin with; they take turns.
+        """
+        return self._ask({"do": "time", "nanoseconds": nanoseconds, "count": count, "first": first})[1]
 
     def memory(self) -> dict[str, Any]:
         """`peak_rss_bytes` and `rss_bytes` of the worker."""

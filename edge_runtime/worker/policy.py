@@ -61,10 +61,24 @@ class Policy:
             raise
         return bundle
 
-    def worker(self, bundle: Bundle, *, program: str | None = None, num_threads: int = 1) -> Worker:
-        """A worker for a bundle from `open`, with the same permissions; `program` as in `engines.load`."""
+    def worker(
+        self,
+        bundle: Bundle,
+        *,
+        engine: str | None = None,
+        program: str | None = None,
+        num_threads: int = 1,
+        spin: bool = False,
+    ) -> Worker:
+        """A worker for a bundle from `open`, with the same permissions; the rest as in `engines.load`."""
         return Worker.for_bundle(
-            bundle.folder, program=program, num_threads=num_threads, allow=self.allow, called=bundle.source
+            bundle.folder,
+            engine=engine,
+            program=program,
+            num_threads=num_threads,
+            spin=spin,
+            allow=self.allow,
+            called=bundle.source,
         )
 
     def signature_of(self, bundle: Bundle) -> str:

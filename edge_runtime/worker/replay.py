@@ -13,12 +13,14 @@ from ..bundle import versions
 from ..bundle.bundle import Bundle
 from ..bundle.golden import GoldenSet
 from ..bundle.manifest import BatchRange, Floor, Manifest
+from ..engines import engine_name
 from ..errors import BundleError, shown
 from ..format import floor_text
 from ..tasks.holds import kind, readable
 from ..tasks.metrics import max_abs, sqnr_db
 from ..tasks.registry import TASKS, task
 from ..tasks.variation import varying_sqnr_db
+from .parent import Worker
 from .policy import NO_CODE, Policy
 
 
@@ -93,34 +95,45 @@ class ReplayResult:
     """Each output of each program."""
 
 
-def replay(path: str | Path, *, num_threads: int = 1, policy: Policy = NO_CODE) -> ReplayResult:
+def replay(
+    path: str | Path, *, engine: str | None = None, num_threads: int = 1, policy: Policy = NO_CODE
+) -> ReplayResult:
     """Opens the bundle, runs the golden inputs of each program in a fresh process and compares the answers.
 
     Args:
+        engine: which engine of its format, as in `engines.load`.
         policy: what the bundle may do, and the key that must verify its signature.
     Raises:
         BundleError: the bundle was refused before anything was loaded.
         EngineError: the engine failed, or its process crashed.
     """
     with policy.open(path) as bundle:
-        return replay_opened(bundle, num_threads=num_threads, policy=policy)
+        return replay_opened(bundle, engine=engine, num_threads=num_threads, policy=policy)
 
 
-def replay_opened(bundle: Bundle, *, num_threads: int = 1, policy: Policy = NO_CODE) -> ReplayResult:
+def replay_opened(
+    bundle: Bundle, *, engine: str | None = None, num_threads: int = 1, policy: Policy = NO_CODE
+) -> ReplayResult:
     """As `replay`, for a bundle that `policy` opened. Raises the same."""
     check_task(bundle)
     results: list[ReplayResult] = []
     notes: list[str] = []
     for program in bundle.manifest.programs:
         manifest, golden = bundle.manifest.only(program.name), bundle.golden(program.name)
-        with policy.worker(bundle, program=program.name, num_threads=num_threads) as worker:
-            version = worker.load()["version"]
-            answers = worker.run(golden.inputs)
-            batch = larger_batch(program.batch, golden.samples)
-            together = worker.run(golden.inputs, batch=batch) if batch > 1 else answers
-        results.append(judge(manifest, golden, answers, version, together=together, batch=batch))
-        notes += versions.check(manifest, bundle.path_of(program.name))
+        with policy.worker(bundle, engine=engine, program=program.name, num_threads=num_threads) as worker:
+            results.append(replay_in(worker, manifest, golden))
+        name = engine_name(program.artifact.format, str(bundle.source), engine)
+        notes += versions.check(manifest, bundle.path_of(program.name), name)
     return replace(_worst(results), signature=policy.signature_of(bundle), notes=tuple(dict.fromkeys(notes)))
+
+
+def replay_in(worker: Worker, manifest: Manifest, golden: GoldenSet) -> ReplayResult:
+    """Loads the model in a worker of the only program, replays and judges. Raises EngineError."""
+    version = worker.load()["version"]
+    answers = worker.run(golden.inputs)
+    batch = larger_batch(manifest.batch, golden.samples)
+    together = worker.run(golden.inputs, batch=batch) if batch > 1 else answers
+    return judge(manifest, golden, answers, version, together=together, batch=batch)
 
 
 def check_task(bundle: Bundle) -> None:

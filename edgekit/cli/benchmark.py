@@ -15,12 +15,17 @@ from edgekit.edge_runtime.benchmark.benchmark_result import QUICK, BenchmarkResu
 from edgekit.edge_runtime.benchmark.comparison import Comparison, Flips, compare
 from edgekit.edge_runtime.benchmark.judgement import Limits, Run
 from edgekit.edge_runtime.benchmark.measure import bundle_candidate, measure
-from edgekit.edge_runtime.benchmark.rows import ScalingPoint, Subject
+from edgekit.edge_runtime.benchmark.rows import Row, ScalingPoint, Subject
 from edgekit.edge_runtime.benchmark.scaling import Sweep, expand, split
+from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.edge_runtime.bundle.manifest import Manifest
+from edgekit.edge_runtime.choice import AUTO, engines_for, kept_choice
 from edgekit.edge_runtime.decode import to_plain
-from edgekit.edge_runtime.format import count_text, limit_text
+from edgekit.edge_runtime.engines import engine_name, row_name
+from edgekit.edge_runtime.errors import BundleError, EngineError, VerificationError
+from edgekit.edge_runtime.format import count_text, db_text, limit_text
 from edgekit.edge_runtime.worker.policy import NO_CODE, Policy
+from edgekit.edge_runtime.worker.replay import replay_opened
 
 from .bundles import expand_folders, print_json, warn_unverified
 from .terminal import err, out, print_measurement, progress
@@ -46,25 +51,35 @@ def benchmark(
     paths: Sequence[Path],
     *,
     quick: bool,
+    engine: str | None = None,
+    spin: bool = False,
     sweep: Sweep = ONE_EACH,
     printing: Printing = Printing(),
     policy: Policy = NO_CODE,
 ) -> None:
-    """Measures bundles against each other and prints the table; the first float bundle is the baseline."""
-    settings = replace(QUICK if quick else Settings(), num_threads=sweep.threads[0])
+    """Measures bundles against each other and prints the table; the first float bundle is the baseline.
+
+    Args:
+        engine: which engines run them, as in `choice.engines_for`. One that is not the usual one of its format has to
+            pass the golden replay first.
+        spin: whether several threads may wait for the next run at full speed.
+    """
+    settings = replace(QUICK if quick else Settings(), num_threads=sweep.threads[0], spin=spin)
     with ExitStack() as opened:
         bundles = [opened.enter_context(policy.open(path)) for path in expand_folders(paths)]
-        manifests = [bundle.manifest for bundle in bundles]
-        for manifest in manifests:
-            warn_unverified(manifest)
-        candidates, fixed = expand([bundle_candidate(b.folder, allow=policy.allow) for b in bundles], sweep)
+        for bundle in bundles:
+            warn_unverified(bundle.manifest)
+        taken, failed = _engines(bundles, engine, settings, policy)
+        manifests = [bundle.manifest for bundle, _ in taken]
+        wanted = [bundle_candidate(b.folder, engine=name, spin=spin, allow=policy.allow) for b, name in taken]
+        candidates, fixed = expand(wanted, sweep)
         for name in fixed:
             err.print(f"{name} runs one sample at a time, so its batch is not varied", soft_wrap=True, markup=False)
         with progress("Measuring in turns", quiet=printing.as_json) as on_progress:
             results = measure(candidates, settings, on_progress=on_progress)
-    base, scaling = split(results, len(bundles))
+    base, scaling = split(results, len(taken))
     baseline = next((r for r, m in zip(base, manifests, strict=True) if m.recipe == "fp32"), base[0])
-    measured = from_bundles(manifests, base, baseline, scaling)
+    measured = from_bundles(manifests, base, baseline, scaling, engines=[name for _, name in taken], failed=failed)
     if printing.save_to is not None:
         measurement.save(measured, results, printing.save_to)
     if printing.as_json:
@@ -73,18 +88,69 @@ def benchmark(
         print_measurement(measured, details=printing.details)
 
 
+def _engines(
+    bundles: Sequence[Bundle], asked: str | None, settings: Settings, policy: Policy
+) -> tuple[list[tuple[Bundle, str]], list[Row]]:
+    """Every bundle with each engine that is to run it, and a row for each that does not pass the golden replay.
+
+    Raises:
+        VerificationError: none passes.
+    """
+    taken, failed = [], []
+    threads, spin = settings.num_threads, settings.spin
+    for bundle in bundles:
+        manifest = bundle.manifest.only()
+        format = manifest.artifact.format
+        usual = [engine_name(format, str(bundle.source))]
+        wanted = engines_for(bundle, asked, num_threads=threads, spin=spin, allow=policy.allow) if asked else usual
+        for name in wanted:
+            row = row_name(manifest.name, format, name)
+            error = "" if row == manifest.name else _missed(bundle, name, policy)
+            if error:
+                recipe, exporter = manifest.recipe, manifest.exporter
+                failed.append(Row(name=row, status="failed", recipe=recipe, exporter=exporter, error=error))
+            else:
+                taken.append((bundle, name))
+        if asked is not None and AUTO in asked and (chosen := kept_choice(bundle, num_threads=threads, spin=spin)):
+            err.print(f"[dim]{escape(manifest.name)}: {escape(chosen.text)}[/dim]", soft_wrap=True)
+    if not taken:
+        raise VerificationError("; ".join(f"{row.name}: {row.error}" for row in failed))
+    return taken, failed
+
+
+def _missed(bundle: Bundle, engine: str, policy: Policy) -> str:
+    """Why an engine may not be measured; "" where its golden replay holds."""
+    try:
+        replayed = replay_opened(bundle, engine=engine, policy=policy)
+    except (BundleError, EngineError) as error:
+        return str(error)
+    if replayed.passed:
+        return ""
+    return f"its golden replay gives {db_text(replayed.sqnr_db)} (required: {replayed.held_to})"
+
+
 def from_bundles(
     manifests: Sequence[Manifest],
     results: Sequence[BenchmarkResult],
     baseline: BenchmarkResult,
     scaling: Sequence[ScalingPoint] = (),
+    *,
+    engines: Sequence[str] = (),
+    failed: Sequence[Row] = (),
 ) -> measurement.Measurement:
-    """The measurement of bundles against one of them."""
+    """The measurement of bundles against one of them.
+
+    Args:
+        engines: what ran each; without them, the usual engine of its format.
+        failed: rows of what was not measured.
+    """
+    names = engines or [""] * len(manifests)
     return measurement.measurement(
         ", ".join(dict.fromkeys(manifest.model for manifest in manifests)),
-        [Subject.of(manifest) for manifest in manifests],
+        [Subject.of(manifest, name) for manifest, name in zip(manifests, names, strict=True)],
         results,
         baseline,
+        failed=failed,
         stages={manifest.name: manifest.stages for manifest in manifests},
         notes={manifest.name: manifest.provenance for manifest in manifests},
         scaling=scaling,

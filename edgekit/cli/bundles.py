@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from edgekit.edge_runtime.bundle.attestation import SUFFIX
 from edgekit.edge_runtime.bundle.bundle import Bundle, find_bundles
 from edgekit.edge_runtime.bundle.manifest import Manifest, OutputSpec, TensorSpec
 from edgekit.edge_runtime.bundle.status import why_of
+from edgekit.edge_runtime.choice import engine_for, engines_for
 from edgekit.edge_runtime.errors import EdgekitError, InputError, UsageError
 from edgekit.edge_runtime.format import bytes_text, db_text, percent_text
 from edgekit.edge_runtime.tasks.classification import Answer
@@ -26,34 +28,53 @@ from edgekit.edge_runtime.worker.replay import OutputReplay, ReplayResult, check
 from .terminal import err, escape, out, stamp_markup
 
 
-def verify(paths: Sequence[Path], *, as_json: bool, policy: Policy = NO_CODE, attest: bool = False) -> bool:
+def verify(
+    paths: Sequence[Path],
+    *,
+    engine: str | None = None,
+    as_json: bool,
+    policy: Policy = NO_CODE,
+    attest: bool = False,
+) -> bool:
     """Replays each bundle's golden inputs in a child process and prints how close the answers are.
 
     A bundle that fails does not stop the others. Returns whether all passed.
 
     Args:
+        engine: which engines replay them, as in `choice.engines_for`.
         attest: also write each result beside its bundle, as an attestation.
     """
     outcomes: list[ReplayResult | EdgekitError] = []
     for path in expand_folders(paths):
-        written: Path | None = None
         try:
             with policy.open(path) as bundle:
-                result = replay_opened(bundle, policy=policy)
-                outcomes.append(result)
-                if attest:
-                    written = write_attestation(path, bundle, attestation_of(bundle, result))
+                for name in [None] if engine is None else engines_for(bundle, engine, allow=policy.allow):
+                    outcome, written = _verified(path, bundle, name, policy, attest)
+                    outcomes.append(outcome)
+                    if not as_json:
+                        _print_outcome(path, outcome)
+                    if written:
+                        err.print(f"Attestation: {escape(str(written))}", soft_wrap=True)
         except EdgekitError as error:
             outcomes.append(error)
-        if not as_json:
-            _print_outcome(path, outcomes[-1])
-        if written:
-            err.print(f"Attestation: {escape(str(written))}", soft_wrap=True)
+            if not as_json:
+                _print_outcome(path, error)
     if as_json:
         print_json(
             [{"error": str(one), "passed": False} if isinstance(one, EdgekitError) else asdict(one) for one in outcomes]
         )
     return all(isinstance(one, ReplayResult) and one.passed for one in outcomes)
+
+
+def _verified(
+    path: Path, bundle: Bundle, engine: str | None, policy: Policy, attest: bool
+) -> tuple[ReplayResult | EdgekitError, Path | None]:
+    """The replay, or why there is none, and the attestation that was written."""
+    try:
+        result = replay_opened(bundle, engine=engine, policy=policy)
+        return result, write_attestation(path, bundle, attestation_of(bundle, result)) if attest else None
+    except EdgekitError as error:
+        return error, None
 
 
 def sign(path: Path, key: Path) -> None:
@@ -84,12 +105,26 @@ def pack(path: Path, target: Path | None) -> Path:
 
 
 def predict(
-    path: Path, images: Sequence[Path], *, top: int, invert: bool, as_json: bool, policy: Policy = NO_CODE
+    path: Path,
+    images: Sequence[Path],
+    *,
+    top: int,
+    invert: bool,
+    engine: str | None = None,
+    as_json: bool,
+    policy: Policy = NO_CODE,
 ) -> bool:
-    """Prints the answer for each picture, a line each, or why it cannot be read. Returns whether all could be read."""
+    """Prints the answer for each picture, a line each, or why it cannot be read. Returns whether all could be read.
+
+    Args:
+        engine: what runs it, as in `choice.engine_for`.
+    """
     from edgekit.edge_runtime.preprocess.image import load_image  # Pillow is loaded by the one verb that reads pictures
 
-    with policy.open(path) as bundle, policy.worker(bundle) as worker:
+    with ExitStack() as opened:
+        bundle = opened.enter_context(policy.open(path))
+        chosen = None if engine is None else engine_for(bundle, engine, allow=policy.allow)
+        worker = opened.enter_context(policy.worker(bundle, engine=chosen))
         manifest = bundle.manifest.only()
         if manifest.preprocessing is None:
             raise UsageError(
@@ -97,8 +132,8 @@ def predict(
                 "edgekit.load_engine(edgekit.Bundle.open(PATH)).run({NAME: ARRAY})"
             )
         check_task(bundle)
-        warn(bundle)
-        worker.load()
+        warn(bundle, chosen)
+        version = worker.load()["version"]
         answers: list[dict[str, Any]] = []
         for image in images:
             try:
@@ -115,7 +150,7 @@ def predict(
             if not as_json:
                 out.print(f"{escape(str(image))}: {line}", soft_wrap=True)
     if as_json:
-        print_json({"bundle": manifest.name, "status": manifest.status, "answers": answers})
+        print_json({"bundle": manifest.name, "status": manifest.status, "engine": version, "answers": answers})
     return all("error" not in answer for answer in answers)
 
 
@@ -131,11 +166,17 @@ def warn_unverified(manifest: Manifest) -> None:
         err.print(f"{stamp} {manifest.name}: {escape(why_of(manifest.status))}", soft_wrap=True)
 
 
-def warn(bundle: Bundle) -> None:
-    """Warns of what a user should know before a bundle runs: that it is unverified, or was proven on another engine."""
+def warn(bundle: Bundle, engine: str | None = None) -> None:
+    """Warns of what a user should know before a bundle runs: that it is unverified, or was proven on another version of
+    the engine, the usual one of its format without a name.
+    """
     warn_unverified(bundle.manifest)
     programs = [program.name for program in bundle.manifest.programs]
-    notes = [note for name in programs for note in versions.check(bundle.manifest.only(name), bundle.path_of(name))]
+    notes = [
+        note
+        for name in programs
+        for note in versions.check(bundle.manifest.only(name), bundle.path_of(name), engine or "")
+    ]
     for note in dict.fromkeys(notes):
         err.print(f"[yellow]note:[/yellow] {escape(note)}", soft_wrap=True)
 

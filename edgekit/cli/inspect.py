@@ -6,10 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from edgekit.edge_runtime.bundle import versions
 from edgekit.edge_runtime.bundle.attestation import Beside, find_attestations
 from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.edge_runtime.bundle.manifest import ImagePreprocessing, Manifest, Program, StageResult, Verdict
+from edgekit.edge_runtime.choice import kept_choice
 from edgekit.edge_runtime.decode import to_plain
+from edgekit.edge_runtime.engines import installed_engines
 from edgekit.edge_runtime.errors import EdgekitError, shown
 from edgekit.edge_runtime.format import (
     bytes_text,
@@ -46,16 +49,20 @@ def inspect(path: Path, *, as_json: bool, key: Path | None = None) -> None:
             from edgekit.edge_runtime.bundle import signature
 
             signature.check(bundle, key)
-        manifest, signed = bundle.manifest, bundle.signed
+        manifest, signed, here = bundle.manifest, bundle.signed, _engines_here(bundle)
         attestations = find_attestations(path, bundle.sha256)
     checked = {one.path: _signature_of(one, key) for one in attestations}
     if as_json:
-        print_json(to_plain(manifest) | {"attestations": [_plain(one, checked[one.path]) for one in attestations]})
+        found = [_plain(one, checked[one.path]) for one in attestations]
+        print_json(to_plain(manifest) | {"attestations": found, "engines_here": here})
         return
     warn_unverified(manifest)
     signature_text = "good" if key else "present; check it with --key" if signed else "none"
     for name, value in _lines(manifest, signature_text):
         out.print(f"[bold]{escape(f'{name:>20}')}[/bold]  {escape(value)}", soft_wrap=True)
+    for name, value in here.items():
+        prefix = f"{name} " if len(here) > 1 else ""
+        out.print(f"[bold]{escape(f'{prefix}engine here'):>20}[/bold]  {escape(value)}", soft_wrap=True)
     for stage in manifest.stages:
         out.print(escape(_stage_line(stage, several=len(manifest.programs) > 1)), soft_wrap=True)
     for one in attestations:
@@ -113,6 +120,25 @@ def _program_lines(program: Program) -> Iterator[tuple[str, str]]:
         needs = [f"{engine} {version} or newer" for engine, version in sorted(program.requires.items())]
         because = [f"{name.replace('_', ' ')} {value}" for name, value in sorted(program.features.items())]
         yield "needs", "; ".join(part for part in (", ".join(needs), ", ".join(because)) if part)
+
+
+def _engines_here(bundle: Bundle) -> dict[str, str]:
+    """What runs each program on this machine: the usual engine, others, and what was chosen among them and why."""
+    texts = {}
+    for program in bundle.manifest.programs:
+        format = program.artifact.format
+        found = [f"{name} {versions.installed_version(name)}".strip() for name in installed_engines(format)]
+        chosen = kept_choice(bundle, program=program.name)
+        if not found:
+            texts[program.name] = f"none that runs {format} is installed"
+        elif chosen is not None:
+            texts[program.name] = f"{', '.join(found)}; auto takes {chosen.text}"
+        elif len(found) > 1:
+            advice = "`edgekit benchmark --engine auto` finds out which is fastest"
+            texts[program.name] = f"{found[0]}; also installed: {', '.join(found[1:])}. {advice}"
+        else:
+            texts[program.name] = found[0]
+    return texts
 
 
 def _picture_text(contract: ImagePreprocessing | None) -> str:

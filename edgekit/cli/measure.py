@@ -44,6 +44,7 @@ def loadgen(
     qps: float | None,
     latency_ms: float | None,
     logs: Path | None,
+    engine: str | None = None,
     as_json: bool,
     sweep: Sweep = ONE_EACH,
     policy: Policy = NO_CODE,
@@ -56,6 +57,7 @@ def loadgen(
         qps=qps,
         latency_ms=latency_ms,
         num_threads=threads,
+        engine=engine,
         allow=policy.allow,
     )
     require_loadgen()

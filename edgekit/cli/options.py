@@ -58,6 +58,14 @@ Key = Annotated[Path | None, typer.Option(help="A public key (PEM). Load only bu
 Signed = Annotated[
     bool, typer.Option("--require-signature", help="Refuse to load bundles unless --key checks their signature.")
 ]
+EngineName = Annotated[
+    str | None,
+    typer.Option(
+        "--engine",
+        help="What runs it: onnxruntime or openvino for ONNX bundles; auto takes the fastest one that is installed and "
+        "passes the golden replay. Default: the format's usual engine.",
+    ),
+]
 Quick = Annotated[bool, typer.Option("--quick", help="Measure briefly. The figures are rough and not valid to quote.")]
 
 

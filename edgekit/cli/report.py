@@ -7,6 +7,7 @@ from pathlib import Path
 from edgekit.edge_runtime.benchmark import measurement
 from edgekit.edge_runtime.benchmark.measurement import Measurement
 from edgekit.edge_runtime.benchmark.rows import Row
+from edgekit.edge_runtime.benchmark.table import input_note
 from edgekit.edge_runtime.bundle.status import stamp_of
 from edgekit.edge_runtime.format import difference_text, kept_text, quality_name, smaller_text
 from edgekit.optimize.report.page import write_report
@@ -44,6 +45,13 @@ def closing_lines(measured: Measurement) -> list[str]:
         lines = [f"[bold yellow]{escape(shown.name)}[/bold yellow]{objective}: {stamp_of(shown.status)}, {gained}"]
         if shown.verdict:
             lines.append(f"[yellow]{escape(shown.verdict.reason)}[/yellow]")
+    bundle, _, engine = shown.name.partition("@")
+    if engine:
+        lines.append(
+            f'[dim]Run it with load_engine(bundle, engine="{escape(engine)}"); the bundle is {escape(bundle)}[/dim]'
+        )
+    if note := input_note(shown):
+        lines.append(f"[yellow]{escape(note)}[/yellow]")
     return [
         *lines,
         f"[dim]Not beaten in both size and speed (Pareto front): {escape(names)}[/dim]",

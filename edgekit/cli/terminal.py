@@ -41,9 +41,10 @@ _FORMS: tuple[tuple[tuple[str, ...], int | None], ...] = (
     ((), None),
     ((), _WHOLE),
     ((), _FOLDED),
-    (("RSS added",), _FOLDED),
-    (("RSS added", "cold start"), _FOLDED),
-    (("RSS added", "cold start"), _NARROWEST),
+    (("p90 of inputs",), _FOLDED),
+    (("p90 of inputs", "RSS added"), _FOLDED),
+    (("p90 of inputs", "RSS added", "cold start"), _FOLDED),
+    (("p90 of inputs", "RSS added", "cold start"), _NARROWEST),
 )
 
 out = Console(highlight=False)

@@ -11,7 +11,7 @@ from string import Template
 
 from edgekit.edge_runtime.benchmark.measurement import Measurement
 from edgekit.edge_runtime.benchmark.rows import Row
-from edgekit.edge_runtime.benchmark.table import warnings
+from edgekit.edge_runtime.benchmark.table import input_note, warnings
 from edgekit.edge_runtime.bundle.manifest import Metric
 from edgekit.edge_runtime.bundle.status import stamp_of
 from edgekit.edge_runtime.files import write_bytes
@@ -151,6 +151,8 @@ def _findings(measured: Measurement, best: Row | None) -> str:
         findings += parts.finding(f"No verified bundle is both smaller and faster than {measured.baseline} here.", [])
     if slower := slower_than_float(measured):
         findings += parts.finding("Quantizing does not pay in these formats: it is slower than float.", slower)
+    if best and (note := input_note(best)):
+        findings += parts.finding("Medians do not tell all of the best bundle's time.", [note])
     if best and best.invalid_because:
         text = f"The measurement of {best.name} is not valid to quote:"
         findings += parts.finding(text, best.invalid_because)

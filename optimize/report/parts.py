@@ -25,6 +25,7 @@ GLOSSARY = {
     "cold start": "From the start of a fresh process to its first answer: interpreter, engine, checks and model.",
     "load": "From the file on disk to ready for the first inference, once, in a fresh process.",
     "p50": "Half of all inferences took no longer than this, one sample at a time.",
+    "p90 of inputs": "Nine of ten different inputs took no longer, each by its own median.",
     "p90": "Nine of ten inferences took no longer than this.",
     "p99": "All but one inference in a hundred took no longer than this.",
     "per second": "Inferences in one second, one after another.",

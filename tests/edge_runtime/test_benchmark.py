@@ -7,16 +7,21 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from engine_bundles import early_exit_bundle
 from tiny_bundle import make_bundle
 
 from edgekit.cli.benchmark import from_bundles
 from edgekit.edge_runtime.benchmark import measurement
-from edgekit.edge_runtime.benchmark.benchmark_result import QUICK
+from edgekit.edge_runtime.benchmark.benchmark_result import QUICK, BenchmarkResult
 from edgekit.edge_runtime.benchmark.measure import Candidate, bundle_candidate, measure
+from edgekit.edge_runtime.benchmark.rows import Subject, scaling_point
+from edgekit.edge_runtime.benchmark.rows import row as row_of
+from edgekit.edge_runtime.benchmark.stats import medians_by_input_ms
 from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.edge_runtime.errors import BundleError, InputError, UsageError
 from edgekit.edge_runtime.worker.parent import Worker
 
+SUBJECT = Subject(status="verified", recipe="fp32", exporter="onnx", metric=None)
 SHORT = replace(QUICK, rounds=5, round_ms=4, min_samples=40, warmup_rounds=2)
 
 
@@ -105,6 +110,37 @@ def test_the_machine_was_read_before_and_after_every_round(results):
     assert len(results[0].state.readings) == SHORT.rounds + 1
     own = [reading.own_cpu_s for reading in results[0].state.readings]
     assert own == sorted(own)
+
+
+def test_figures_of_a_batch_are_those_of_its_samples():
+    ms = 1_000_000
+    batch = BenchmarkResult(
+        name="a", engine="by hand 1", model_bytes=1, load_ms=1.0, peak_rss_bytes=1, settings=SHORT, batch=8,
+        rounds_wall_ns=(np.full(10, 2 * ms), np.full(10, 2 * ms)), rounds_cpu_ns=(np.full(20, 4 * ms),),
+        rounds_uj=(1600, 1600),
+    )  # fmt: skip
+    assert batch.percentile_ms(50) == 2  # of one run, which is a whole batch
+    assert batch.per_second == 8 * 20 / 0.040
+    assert batch.cpu_ms == 4 / 8
+    assert batch.energy_mj == 3.2 / (20 * 8)
+    single = replace(batch, batch=1, rounds_wall_ns=(np.full(10, ms), np.full(10, ms)))
+    point = scaling_point(single, batch)
+    assert (point.per_second, point.throughput.value) == (4000, pytest.approx(4))  # 8 in 2 ms against 1 in 1 ms
+    assert row_of(SUBJECT, batch, single).per_second == 4000
+
+
+def test_every_input_has_its_turn_and_a_slow_one_is_told_from_noise(tmp_path):
+    path = early_exit_bundle(tmp_path)
+    settings = replace(SHORT, rounds=6, round_ms=1, min_samples=6 * 5, warmup_rounds=1, cold_starts=1)
+    [found] = measure([bundle_candidate(path)], settings)  # a round runs 5 of 12 inputs or a few more
+    assert found.inputs == 12
+    medians = medians_by_input_ms(found.wall_ns, 12)
+    bright = {0, 4, 8}
+    assert min(medians[i] for i in bright) > 3 * np.median([ms for i, ms in enumerate(medians) if i not in bright])
+    [result] = measure([bundle_candidate(path)], replace(settings, min_samples=120))
+    assert result.slow_inputs > 3
+    assert result.p90_inputs_ms > 3 * result.percentile_ms(50)
+    assert row_of(SUBJECT, result, result).depends_on_input
 
 
 def test_a_short_measurement_is_not_valid(results):

@@ -9,8 +9,25 @@ from conftest import ROOT
 from tiny_bundle import make_bundle, quarter_weights
 
 from edgekit.edge_runtime.bundle.bundle import Bundle
+from edgekit.edge_runtime.bundle.versions import ENGINE_PACKAGES
 from edgekit.edge_runtime.doctor import diagnosis
+from edgekit.edge_runtime.doctor.probe import PROBES
+from edgekit.edge_runtime.engines import ENGINES
 from edgekit.edge_runtime.machine import cpu
+
+
+def test_every_engine_can_be_asked_about_itself():
+    assert set(PROBES) == set(diagnosis.NAMES)
+    assert set(ENGINES) == set(ENGINE_PACKAGES)
+    assert {format: next(iter(engines)) for format, engines in ENGINES.items()} == ENGINE_PACKAGES
+
+
+def test_openvino_runs_the_same_int8_model():
+    report = diagnosis.examine("onnx@openvino")
+    assert (report.state, report.remedy) == ("works", "")
+    assert "INT8" in report.provides
+    assert float(report.result.split()[1]) > 20
+    assert "on openvino 20" in report.result
 
 
 def test_onnx_runs_its_int8_model():
@@ -92,6 +109,7 @@ def test_json_is_alone_on_standard_output_and_torch_is_not_needed(edgekit, tmp_p
     states = {engine["engine"]: engine["state"] for engine in found["engines"]}
     assert states | {"executorch": ""} == {
         "onnx": "works",
+        "onnx@openvino": "works",
         "executorch": "",
         "torchscript": "broken",
         "aot": "not tried",

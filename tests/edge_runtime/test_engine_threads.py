@@ -17,17 +17,18 @@ from pair_model import pair_arrays
 
 from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.edge_runtime.bundle.manifest import TensorSpec
-from edgekit.edge_runtime.engines import RUNS_CODE, Engine, load
-from edgekit.edge_runtime.engines.onnx import OnnxSession
+from edgekit.edge_runtime.engines import RUNS_CODE, Engine, Options, load
+from edgekit.edge_runtime.engines.onnx import OnnxSession, open_session
 from edgekit.edge_runtime.errors import EngineError
 
-EVERY = ["onnx", "executorch_xnnpack", "torchscript_traced"]
+EVERY = ["onnx", "onnx@openvino", "executorch_xnnpack", "torchscript_traced"]
 BIG = TensorSpec(name="x", dtype="float32", shape=(512, 512))
 
 
 @pytest.fixture(params=EVERY)
 def engine(pair_bundles, request):
-    with load(Bundle.open(pair_bundles[1][request.param]), allow=RUNS_CODE) as engine:
+    exporter, _, name = request.param.partition("@")
+    with load(Bundle.open(pair_bundles[1][exporter]), engine=name or None, allow=RUNS_CODE) as engine:
         yield engine
 
 
@@ -134,6 +135,14 @@ def cpu_share(engine, arrays, seconds=0.4):
 def test_one_thread_keeps_about_one_core_busy(big):
     engine = Engine("onnx", OnnxSession(big, Names, 1), Names.inputs, Names.outputs)
     assert cpu_share(engine, {"x": np.ones(BIG.shape, np.float32)}) < 1.3
+
+
+@pytest.mark.parametrize("spin", [False, True])
+def test_threads_spin_between_runs_only_where_that_was_asked_for(big, spin):
+    session = open_session(big, Names, Options(num_threads=2, spin=spin))
+    entry = session._session.get_session_options().get_session_config_entry("session.intra_op.allow_spinning")
+    assert entry == str(int(spin))
+    assert np.array_equal(session.run([np.eye(512, dtype=np.float32)])[0], np.eye(512, dtype=np.float32))
 
 
 @pytest.mark.parametrize("exporter", ["executorch_xnnpack", "torchscript_traced"])

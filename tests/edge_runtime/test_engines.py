@@ -150,6 +150,7 @@ def test_wrong_usage_lists_what_is_known(tmp_path):
     ("format", "package", "extra"),
     [
         ("onnx", "onnxruntime", "onnx"),
+        ("onnx", "openvino", "openvino"),
         ("torchscript", "torch", "executorch"),
         ("aot", "torch", "executorch"),
         ("torch_export", "torch", "executorch"),
@@ -159,7 +160,7 @@ def test_a_missing_library_is_named_with_the_line_that_installs_it(format, packa
     code = (
         f"import sys; sys.modules[{package!r}] = None\n"
         "from edgekit.edge_runtime.engines import open_session_of\n"
-        f"try: open_session_of({format!r}, 'bundles/x')\n"
+        f"try: open_session_of({format!r}, 'bundles/x', {package!r})\n"
         "except Exception as error: print(type(error).__name__, error)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)

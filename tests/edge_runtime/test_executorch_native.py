@@ -205,10 +205,11 @@ def test_damaged_files_are_refused_or_run_but_never_end_the_process(programs, tm
 FRESH = """
 import pathlib, resource, sys
 import numpy as np
+from edgekit.edge_runtime.engines import Options
 from edgekit.edge_runtime.engines.executorch import open_session
 from edgekit.edge_runtime.machine.memory import peak_rss_bytes
 
-session = open_session(pathlib.Path(sys.argv[1]), None, 1)
+session = open_session(pathlib.Path(sys.argv[1]), None, Options())
 session.run([np.zeros((1, 8, 8, 1), np.uint8)])
 used = resource.getrusage(resource.RUSAGE_SELF)
 print(session.version, "torch" in sys.modules, peak_rss_bytes(), used.ru_utime + used.ru_stime, sep="|")

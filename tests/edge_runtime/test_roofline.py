@@ -73,6 +73,17 @@ def test_peaks_are_those_of_a_machine(measured):
     assert measured.arithmetic("int4").name == "int8"
 
 
+def test_a_peak_counts_what_was_done_in_the_time_that_passed(measured):
+    """Each figure repeats its work for 0.35 s, however busy the machine is: at twice the rate half of that would do."""
+    l2, l3 = (level.holds_bytes for level in measured.peaks[2:4])
+    per_run = {"fp32": 2 * 512**3, "int8": 2 * 512**3}  # multiplications and additions of a product of two matrices
+    for name, size in (("L2", l2 // 4), ("L3", l3 // 4), ("memory", min(512 << 20, 4 * l3))):
+        per_run[name] = 2 * size * max(1, (8 << 20) // size)  # bytes read and written
+    seconds = {peak.name: sum(per_run[peak.name] / rate for rate in peak.samples) / 1e9 for peak in measured.peaks}
+    assert min(seconds.values()) > 0.8 * 0.35
+    assert max(seconds["fp32"], seconds["int8"]) < 1.8 * 0.35
+
+
 def test_peaks_are_kept_for_a_day_and_read_back_as_they_were(measured):
     assert machine_peaks(1) == measured
     path, now = peaks_file(1), datetime.datetime.now(datetime.UTC)

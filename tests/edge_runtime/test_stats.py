@@ -6,10 +6,12 @@ import pytest
 from edgekit.edge_runtime.benchmark.stats import (
     Ratio,
     median_ratio,
+    medians_by_input_ms,
     medians_ms,
     paired_ratio,
     percentile_ms,
     ratio_of_ratios,
+    slow_inputs,
     spread,
     unpaired_ratio,
 )
@@ -89,3 +91,39 @@ def test_what_is_no_ratio_is_refused(first, second):
 
 def test_spread_is_the_middle_half_over_the_median():
     assert spread([np.array([ms]) for ms in (8, 9, 10, 11, 12)]) == pytest.approx(0.2)
+
+
+def visits(draw, inputs_ms, *, count, noise=0.05):
+    """Nanoseconds of `count` runs in which the inputs take turns, with noise and now and then a run twice as long."""
+    exact = np.resize(np.array(inputs_ms, float), count)
+    return (1e6 * exact * np.exp(draw.normal(0, noise, count)) * draw.choice([1, 2], count, p=[0.97, 0.03])).astype(int)
+
+
+def test_each_input_has_a_median_of_its_own():
+    samples = np.array([1, 5, 1, 7, 3, 9, 2]) * 1_000_000  # inputs 0 and 1 in turn
+    assert medians_by_input_ms(samples, 2) == (1.5, 7.0)
+    assert medians_by_input_ms(samples[:3], 5) == (1.0, 5.0, 1.0)  # the others were never run
+    assert medians_by_input_ms(samples, 1) == medians_by_input_ms(samples, 0) == ()
+
+
+def test_slow_inputs_are_found_and_measured_where_they_were_not_picked():
+    draw = np.random.default_rng(0)
+    assert slow_inputs(visits(draw, [1, 1, 1, 50], count=300), 4) == pytest.approx(50, rel=0.1)
+    assert slow_inputs(visits(draw, [1] * 29 + [1.5] * 3, count=400), 32) == pytest.approx(1.5, rel=0.1)
+
+
+def test_noise_alone_makes_no_input_slow():
+    found = [
+        slow_inputs(visits(np.random.default_rng(i), [1] * 32, count=32 * n), 32) for i in range(50) for n in (2, 9)
+    ]
+    assert np.mean(found) == pytest.approx(1, abs=0.02)
+    assert max(found) < 1.25
+
+
+def test_inputs_that_were_run_too_seldom_are_not_told_apart():
+    samples = np.array([1, 9] * 6) * 1_000_000
+    assert slow_inputs(samples, 2) == pytest.approx(9 / 5)
+    assert [slow_inputs(samples[:11], 2), slow_inputs(samples, 1), slow_inputs(samples, 0)] == [None] * 3
+    many = np.tile(np.where(np.arange(30) < 4, 9, 1) * 1_000_000, 2)
+    assert slow_inputs(many, 30) == 9
+    assert slow_inputs(many[:-1], 30) is None

@@ -53,10 +53,25 @@ def test_each_figure_has_its_unit():
     ]
 
 
+def test_a_time_that_depends_on_the_input_is_said_with_the_slow_inputs_time():
+    slow = replace(
+        ROW, name="exit", inputs=32, p50_ms=0.04, p90_inputs_ms=2.1, slow_inputs=52.0, times_faster_p90_inputs=1.3
+    )
+    assert cell(slow, "p90 of inputs") == "2.1 ms"
+    [note] = footnotes([slow])
+    assert note == (
+        "exit: its time depends on the input: the slowest tenth of 32 inputs takes 52× the CPU time of the median one. "
+        "Half of all runs took up to 40 µs, nine of ten inputs up to 2.1 ms; against the baseline's it is 1.3× faster "
+        "there"
+    )
+    assert footnotes([replace(slow, slow_inputs=1.24)]) == footnotes([replace(slow, slow_inputs=None)]) == []
+    assert len(footnotes([replace(slow, slow_inputs=1.25)])) == 1
+
+
 def test_columns_without_a_value_are_left_out():
     assert present([ROW], MORE) == [name for name in MORE if name != "energy"]
     old = replace(ROW, cold_start_ms=None, per_second=None, rss_added_bytes=None)
-    assert set(WIDE) - set(present([old])) == {"cold start", "per second", "RSS added"}
+    assert set(WIDE) - set(present([old])) == {"cold start", "per second", "RSS added", "p90 of inputs"}
     assert columns([old])[1] == "accuracy [95 %]"
     assert markdown([old]).splitlines()[0].count("|") == 14  # what tables of older files always had
 

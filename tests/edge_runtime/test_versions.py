@@ -134,7 +134,7 @@ def test_what_is_no_onnx_file_is_left_to_the_engine(tmp_path, raw):
 def test_nothing_is_imported_to_find_out():
     code = (
         "import sys; from pathlib import Path; from edgekit.edge_runtime.bundle import versions; "
-        "print(versions._installed('torch'), *({'torch', 'executorch', 'onnxruntime'} & set(sys.modules)))"
+        "print(versions.installed_version('torch'), *({'torch', 'executorch', 'onnxruntime'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.split() == [TORCH], done.stderr

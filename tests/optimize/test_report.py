@@ -93,6 +93,21 @@ def test_the_verdict_is_three_numbers_the_same_as_the_commands_last_lines(tmp_pa
     assert "[1.98, 2.02]" in last
 
 
+def test_a_time_that_depends_on_the_input_stands_beside_the_headline():
+    slow = replace(INT8, inputs=32, p90_inputs_ms=2.1, slow_inputs=52.0)
+    said = "onnx-w8a8_static: its time depends on the input: the slowest tenth of 32 inputs takes 52× the CPU time"
+    assert said in closing_lines(measured(EAGER, slow))[1]
+    assert said in render(measured(EAGER, slow))
+    assert said not in "".join(closing_lines(MEASURED)) + render(MEASURED)
+
+
+def test_the_best_on_another_engine_says_how_to_run_it():
+    best = replace(INT8, name="onnx-w8a8_static@openvino")
+    lines = closing_lines(measured(EAGER, best))
+    assert "onnx-w8a8_static@openvino" in lines[0]
+    assert lines[1] == '[dim]Run it with load_engine(bundle, engine="openvino"); the bundle is onnx-w8a8_static[/dim]'
+
+
 def test_every_row_has_its_line_and_every_column_its_sentence():
     text = render(MEASURED)
     assert all(f"{name}</th>" in text for name in ("PyTorch eager", "onnx-fp32", "onnx-w8a8_static", "onnx-w4"))

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ..options import USE, Allow, BundlePath, BundlePaths, Json, Key, Signed, app, finish, policy_of
+from ..options import USE, Allow, BundlePath, BundlePaths, EngineName, Json, Key, Signed, app, finish, policy_of
 
 
 @app.command(rich_help_panel=USE)
@@ -27,6 +27,7 @@ def verify(
     key: Key = None,
     require_signature: Signed = False,
     allow: Allow = None,
+    engine: EngineName = None,
     attest: Annotated[
         bool,
         typer.Option("--attest", help="Also write the result on this device beside the bundle, as NAME.attest.json."),
@@ -37,7 +38,7 @@ def verify(
     from edgekit.cli.bundles import verify as run
 
     policy = policy_of(allow, key=key, require_signature=require_signature)
-    finish(run(bundles, as_json=as_json, policy=policy, attest=attest))
+    finish(run(bundles, engine=engine, as_json=as_json, policy=policy, attest=attest))
 
 
 @app.command(rich_help_panel=USE)
@@ -71,6 +72,7 @@ def predict(
     images: Annotated[list[Path], typer.Argument(help="Pictures: JPEG, PNG, WebP, TIFF, BMP or GIF.")],
     top: Annotated[int, typer.Option(min=1, help="How many labels to show for each picture.")] = 3,
     invert: Annotated[bool, typer.Option("--invert", help="Invert the picture first, such as ink on paper.")] = False,
+    engine: EngineName = None,
     key: Key = None,
     require_signature: Signed = False,
     allow: Allow = None,
@@ -80,7 +82,7 @@ def predict(
     from edgekit.cli.bundles import predict as run
 
     policy = policy_of(allow, key=key, require_signature=require_signature)
-    finish(run(bundle, images, top=top, invert=invert, as_json=as_json, policy=policy))
+    finish(run(bundle, images, top=top, invert=invert, engine=engine, as_json=as_json, policy=policy))
 
 
 @app.command(rich_help_panel=USE)

@@ -9,7 +9,7 @@ import typer
 
 from edgekit.edge_runtime.errors import UsageError
 
-from ..options import USE, Allow, BundlePaths, Json, Key, Quick, Signed, app, finish, policy_of
+from ..options import USE, Allow, BundlePaths, EngineName, Json, Key, Quick, Signed, app, finish, policy_of
 
 
 @app.command(rich_help_panel=USE)
@@ -18,6 +18,11 @@ def benchmark(
     threads: Annotated[str, typer.Option(help="CPU threads for each inference. Several are compared: 1,2,4.")] = "1",
     scaling: Annotated[bool, typer.Option("--scaling", help="Same as --threads 1,2,4,… up to all cores.")] = False,
     batch: Annotated[str, typer.Option(help="Samples in one run, for bundles with a free batch: 1,8.")] = "1",
+    engine: EngineName = None,
+    spin: Annotated[
+        bool,
+        typer.Option("--spin", help="Let several threads wait for the next run at full speed: busy cores in between."),
+    ] = False,
     details: Annotated[
         bool, typer.Option("--details", help="Print all columns, every pair, and what could not be checked.")
     ] = False,
@@ -49,13 +54,20 @@ def benchmark(
     allow: Allow = None,
     as_json: Json = False,
 ) -> None:
-    """Measure bundles against each other, in turns. Ratios refer to the first fp32 bundle."""
+    """Measure bundles against each other, in turns. Ratios refer to the first fp32 bundle.
+
+    `--engine onnxruntime,openvino` measures every bundle with each, `--engine all` with all that are installed.
+    """
     from edgekit.edge_runtime.benchmark.scaling import Sweep
 
     if scenario is not None and profile:
         raise UsageError("--scenario and --profile measure in different ways: give only one of them")
     if scenario is None and (duration_s, qps, latency_ms) != (None, None, None):
         raise UsageError("--duration-s, --qps and --latency-ms belong to --scenario: add --scenario, or leave them out")
+    if spin and (scenario is not None or profile):
+        raise UsageError("--spin belongs to the plain measurement: leave it out with --scenario or --profile")
+    if profile and engine is not None:
+        raise UsageError("--profile takes the usual engine of each format: leave out --engine")
     policy = policy_of(allow, key=key, require_signature=require_signature)
     sweep = Sweep.asked(threads=threads, scaling=scaling, batch=batch)
     if scenario is not None:
@@ -68,6 +80,7 @@ def benchmark(
             qps=qps,
             latency_ms=latency_ms,
             logs=out,
+            engine=engine,
             as_json=as_json,
             sweep=sweep,
             policy=policy,
@@ -82,7 +95,7 @@ def benchmark(
     from edgekit.cli.benchmark import benchmark as run
 
     printing = Printing(details=details, as_json=as_json, save_to=out)
-    run(bundles, quick=quick, sweep=sweep, printing=printing, policy=policy)
+    run(bundles, quick=quick, engine=engine, spin=spin, sweep=sweep, printing=printing, policy=policy)
 
 
 @app.command(rich_help_panel=USE)
