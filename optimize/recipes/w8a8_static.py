@@ -15,6 +15,7 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 from edgekit.edge_runtime.arrays import Arrays
 
 from .layers import joins_float, torch_layer
+from .onnx_moving import round_before_moving
 from .onnx_prepare import prepared
 from .onnx_ranges import KnownRanges, write_ranges
 from .onnx_unrounded import read_unrounded
@@ -68,6 +69,7 @@ def quantize_onnx(
         if not known:
             _RANGES.keep(method, ranges)
     read_unrounded(target, QUANTIZED_OPERATORS, excluded)
+    round_before_moving(target, excluded)
 
 
 def quantize_pt2e(

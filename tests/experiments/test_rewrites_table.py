@@ -29,7 +29,9 @@ def table(tmp_path):
 def test_every_line_has_every_column(table):
     assert [line.replace("\\|", "").count("|") for line in table[:4]] == [11] * 4
     assert table[2].startswith("| net | onnx-w8a8_static | no | no kernel \\| here |")
-    assert table[3].startswith("| net | **onnx-w8a8_static** | yes | 2 ms | 2.00 [1.90, 2.10] | 1 kB | 30.0 dB |")
+    assert table[3].startswith(
+        "| net | **onnx-w8a8_static** | yes | 2 ms | 2.00× faster [1.90, 2.10] | 1 kB | 30.0 dB |"
+    )
     assert table[-1] == "- net, onnx-w8a8_static: not valid: measured too shortly"
 
 
