@@ -89,7 +89,7 @@ def _by_rows(editor: Editor, pixels: fx.Node) -> bool:
 
 
 def _front(editor: Editor, pixels: fx.Node) -> _Front:
-    """Follows the pixels' one use as far as it is a permutation, a cast, or arithmetic with a number for each channel."""
+    """Follows the one use of the pixels through a permutation, casts, and arithmetic with a number for each channel."""
     front = _Front(last=pixels)
     channels = shape(pixels)[3]
     while True:
