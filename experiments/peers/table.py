@@ -1,7 +1,7 @@
 """`results/peers.json` as the tables of docs/SPEED.md. Measures nothing.
 
 The ratio of a model is our time over the fastest library's, both with pixels in: what is above 1.0 is lost. A library's
-file counts where it follows the float model at all; ours has to follow it as closely, or the cell says that it does not.
+file counts where it follows the float model at all; ours has to follow it as closely, or the cell says so.
 """
 
 from __future__ import annotations
@@ -120,10 +120,10 @@ def _roofline(results: dict[str, Any], threads: Sequence[str]) -> list[str]:
         ours, theirs, _ = compared(measured["rows"], "pixels")
         for who, row in (("our fastest", ours), ("the fastest library's", theirs)):
             if row is not None:
-                share = measured["mflop"] * 1e6 / (row["p50_ms"] * 1e-3) / (peak * 1e9)
+                share = percent_text(measured["mflop"] / row["p50_ms"] / peak, 0)  # MFLOP in a ms are GFLOP in a s
                 lines.append(
-                    f"- {ROOFLINE}, {count_text(int(count), 'thread')}: {who} file does {percent_text(share, 0)} of the "
-                    f"{peak:,.0f} GOP/s that a product of large 8-bit matrices reaches here ({_who(row)})"
+                    f"- {ROOFLINE}, {count_text(int(count), 'thread')}: {who} file does {share} of the {peak:,.0f} "
+                    f"GOP/s that a product of large 8-bit matrices reaches here ({_who(row)})"
                 )
     return ["## How near the roof", "", *lines, ""] if lines else []
 
