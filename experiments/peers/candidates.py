@@ -31,6 +31,7 @@ ENVIRONMENTS: dict[str, tuple[str, ...]] = {
     "litert": ("litert-torch==0.10.0", "ai-edge-litert==2.3.0", "numpy==2.4.6"),
     "ncnn": ("ncnn==1.0.20261020", "pnnx==20261020", "numpy==2.4.6"),
 }
+AUTO = "auto"  # the engine that edgekit itself chooses; its row shows which
 HERE = ""  # this environment: edgekit itself, and ExecuTorch
 RECIPES = ("fp32", "w8a8_static")
 
@@ -116,6 +117,7 @@ def candidates(recipes: tuple[str, ...] = RECIPES) -> tuple[Candidate, ...]:
         for exporter, engine, library in (
             ("onnx", "onnxruntime", "onnxruntime"),
             ("onnx", "openvino", "OpenVINO"),
+            ("onnx", AUTO, "auto"),
             ("executorch_xnnpack", "executorch", "ExecuTorch"),
         )
         for recipe in recipes

@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from edgekit.edge_runtime import engines
+from edgekit.edge_runtime import Bundle, load_engine
 from edgekit.edge_runtime.arrays import Arrays
-from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.edge_runtime.errors import UsageError
 from edgekit.edge_runtime.worker.child import serve
 
+_ONLY = ("onnxruntime", "executorch")  # each runs its format where nothing else can be chosen
 Call = Callable[[np.ndarray], np.ndarray]
 """One sample in, one answer out."""
 ANSWER = "answer"
@@ -40,16 +40,20 @@ class Raw:
 
 
 class OfBundle:
-    """One of our bundles, called as a user calls it: every check of `Engine.run` is part of its time."""
+    """One of our bundles, called as a user calls it: every check of `Engine.run` is part of its time.
+
+    Several threads wait for the next run at full speed, as those of the raw libraries do when they are left alone.
+    """
 
     def __init__(self, path: Path, engine: str, threads: int):
         bundle = Bundle.open(path)
-        chosen: dict[str, Any] = {}
-        if engine == "openvino":
-            if "engine" not in inspect.signature(engines.load).parameters:
-                raise UsageError("this edgekit has no engine 'openvino' for ONNX bundles")
+        known = inspect.signature(load_engine).parameters
+        chosen: dict[str, Any] = {"spin": True} if threads > 1 and "spin" in known else {}
+        if "engine" in known:
             chosen["engine"] = engine
-        self._engine = engines.load(bundle, num_threads=threads, **chosen)
+        elif engine not in _ONLY:
+            raise UsageError(f"this edgekit has no engine {engine!r} to choose for a bundle")
+        self._engine = load_engine(bundle, num_threads=threads, **chosen)
         self._name, self._first = bundle.manifest.inputs[0].name, bundle.manifest.outputs[0].name
         self.version = self._engine.version
 

@@ -18,7 +18,7 @@ import numpy as np
 from edgekit.edge_runtime.benchmark.stats import median_ratio
 from edgekit.edge_runtime.format import bytes_text, count_text, db_text, ms_text, percent_text
 
-from .candidates import ROOFLINE
+from .candidates import AUTO, ROOFLINE
 
 Row = dict[str, Any]
 USABLE_DB = 10.0  # below this the error is a third of all that varies in the answers: no one would ship the file
@@ -61,7 +61,7 @@ def compared(rows: dict[str, Row], job: str) -> tuple[Row | None, Row | None, bo
     """(our fastest, the fastest library's for `job`, whether ours follows the float model as closely)."""
     named = [row | {"name": name} for name, row in rows.items()]
     theirs = fastest(row for row in named if not row["ours"] and row["job"] == job)
-    of_ours = [row for row in named if row["ours"]]
+    of_ours = [row for row in named if row["ours"] and not row["name"].endswith(AUTO)]
     if theirs is None:
         return fastest(of_ours), None, True
     as_close = fastest(of_ours, least_db=max(USABLE_DB, min(theirs["db"], FLOAT_DB)))
@@ -72,8 +72,9 @@ def _ratios(results: dict[str, Any], threads: str) -> list[str]:
     lines = [
         f"## {count_text(int(threads), 'thread')}",
         "",
-        "| model | fastest library, pixels in | ours | ratio [95 %] | fastest library, tensors in | ratio [95 %] |",
-        "| --- | --- | --- | ---: | --- | ---: |",
+        "| model | fastest library, pixels in | ours | ratio [95 %] | fastest library, tensors in | ratio [95 %] "
+        "| auto took |",
+        "| --- | --- | --- | ---: | --- | ---: | --- |",
     ]
     means: dict[str, list[float]] = {"pixels": [], "tensors": []}
     disturbed: dict[str, list[str]] = {}
@@ -96,6 +97,8 @@ def _ratios(results: dict[str, Any], threads: str) -> list[str]:
         for name, row in rows.items():
             for reason in row.get("disturbed", ()):
                 disturbed.setdefault(_PERCENT.sub("some", reason), []).append(f"{model} {name}")
+        auto = fastest((row for name, row in rows.items() if name.endswith(AUTO)), least_db=-math.inf)
+        cells.append("" if auto is None else f"{auto['engine']}, {ms_text(auto['p50_ms'])}")
         lines.append("| " + " | ".join([model, *cells]) + " |")
     told = [f"{math.exp(float(np.mean(np.log(found)))):.2f} with {job} in" for job, found in means.items() if found]
     lines += ["", f"Geometric mean of the ratios: {', '.join(told)}. Bold: slower than the library.", ""]

@@ -30,9 +30,9 @@ OURS = Candidate(
 
 def row(ms, db, *, ours=False, job="pixels", error="", library="onnxruntime"):
     return {
-        "library": library, "precision": "fp32", "job": job, "ours": ours, "p50_ms": ms, "p90_ms": ms, "db": db,
-        "rounds_p50_ms": [ms, 1.1 * ms, 0.9 * ms, ms], "error": error, "verdict": "verified", "load_ms": 1.0,
-        "peak_rss_bytes": 1000, "bytes": 1000, "disturbed": [],
+        "library": library, "engine": "onnxruntime 1.32.0", "precision": "fp32", "job": job, "ours": ours,
+        "p50_ms": ms, "p90_ms": ms, "rounds_p50_ms": [ms, 1.1 * ms, 0.9 * ms, ms], "db": db, "verdict": "verified",
+        "load_ms": 1.0, "peak_rss_bytes": 1000, "bytes": 1000, "disturbed": [], "error": error,
     }  # fmt: skip
 
 
@@ -76,7 +76,7 @@ def test_numpy_normalizes_as_its_user_would():
 def test_each_library_takes_tensors_and_pixels_and_every_file_has_a_maker():
     known = candidates()
     raw = [one for one in known if not one.ours]
-    assert len({one.name for one in known}) == len(known) == 26
+    assert len({one.name for one in known}) == len(known) == 28
     assert sorted(one.job for one in raw) == ["pixels"] * 10 + ["tensors"] * 10
     assert {one.made_by for one in raw} <= MAKERS.keys()
     assert maker("edgekit-executorch_xnnpack-w8a8_static")[1].keywords == {
@@ -106,6 +106,7 @@ def test_the_page_has_a_ratio_a_roof_and_a_reason(tmp_path):
         "openvino-int8-tensors": row(1.0, 30.0, job="tensors", library="OpenVINO"),
         "ncnn-fp32-pixels": row(0.0, 0.0, error="not made: no such | operator"),
         "edgekit-onnx-w8a8_static-openvino": row(1.5, 31.0, ours=True, library="edgekit, OpenVINO"),
+        "edgekit-onnx-w8a8_static-auto": row(1.4, 31.0, ours=True),
     }
     results = {
         "models": {"torchvision:resnet18": {"1": {"rows": rows, "mflop": 150.0}}},
@@ -118,6 +119,7 @@ def test_the_page_has_a_ratio_a_roof_and_a_reason(tmp_path):
     text = peers_table(tmp_path / "peers.json")
     assert "| edgekit, OpenVINO fp32, 1.5 ms, 31.0 dB | 0.75 [" in text
     assert "| **1.50 [" in text
+    assert "| onnxruntime 1.32.0, 1.4 ms |" in text
     assert "Geometric mean of the ratios: 0.75 with pixels in, 1.50 with tensors in." in text
     assert "our fastest file does 25 % of the 400 GOP/s" in text
     assert "| ncnn-fp32-pixels | not made: no such \\| operator |" in text
