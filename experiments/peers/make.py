@@ -69,10 +69,12 @@ def bare(model: str, folder: Path) -> None:
         warnings.simplefilter("ignore")
         program = torch.export.export(net, example, strict=False)
         torch.export.save(program, folder / "bare.pt2")
-        torch.onnx.export(
+        exported = torch.onnx.export(
             program, example, dynamo=True, optimize=True, opset_version=20, verbose=False,
             input_names=["input"], output_names=["answer"],
-        ).save(str(folder / "bare.onnx"), external_data=False)  # fmt: skip
+        )  # fmt: skip
+        assert exported is not None  # only the legacy exporter gives None
+        exported.save(str(folder / "bare.onnx"), external_data=False)
         torch.jit.trace(net, example).save(str(folder / "bare.ts"))
     np.savez(folder / DATA, pixels=pixels.numpy(), tensors=tensors, calibration=calibration, answers=answers)
     write_bytes(folder / REFERENCE, pickle.dumps((deployed, reference)))
@@ -185,12 +187,12 @@ def _evaluated(net: Any) -> Any:
     class Evaluated(torch.nn.Module):
         def __init__(self, held: Any):
             super().__init__()
-            self.__dict__["held"] = held
+            self.__dict__["held"] = held  # not as a submodule, of which `eval` would be called too
             for i, tensor in enumerate(held.state_dict().values()):
                 self.register_buffer(f"tensor_{i}", tensor)
 
         def forward(self, x: Any) -> Any:
-            return self.held(x)
+            return self.__dict__["held"](x)
 
     return Evaluated(net)
 

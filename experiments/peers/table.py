@@ -101,7 +101,8 @@ def _ratios(results: dict[str, Any], threads: str) -> list[str]:
         cells.append("" if auto is None else f"{auto['engine']}, {ms_text(auto['p50_ms'])}")
         lines.append("| " + " | ".join([model, *cells]) + " |")
     told = [f"{math.exp(float(np.mean(np.log(found)))):.2f} with {job} in" for job, found in means.items() if found]
-    lines += ["", f"Geometric mean of the ratios: {', '.join(told)}. Bold: slower than the library.", ""]
+    told = [f"Geometric mean of the ratios: {', '.join(told)}. Bold: slower than the library."] if told else []
+    lines += ["", *told, ""]
     for reason, whose in disturbed.items():
         lines.append(f"- not to be quoted ({count_text(len(whose), 'row')}): {reason}")
     return [*lines, ""] if disturbed else lines
