@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -98,6 +99,7 @@ def edgekit(model: str, folder: Path, *, exporter: str, recipe: str) -> None:
         )
         target = folder / "bundles" / f"{exporter}-{recipe}"
         target.parent.mkdir(exist_ok=True)
+        shutil.rmtree(target, ignore_errors=True)  # of a run that was stopped
         packed.path.rename(target)
 
 

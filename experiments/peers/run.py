@@ -221,7 +221,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Makes files, measures, writes --out."""
     parser = argparse.ArgumentParser(prog="python -m experiments.peers", description=__doc__.split("\n")[0])
     parser.add_argument("--models", nargs="+", default=list(MODELS), help=f"of {', '.join(MODELS)}")
-    parser.add_argument("--candidates", nargs="+", default=[], help="parts of names, such as xnnpack or edgekit-onnx")
+    parser.add_argument(
+        "--candidates",
+        nargs="+",
+        default=[],
+        help="parts of names, such as xnnpack or edgekit-onnx; what is measured replaces the model's earlier figures, "
+        "since only what ran together is compared",
+    )
     parser.add_argument("--recipes", nargs="+", default=list(RECIPES), help="of our bundles")
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--rounds", type=int, default=Settings.rounds)

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from edgekit.edge_runtime.bundle.manifest import TensorSpec
+from edgekit.edge_runtime.engines.executorch_python import ExecuTorchSession
 from edgekit.edge_runtime.tasks.metrics import sqnr_db
 from edgekit.optimize.deploy import Deployable, DeployModel, run_module
 from edgekit.optimize.exporters import EXPORTERS
@@ -163,6 +164,17 @@ def test_xnnpack_makes_the_planes_itself(model, recipe, least_db, tmp_path):
     assert notes["rewrites"] == "pixels: permute x1"
     assert notes["outside_delegate"] == "aten_view_copy_default x1, dim_order_ops__to_dim_order_copy_default x1"
     assert db > least_db
+
+
+@pytest.mark.parametrize("recipe", ["fp32", "w8a8_static"])
+def test_xnnpack_takes_a_free_batch(model, recipe, tmp_path):
+    """Each row's own answer, whatever stands beside it."""
+    *_, single = EXPORTERS["executorch_xnnpack"].export(model.with_max_batch(4), RECIPES[recipe], tmp_path / "m.pte")
+    session = ExecuTorchSession(tmp_path / "m.pte", num_threads=1)
+    wanted = single.run(model.validation)["y"]
+    for rows in (3, 1, 4):
+        (found,) = session.run([model.validation["image"][:rows]])
+        assert np.abs(found - wanted[:rows]).max() < 1e-6
 
 
 def test_training_on_leaves_the_normalization_as_it_is(model):
