@@ -50,6 +50,7 @@ class PythonChild:
         environment: in place of this process's; filtered all the same.
         num_threads: how many threads its numerical libraries take; None leaves that to the environment.
         in_own_folder: its current folder is its temporary one, so that nothing is looked up in the user's.
+        python: the interpreter, of another environment that need not have edgekit; empty: this one.
         stdin, stdout, stderr, text, pass_fds: as for Popen.
     """
 
@@ -61,6 +62,7 @@ class PythonChild:
         environment: Mapping[str, str] | None = None,
         num_threads: int | None = None,
         in_own_folder: bool = False,
+        python: str = "",
         stdin: int | IO[Any] | None = None,
         stdout: int | IO[Any] | None = None,
         stderr: int | IO[Any] | None = None,
@@ -74,7 +76,7 @@ class PythonChild:
         _pipes.add(self._alive)
         try:
             self.process: subprocess.Popen[Any] = subprocess.Popen(
-                [sys.executable, "-P", _START, str(reader), self.folder, _PACKAGE, module, *arguments],
+                [python or sys.executable, "-P", _START, str(reader), self.folder, _PACKAGE, module, *arguments],
                 env=_filtered(os.environ if environment is None else environment, self.folder, num_threads),
                 cwd=self.folder if in_own_folder else None,
                 stdin=stdin,
@@ -124,13 +126,14 @@ class PythonChild:
 
 
 def run(
-    module: str, arguments: Sequence[str] = (), *, timeout_s: float, num_threads: int | None = None
+    module: str, arguments: Sequence[str] = (), *, timeout_s: float, num_threads: int | None = None, python: str = ""
 ) -> subprocess.CompletedProcess[str]:
     """Runs a module of ours to its end; status, standard output and error as text. Raises subprocess.TimeoutExpired."""
     with PythonChild(
         module,
         arguments,
         num_threads=num_threads,
+        python=python,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

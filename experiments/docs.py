@@ -21,13 +21,15 @@ from .lidc import measure as lidc_malignancy
 from .luna_lessons import report as luna_lessons
 from .lung.table import luna_bundles_table, luna_crops_table, luna_pixels_table, nodules_table
 from .own_models_table import own_models_table
+from .peers.table import peers_table
 from .rewrites.table import rewrites_table
 from .survey.tables import survey_backbones_table, survey_int8_table, survey_models_table
 from .training.tables import benchmark_table, speedrun_table
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = (
-    "README.md", "docs/NODULES.md", "docs/OPTIMIZATION.md", "docs/OWN_MODEL.md", "docs/REWRITES.md", "docs/TRAINING.md",
+    "README.md", "docs/NODULES.md", "docs/OPTIMIZATION.md", "docs/OWN_MODEL.md", "docs/REWRITES.md", "docs/SPEED.md",
+    "docs/TRAINING.md",
 )  # fmt: skip
 LESSONS = ROOT / "results" / "luna-synthetic-cuda.json"  # the larger of the two sizes, which the page is about
 _BLOCK = re.compile(r"<!-- (\w+): (\S+) -->\n(.*?)<!-- end -->", re.DOTALL)
@@ -70,6 +72,7 @@ RENDERERS: dict[str, Callable[[Path], str]] = {
     "training_speed": benchmark_table,
     "speedrun": speedrun_table,
     "own_models": own_models_table,
+    "peers": peers_table,
     "rewrites": rewrites_table,
     "calibration": calibrations,
     "luna_bundles": luna_bundles_table,

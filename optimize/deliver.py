@@ -39,6 +39,7 @@ from .events import (
     OnEvent,
     ignore,
 )
+from .front_ends import front_ends
 from .other_engines import OtherRun, other_versions, run_others_again
 from .pack import Packed, bundle_name, pack_bundle, run_again, tools_of
 from .user_model.request import Request
@@ -278,6 +279,7 @@ def _measure(
         on_event(MeasuringProgress(done=done, total=total))
 
     results = measure(candidates, settings, on_progress=on_progress)
+    fronts = {} if settings == QUICK else front_ends(model, [b.path for b in runs], on_event)
     measured = measurement.measurement(
         model.name,
         subjects,
@@ -285,7 +287,7 @@ def _measure(
         results[0],
         failed=failed,
         stages={b.name: b.manifest.stages for b in runs},
-        notes={b.name: b.manifest.provenance for b in runs},
+        notes={b.name: b.manifest.provenance | fronts.get(b.name, {}) for b in runs},
     )
     return measured, results
 

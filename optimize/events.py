@@ -105,6 +105,15 @@ class MeasuringProgress:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FrontEndMeasured:
+    """The `share` of a bundle's time that goes by before its first layer, and the `kinds` of operators it goes into."""
+
+    name: str
+    share: float
+    kinds: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class MeasuredBefore:
     """Nothing has changed since an earlier run measured these bundles, at `measured_at` (UTC, ISO 8601)."""
 
@@ -124,6 +133,7 @@ Event = (
     | BundleFailed
     | BundleNotTried
     | MeasuringProgress
+    | FrontEndMeasured
     | MeasuredBefore
 )
 OnEvent = Callable[[Event], None]

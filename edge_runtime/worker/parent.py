@@ -36,13 +36,21 @@ class Worker:
     Args:
         module: a program that answers as `worker.child` does.
         name: what messages call it.
+        python: the interpreter of another environment; empty: this one.
     Raises:
         EngineError: the process died (the signal is named), did not answer in time, or its engine failed. Other errors
         of edgekit come back as the class that the worker raised.
     """
 
     def __init__(
-        self, module: str, arguments: Sequence[str], *, name: str, num_threads: int = 1, timeout_s: float = 300.0
+        self,
+        module: str,
+        arguments: Sequence[str],
+        *,
+        name: str,
+        num_threads: int = 1,
+        timeout_s: float = 300.0,
+        python: str = "",
     ):
         self.name = name
         self._timeout_s = timeout_s
@@ -51,6 +59,7 @@ class Worker:
             module,
             arguments,
             num_threads=num_threads,
+            python=python,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,

@@ -16,7 +16,8 @@ from edgekit.edge_runtime.bundle.manifest import Manifest
 from edgekit.edge_runtime.bundle.status import STATUSES, tone_of
 from edgekit.edge_runtime.decode import to_plain
 from edgekit.edge_runtime.errors import UsageError
-from edgekit.edge_runtime.format import metric_name, value_text
+from edgekit.edge_runtime.format import metric_name, percent_text, value_text
+from edgekit.edge_runtime.profiling.front_end import NOTABLE
 from edgekit.optimize import events
 from edgekit.optimize.api import Result, optimize, results_path
 from edgekit.optimize.report.page import write_report
@@ -153,6 +154,10 @@ def lines_of(event: events.Event) -> list[str]:
             return [f"  [red]✗ {escape(reason)}{again}[/red]"]
         case events.BundleNotTried(name=name):
             return [f"[bold]{escape(name)}[/bold]  [yellow]not tried: the time budget was spent[/yellow]"]
+        case events.FrontEndMeasured(name=name, share=share, kinds=kinds) if share > NOTABLE:
+            where = ", ".join(kinds)
+            text = f"{name}: {percent_text(share, 0)} of its time goes by before the first layer, in {where}"
+            return [f"  [yellow]{escape(text)}[/yellow]"]
         case events.MeasuredBefore(measured_at=when):
             return [f"  [green]✓[/green] nothing changed since it was measured, {when}; --again measures anew"]
     return []

@@ -30,7 +30,7 @@ from edgekit.optimize.exporters import executorch as to_executorch
 from edgekit.optimize.exporters import onnx as to_onnx
 from edgekit.optimize.pack import pack_bundle
 from edgekit.optimize.recipes import RECIPES
-from edgekit.optimize.rewrites import FOR_ONNX_INT8, FOR_XNNPACK, Rewrite
+from edgekit.optimize.rewrites import FOR_ONNX, FOR_ONNX_INT8, FOR_XNNPACK, Rewrite
 from edgekit.optimize.verify import FloatReference
 from edgekit.train import provenance
 
@@ -49,7 +49,7 @@ def used_side(exporter: str, recipe: str, applied: str) -> str:
     """Which of the two an exporter makes by default; `applied` is the text of what the rewrites did."""
     if exporter == "executorch_xnnpack":
         return "after"
-    used = FOR_ONNX_INT8 if RECIPES[recipe].needs_calibration else ()
+    used = FOR_ONNX_INT8 if RECIPES[recipe].needs_calibration else FOR_ONNX
     return "after" if any(f"{one.name}:" in applied for one in used) else "before"
 
 

@@ -15,7 +15,7 @@ import torch
 from edgekit.edge_runtime.arrays import Arrays
 from edgekit.optimize.deploy import DeployModel, run_module
 from edgekit.optimize.recipes import Recipe
-from edgekit.optimize.rewrites import FOR_ONNX_INT8, Rewrite, rewrite
+from edgekit.optimize.rewrites import FOR_ONNX, FOR_ONNX_INT8, Rewrite, rewrite
 
 from .exporter import Exporter, Stage
 from .layerwise import OnnxLayers
@@ -26,9 +26,9 @@ OPSET = 20  # the newest one whose operators every onnxruntime back to 1.17 runs
 def export(
     model: DeployModel, recipe: Recipe, path: Path, *, rewrites: Sequence[Rewrite] | None = None
 ) -> Iterator[Stage]:
-    """capture -> rewrite (where 8 bits need it) -> lower (a float .onnx) -> quantize."""
+    """capture -> rewrite (raw pixels, and what 8 bits need) -> lower (a float .onnx) -> quantize."""
     if rewrites is None:
-        rewrites = FOR_ONNX_INT8 if recipe.needs_calibration else ()
+        rewrites = FOR_ONNX_INT8 if recipe.needs_calibration else FOR_ONNX
     exported = torch.export.export(model.module, model.example, dynamic_shapes=model.dynamic_shapes, strict=False)
     captured = exported.module()
     yield Stage(kind="capture", run=lambda arrays: run_module(model, captured, arrays))

@@ -25,7 +25,7 @@ CLAMPS = {_aten.hardtanh.default, _aten.hardtanh_.default, _aten.relu6.default, 
 _ACTIVATIONS = {_aten.relu.default, _aten.relu_.default, *CLAMPS}
 _JOINING = {_aten.add.Tensor, _aten.add_.Tensor, _aten.mul.Tensor, _aten.mul_.Tensor}
 _SCALING = {*_JOINING, _aten.sub.Tensor, _aten.sub_.Tensor, _aten.div.Tensor, _aten.div_.Tensor}
-_MOVING = {
+MOVING = {
     *(_aten.permute.default, _aten.flip.default, _aten.to.dtype, _aten._to_copy.default, _aten.contiguous.default),
     *(_aten.view.default, _aten.reshape.default, _aten.unsqueeze.default, _aten.lift_fresh_copy.default),
 }
@@ -69,7 +69,7 @@ def torch_normalization(graph: fx.Graph) -> frozenset[str]:
     found = []
     for node in graph.nodes:  # in the order in which they run
         computed = [source for source in node.all_input_nodes if source.op != "get_attr"]
-        if node.target in _SCALING | _MOVING and len(computed) == 1 and computed[0] in raw:
+        if node.target in _SCALING | MOVING and len(computed) == 1 and computed[0] in raw:
             raw.add(node)
             found += [node.name] if node.target in _SCALING else []
     return frozenset(found)

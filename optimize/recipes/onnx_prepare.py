@@ -15,7 +15,8 @@ from .recipe import FloatLayers
 
 _PASSING = {"Relu", "Clip", "MaxPool", "AveragePool", "GlobalAveragePool", "Concat", "Reshape", "Transpose"}
 _FLOAT = {"BatchNormalization"}  # not quantized where it could not be folded into the layer before it
-_SCALING = {"Mul", "Add", "Sub", "Div", "Cast", "Transpose"}
+_ARITHMETIC = {"Mul", "Add", "Sub", "Div", "Cast"}
+_MOVING = {"Transpose", "Reshape"}
 
 
 @contextmanager
@@ -76,13 +77,22 @@ def passed_on(graph: onnx.GraphProto, kept: Collection[str]) -> list[str]:
 
 
 def normalization(graph: onnx.GraphProto) -> list[str]:
-    """The names of the nodes that scale and shift the inputs by constants, before anything else is computed."""
+    """The names of the nodes that scale and shift the inputs by constants, before anything else is computed.
+
+    What moves the inputs in between is among them, what moves the normalized ones is not.
+    """
     raw = {tensor.name for tensor in graph.input}
     constant = {tensor.name for tensor in graph.initializer}
-    found = []
+    found: list[str] = []
+    moves: dict[str, list[str]] = {}  # tensor -> the nodes that have moved it since it was last computed with
     for node in graph.node:  # in the order in which they run
         computed = [name for name in node.input if name and name not in constant]
-        if node.op_type in _SCALING and len(computed) == 1 and computed[0] in raw:
-            raw.update(node.output)
-            found.append(node.name)
+        if node.op_type not in _ARITHMETIC | _MOVING or len(computed) != 1 or computed[0] not in raw:
+            continue
+        raw.update(node.output)
+        before = [*moves.get(computed[0], []), node.name]
+        if node.op_type in _MOVING:
+            moves[node.output[0]] = before
+        else:
+            found += [name for name in before if name not in found]
     return found

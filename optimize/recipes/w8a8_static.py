@@ -16,6 +16,7 @@ from edgekit.edge_runtime.arrays import Arrays
 
 from .convert import convert
 from .layers import joins_float, torch_layer
+from .onnx_moving import round_before_moving
 from .onnx_prepare import prepared
 from .onnx_ranges import KnownRanges, write_ranges
 from .onnx_unrounded import read_unrounded
@@ -69,6 +70,7 @@ def quantize_onnx(
         if not known:
             _RANGES.keep(method, ranges)
     read_unrounded(target, QUANTIZED_OPERATORS, excluded)
+    round_before_moving(target, excluded)
 
 
 def quantize_pt2e(

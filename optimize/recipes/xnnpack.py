@@ -6,19 +6,22 @@ executorch's quantizer, but for choices of its own that cost accuracy, measured 
   for values that ReLU6 cuts off right after: 20 of 256 levels were left for 0 to 6. XNNPACK fuses both alike.
 - It rounds the pixels' own normalization, in front of the first layer, after each multiplication and addition, and the
   pool behind the last one by the scale of what is pooled: SqueezeNet's logits came in steps of 0.94.
+- It rounds what the first layer takes where that layer takes it: behind the permutation of the normalized pixels, which
+  then moves four times as many bytes.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import torch
 from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import XNNPACKQuantizer
 from executorch.backends.xnnpack.quantizer.xnnpack_quantizer_utils import QuantizationConfig
-from torchao.quantization.pt2e.quantizer import QuantizationAnnotation
+from torchao.quantization.pt2e.quantizer import QuantizationAnnotation, SharedQuantizationSpec
 from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY
 
-from .layers import CLAMPS, WEIGHTED, torch_normalization, torch_tail
+from .layers import CLAMPS, MOVING, WEIGHTED, torch_normalization, torch_tail
 
 
 class LayerQuantizer8(XNNPACKQuantizer):
@@ -44,6 +47,9 @@ class LayerQuantizer8(XNNPACKQuantizer):
                 node.meta.pop(Q_ANNOTATION_KEY, None)  # the quantizer hands them on without asking the filter
             elif node.target in CLAMPS:
                 _round_behind(node)
+        for node in model.graph.nodes:
+            if node.name in floating:
+                _round_before_moving(node)
         return model
 
 
@@ -56,3 +62,28 @@ def _round_behind(clamp: torch.fx.Node) -> None:
         return
     clamp.meta[Q_ANNOTATION_KEY] = QuantizationAnnotation(output_qspec=annotated.output_qspec, _annotated=True)
     annotated.output_qspec = None
+
+
+def _round_before_moving(scaled: torch.fx.Node) -> None:
+    """Has normalized pixels rounded as soon as they are, where one layer alone takes them, moved and not computed with.
+
+    Moving changes no value, so it is the same 8 bits either way.
+    """
+    moved, taken = [scaled], _only_user(scaled)
+    while taken is not None and taken.target in MOVING:
+        moved.append(taken)
+        taken = _only_user(taken)
+    annotated = None if taken is None else taken.meta.get(Q_ANNOTATION_KEY)
+    rounded = None if annotated is None else annotated.input_qspec_map.get(moved[-1])
+    if len(moved) == 1 or rounded is None:
+        return
+    scaled.meta[Q_ANNOTATION_KEY] = QuantizationAnnotation(output_qspec=rounded, _annotated=True)
+    for before, node in itertools.pairwise(moved):
+        same = SharedQuantizationSpec(before)
+        node.meta[Q_ANNOTATION_KEY] = QuantizationAnnotation(
+            input_qspec_map={before: same}, output_qspec=same, _annotated=True
+        )
+
+
+def _only_user(node: torch.fx.Node) -> torch.fx.Node | None:
+    return next(iter(node.users)) if len(node.users) == 1 else None

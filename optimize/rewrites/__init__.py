@@ -5,6 +5,7 @@ A rewrite is a `Rewrite` in a file of its own and a line in the list of each bac
 
 from .norms import NORMS
 from .padding import PADDING
+from .pixels import PIXELS
 from .recurrent import RECURRENT
 from .resampling import COPIES, RESAMPLING
 from .rewrite import Applied, Rewrite, rewrite
@@ -12,10 +13,23 @@ from .unshare import UNSHARE
 from .volumes import VOLUMES
 
 # What XNNPACK's partitioner (executorch 1.5.1) leaves outside, or gets wrong. `UNSHARE` last: others make weights.
-FOR_XNNPACK: tuple[Rewrite, ...] = (COPIES, VOLUMES, NORMS, PADDING, RESAMPLING, RECURRENT, UNSHARE)
+FOR_XNNPACK: tuple[Rewrite, ...] = (PIXELS, COPIES, VOLUMES, NORMS, PADDING, RESAMPLING, RECURRENT, UNSHARE)
 # What PT2E's quantizer (torchao 0.18.0) gets wrong, whatever its program is lowered to.
 FOR_PT2E: tuple[Rewrite, ...] = (UNSHARE,)
+# onnxruntime has kernels of all operators; of these it has faster ones.
+FOR_ONNX: tuple[Rewrite, ...] = (PIXELS,)
 # Where activations are to be 8 bits wide: onnxruntime's Conv3d is slower so than in float, and is best left otherwise.
-FOR_ONNX_INT8: tuple[Rewrite, ...] = (VOLUMES,)
+FOR_ONNX_INT8: tuple[Rewrite, ...] = (*FOR_ONNX, VOLUMES)
 
-__all__ = ["FOR_ONNX_INT8", "FOR_PT2E", "FOR_XNNPACK", "UNSHARE", "VOLUMES", "Applied", "Rewrite", "rewrite"]
+__all__ = [
+    "FOR_ONNX",
+    "FOR_ONNX_INT8",
+    "FOR_PT2E",
+    "FOR_XNNPACK",
+    "PIXELS",
+    "UNSHARE",
+    "VOLUMES",
+    "Applied",
+    "Rewrite",
+    "rewrite",
+]

@@ -60,18 +60,24 @@ class Editor:
         """A new weight made from that of `source` and named after it: `conv1.weight` -> `conv1_weight_2d`."""
         return self.number(tensor, f"{str(source.target).replace('.', '_')}_{suffix}", source=str(source.target))
 
-    def number(self, tensor: Tensor, name: str, *, source: str = "") -> fx.Node:
-        """A new constant; `source` names the old weight it was made from, where it was."""
+    def number(self, tensor: Tensor, name: str, *, source: str = "", learns: bool = True) -> fx.Node:
+        """A new constant; `source` names the old weight it was made from, where it was.
+
+        `learns`: recipes that train on may change it, as they may any weight.
+        """
         taken, count = name, 1
         while hasattr(self.module, name):
             count += 1
             name = f"{taken}_{count}"
         self.renamed[name] = source
-        # No buffer: PT2E replaces buffers by parameters of the same name.
-        parameter = torch.nn.Parameter(tensor.detach().clone().contiguous(), requires_grad=False)
-        self.module.register_parameter(name, parameter)
+        held = tensor.detach().clone().contiguous()
+        if learns:  # no buffer: where PT2E folds it, it puts a parameter of the same name in its place
+            held = torch.nn.Parameter(held, requires_grad=False)
+            self.module.register_parameter(name, held)
+        else:
+            self.module.register_buffer(name, held)
         node = self.graph.get_attr(name)
-        node.meta["val"] = self._fake.from_tensor(parameter, static_shapes=True)
+        node.meta["val"] = self._fake.from_tensor(held, static_shapes=True)
         return node
 
     def replace(self, old: fx.Node, new: fx.Node) -> None:
