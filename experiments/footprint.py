@@ -225,9 +225,8 @@ def main() -> None:
     footprint = measure(arguments.bundles, arguments.environment, repeats=arguments.repeats)
     write_bytes(arguments.out, canonical_json(to_plain(footprint)))
     for kind, overhead in footprint.overhead.items():
-        out.print(
-            f"Engine.run on {kind}: {overhead.us:.1f} µs ({percent_text(overhead.share)}) over the library's own call"
-        )
+        share = percent_text(overhead.share)
+        out.print(f"Engine.run on {kind}: {overhead.us:.1f} µs ({share}) over the library's own call")
     ours, numpy = (statistics.median(ms) for ms in (footprint.import_edge_runtime_ms, footprint.import_numpy_ms))
     out.print(f"import edge_runtime: {ours:.0f} ms on top of numpy's {numpy:.0f} ms")
     for row in footprint.cold_starts:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from edgekit.edge_runtime.format import limit_text, percent_text
+
 
 def benchmark_table(path: Path) -> str:
     """Epochs a second of every way to train, compared with the plain loop; then layouts in inference, and copies."""
@@ -91,9 +93,9 @@ def _limits(limits: dict[str, Any]) -> str:
     return (
         f"What limits it: an epoch takes {1e3 * limits['epoch_s']:.0f} ms, of which kernels run {1e3 * busy:.0f} ms: "
         + ", ".join(f"{kind} {1e3 * seconds:.0f} ms" for kind, seconds in kernels)
-        + f". Its {limits['tflop_per_epoch']:.1f} TFLOP at {rate:.0f} TFLOP/s are {percent_text(rate / peak, 0)} of the {peak:.0f} "
-        "that a large bfloat16 matrix product reaches here. Pooling, norms and activations move memory and compute "
-        "little; they take as long as the convolutions.\n"
+        + f". Its {limits['tflop_per_epoch']:.1f} TFLOP at {rate:.0f} TFLOP/s are "
+        f"{percent_text(rate / peak, 0)} of the {peak:.0f} that a large bfloat16 matrix product reaches here. Pooling, "
+        "norms and activations move memory and compute little; they take as long as the convolutions.\n"
     )
 
 

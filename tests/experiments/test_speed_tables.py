@@ -42,4 +42,4 @@ def test_a_row_for_each_number_of_epochs_and_what_limits_it(tmp_path):
     text = speedrun_table(path)
     assert "| 14 | 2 | 3.10 s (3.00 – 3.20) | 93.00 % ± 0.00 | 0 of 2 | 94.50 % ± 0.10 | 2 of 2 |" in text
     assert "kernels run 150 ms: convolutions 100 ms, pooling 50 ms" in text
-    assert "40.0 TFLOP at 200 TFLOP/s are 25% of the 800" in text
+    assert "40.0 TFLOP at 200 TFLOP/s are 25 % of the 800" in text

@@ -10,6 +10,7 @@ from drowned import drowned_model
 from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.edge_runtime.bundle.manifest import TensorSpec
 from edgekit.edge_runtime.errors import VerificationError
+from edgekit.edge_runtime.format import percent_text
 from edgekit.edge_runtime.tasks.variation import varying_sqnr_db
 from edgekit.optimize.deploy import DeployModel
 from edgekit.optimize.exporters import EXPORTERS
@@ -52,7 +53,7 @@ def test_without_true_answers_the_floors_choose(model, tmp_path):
     assert set(manifest.provenance["float_layers"].split(", ")) == {"model.1", "model.3"}
     tried = manifest.provenance["layers_tried"]
     assert tried.endswith("(on 32 calibration samples, which are few: no answer may flip)")
-    assert "2 back: 0.0% of the answers flipped, SQNR " in tried
+    assert "2 back: 0 % of the answers flipped, SQNR " in tried
 
 
 def calibrated_on(samples):
@@ -149,7 +150,7 @@ def test_no_more_answers_flip_than_hits_may_be_lost(flips, put_back, tmp_path):
     model = calibrated_on(200)
     found = Search(model, max_drop=0.01, kept=tmp_path / "kept.json").choose(Flipping(model, flips))
     assert len(found.float_layers) == put_back
-    assert found.notes["layers_tried"].startswith(f"0 back: {flips / 200:.1%} of the answers flipped")
+    assert found.notes["layers_tried"].startswith(f"0 back: {percent_text(flips / 200)} of the answers flipped")
     assert found.notes["layers_tried"].endswith("(on 200 calibration samples)")
 
 

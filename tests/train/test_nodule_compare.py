@@ -35,7 +35,7 @@ def test_voxels_and_findings_counted_by_hand():
     assert (seen.groups, seen.groups_reference) == (5, 4)
     assert (seen.findings_common, seen.highest, seen.highest_common, seen.highest_in_order) == (2, 3, 2, False)
     assert seen.largest_probability_change == pytest.approx(0.15)
-    assert "3 flagged voxels differ (75.00%)" in seen.text
+    assert "3 flagged voxels differ (75.00 %)" in seen.text
     assert "2 of the 3 most probable findings are the same" in seen.text
 
 
@@ -94,7 +94,7 @@ def test_against_an_earlier_run_as_a_user_types_it(tmp_path):
     assert run(3, "first").exit_code == 0
     same = run(3, "second", "--against", str(tmp_path / "first"))
     assert same.exit_code == 0
-    assert "0 flagged voxels differ (0.00%)" in same.output
+    assert "0 flagged voxels differ (0 %)" in same.output
     assert "the same 1 most probable findings, in the same order" in same.output
     fewer = run(-3, "third", "--against", str(tmp_path / "first"), "--json")
     assert json.loads(fewer.stdout)["against"]["findings_common"] == 0

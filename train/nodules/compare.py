@@ -64,9 +64,9 @@ class Comparison:
             f"{self.highest_common} of the {self.highest} most probable findings are the same"
         )  # fmt: skip
         return (
-            f"{self.flagged_differ:,} flagged voxels differ ({percent_text(self.flagged_share, 2)}); {self.groups:,} groups instead "
-            f"of {self.groups_reference:,}; {self.findings} findings instead of {self.findings_reference}, "
-            f"{self.findings_common} of them the same; {same}"
+            f"{self.flagged_differ:,} flagged voxels differ ({percent_text(self.flagged_share, 2)}); "
+            f"{self.groups:,} groups instead of {self.groups_reference:,}; "
+            f"{self.findings} findings instead of {self.findings_reference}, {self.findings_common} of them the same; {same}"
         )
 
 

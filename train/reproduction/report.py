@@ -179,10 +179,10 @@ def _representation(both: Results) -> str:
     by_hand, learned = both["hand_made"], both["learned"]
     return (
         f"Both models end in one linear layer and see the same {both['samples']} validation digits (seed "
-        f"{learned['seed']}). With {by_hand['features']} features made by hand {percent_text(by_hand['accuracy'])} are right, "
-        f"with {learned['features']} learned ones {percent_text(learned['accuracy'])}. {both['only_learned']} digits are right "
-        f"only with the learned features, {both['only_hand_made']} only with the hand-made ones, {both['neither']} "
-        "with neither.\n"
+        f"{learned['seed']}). With {by_hand['features']} features made by hand "
+        f"{percent_text(by_hand['accuracy'])} are right, with {learned['features']} learned ones "
+        f"{percent_text(learned['accuracy'])}. {both['only_learned']} digits are right only with the "
+        f"learned features, {both['only_hand_made']} only with the hand-made ones, {both['neither']} with neither.\n"
     )
 
 

@@ -162,7 +162,8 @@ def _draw_accuracies(axes: Axes, comparison: Comparison) -> None:
     for y, (side, name, colour) in enumerate(sides):
         spread = [[side.accuracy - side.low], [side.high - side.accuracy]]
         axes.errorbar(side.accuracy, y, xerr=spread, fmt="o", color=colour, markersize=9, capsize=5, linewidth=2)
-        label = f"{side.features} features {name}, then linear\n{percent_text(side.accuracy)}, {side.parameters:,} parameters"
+        accuracy = percent_text(side.accuracy)
+        label = f"{side.features} features {name}, then linear\n{accuracy}, {side.parameters:,} parameters"
         axes.annotate(
             label, (side.accuracy, y), (0, 14), textcoords="offset points", ha="center", fontsize=9, color=_INK
         )
