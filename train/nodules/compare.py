@@ -66,7 +66,8 @@ class Comparison:
         return (
             f"{self.flagged_differ:,} flagged voxels differ ({percent_text(self.flagged_share, 2)}); "
             f"{self.groups:,} groups instead of {self.groups_reference:,}; "
-            f"{self.findings} findings instead of {self.findings_reference}, {self.findings_common} of them the same; {same}"
+            f"{self.findings} findings instead of {self.findings_reference}, "
+            f"{self.findings_common} of them the same; {same}"
         )
 
 
