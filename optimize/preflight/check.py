@@ -21,6 +21,7 @@ from edgekit.train.registry import book_model
 
 from ..deploy import HEADS, Deployable, DeployModel, input_spec
 from ..exporters import EXPORTERS
+from ..capture import capture
 from ..exporters.errors import exported
 from ..recipes import RECIPES
 from ..user_model.array_samples import noise
@@ -68,7 +69,7 @@ def preflight(
         _capture(model)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # recurrent layers set attributes while they run; nothing follows from it
-            program = torch.export.export(model.module, model.example, strict=False)
+            program = capture(model)
     except ExportError as failure:
         error = str(failure)
     engines: list[EngineFindings] = []

@@ -8,13 +8,13 @@ from .padding import PADDING
 from .recurrent import RECURRENT
 from .resampling import COPIES, RESAMPLING
 from .rewrite import Applied, Rewrite, rewrite
-from .unshare import UNSHARE
+from .unshare import UNSHARE, UNSHARE_INT8
 from .volumes import VOLUMES
 
 # What XNNPACK's partitioner (executorch 1.5.1) leaves outside, or gets wrong. `UNSHARE` last: others make weights.
 FOR_XNNPACK: tuple[Rewrite, ...] = (COPIES, VOLUMES, NORMS, PADDING, RESAMPLING, RECURRENT, UNSHARE)
 # What PT2E's quantizer (torchao 0.18.0) gets wrong, whatever its program is lowered to.
-FOR_PT2E: tuple[Rewrite, ...] = (UNSHARE,)
+FOR_PT2E: tuple[Rewrite, ...] = (UNSHARE, UNSHARE_INT8)
 # Where activations are to be 8 bits wide: onnxruntime's Conv3d is slower so than in float, and is best left otherwise.
 FOR_ONNX_INT8: tuple[Rewrite, ...] = (VOLUMES,)
 

@@ -163,7 +163,7 @@ def _first_run(
         )
     failures = []
     for way in ways:
-        with torch.inference_mode():
+        with torch.no_grad():
             sample = _tensors(inputs, samples)
             fed = [inputs.module(sample[0])] if inputs.picture else sample
         try:

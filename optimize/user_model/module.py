@@ -6,6 +6,7 @@ The forward of a module with several inputs or outputs is written out here, beca
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import linecache
 import re
@@ -21,7 +22,7 @@ from edgekit.edge_runtime.errors import InputError, UsageError
 from ..deploy import Deployable
 from .signature import Passing
 from .user_code import user_line
-from .writes import Writes, watched
+from .writes import Writes, observed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,27 +112,15 @@ def first_run(module: nn.Module, sample: Sequence[Tensor], passing: Passing, *, 
         InputError: it fails on this sample: names the submodule and the user's own line; `advice` ends the sentence.
         UsageError: there is no tensor in its answer.
     """
-    inside: list[str] = []
-    handles = []
-    for path, part in module.named_modules():
-        if isinstance(part, torch.jit.ScriptModule):  # it takes no such hooks
-            continue
-        name = f"{path or 'the model itself'} ({type(part).__name__})"
-        handles.append(part.register_forward_pre_hook(lambda *_, name=name: inside.append(name)))
-        handles.append(part.register_forward_hook(lambda *_: (inside.pop(), None)[1]))
     try:
-        with torch.inference_mode(), watched(module, sample) as writes:
-            found = passing.call(module, sample)
+        found, writes = observed(module, sample, lambda: passing.call(module, sample))
     except Exception as error:
         taken = ", ".join(f"{str(t.dtype).removeprefix('torch.')} {list(t.shape)}" for t in sample)
         place = f" Your line: {user_line(error)}." if user_line(error) else ""
         raise InputError(
-            f"the model cannot take {taken}: it fails in {inside[-1] if inside else 'forward'}: "
+            f"the model cannot take {taken}: it fails in {_where(module, sample, passing)}: "
             f"{' '.join(str(error).split())[:300]}.{place} {advice}"
         ) from None
-    finally:
-        for handle in handles:
-            handle.remove()
     if isinstance(found, Tensor):
         return FirstRun(answers={"output": found}, places=(), writes=writes)
     leaves = list(_leaves(found, "", ""))
@@ -151,6 +140,25 @@ def first_run(module: nn.Module, sample: Sequence[Tensor], passing: Passing, *, 
             called = f"{name}_{again}"
         answers[called] = value
     return FirstRun(answers=answers, places=tuple(p for _, p, _ in kept), left_out=left_out, writes=writes)
+
+
+def _where(module: nn.Module, sample: Sequence[Tensor], passing: Passing) -> str:
+    """The submodule in which a run fails."""
+    inside: list[str] = []
+    handles = []
+    for path, part in module.named_modules():
+        if isinstance(part, torch.jit.ScriptModule):  # it takes no such hooks
+            continue
+        name = f"{path or 'the model itself'} ({type(part).__name__})"
+        handles.append(part.register_forward_pre_hook(lambda *_, name=name: inside.append(name)))
+        handles.append(part.register_forward_hook(lambda *_: (inside.pop(), None)[1]))
+    try:
+        with contextlib.suppress(Exception), torch.no_grad():
+            passing.call(module, sample)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return inside[-1] if inside else "forward"
 
 
 def tensors_of(found: Any) -> list[Tensor]:

@@ -1,13 +1,13 @@
 """Where a user's `forward` writes in place into what is not its own: the inputs it is given, its buffers and weights.
 
-Every operator of a run is watched for arguments that it changes. What becomes of the writes is decided elsewhere.
+What becomes of the writes is decided elsewhere.
 """
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,25 +28,49 @@ class Writes:
     """By the name of the buffer or parameter."""
 
 
-@contextmanager
-def watched(module: nn.Module, sample: Sequence[Tensor]) -> Iterator[Writes]:
-    """Yields what is filled while a module runs on `sample`, whose tensors share no memory with each other.
+def observed(module: nn.Module, sample: Sequence[Tensor], run: Callable[[], Any]) -> tuple[Any, Writes]:
+    """What `run()` gives, which runs the module on `sample`, and where it wrote.
 
-    Afterwards the module's state and the sample are as before.
+    Afterwards the module's state and the sample are as before. That something was written shows in torch's own counters;
+    only then it is run once more, under watch, to find the line.
     """
-    found, state = Writes(), _Kept(module)
-    given = [tensor.clone() for tensor in sample]
-    places = {_memory(tensor): i for i, tensor in enumerate(sample)}
-    names = {_memory(tensor): name for name, tensor in state.tensors.items() if tensor.numel()}
-    try:
-        with _Watch(places, names, found):
-            yield found
-        for name in state.replaced():  # another tensor took its place: self.state = self.state + 1
-            found.state.setdefault(name, "")
-    finally:
-        state.put_back(found.state)
-        for place in found.inputs:
-            sample[place].copy_(given[place])
+    state, given = _Kept(module), [tensor.clone() for tensor in sample]
+    counters = [tensor._version for tensor in (*sample, *state.tensors.values())]
+    with torch.no_grad():
+        found = run()
+    changed = [
+        tensor._version != before
+        for tensor, before in zip((*sample, *state.tensors.values()), counters, strict=True)
+    ]
+    inputs = [i for i in range(len(sample)) if changed[i]]
+    names = [name for name, one in zip(state.tensors, changed[len(sample) :], strict=True) if one]
+    # Another tensor may also have taken its place: self.state = self.state + 1
+    names = list(dict.fromkeys((*names, *state.replaced())))
+    if not inputs and not names:
+        return found, Writes()
+    found = _apart(found)
+
+    def put_back() -> None:
+        state.put_back(names)
+        for i in inputs:
+            sample[i].copy_(given[i])
+
+    with torch.no_grad():
+        put_back()
+        places = {_memory(sample[i]): i for i in inputs}
+        watch = _Watch(places, {_memory(state.tensors[name]): name for name in names})
+        with contextlib.suppress(Exception), watch:  # not all of torch runs under watch; then the line is not known
+            run()
+        put_back()
+    lines = watch.lines
+    return found, Writes(
+        inputs={i: lines.get(i, "") for i in inputs}, state={name: lines.get(name, "") for name in names}
+    )
+
+
+def _apart(found: Any) -> Any:
+    """The same answer, whose tensors share no memory with what is put back."""
+    return torch.utils._pytree.tree_map_only(Tensor, torch.clone, found)
 
 
 class _Kept:
@@ -72,9 +96,12 @@ class _Kept:
 
 
 class _Watch(TorchDispatchMode):
-    def __init__(self, places: dict[int, int], names: dict[int, str], found: Writes):
+    """Notes the user's line of the first write into each of the given places in memory."""
+
+    def __init__(self, inputs: dict[int, int], state: dict[int, str]):
         super().__init__()
-        self._places, self._names, self._found = places, names, found
+        self._known: dict[int, int | str] = {**state, **inputs}
+        self.lines: dict[int | str, str] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -83,15 +110,9 @@ class _Watch(TorchDispatchMode):
                 continue
             given = args[i] if i < len(args) else kwargs.get(spec.name)
             for tensor in given if isinstance(given, (list, tuple)) else [given]:
-                if isinstance(tensor, Tensor):
-                    self._note(_memory(tensor))
+                if isinstance(tensor, Tensor) and (written := self._known.get(_memory(tensor))) is not None:
+                    self.lines.setdefault(written, _line())
         return func(*args, **kwargs)
-
-    def _note(self, memory: int) -> None:
-        if memory in self._places:
-            self._found.inputs.setdefault(self._places[memory], _line())
-        elif memory in self._names:
-            self._found.state.setdefault(self._names[memory], _line())
 
 
 def depends_on(module: nn.Module, names: Sequence[str], run: Callable[[], Sequence[Tensor]]) -> str | None:
@@ -109,7 +130,7 @@ def depends_on(module: nn.Module, names: Sequence[str], run: Callable[[], Sequen
         finally:
             state.put_back(names)
 
-    with torch.inference_mode():
+    with torch.no_grad():
         wanted = answer()
         for name in names:
             kept = state.tensors[name].clone()
