@@ -99,7 +99,8 @@ def _run_program(model: DeployModel, path: Path, arrays: Arrays, outside: str, n
                       f"{_way_on(said(), outside)}")  # fmt: skip
 
 
-_LOGGED = re.compile(r"^\[[\w.]+:\d+\] (.*)", re.MULTILINE)
+# As the Python runtime logs, and as the native one's listener in the same process does.
+_LOGGED = re.compile(r"^(?:\[[\w.]+:\d+\] |executorch: )(.*?)(?: \([\w./]+:\d+\))?$", re.MULTILINE)
 _CHATTER = re.compile(r"cpuinfo|midr|image_version|CPU info|register_pal|thread", re.IGNORECASE)
 _NO_KERNEL = re.compile(r"Missing operator|OperatorMissing|0x14\b")
 

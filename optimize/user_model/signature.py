@@ -48,6 +48,11 @@ class Signature:
     main: str = ""
     """The argument that a Hugging Face model calls its main input."""
 
+    @classmethod
+    def of(cls, *names: str) -> Signature:
+        """Of arguments of these names, all of them required."""
+        return cls(arguments=tuple(Argument(name=name) for name in names))
+
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(one.name for one in self.arguments)

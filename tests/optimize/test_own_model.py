@@ -154,7 +154,7 @@ def test_the_users_evaluate_is_asked_of_the_float_model_and_of_each_bundle(tmp_p
     ("evaluate", "message"),
     [
         (lambda predict: 0.5, "never called the predict function"),
-        (lambda predict: float("nan"), "gave nan. It is to give one number"),
+        (lambda predict: float("nan"), "gave nan. It should give one number"),
         (lambda predict: predict({"image": pixels(4)[0]})["logits"], r"failed. KeyError: 'logits' .*test_own_model.py"),
     ],
 )
@@ -189,7 +189,7 @@ def test_a_wrong_shape_names_the_layer_and_the_users_line():
     [
         ({"labels": LABELS[:3]}, "there are 3 labels and the model gives 4 numbers"),
         ({"calibration": Samples(arrays={"x": np.zeros((4, 9, 9, 3), np.uint8)}, words="s")}, r"is \[9, 9, 3\] each"),
-        ({"task": "ranking"}, "unknown task 'ranking'. Known: classification, none, regression"),
+        ({"task": "ranking"}, "unknown task 'ranking'. Known: classification, multi_label, none, regression, segmentation"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(options, message):
