@@ -64,9 +64,7 @@ class _Listening(nn.Module):
         return self.part(*args, **kwargs)
 
 
-def _inputs_of(
-    module: nn.Module, paths: list[str], example: tuple[torch.Tensor, ...]
-) -> dict[str, tuple[Any, ...]]:
+def _inputs_of(module: nn.Module, paths: list[str], example: tuple[torch.Tensor, ...]) -> dict[str, tuple[Any, ...]]:
     listening = copy.deepcopy(module)
     for path in paths:
         listening.set_submodule(path, _Listening(listening.get_submodule(path)))

@@ -19,8 +19,8 @@ from edgekit.edge_runtime.benchmark.benchmark_result import QUICK, BenchmarkResu
 from edgekit.edge_runtime.benchmark.measure import Candidate, candidate_of, measure
 from edgekit.edge_runtime.benchmark.measurement import Measurement
 from edgekit.edge_runtime.benchmark.rows import Row, Status, Subject
-from edgekit.edge_runtime.engines import RUNS_CODE
 from edgekit.edge_runtime.bundle.manifest import Metric
+from edgekit.edge_runtime.engines import RUNS_CODE
 from edgekit.edge_runtime.errors import EdgekitError, ExportError, Interrupted, UsageError, VerificationError
 from edgekit.edge_runtime.format import metric_name, value_text
 from edgekit.edge_runtime.tasks.registry import metric_named
@@ -141,7 +141,7 @@ def check_expected(model: DeployModel, metric: Metric | None, expected: float | 
         return
     if metric is None:
         raise UsageError(
-            f"--expect-accuracy {expected:g} needs samples with true answers: give --validation, or `evaluate` in Python"
+            f"--expect-accuracy {expected:g} needs samples with true answers: give --validation, or `evaluate`"
         )
     counted = metric_named(metric.name)
     better = counted is None or counted.higher_is_better
@@ -153,12 +153,12 @@ def check_expected(model: DeployModel, metric: Metric | None, expected: float | 
         reasons = "arrays that are scaled otherwise than in training, inputs in another order, labels in another order"
     else:
         reasons = (
-            f"--mean and --std (now: {'; '.join(model.preprocessing.in_graph) or 'raw pixels'}), the order of the colour "
-            f"channels (here RGB), how pictures are resized (now: {model.preprocessing.resize}), the order of the labels"
+            f"--mean and --std (now: {'; '.join(model.preprocessing.in_graph) or 'raw pixels'}), the order of "
+            f"the colour channels (here RGB), the resizing (now: {model.preprocessing.resize}), the order of the labels"
         )
     raise UsageError(
-        f"the float model itself has {found}, and {wanted} was expected: nothing was made. The usual reasons: {reasons}; "
-        "or the weights are others"
+        f"the float model itself has {found}, and {wanted} was expected: nothing was made. The usual "
+        f"reasons: {reasons}; or the weights are others"
     )
 
 

@@ -101,11 +101,12 @@ class DeployModel:
     None where the true answers are not known: then `validation` serves to check the stages, and no accuracy is
     measured, unless `evaluate` does so: it takes a `Predict` and gives a number, or one for each sample; more is
     better. `gated` names the metric that artifacts are held to, the task's own where empty; `shown` the one that is
-    reported. `holds` is what the first output holds, where its task does not say. `groups` (N,) says which
-    validation samples belong together, such as a patient's. `unlabelled` are further raw inputs, without truth, on
-    which answers are compared. `golden` are the samples that travel with every bundle, where they were chosen; else
-    they are taken from `validation`; `samples_from` and `weights_from` say whose they are. `noise` says that the samples
-    are random, which proves nothing; `notes` go into the manifest's provenance. `training` is None where the training split is not at hand, or too large for memory.
+    reported. `holds` is what the first output holds, where its task does not say. `groups` (N,) says which validation
+    samples belong together, such as a patient's. `unlabelled` are further raw inputs, without truth, on which answers
+    are compared. `golden` are the samples that travel with every bundle, where they were chosen; else they are taken
+    from `validation`; `samples_from` and `weights_from` say whose they are. `noise` says that the samples are random,
+    which proves nothing; `notes` go into the manifest's provenance. `training` is None where the training split is not
+    at hand, or too large for memory.
     """
 
     name: str

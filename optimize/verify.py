@@ -38,8 +38,9 @@ OnStage = Callable[[StageResult], None]
 class FloatReference:
     """The float model's answers in eager PyTorch: on the whole validation split, and on the golden rows of it.
 
-    `golden_targets` are (rows, 0) where the truth is not known. `metric` relates the float model to itself; None where the true answers are not known and nothing evaluates it.
-    `scores` are those of a user's `evaluate`, `unlabelled` the answers to samples without truth.
+    `golden_targets` are (rows, 0) where the truth is not known. `metric` relates the float model to itself; None where
+    the true answers are not known and nothing evaluates it. `scores` are those of a user's `evaluate`, `unlabelled` the
+    answers to samples without truth.
     """
 
     validation: Arrays

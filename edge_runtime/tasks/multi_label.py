@@ -1,4 +1,4 @@
-"""Several labels that may each apply, or a single yes or no: the metric, when two models agree, and what a person reads.
+"""Several labels that may each apply, or a single yes or no: metric, agreement, and what a person reads.
 
 A model of this task answers with a probability for each label on its own; from 0.5 on it applies. Everything is numpy
 in float64. This module knows no model.

@@ -19,9 +19,9 @@ from edgekit.edge_runtime.errors import ExportError
 from edgekit.train.book_model import input_module
 from edgekit.train.registry import book_model
 
+from ..capture import capture
 from ..deploy import HEADS, Deployable, DeployModel, input_spec
 from ..exporters import EXPORTERS
-from ..capture import capture
 from ..exporters.errors import exported
 from ..recipes import RECIPES
 from ..user_model.array_samples import noise

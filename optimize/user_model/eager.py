@@ -24,9 +24,9 @@ from edgekit.edge_runtime.temporary import LockedFolder
 from edgekit.edge_runtime.worker.child import serve
 from edgekit.edge_runtime.worker.parent import Worker
 
+from ..capture import capture
 from ..deploy import DeployModel
 from ..eager import EAGER, EagerSession
-from ..capture import capture
 from . import user_imports
 from .model import OwnModel
 from .user_code import import_file

@@ -15,8 +15,8 @@ from edgekit.train.registry import BOOK_MODELS
 
 ACCEPTED = (
     "a name that `edgekit models` lists; package.module:callable or path/to/file.py:callable, where the callable gives "
-    "an nn.Module; torchvision:NAME, like torchvision:mobilenet_v2; timm:NAME, like timm:resnet18.a1_in1k; a TorchScript "
-    "file or a program of torch.export (.pt2)"
+    "an nn.Module; torchvision:NAME, like torchvision:mobilenet_v2; timm:NAME, like timm:resnet18.a1_in1k; a "
+    "TorchScript file or a program of torch.export (.pt2)"
 )
 _WEIGHTS = (".pt", ".pth", ".ckpt", ".safetensors", ".bin", ".th", ".state", ".pkl")
 _EXPORTED = (".onnx", ".pte", ".tflite", ".mlpackage", ".mlmodel", ".h5", ".keras", ".pb")
@@ -97,7 +97,7 @@ def _folder(path: Path, what: str) -> UsageError:
     if (path / "config.json").is_file():
         return UsageError(
             f"{what} looks like a Hugging Face model. Give a function that loads it, in a file of yours: "
-            "def build(): return AutoModelForImageClassification.from_pretrained(…). Then edgekit optimize file.py:build"
+            "def build(): return AutoModelForImageClassification.from_pretrained(…). Then: edgekit optimize f.py:build"
         )
     return UsageError(f"{what} is a folder. Give a model: {ACCEPTED}")
 

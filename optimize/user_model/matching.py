@@ -130,8 +130,8 @@ def _as_picture(samples: Samples) -> Samples:
     """A single array, whatever its name, as the one input of a model that takes pictures."""
     if len(samples.arrays) > 1:
         raise InputError(
-            f"{samples.words}: a model of pictures takes one array of them, found {', '.join(samples.arrays)}. Give the "
-            "pixels alone, or arrays without --mean, --std and --resize"
+            f"{samples.words}: a model of pictures takes one array of them, found {', '.join(samples.arrays)}. Give "
+            "the pixels alone, or arrays without --mean, --std and --resize"
         )
     return replace(samples, arrays={"image": next(iter(samples.arrays.values()))})
 

@@ -223,9 +223,7 @@ def _truth_of_pictures(
     classes = class_folders(path)
     if request.labels or len(source.labels) == count:
         labels: Sequence[str] = request.labels or source.labels
-    elif count == 1 and len(classes) == 2:
-        labels = classes
-    elif count == len(classes):
+    elif (count == 1 and len(classes) == 2) or count == len(classes):
         labels = classes
     else:
         raise InputError(

@@ -1,6 +1,6 @@
 """What a user's `forward` takes: arrays are bound to its arguments by name, in its order, or refused by name.
 
-Reads signatures and runs nothing. How the bound tensors are handed over is a `Passing`, which can be written out as code.
+Reads signatures and runs nothing. How bound tensors are handed over is a `Passing`, which can be written out as code.
 """
 
 from __future__ import annotations

@@ -160,7 +160,7 @@ def _prefixed(state: Mapping[str, Any], prefix: str) -> OrderedDict[str, Any]:
 
 
 def _completed(module: nn.Module, state: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The state dict with what no inference reads, and with weights that the module shares with those that are there."""
+    """The state dict with what no inference reads, and with weights that the module shares with others of its own."""
     own = module.state_dict()
     missing = [key for key in own if key not in state]
     # Counters of batch norms: checkpoints from before torch 0.4.1 lack them.

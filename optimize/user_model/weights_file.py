@@ -1,7 +1,7 @@
 """Tensors out of a checkpoint of any make, without running what is pickled beside them.
 
-A trainer's checkpoint holds objects of its own: settings, callbacks, whole modules. Their classes are not imported here;
-an inert stand-in takes their place, and only tensors, numbers, texts and plain containers are themselves.
+A trainer's checkpoint holds objects of its own: settings, callbacks, whole modules. Their classes are not imported; an
+inert stand-in takes their place, and only tensors, numbers, texts and plain containers are themselves.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .unwrapping import of_program
 
 
 class StandIn:
-    """What stands for an object of a class that is not loaded; it takes what an unpickler gives it, and does nothing."""
+    """Stands for an object of a class that is not loaded; it takes what an unpickler gives it, and does nothing."""
 
     kind = ""
 

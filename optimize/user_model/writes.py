@@ -31,16 +31,15 @@ class Writes:
 def observed(module: nn.Module, sample: Sequence[Tensor], run: Callable[[], Any]) -> tuple[Any, Writes]:
     """What `run()` gives, which runs the module on `sample`, and where it wrote.
 
-    Afterwards the module's state and the sample are as before. That something was written shows in torch's own counters;
-    only then it is run once more, under watch, to find the line.
+    Afterwards the module's state and the sample are as before. That something was written shows in torch's own
+    counters; only then it is run once more, under watch, to find the line.
     """
     state, given = _Kept(module), [tensor.clone() for tensor in sample]
     counters = [tensor._version for tensor in (*sample, *state.tensors.values())]
     with torch.no_grad():
         found = run()
     changed = [
-        tensor._version != before
-        for tensor, before in zip((*sample, *state.tensors.values()), counters, strict=True)
+        tensor._version != before for tensor, before in zip((*sample, *state.tensors.values()), counters, strict=True)
     ]
     inputs = [i for i in range(len(sample)) if changed[i]]
     names = [name for name, one in zip(state.tensors, changed[len(sample) :], strict=True) if one]
