@@ -128,7 +128,8 @@ def own_model(source: Source, request: Request) -> OwnModel:
 def _plain_copy(module: nn.Module, notes: Notes) -> nn.Module:
     """A copy of the user's module on the CPU, in float32 and evaluation mode, so that the user's own stays as it is."""
     try:
-        module = copy.deepcopy(module)
+        with torch.no_grad():  # else the copied weights of a TorchScript module would be results of the old ones
+            module = copy.deepcopy(module)
     except Exception:  # a module may hold what cannot be copied, such as an open file; it is then used itself
         notes.add("the model cannot be copied, and is used itself: it is in evaluation mode from now on")
     halves = {
@@ -139,7 +140,8 @@ def _plain_copy(module: nn.Module, notes: Notes) -> nn.Module:
     if halves:
         notes.add(f"weights in {', '.join(sorted(halves))} were converted to float32", keep="converted")
         module = module.float()
-    return inert(module.cpu())
+    with torch.no_grad():
+        return inert(module.cpu())
 
 
 def _tensors(inputs: Inputs, arrays: Arrays) -> list[Tensor]:

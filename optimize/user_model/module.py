@@ -63,7 +63,8 @@ def inert(module: nn.Module) -> nn.Module:
     """The module in evaluation mode, without gradients; compiled parts (TorchScript) take one tensor at a time."""
     module.eval()
     for tensor in module.parameters():
-        tensor.requires_grad_(False)
+        if tensor.is_leaf:
+            tensor.requires_grad_(False)
     return module
 
 
