@@ -55,7 +55,8 @@ class _Listening(nn.Module):
 
     def __init__(self, part: nn.Module):
         super().__init__()
-        self.part, self.given = part, None
+        self.part = part
+        self.given: tuple[Any, ...] | None = None
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         if self.given is None:
@@ -81,7 +82,7 @@ def _converted(part: nn.Module, given: tuple[Any, ...]) -> nn.Module:
     logging.getLogger("torch._export.converter").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = converter.TS2EPConverter(part, given)
+        found = converter.TS2EPConverter(part, given)  # type: ignore[arg-type]
         lifted, names = converter.get_block_to_lifted_attrs(found.ts_graph)
         graph = converter.TS2FXGraphConverter(
             found.ts_graph,

@@ -129,10 +129,10 @@ def _judge_accuracy(compared: Compared, task_name: str, budget: Budget) -> Verdi
     if before.ndim > 2:  # an answer for each place, some of which do not count
         assert truth is not None
         metric = mean_of("accuracy", higher_is_better=True, is_share=True)
-        counts = [right_and_counted(outputs, truth) for outputs in (same, before, after)]
+        alike, first, second = (right_and_counted(outputs, truth) for outputs in (same, before, after))
         flips = int(differ(before, after).reshape(len(before), -1).any(axis=1).sum())
-        budget = _with_same(budget, float(metric.value(counts[0].sum(axis=0))))
-        return judge_metric(metric, *counts[1:], budget, groups=compared.groups, flips=flips)
+        budget = _with_same(budget, float(metric.value(alike.sum(axis=0))))
+        return judge_metric(metric, first, second, budget, groups=compared.groups, flips=flips)
     return judge_hits(
         right(before),
         right(after),

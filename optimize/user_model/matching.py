@@ -82,7 +82,9 @@ def match_samples(source: Source, request: Request, signature: Signature, notes:
             elif given is not None:
                 found[name] = _as_picture(given)
     else:
-        bound = {name: given and _bound(given, signature) for name, given in found.items()}  # type: ignore[arg-type]
+        bound = {
+            name: _bound(given, signature) if isinstance(given, Samples) else None for name, given in found.items()
+        }
         shown = next((samples.arrays for samples in bound.values() if samples is not None), None)
         inputs = array_inputs(signature, request.shapes, shown)
         found = dict(bound)

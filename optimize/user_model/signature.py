@@ -142,10 +142,10 @@ class Signature:
             for kind, words in _STRUCTURES.items():
                 if re.search(words, one.annotation, re.IGNORECASE):
                     kinds = (kind,)
-            argument = one.name if one.keyword else ""
+            keyword = one.name if one.keyword else ""
             return tuple(
                 Passing(
-                    keywords=tuple(names) if kind == "dict" else ("",) * len(names), structure=kind, argument=argument
+                    keywords=tuple(names) if kind == "dict" else ("",) * len(names), structure=kind, argument=keyword
                 )
                 for kind in kinds
             )
@@ -207,7 +207,7 @@ def signature_of(module: nn.Module) -> Signature:
     """What a module's `forward` takes."""
     main = getattr(module, "main_input_name", "")
     if isinstance(module, torch.jit.ScriptModule):
-        schema = module.forward.schema.arguments[1:]
+        schema = module.forward.schema.arguments[1:]  # type: ignore[attr-defined]
         return Signature(
             arguments=tuple(
                 Argument(
