@@ -86,7 +86,15 @@ def imagenet(what: str, weights: Path, resize_to: int | None = None) -> Iterator
             with halves[name].open("w", newline="") as file:
                 csv.writer(file).writerows(part)
         source = open_source(what, weights=weights)
-        request = Request(model=what, **halves, labels=labels, sample_shape=(1, 3, 224, 224), resize_to=resize_to)
+        own_range = not what.startswith("torchvision:")  # the module in mobilenet_v2_tf2.py scales pixels itself
+        request = Request(
+            model=what,
+            **halves,
+            labels=labels,
+            sample_shape=(1, 3, 224, 224),
+            resize_to=resize_to,
+            no_normalise=own_range,
+        )
         yield source, request, f"weights {weights.name}; ImageNet training pictures, one a class, so optimistic"
 
 

@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from torch import nn
-
 from edgekit.edge_runtime.benchmark.measurement import Measurement
 from edgekit.edge_runtime.benchmark.rows import Row
 from edgekit.edge_runtime.errors import MissingData, UsageError
@@ -25,7 +23,7 @@ from .events import OnEvent, RecipesLeftOut, Remark, ignore
 from .user_model.eager import eager_of
 from .user_model.model import own_model
 from .user_model.request import Request
-from .user_model.sources import Source, is_registered, open_source, plain_name
+from .user_model.sources import Source, is_registered, of_module, open_source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,14 +130,11 @@ def _source(request: Request) -> Source:
     if isinstance(request.model, str):
         return open_source(
             request.model,
-            weights=None if request.weights is None else Path(request.weights),
+            weights=request.weights,
             random_weights=request.random_weights,
             classes=len(request.labels) or None,
         )
-    if not isinstance(request.model, nn.Module):
-        raise UsageError(f"model should be an nn.Module or a text, found {type(request.model).__name__}")
-    kind = type(request.model).__name__
-    return Source(what=kind, name=plain_name(kind), module=request.model, weights="as given from Python")
+    return of_module(request.model, weights=request.weights)
 
 
 def _without_samples(pairs: list[Combination], on_event: OnEvent) -> list[Combination]:

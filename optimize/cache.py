@@ -36,6 +36,7 @@ MADE_FROM = "made_from"  # the fingerprint, in the manifest's provenance
 # samples are read as, are causes themselves, so that the code that reads them is not among these.
 MAKES_BUNDLES = (
     *("optimize/pack.py", "optimize/verify.py", "optimize/golden_floors.py", "optimize/deploy.py"),
+    *("optimize/capture.py", "optimize/user_model/signature.py"),
     *("optimize/gate.py", "optimize/judge.py", "optimize/ruling.py", "edge_runtime/statistics"),
     "optimize/other_engines.py",
     *("optimize/user_model/module.py", "optimize/user_model/evaluation.py", "optimize/layer_notes.py"),
@@ -64,6 +65,8 @@ def fingerprint(
     specs = [to_plain(spec) for spec in (*model.inputs, *model.outputs)]
     preprocessing = to_plain(model.preprocessing) if model.preprocessing else None
     of_model = [model.name, model.task, list(model.labels), preprocessing, specs, model.weights_sha256, model.notes]
+    origins = [to_plain(one) for one in (model.samples_from, model.weights_from) if one]
+    of_model += [model.gated, model.shown, model.holds or "", origins]
     digest.update(canonical_json([*of_model, exporter.name, recipe.name, tools, [str(value) for value in settings]]))
     targets: Arrays = {} if model.targets is None else {"": model.targets}
     trained_on: Arrays = {}
@@ -71,7 +74,8 @@ def fingerprint(
         trained_on = {"inputs": model.training.inputs, "targets": model.training.targets}
         digest.update(repr(model.training.fit).encode())
     groups: Arrays = {} if model.groups is None else {"": np.asarray(model.groups)}
-    samples = (model.calibration, model.validation, model.unlabelled, targets, groups, trained_on)
+    golden: Arrays = {} if model.golden is None else model.golden.inputs
+    samples = (golden, model.calibration, model.validation, model.unlabelled, targets, groups, trained_on)
     for arrays in (*samples, reference.validation):
         for name, rows in sorted(arrays.items()):
             digest.update(f"{name} {rows.dtype} {rows.shape}".encode())

@@ -20,9 +20,11 @@ from edgekit.edge_runtime.benchmark.measure import Candidate, candidate_of, meas
 from edgekit.edge_runtime.benchmark.measurement import Measurement
 from edgekit.edge_runtime.benchmark.rows import Row, Status, Subject
 from edgekit.edge_runtime.bundle import versions
-from edgekit.edge_runtime.bundle.manifest import Manifest
+from edgekit.edge_runtime.bundle.manifest import Manifest, Metric
 from edgekit.edge_runtime.engines import RUNS_CODE, row_name
-from edgekit.edge_runtime.errors import EdgekitError, ExportError, Interrupted, VerificationError
+from edgekit.edge_runtime.errors import EdgekitError, ExportError, Interrupted, UsageError, VerificationError
+from edgekit.edge_runtime.format import metric_name, value_text
+from edgekit.edge_runtime.tasks.registry import metric_named
 
 from .cache import failed_before, fingerprint, keep_failure, measured_before, unchanged_bundle
 from .combinations import Combination, most_promising_first
@@ -91,6 +93,7 @@ def deliver(
     reference = FloatReference.of(model)
     samples = len(next(iter(reference.validation.values())))
     on_event(FloatMeasured(model=model.name, metric=reference.metric, samples=samples))
+    check_expected(model, reference.metric, request.expect_accuracy)
 
     packed, failed, answers = _pack_all(model, reference, pairs, request, on_event)
     runs = [bundle for bundle in packed if bundle.manifest.status != "not_run"]
@@ -133,6 +136,37 @@ def deliver(
         results=tuple(results),
         answers=answers,
         measured_before=before is not None,
+    )
+
+
+def check_expected(model: DeployModel, metric: Metric | None, expected: float | None) -> None:
+    """Holds the float model to what the user expects of it, before anything is made.
+
+    Raises:
+        UsageError: it does not reach that, or nothing measures it.
+    """
+    if expected is None:
+        return
+    if metric is None:
+        raise UsageError(
+            f"--expect-accuracy {expected:g} needs samples with true answers: give --validation, or `evaluate`"
+        )
+    counted = metric_named(metric.name)
+    better = counted is None or counted.higher_is_better
+    if (metric.value >= expected) if better else (metric.value <= expected):
+        return
+    found = f"{metric_name(metric.name)} {value_text(metric.name, metric.value)} on {metric.samples:,} samples"
+    wanted = f"{'at least' if better else 'at most'} {value_text(metric.name, expected)}"
+    if model.preprocessing is None:
+        reasons = "arrays that are scaled otherwise than in training, inputs in another order, labels in another order"
+    else:
+        reasons = (
+            f"--mean and --std (now: {'; '.join(model.preprocessing.in_graph) or 'raw pixels'}), the order of "
+            f"the colour channels (here RGB), the resizing (now: {model.preprocessing.resize}), the order of the labels"
+        )
+    raise UsageError(
+        f"the float model itself has {found}, and {wanted} was expected: nothing was made. The usual "
+        f"reasons: {reasons}; or the weights are others"
     )
 
 
@@ -237,7 +271,7 @@ def _judged(model: DeployModel, outputs: Mapping[str, Arrays]) -> dict[str, Answ
     """The outputs of candidates, by name, to the validation split, as answers; but for those too large to keep."""
     found = {}
     for name, arrays in outputs.items():
-        first = arrays[model.outputs[0].name]
+        first = model.answers(arrays[model.outputs[0].name])
         truth = model.targets_of(np.arange(len(first)))
         answers = answers_of(model.task, first, truth, inputs=model.validation, labels=model.labels, split="validation")
         if answers is not None:

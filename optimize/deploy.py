@@ -17,10 +17,20 @@ import torch
 from torch import nn
 
 from edgekit.edge_runtime.arrays import Arrays
-from edgekit.edge_runtime.bundle.manifest import BatchRange, ImagePreprocessing, TensorSpec
+from edgekit.edge_runtime.bundle.contract import Holds
+from edgekit.edge_runtime.bundle.manifest import (
+    BatchRange,
+    ImagePreprocessing,
+    SamplesOrigin,
+    TensorSpec,
+    WeightsOrigin,
+)
 from edgekit.edge_runtime.engines import Session
 from edgekit.edge_runtime.errors import MissingData, UsageError
 from edgekit.edge_runtime.files import sha256_file
+from edgekit.edge_runtime.tasks.holds import read_as
+from edgekit.edge_runtime.tasks.metrics import TaskMetric
+from edgekit.edge_runtime.tasks.registry import metric_named, task
 from edgekit.train.book_model import BookModel, FitConfig, input_module
 from edgekit.train.checkpoint import load_weights
 from edgekit.train.dataset import Dataset, Split
@@ -49,9 +59,17 @@ class Deployable(nn.Module):
 # By task: the name of the output, and what turns the model's outputs into answers inside the exported graph.
 HEADS: dict[str, tuple[str, nn.Module]] = {
     "classification": ("probabilities", nn.Softmax(dim=-1)),
+    "multi_label": ("probabilities", nn.Sigmoid()),
     "regression": ("prediction", nn.Identity()),
     "next_character": ("log_probabilities", nn.Identity()),
     "segmentation": ("mask", nn.Identity()),
+}
+# What the first output of a deployed model holds, by its task, where the model says nothing else.
+HOLDS: dict[str, Holds] = {
+    "classification": "probabilities",
+    "multi_label": "independent_probabilities",
+    "next_character": "log_probabilities",
+    "segmentation": "mask",
 }
 
 
@@ -68,16 +86,27 @@ class TrainingData:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Golden:
+    """Samples that were chosen to travel: raw `inputs` (N, …) by name; `targets` (N, …), None where not known."""
+
+    inputs: Arrays
+    targets: np.ndarray | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class DeployModel:
     """A float module in evaluation mode, what it takes and gives, and its real data.
 
     `calibration` and `validation` hold raw inputs by input name, one row a sample; they share no sample. `targets` is
     None where the true answers are not known: then `validation` serves to check the stages, and no accuracy is
     measured, unless `evaluate` does so: it takes a `Predict` and gives a number, or one for each sample; more is
-    better. `gated` names the metric that artifacts are held to, the task's own where empty. `groups` (N,) says which
-    validation samples belong together, such as a patient's. `unlabelled` are further raw inputs, without truth, on
-    which answers are compared. `noise` says that the samples are random, which proves nothing; `notes` go into the
-    manifest's provenance. `training` is None where the training split is not at hand, or too large for memory.
+    better. `gated` names the metric that artifacts are held to, the task's own where empty; `shown` the one that is
+    reported. `holds` is what the first output holds, where its task does not say. `groups` (N,) says which validation
+    samples belong together, such as a patient's. `unlabelled` are further raw inputs, without truth, on which answers
+    are compared. `golden` are the samples that travel with every bundle, where they were chosen; else they are taken
+    from `validation`; `samples_from` and `weights_from` say whose they are. `noise` says that the samples are random,
+    which proves nothing; `notes` go into the manifest's provenance. `training` is None where the training split is not
+    at hand, or too large for memory.
     """
 
     name: str
@@ -94,6 +123,11 @@ class DeployModel:
     origin: str
     evaluate: Callable[[Predict], float | npt.ArrayLike] | None = None
     gated: str = ""
+    shown: str = ""
+    holds: Holds | None = None
+    golden: Golden | None = None
+    samples_from: SamplesOrigin | None = None
+    weights_from: WeightsOrigin | None = None
     groups: np.ndarray | None = None
     unlabelled: Arrays = field(default_factory=dict)
     noise: bool = False
@@ -104,6 +138,18 @@ class DeployModel:
     def batch(self) -> BatchRange | None:
         """How many rows a run may have; None where it is the one row of the tensors' shape."""
         return self.inputs[0].batch
+
+    def output_holds(self, place: int) -> Holds:
+        """What the output at `place` holds; only the first one is the task's answer."""
+        return (self.holds or HOLDS.get(self.task, "values")) if place == 0 else "values"
+
+    def answers(self, first: np.ndarray) -> np.ndarray:
+        """The first output (N, …) as the task takes it: classes along axis 1."""
+        return read_as(first, self.output_holds(0), task(self.task).takes)
+
+    def metric(self) -> TaskMetric:
+        """A new metric of the kind that is reported: `shown`, else the task's own."""
+        return (metric_named(self.shown) if self.shown else None) or task(self.task).metric()
 
     @property
     def example(self) -> tuple[torch.Tensor, ...]:
@@ -152,7 +198,8 @@ class DeployModel:
         Args:
             answers: the float model's (N, …) to the validation split; of a classification its probabilities (N, C).
         """
-        tied = _near_ties(answers) if self.task == "classification" else np.zeros(len(answers), bool)
+        one_of_many = self.task == "classification" and answers.ndim == 2
+        tied = _near_ties(answers) if one_of_many else np.zeros(len(answers), bool)
         of_classes = self.targets is not None and self.targets.ndim == 1 and self.targets.dtype.kind in "iu"
         if self.targets is None or not of_classes or len(np.unique(self.targets)) > GOLDEN_SAMPLES:
             wanted = min(GOLDEN_SAMPLES, len(answers))
@@ -167,6 +214,13 @@ class DeployModel:
     def targets_of(self, rows: np.ndarray) -> np.ndarray:
         """The true answers to some validation rows; (rows, 0), which says nothing, where none are known."""
         return np.zeros((len(rows), 0), np.float32) if self.targets is None else self.targets[rows]
+
+    def golden_targets(self, rows: np.ndarray) -> np.ndarray:
+        """The true answers to the samples that travel: the chosen ones, else those validation rows."""
+        if self.golden is None:
+            return self.targets_of(rows)
+        count = len(next(iter(self.golden.inputs.values())))
+        return np.zeros((count, 0), np.float32) if self.golden.targets is None else self.golden.targets
 
 
 def _near_ties(probabilities: np.ndarray) -> np.ndarray:

@@ -8,27 +8,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from edgekit.edge_runtime.arrays import Arrays
-from edgekit.edge_runtime.bundle.contract import Holds
 from edgekit.edge_runtime.bundle.manifest import Floor, OutputSpec
 from edgekit.edge_runtime.tasks.holds import kind
 from edgekit.edge_runtime.tasks.variation import varying_sqnr_db
 
 from .recipes import Recipe
 
-# What the first output of a deployed model holds, by its task.
-HOLDS: dict[str, Holds] = {
-    "classification": "probabilities",
-    "next_character": "log_probabilities",
-    "segmentation": "mask",
-}
 # Another CPU rounds differently: it may come out this much further from the float model than where it was packed.
 ROOM_DB = 3.0
 ROOM_ANSWERS = 2  # and this many of its golden answers may flip there
-
-
-def output_holds(task_name: str, place: int) -> Holds:
-    """What the output at `place` of a deployed model holds; only the first one is the task's answer."""
-    return HOLDS.get(task_name, "values") if place == 0 else "values"
 
 
 def golden_floors(

@@ -17,6 +17,7 @@ from edgekit.edge_runtime.errors import unknown
 from edgekit.edge_runtime.statistics.sum_metrics import (
     DICE,
     F1,
+    IOU,
     PRECISION,
     RECALL,
     SumMetric,
@@ -24,6 +25,8 @@ from edgekit.edge_runtime.statistics.sum_metrics import (
     mean_of,
     mean_rows,
 )
+from edgekit.edge_runtime.tasks.metrics import right_and_counted
+from edgekit.edge_runtime.tasks.multi_label import label_f1
 from edgekit.edge_runtime.tasks.registry import task
 from edgekit.edge_runtime.tasks.variation import same_to_all, varies, varying_sqnr_db
 
@@ -120,9 +123,16 @@ def _judge_accuracy(compared: Compared, task_name: str, budget: Budget) -> Verdi
     same = same_to_all(before, logarithms=task_name == "next_character")
 
     def right(outputs: np.ndarray) -> np.ndarray:
-        return outputs.argmax(axis=-1) == truth
+        return outputs.argmax(axis=1) == truth
 
     differ = task(task_name).differ
+    if before.ndim > 2:  # an answer for each place, some of which do not count
+        assert truth is not None
+        metric = mean_of("accuracy", higher_is_better=True, is_share=True)
+        alike, first, second = (right_and_counted(outputs, truth) for outputs in (same, before, after))
+        flips = int(differ(before, after).reshape(len(before), -1).any(axis=1).sum())
+        budget = _with_same(budget, float(metric.value(alike.sum(axis=0))))
+        return judge_metric(metric, first, second, budget, groups=compared.groups, flips=flips)
     return judge_hits(
         right(before),
         right(after),
@@ -148,6 +158,20 @@ def _judge_detections(metric: SumMetric, called: Callable[[np.ndarray], np.ndarr
         return judge_metric(metric, rows(before), rows(after), budget, groups=compared.groups, flips=flips)
 
     return judged
+
+
+def _judge_label_f1(compared: Compared, task_name: str, budget: Budget) -> Verdict:
+    before, after = compared.first
+    assert compared.targets is not None
+    truth = compared.targets
+    metric = mean_of("label_f1", higher_is_better=True, is_share=True)
+
+    def rows(outputs: np.ndarray) -> np.ndarray:
+        return mean_rows(label_f1(outputs, truth))
+
+    budget = _with_same(budget, float(metric.value(rows(same_to_all(before)).sum(axis=0))))
+    flips = int(task(task_name).differ(before, after).any(axis=1).sum())
+    return judge_metric(metric, rows(before), rows(after), budget, groups=compared.groups, flips=flips)
 
 
 def _judge_auc(compared: Compared, task_name: str, budget: Budget) -> Verdict:
@@ -209,6 +233,8 @@ GATED: Mapping[str, Callable[[Compared, str, Budget], Verdict]] = {
     "recall": _judge_detections(RECALL, _by_kind),
     "precision": _judge_detections(PRECISION, _by_kind),
     "dice": _judge_detections(DICE, _flagged),
+    "iou": _judge_detections(IOU, _flagged),
+    "label_f1": _judge_label_f1,
     "auc": _judge_auc,
     "mean_absolute_error": _judge_error,
     "bits_per_character": _judge_bits,

@@ -48,7 +48,7 @@ from .deploy import DeployModel
 from .events import OnEvent, StageChecked, ignore
 from .exporters import Exporter
 from .exporters.errors import exported
-from .golden_floors import golden_floors, output_holds
+from .golden_floors import golden_floors
 from .other_engines import OtherRun, record, run_others
 from .recipes import Recipe
 from .tuning.table import Tuning, tuned
@@ -139,7 +139,7 @@ def pack_bundle(
             inputs=reference.golden_inputs,
             outputs=reference.golden_outputs,
             packed={run.key: chain.last_outputs for run in _engines(exporter, tools)},
-            targets=model.targets_of(reference.golden_indices),
+            targets=reference.golden_targets,
         )
         save_golden(folder / GOLDEN_FILE, golden)
         draft = _manifest(model, exporter, recipe, folder, path.name, golden, chain, tools)
@@ -251,7 +251,7 @@ def _manifest(
     tools: dict[str, str],
 ) -> Manifest:
     path, golden_path = folder / file, folder / GOLDEN_FILE
-    outputs = tuple(OutputSpec.of(spec, output_holds(model.task, place)) for place, spec in enumerate(model.outputs))
+    outputs = tuple(OutputSpec.of(spec, model.output_holds(place)) for place, spec in enumerate(model.outputs))
     requires, features = versions.requirements(exporter.format, path, tools)
     program = Program(
         name=MAIN,
@@ -285,8 +285,8 @@ def _manifest(
         metrics=(),
         stages=(),
         origin=Origin(
-            weights=WeightsOrigin(source="", licence=None),
-            golden=SamplesOrigin(source=model.origin, licence=None, may_travel=None),
+            weights=model.weights_from or WeightsOrigin(source="", licence=None),
+            golden=model.samples_from or SamplesOrigin(source=model.origin, licence=None, may_travel=None),
         ),
         tools=tools | {"python": platform.python_version()},
         provenance={"weights_sha256": model.weights_sha256, "data": model.origin} | model.notes | chain.notes,

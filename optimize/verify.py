@@ -24,7 +24,6 @@ from edgekit.edge_runtime.tasks.variation import varying_sqnr_db
 
 from .deploy import DeployModel, Predict, run_module
 from .exporters import Stage
-from .golden_floors import output_holds
 from .judge import Compared, judge
 from .recipes import RECIPES, Recipe
 from .user_model.evaluation import check_finite, evaluated
@@ -40,8 +39,9 @@ OnStage = Callable[[StageResult], None]
 class FloatReference:
     """The float model's answers in eager PyTorch: on the whole validation split, and on the golden rows of it.
 
-    `metric` relates the float model to itself; None where the true answers are not known and nothing evaluates it.
-    `scores` are those of a user's `evaluate`, `unlabelled` the answers to samples without truth.
+    `golden_targets` are (rows, 0) where the truth is not known. `metric` relates the float model to itself; None where
+    the true answers are not known and nothing evaluates it. `scores` are those of a user's `evaluate`, `unlabelled` the
+    answers to samples without truth.
     """
 
     validation: Arrays
@@ -51,6 +51,7 @@ class FloatReference:
     golden_indices: np.ndarray
     golden_inputs: Arrays
     golden_outputs: Arrays
+    golden_targets: np.ndarray
 
     @classmethod
     def of(cls, model: DeployModel) -> FloatReference:
@@ -62,6 +63,7 @@ class FloatReference:
         answers = run_module(model, model.module, model.validation)
         check_finite(answers)
         indices = model.golden_indices(answers[model.outputs[0].name])
+        golden = None if model.golden is None else run_module(model, model.module, model.golden.inputs)
         metric, scores = measure(model, answers, lambda arrays: run_module(model, model.module, arrays))
         return cls(
             validation=answers,
@@ -69,8 +71,11 @@ class FloatReference:
             scores=scores,
             unlabelled=run_module(model, model.module, model.unlabelled) if model.unlabelled else {},
             golden_indices=indices,
-            golden_inputs={name: rows[indices] for name, rows in model.validation.items()},
-            golden_outputs={name: rows[indices] for name, rows in answers.items()},
+            golden_inputs={name: rows[indices] for name, rows in model.validation.items()}
+            if model.golden is None
+            else model.golden.inputs,
+            golden_outputs={name: rows[indices] for name, rows in answers.items()} if golden is None else golden,
+            golden_targets=model.golden_targets(indices),
         )
 
 
@@ -143,7 +148,7 @@ class Chain:
     ) -> StageResult:
         spec = self._model.outputs[place]
         relative, sqnr = relative_error(wanted, got), varying_sqnr_db(wanted, got)
-        agreement = kind(output_holds(self._model.task, place)).agreement(wanted, got)
+        agreement = kind(self._model.output_holds(place)).agreement(wanted, got)
         if exact:
             held_to, passed = f"relative error ≤ {EXACT:g}", relative <= EXACT
         elif recipe.lossy and place == 0 and self._reference.metric is not None:
@@ -170,9 +175,9 @@ class Chain:
 
     def _truth(self, golden_row: int) -> str:
         """The true answer to a golden sample: its class by name, or the first of its numbers."""
-        if self._model.targets is None:
+        target = self._reference.golden_targets[golden_row]
+        if not target.size:
             return "its truth is not known"
-        target = self._model.targets[self._reference.golden_indices[golden_row]]
         if target.ndim == 0 and target.dtype.kind in "iu":
             return f"class {self._model.labels[int(target)]!r}"
         numbers = [f"{value:.4g}" for value in target.ravel()[:4]]
@@ -198,8 +203,8 @@ def measure(
         evaluation = evaluated(model.evaluate, predict)
         found, scores = evaluation.metric, evaluation.scores
     elif model.targets is not None:
-        counted = task(model.task).metric()
-        counted.update(answers[first], model.targets)
+        counted = model.metric()
+        counted.update(model.answers(answers[first]), model.targets)
         found = Metric(
             name=type(counted).name,
             value=counted.value,
@@ -213,7 +218,7 @@ def measure(
         return None, None
     if reference is None or before is None:
         return found, scores
-    agreement = task(model.task).agreement(reference.validation[first], answers[first])
+    agreement = task(model.task).agreement(*map(model.answers, (reference.validation[first], answers[first])))
     return replace(found, float_value=before.value, agreement=agreement), scores
 
 
@@ -239,11 +244,13 @@ def verdict_on(
     first = model.outputs[0].name
     judged = reference.validation if reference.metric is not None else reference.golden_outputs
     compared = Compared(
-        float_outputs=judged,
-        outputs=answers,
+        float_outputs=judged | {first: model.answers(judged[first])},
+        outputs=answers | {first: model.answers(answers[first])},
         targets=None if model.evaluate is not None else model.targets,
         groups=model.groups,
-        unlabelled=(reference.unlabelled[first], unlabelled[first]) if unlabelled else None,
+        unlabelled=(model.answers(reference.unlabelled[first]), model.answers(unlabelled[first]))
+        if unlabelled
+        else None,
         scores=None if reference.scores is None or scores is None else (reference.scores, scores),
     )
     return judge(

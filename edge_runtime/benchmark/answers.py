@@ -13,7 +13,7 @@ import numpy as np
 
 from ..arrays import Arrays
 from ..errors import InputError
-from ..tasks.metrics import Accuracy, TaskMetric, top_agreement
+from ..tasks.metrics import Accuracy, TaskMetric, right_and_counted, top_agreement
 from ..tasks.registry import task
 from ..tasks.regression import AGREEMENT_TOLERANCE, MeanOfSamples
 
@@ -29,7 +29,7 @@ class Answers:
     samples_sha256: str
     """Digest of the samples: two runs with the same one were asked the same."""
     given: np.ndarray
-    """(N,) int64, the index of the top label, -1 for none; or (N, …) float32 where the answer is numbers."""
+    """(N,) or (N, …) int64, the index of the top label of each answer, -1 for none; or (N, …) float32 for numbers."""
     truth: np.ndarray
     """The true answers, in the same form; (N, 0) where they are unknown."""
     scores: np.ndarray
@@ -50,7 +50,8 @@ def answers_of(
     """
     known = task(task_name)
     picks_one = known.agreement is top_agreement
-    if not picks_one and outputs.size > MAX_NUMBERS:
+    numbers = outputs.size // max(1, outputs.shape[1]) if picks_one else outputs.size
+    if numbers > MAX_NUMBERS:
         return None
     top = np.where(np.isnan(outputs).any(axis=1), -1, outputs.argmax(axis=1)) if picks_one else outputs
     scores = _scores(known.metric(), outputs, top, targets)
@@ -68,6 +69,9 @@ def _scores(metric: TaskMetric, outputs: np.ndarray, top: np.ndarray, targets: n
     if targets.size == 0:
         return np.zeros(0)
     if isinstance(metric, Accuracy):
+        if top.ndim > 1:  # of each sample the share of places that are right, of those that count
+            right, counted = right_and_counted(outputs, targets).T
+            return right / np.maximum(counted, 1)
         return (top == targets).astype(np.float64)
     if isinstance(metric, MeanOfSamples):
         with contextlib.suppress(InputError):  # outputs that the metric refuses are kept without scores
@@ -85,7 +89,7 @@ def flipped(before: Answers, after: Answers) -> np.ndarray:
     if before.samples_sha256 != after.samples_sha256 or before.given.shape != after.given.shape:
         raise ValueError("these are answers to different samples")
     if before.given.dtype.kind == "i":
-        return np.flatnonzero(before.given != after.given)
+        return np.flatnonzero((before.given != after.given).reshape(len(before.given), -1).any(axis=1))
     finite = before.given[np.isfinite(before.given)]
     allowed = AGREEMENT_TOLERANCE * float(np.ptp(finite)) if finite.size else 0.0
     with np.errstate(invalid="ignore"):

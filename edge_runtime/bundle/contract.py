@@ -11,6 +11,7 @@ from .limits import MAX_PICTURE_SIDE, MAX_RANK, MAX_SIDE
 Dtype = Literal["uint8", "int8", "int32", "int64", "float16", "float32"]
 Holds = Literal[
     "probabilities",
+    "token_probabilities",
     "logits",
     "log_probabilities",
     "independent_probabilities",

@@ -10,8 +10,8 @@ import torch
 
 
 def tensors_of(arrays: Sequence[np.ndarray]) -> list[torch.Tensor]:
-    """Tensors that share the arrays' memory; a read-only array is copied, because a tensor could write to it."""
-    return [torch.from_numpy(array if array.flags.writeable else array.copy()) for array in arrays]
+    """Tensors of copies: a model may write into its inputs, and the caller's arrays are never changed."""
+    return [torch.from_numpy(array.copy()) for array in arrays]
 
 
 def arrays_of(outputs: Any, inputs: Sequence[torch.Tensor]) -> list[np.ndarray]:

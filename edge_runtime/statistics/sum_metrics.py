@@ -58,6 +58,8 @@ def _f1(sums: np.ndarray) -> np.ndarray:
 # Of `detection_rows`: true positives, false positives, false negatives. The worst is a positive that is found no more.
 F1 = _of_detections("f1", _f1, (0.0, 0.0, 1.0))
 DICE = _of_detections("dice", _f1, (0.0, 0.0, 1.0))  # F1 of pixels, pooled over all samples
+# The same pixels as intersection over union.
+IOU = _of_detections("iou", lambda sums: _ratio(sums[..., 0], sums.sum(axis=-1)), (0.0, 0.0, 1.0))
 RECALL = _of_detections("recall", lambda sums: _ratio(sums[..., 0], sums[..., 0] + sums[..., 2]), (0.0, 0.0, 1.0))
 PRECISION = _of_detections("precision", lambda sums: _ratio(sums[..., 0], sums[..., 0] + sums[..., 1]), (0.0, 1.0, 0.0))
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from ..errors import BundleError, EngineError
 from .next_character import probabilities
+from .regression import Estimate
 
 # An int8 softmax may miss 0 and 1 by a step of 1/256. Logits taken for probabilities miss them by far more.
 _PROBABILITY_SLACK = 0.01
@@ -53,6 +54,26 @@ def classify(outputs: npt.ArrayLike, labels: Sequence[str]) -> list[Answer]:
             "Export it with its softmax in the graph, and run `edgekit verify` on the bundle"
         )
     return [_answer(row, labels) for row in scores.clip(0.0, 1.0)]
+
+
+def classify_all(outputs: npt.ArrayLike, labels: Sequence[str]) -> list[Answer] | list[Estimate]:
+    """As `classify`; of (N, C, …), a class for each place such as a token or pixel, the share of places of each label.
+
+    Raises as `classify`.
+    """
+    scores = np.asarray(outputs, dtype=np.float64)
+    if scores.ndim < 3:
+        return classify(scores, labels)
+    if scores.shape[1] != len(labels) or not labels:
+        raise BundleError(
+            f"the model's output has the shape {scores.shape}, but its manifest lists {len(labels)} labels. "
+            "Pack the bundle again with one label for each class"
+        )
+    if np.isnan(scores).any():
+        raise EngineError("the model answered NaN, which is no probability. Run `edgekit verify` on the bundle")
+    top = scores.argmax(axis=1).reshape(len(scores), -1)
+    shares = [[float((row == i).mean()) for i in range(len(labels))] for row in top]
+    return [Estimate(values=tuple(zip(labels, row, strict=True))) for row in shares]
 
 
 def next_characters(outputs: npt.ArrayLike, labels: Sequence[str]) -> list[Answer]:

@@ -41,6 +41,12 @@ def same_place(reference: npt.ArrayLike, answer: npt.ArrayLike) -> float:
     return float(np.mean(same & ~np.isnan(wanted).any(axis=1) & ~np.isnan(got).any(axis=1)))
 
 
+def same_token(reference: npt.ArrayLike, answer: npt.ArrayLike) -> float:
+    """(N, …, C): as `same_place` along the last axis. Raises the same."""
+    wanted, got = _pair(reference, answer, axes=2)
+    return same_place(np.moveaxis(wanted, -1, 1), np.moveaxis(got, -1, 1))
+
+
 def same_side(reference: npt.ArrayLike, answer: npt.ArrayLike, threshold: float = THRESHOLD) -> float:
     """(N, …): share of numbers on the same side of the threshold. A NaN agrees with nothing."""
     wanted, got = _pair(reference, answer)
@@ -77,6 +83,9 @@ HOLDS: dict[str, Kind] = {
     "probabilities": Kind(
         description="the probability of each label along axis 1; they sum to 1", agreement=same_place
     ),
+    "token_probabilities": Kind(
+        description="the same along the last axis, (N, …, C): the labels of each token", agreement=same_token
+    ),
     "logits": Kind(description="the same before a softmax along axis 1", agreement=same_place),
     "log_probabilities": Kind(description="natural logarithms of probabilities", agreement=same_place),
     "independent_probabilities": Kind(
@@ -97,11 +106,13 @@ HOLDS: dict[str, Kind] = {
 # (what an output holds, what a task takes) -> how the first is converted to the second. Softmax keeps the order of a
 # row, so agreement is the same before and after.
 _READ: dict[tuple[str, str], Callable[[np.ndarray], np.ndarray]] = {
+    ("token_probabilities", "probabilities"): lambda x: np.moveaxis(x, -1, 1),
     ("logits", "probabilities"): lambda x: np.exp(_log_softmax(x)),
     ("logits", "log_probabilities"): lambda x: _log_softmax(x),
     ("log_probabilities", "probabilities"): lambda x: _exp(x),
     ("probabilities", "log_probabilities"): lambda x: _log(x),
     ("independent_logits", "mask"): lambda x: _sigmoid(x),
+    ("independent_logits", "independent_probabilities"): lambda x: _sigmoid(x),
     ("independent_probabilities", "mask"): lambda x: x,
 }
 

@@ -49,7 +49,11 @@ class TaskMetric(Protocol):
 
 
 class Accuracy:
-    """Share of samples whose largest output is at the target's index, with its Wilson interval."""
+    """Share of answers whose largest output is at the target's index.
+
+    Of one answer a sample it has Wilson's interval. Where a sample has several, such as tokens or pixels, they are
+    right or wrong together: the interval is that of a ratio of means over samples, and `samples` counts samples.
+    """
 
     name: ClassVar[str] = "accuracy"
     higher_is_better: ClassVar[bool] = True
@@ -58,32 +62,41 @@ class Accuracy:
     def __init__(self) -> None:
         self._correct = 0
         self._samples = 0
+        self._rows: list[np.ndarray] = []  # of samples with several answers: how many are right, and how many there are
 
     def update(self, outputs: npt.ArrayLike, targets: npt.ArrayLike) -> None:
-        """Counts one batch: outputs (N, C), logits or probabilities; targets (N,), class indices.
+        """Counts one batch: outputs (N, C) or (N, C, …), logits or probabilities; targets (N,) or (N, …), indices.
 
-        A row with a NaN counts as wrong, whatever its argmax is; of equal outputs the first is the answer.
+        An answer with a NaN counts as wrong, whatever its argmax is; of equal outputs the first is the answer. Where a
+        sample has several answers, a target below 0 is not counted, such as that of padding.
 
         Raises:
             InputError: the shapes do not fit each other, or the targets are not indices of the C classes.
         """
         scores, wanted = np.asarray(outputs), np.asarray(targets)
-        if scores.ndim != 2 or scores.shape[1] == 0 or wanted.shape != scores.shape[:1]:
+        if scores.ndim < 2 or scores.shape[1] == 0 or wanted.shape != scores.shape[:1] + scores.shape[2:]:
             raise InputError(
-                f"accuracy takes outputs (N, C) and targets (N,); found {scores.shape} and {wanted.shape}. "
-                "Give one row of class scores and one class index for each sample"
+                f"accuracy takes outputs (N, C) and targets (N,), or (N, C, …) and (N, …); found {scores.shape} and "
+                f"{wanted.shape}. Give one row of class scores and one class index for each answer"
             )
-        if wanted.size and not (wanted.dtype.kind in "iu" and wanted.min() >= 0 and wanted.max() < scores.shape[1]):
+        lowest = 0 if scores.ndim == 2 else -np.inf
+        if wanted.size and not (
+            wanted.dtype.kind in "iu" and wanted.min() >= lowest and wanted.max() < scores.shape[1]
+        ):
             raise InputError(
                 f"the targets are not class indices: found {wanted.dtype} from {wanted.min()} to {wanted.max()}. "
                 f"Give whole numbers from 0 to {scores.shape[1] - 1}"
             )
+        if scores.ndim > 2:
+            self._rows.append(right_and_counted(scores, wanted))
+            self._samples += len(wanted)
+            return
         self._correct += int(np.count_nonzero(_top(scores) == wanted))
         self._samples += len(wanted)
 
     @property
     def correct(self) -> int:
-        return self._correct
+        return self._correct + int(sum(rows[:, 0].sum() for rows in self._rows))
 
     @property
     def samples(self) -> int:
@@ -94,15 +107,46 @@ class Accuracy:
         """In [0, 1]. Raises `InputError` before the first sample, when no number would be true."""
         if self._samples == 0:
             raise InputError("the accuracy of 0 samples is undefined. Evaluate on at least one sample")
-        return self._correct / self._samples
+        return self._interval()[1]
 
     @property
     def low(self) -> float:
-        return wilson_interval(self._correct, self._samples)[0]
+        return self._interval()[0]
 
     @property
     def high(self) -> float:
-        return wilson_interval(self._correct, self._samples)[1]
+        return self._interval()[2]
+
+    def _interval(self) -> tuple[float, float, float]:
+        if not self._rows:
+            low, high = wilson_interval(self._correct, self._samples)
+            return low, self._correct / max(1, self._samples), high
+        return ratio_interval(np.concatenate(self._rows))
+
+
+def right_and_counted(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """(N, C, …) and (N, …) to (N, 2) float64: how many of a sample's answers are right, and how many are counted."""
+    counted = targets >= 0
+    right = (_top(scores) == targets) & counted
+    pairs = [array.reshape(len(array), -1).sum(axis=1) for array in (right, counted)]
+    return np.stack(pairs, axis=1).astype(np.float64)
+
+
+def ratio_interval(rows: np.ndarray) -> tuple[float, float, float]:
+    """(low, value, high) of the share that the first column (N, 2) has of the second; (0, value, 1) for one sample.
+
+    The 95 % interval of a ratio of means, by its linear approximation, cut to [0, 1]. Source: W. G. Cochran, Sampling
+    Techniques (1977), 2.11 and 6.4.
+    """
+    parts, wholes = rows.sum(axis=0)
+    if wholes == 0:
+        return 0.0, 0.0, 1.0
+    value = float(parts / wholes)
+    if len(rows) == 1:
+        return 0.0, value, 1.0
+    residuals = rows[:, 0] - value * rows[:, 1]
+    spread = _Z95 * math.sqrt(len(rows) / (len(rows) - 1) * float((residuals**2).sum())) / float(wholes)
+    return max(0.0, value - spread), value, min(1.0, value + spread)
 
 
 def wilson_interval(successes: int, samples: int) -> tuple[float, float]:
@@ -185,25 +229,27 @@ def relative_error(reference: npt.ArrayLike, answer: npt.ArrayLike) -> float:
 
 
 def top_agreement(reference: npt.ArrayLike, answer: npt.ArrayLike) -> float:
-    """Share of rows of two (N, C) arrays whose largest value is at the same place; a row with a NaN does not agree.
+    """Share of answers in two arrays (N, C, …) whose largest value along axis 1 is at the same place.
+
+    An answer with a NaN does not agree.
 
     Raises:
-        InputError: the shapes differ or are not (N, C), or the arrays are empty.
+        InputError: the shapes differ or are not (N, C, …), or the arrays are empty.
     """
     return float(1 - np.mean(top_differ(reference, answer)))
 
 
 def top_differ(reference: npt.ArrayLike, answer: npt.ArrayLike) -> np.ndarray:
-    """(N,) bool: of which rows the largest value is at another place. Raises as `top_agreement`."""
+    """(N, …) bool: of which answers the largest value is at another place. Raises as `top_agreement`."""
     wanted, got = _pair(reference, answer)
-    if wanted.ndim != 2:
+    if wanted.ndim < 2:
         raise InputError(f"agreement takes arrays (N, C); found {wanted.shape}. Give one row of scores for each sample")
     first, second = _top(wanted), _top(got)
     return (first != second) | (first < 0)
 
 
 def _top(scores: np.ndarray) -> np.ndarray:
-    """(N, C) -> (N,): index of the largest score; -1 where the row holds a NaN, which argmax would call the largest."""
+    """(N, C, …) -> (N, …): index of the largest score; -1 where one is NaN, which argmax would call the largest."""
     return np.where(np.isnan(scores).any(axis=1), -1, scores.argmax(axis=1))
 
 

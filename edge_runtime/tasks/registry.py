@@ -13,13 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import unknown
-from .classification import Answer, classify, next_characters
+from .classification import Answer, classify_all, next_characters
 from .holds import read_as
 from .metrics import Accuracy, TaskMetric, top_agreement, top_differ
+from .multi_label import LabelF1, label_probabilities, labels_agreement, labels_differ
 from .next_character import BitsPerCharacter
 from .plain_answers import plain_numbers
 from .regression import Estimate, MeanAbsoluteError, estimate, near_agreement, near_differ
-from .segmentation import Dice, flagged_share, pixel_agreement, pixel_differ
+from .segmentation import Dice, IoU, flagged_share, pixel_agreement, pixel_differ
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,13 +48,23 @@ class Task:
 TASKS: dict[str, Task] = {
     "classification": Task(
         name="classification",
-        description="one of several classes; the model gives each class's probability",
+        description="one of several classes, for a sample or each of its places; the model gives their probabilities",
         metric=Accuracy,
         agreement=top_agreement,
         differ=top_differ,
-        answer=classify,
+        answer=classify_all,
         labels_are="classes",
         takes="probabilities",
+    ),
+    "multi_label": Task(
+        name="multi_label",
+        description="which of several labels apply; the model gives each one's probability",
+        metric=LabelF1,
+        agreement=labels_agreement,
+        differ=labels_differ,
+        answer=label_probabilities,
+        labels_are="labels",
+        takes="independent_probabilities",
     ),
     "regression": Task(
         name="regression",
@@ -105,9 +116,14 @@ def answers_to(
     return task.answer(read_as(outputs, holds, task.takes), labels)
 
 
+# Metrics that a user can ask for instead of their task's own.
+_OTHERS: tuple[Callable[[], TaskMetric], ...] = (IoU,)
+
+
 def metric_named(name: str) -> TaskMetric | None:
     """A new metric by its name; None where no task has it, such as one of a newer edgekit."""
-    return next((metric for known in TASKS.values() if (metric := known.metric()).name == name), None)
+    made = (*(known.metric for known in TASKS.values()), *_OTHERS)
+    return next((metric for make in made if (metric := make()).name == name), None)
 
 
 def task(name: str) -> Task:

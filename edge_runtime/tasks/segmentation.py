@@ -39,14 +39,27 @@ class Dice(MeanOfSamples):
         if not len(flagged):
             return
         both = (flagged & true).sum(axis=1, dtype=np.float64)
-        either = flagged.sum(axis=1, dtype=np.float64) + true.sum(axis=1)
-        scores = np.where(either == 0, 1.0, 2 * both / np.maximum(either, 1))
+        scores = self._scores(both, flagged.sum(axis=1, dtype=np.float64) + true.sum(axis=1))
         bad = np.isnan(np.asarray(outputs, np.float64).reshape(len(flagged), -1)).any(axis=1)
         self._values.append(np.where(bad, 0.0, scores))
+
+    def _scores(self, both: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+        """Of |A ∩ B| and |A| + |B|, each (N,)."""
+        return np.where(sizes == 0, 1.0, 2 * both / np.maximum(sizes, 1))
 
     def _interval(self) -> tuple[float, float, float]:
         low, value, high = super()._interval()
         return low, value, min(high, 1.0)
+
+
+class IoU(Dice):
+    """Mean over the samples of |A ∩ B| / |A ∪ B|; otherwise as `Dice`."""
+
+    subject: ClassVar[str] = "the intersection over union"
+    name: ClassVar[str] = "iou"
+
+    def _scores(self, both: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+        return np.where(sizes == 0, 1.0, both / np.maximum(sizes - both, 1))
 
 
 def flagged_and_true(outputs: npt.ArrayLike, targets: npt.ArrayLike) -> tuple[np.ndarray, np.ndarray]:

@@ -75,9 +75,23 @@ def finish(result: Result, request: Request, *, as_json: bool) -> bool:
         out.print(text, soft_wrap=True, markup=False)
         for line in closing_lines(measured):
             out.print(line, soft_wrap=True)
+        if delivered.packed:
+            out.print(f"[dim]{escape(travelling(delivered.packed[0].manifest))}[/dim]", soft_wrap=True)
     if request.strict and any(row.status in STATUSES and STATUSES[row.status].strict for row in measured.rows):
         return False
     return all(row.status == "not tried" for row in delivered.failed)
+
+
+def travelling(manifest: Manifest) -> str:
+    """Which samples travel with every bundle, and from where: they may be a patient's scan."""
+    golden, count = manifest.origin.golden, manifest.golden.samples
+    where = golden.source or "a source that nobody named"
+    text = f"Golden samples: {count:,} real inputs, of {where}, travel with every bundle, readable to whoever has it."
+    if golden.source.startswith("random"):
+        return f"Golden samples: {count:,} random inputs travel with every bundle."
+    if golden.may_travel:
+        return f"{text} You named them with --golden."
+    return f"{text} If they may not be handed on, --golden DIR names samples that may"
 
 
 class Teller:

@@ -36,7 +36,10 @@ def doctor_model(what: str, *, sample_shapes: Sequence[str] = (), as_json: bool)
     for engine in found.engines:
         _print_engine(engine)
     broken = [one.engine for one in found.engines if not one.runs]
+    in_float = [one.engine for one in found.engines if one.runs and one.int8_error]
     last = f"[bold red]Cannot run it: {', '.join(broken)}.[/bold red]" if broken else "Every engine runs it."
+    if in_float:
+        last = last.removesuffix(".") + f"[bold yellow]; not in 8 bits: {', '.join(in_float)}.[/bold yellow]"
     out.print(f"\n{last}", soft_wrap=True)
     if broken and found.runs_everywhere:
         out.print("One way to TorchScript is enough: the other one makes a file of the same engine.", soft_wrap=True)
@@ -45,6 +48,8 @@ def doctor_model(what: str, *, sample_shapes: Sequence[str] = (), as_json: bool)
 
 def _print_engine(found: EngineFindings) -> None:
     state = "[green]runs it[/green]" if found.runs else "[bold red]cannot run it[/bold red]"
+    if found.runs and found.int8_error:
+        state = "[yellow]runs it in float, not in 8 bits[/yellow]"
     out.print(f"\n[bold]{found.engine}[/bold]: {state}")
     if found.error:
         out.print(f"  {escape(found.error)}", soft_wrap=True)

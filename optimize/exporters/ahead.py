@@ -22,6 +22,7 @@ from edgekit.edge_runtime.errors import ExportError
 from edgekit.optimize.deploy import DeployModel, run_module
 from edgekit.optimize.recipes import Recipe
 
+from ..capture import capture
 from .exporter import Exporter, Stage
 
 _LOGGERS = ("torch.utils._pytree", "torch.utils.flop_counter", "executorch", "torchao", "coremltools")
@@ -88,7 +89,7 @@ def _exporter(name: str, delegate: str, summary: str, partitioner: Callable[[Dep
         from executorch.devtools.backend_debug import get_delegation_info
         from executorch.exir import to_edge_transform_and_lower
 
-        program = torch.export.export(model.module, model.example, dynamic_shapes=model.dynamic_shapes, strict=False)
+        program = capture(model)
         captured = program.module()
         if write_strides(captured):
             program = torch.export.export(captured, model.example, dynamic_shapes=model.dynamic_shapes, strict=False)

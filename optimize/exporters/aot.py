@@ -23,6 +23,7 @@ from edgekit.edge_runtime.files import write_atomically
 from edgekit.optimize.deploy import DeployModel, run_module, run_session
 from edgekit.optimize.recipes import Recipe
 
+from ..capture import capture
 from .exporter import Exporter, Stage
 
 _LOGGERS = ("torch.utils.flop_counter", "torch.utils.cpp_extension", "torch._inductor")
@@ -43,7 +44,7 @@ def export(model: DeployModel, recipe: Recipe, path: Path) -> Iterator[Stage]:
     for name in _LOGGERS:
         logging.getLogger(name).setLevel(logging.ERROR)
     _check_compiler()
-    program = torch.export.export(model.module, model.example, dynamic_shapes=model.dynamic_shapes, strict=False)
+    program = capture(model)
     captured = program.module()
     yield Stage(kind="capture", run=lambda arrays: run_module(model, captured, arrays))
 

@@ -6,9 +6,11 @@ import contextlib
 import importlib
 import logging
 import os
+import re
 import sys
+import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -19,6 +21,7 @@ from edgekit.optimize.deploy import DeployModel, run_module, run_session
 from edgekit.optimize.recipes import Recipe
 from edgekit.optimize.rewrites import FOR_PT2E, FOR_XNNPACK, Rewrite, rewrite
 
+from ..capture import capture
 from .exporter import Exporter, Stage
 from .layerwise import TorchLayers, calibration_batches
 
@@ -47,10 +50,12 @@ def _export(
     from executorch.devtools.backend_debug import get_delegation_info
     from executorch.exir import to_edge_transform_and_lower
 
-    program = torch.export.export(model.module, model.example, dynamic_shapes=model.dynamic_shapes, strict=False)
+    program = capture(model)
     captured = program.module()
     yield Stage(kind="capture", run=lambda arrays: run_module(model, captured, arrays))
 
+    if recipe.pt2e is not None:
+        rewrites = (*(one for one in rewrites if one not in FOR_PT2E), *FOR_PT2E)
     if applied := rewrite(captured, rewrites):
         yield Stage(kind="rewrite", run=lambda arrays: run_module(model, captured, arrays), notes=applied.notes)
         program = torch.export.export(captured, model.example, dynamic_shapes=model.dynamic_shapes, strict=False)
@@ -84,15 +89,40 @@ def _export(
 def _run_program(model: DeployModel, path: Path, arrays: Arrays, outside: str, name: str) -> Arrays:
     from edgekit.edge_runtime.engines.executorch_python import ExecuTorchSession
 
-    with silent_stderr():
+    with kept_stderr() as said:
         try:
             session = ExecuTorchSession(path, num_threads=1)
             return run_session(model, session, arrays)
         except RuntimeError as error:
-            raise ExportError(
-                f"{name}: ExecuTorch made a program that it cannot run ({error}). One of the operators "
-                f"outside the delegate has no kernel: {outside}. Remedy: write it with others, or another exporter"
-            ) from None
+            failure = error
+    raise ExportError(f"{name}: ExecuTorch made a program that it cannot run: {native_reason(failure, said())}. "
+                      f"{_way_on(said(), outside)}")  # fmt: skip
+
+
+# As the Python runtime logs, and as the native one's listener in the same process does.
+_LOGGED = re.compile(r"^(?:\[[\w.]+:\d+\] |executorch: )(.*?)(?: \([\w./]+:\d+\))?$", re.MULTILINE)
+_CHATTER = re.compile(r"cpuinfo|midr|image_version|CPU info|register_pal|thread", re.IGNORECASE)
+_NO_KERNEL = re.compile(r"Missing operator|OperatorMissing|0x14\b")
+
+
+def native_reason(error: Exception, log: str) -> str:
+    """What ExecuTorch's own log gives as the reason, the first cause first; its error alone where it logs nothing."""
+    lines = [line.strip().rstrip(".") for line in _LOGGED.findall(log) if not _CHATTER.search(line)]
+    first = "; ".join(dict.fromkeys(lines[:3]))
+    return f"{first} ({error})" if first else str(error)
+
+
+def _way_on(log: str, outside: str) -> str:
+    if _NO_KERNEL.search(log):
+        return (
+            f"An operator outside the delegate has no kernel ({outside}). Remedy: write it with others, or use another "
+            "exporter"
+        )
+    left = f"Outside the delegate are {outside}. " if outside != "nothing" else ""
+    return (
+        f"{left}Remedy: --recipe mixed or w8a8_tuned leaves layers in float, fp32 all of them; write what is outside "
+        "with operators that XNNPACK takes; or use another exporter"
+    )
 
 
 @contextlib.contextmanager
@@ -119,17 +149,27 @@ def _check_batch(model: DeployModel, lowered: torch.export.ExportedProgram, name
 
 
 @contextlib.contextmanager
-def silent_stderr() -> Iterator[None]:
-    """Drops what the native runtime prints about the CPU and its thread pool when it starts; it knows no log level."""
+def kept_stderr() -> Iterator[Callable[[], str]]:
+    """Takes what is printed to stderr, by native code too, and yields what gives it as text.
+
+    The native runtime prints about the CPU and its thread pool when it starts; it knows no log level.
+    """
     sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+    with tempfile.TemporaryFile() as file:
+        before = os.dup(2)
+        text = ""
+
+        def said() -> str:
+            return text
+
+        try:
+            os.dup2(file.fileno(), 2)
+            yield said
+        finally:
+            os.dup2(before, 2)
+            os.close(before)
+            file.seek(0)
+            text = file.read().decode("utf-8", "replace")
 
 
 def quiet() -> None:

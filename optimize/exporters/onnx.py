@@ -17,6 +17,7 @@ from edgekit.optimize.deploy import DeployModel, run_module
 from edgekit.optimize.recipes import Recipe
 from edgekit.optimize.rewrites import FOR_ONNX, FOR_ONNX_INT8, Rewrite, rewrite
 
+from ..capture import capture
 from .exporter import Exporter, Stage
 from .layerwise import OnnxLayers
 
@@ -29,7 +30,7 @@ def export(
     """capture -> rewrite (raw pixels, and what 8 bits need) -> lower (a float .onnx) -> quantize."""
     if rewrites is None:
         rewrites = FOR_ONNX_INT8 if recipe.needs_calibration else FOR_ONNX
-    exported = torch.export.export(model.module, model.example, dynamic_shapes=model.dynamic_shapes, strict=False)
+    exported = capture(model)
     captured = exported.module()
     yield Stage(kind="capture", run=lambda arrays: run_module(model, captured, arrays))
 

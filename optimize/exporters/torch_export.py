@@ -22,6 +22,7 @@ from edgekit.optimize.deploy import DeployModel, run_module, run_session
 from edgekit.optimize.recipes import Recipe
 from edgekit.optimize.rewrites import FOR_PT2E, rewrite
 
+from ..capture import capture
 from .exporter import Exporter, Stage
 from .layerwise import TorchLayers, calibration_batches
 
@@ -33,7 +34,7 @@ def export(model: DeployModel, recipe: Recipe, path: Path) -> Iterator[Stage]:
     """capture -> rewrite (what PT2E would get wrong) -> quantize (PT2E) -> lower (serialize)."""
     for name in _LOGGERS:
         logging.getLogger(name).setLevel(logging.ERROR)
-    program = torch.export.export(model.module, model.example, dynamic_shapes=model.dynamic_shapes, strict=False)
+    program = capture(model)
     captured = program.module()
     yield Stage(kind="capture", run=lambda arrays: run_module(model, captured, arrays))
 

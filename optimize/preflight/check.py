@@ -19,6 +19,7 @@ from edgekit.edge_runtime.errors import ExportError
 from edgekit.train.book_model import input_module
 from edgekit.train.registry import book_model
 
+from ..capture import capture
 from ..deploy import HEADS, Deployable, DeployModel, input_spec
 from ..exporters import EXPORTERS
 from ..exporters.errors import exported
@@ -68,7 +69,7 @@ def preflight(
         _capture(model)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # recurrent layers set attributes while they run; nothing follows from it
-            program = torch.export.export(model.module, model.example, strict=False)
+            program = capture(model)
     except ExportError as failure:
         error = str(failure)
     engines: list[EngineFindings] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -12,9 +13,9 @@ import torch
 from torch import fx
 
 from ..deploy import DeployModel
-from ..exporters.executorch import any_batch, quiet, silent_stderr
+from ..exporters.executorch import any_batch, kept_stderr, native_reason, quiet
 from ..recipes.w8a8_static import quantize_pt2e
-from ..rewrites import FOR_XNNPACK, Rewrite, rewrite
+from ..rewrites import FOR_PT2E, FOR_XNNPACK, Rewrite, rewrite
 from .places import EngineFindings, Finding, Layer, calls, grouped, operator_of, quantized_layers, where
 
 _NOT_CORE = re.compile(r"Operator torch\._ops\.(\S+?) is not in Core ATen")
@@ -46,9 +47,9 @@ def examine(model: DeployModel, program: torch.export.ExportedProgram) -> list[E
         after = lower(model, torch.export.export(rewritten, model.example, strict=False), delegate=True, taken={})
         remaining = tuple(one for one in after.findings if one.placing != "delegated")
         error = after.error
-    layers, said = _layers(model, rewritten)
+    layers, said = _layers(model, rewritten, delegate=True)
     portable = lower(model, program, delegate=False, taken=taken)
-    own, own_said = (layers, said) if not applied else _layers(model, program.module())
+    own, own_said = _layers(model, program.module(), delegate=False)
     return [
         EngineFindings(
             engine="executorch_xnnpack",
@@ -131,8 +132,13 @@ def run_program(buffer: bytes, inputs: Sequence[torch.Tensor]) -> None:
     """Loads a program in ExecuTorch's runtime and runs it once. Raises RuntimeError where it cannot."""
     from executorch.extension.pybindings.portable_lib import _load_for_executorch_from_buffer
 
-    with silent_stderr():
-        _load_for_executorch_from_buffer(buffer).run_method("forward", tuple(inputs))
+    with kept_stderr() as said:
+        try:
+            _load_for_executorch_from_buffer(buffer).run_method("forward", tuple(inputs))
+            return
+        except RuntimeError as error:
+            failure = error
+    raise RuntimeError(native_reason(failure, said()))
 
 
 def kernel_names() -> set[str]:
@@ -197,12 +203,33 @@ def _runs_alone(node: fx.Node) -> bool:
     return True
 
 
-def _layers(model: DeployModel, captured: fx.GraphModule) -> tuple[tuple[Layer, ...], str]:
-    """Which operators the XNNPACK quantizer takes, or why it failed; one sample gives the ranges."""
+def _layers(model: DeployModel, captured: fx.GraphModule, *, delegate: bool) -> tuple[tuple[Layer, ...], str]:
+    """Which operators the XNNPACK quantizer takes, and why there are no 8 bits: it failed, or what it made did not run.
+
+    One sample gives the ranges. The quantized program is lowered and run once, as edgekit makes it.
+    """
     try:
-        return quantized_layers(quantize_pt2e(captured, iter([model.example])).graph), ""
+        rewrite(captured, FOR_PT2E)
+        quantized = quantize_pt2e(captured, iter([model.example]))
+        layers = quantized_layers(quantized.graph)
     except Exception as failure:
         return (), _first(failure)
+    if not any(layer.int8 for layer in layers):
+        return layers, ""
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.exir import to_edge_transform_and_lower
+
+    if not delegate:
+        importlib.import_module("executorch.kernels.quantized")  # tells torch of the quantized kernels
+    try:
+        with warnings.catch_warnings(), any_batch():
+            warnings.simplefilter("ignore")  # deprecations inside torch and executorch, nothing a user can act on
+            program = torch.export.export(quantized, model.example, strict=False)
+            edge = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()] if delegate else [])
+            run_program(edge.to_executorch().buffer, model.example)
+    except Exception as failure:
+        return layers, f"quantized, it does not run. {_first(failure)}"
+    return layers, ""
 
 
 def _rewritten(name: str, delegate: bool) -> str:

@@ -1,7 +1,8 @@
-"""Gives every convolution before a batch norm weights of its own, where a model uses one layer in several places.
+"""Gives every layer weights of its own, where a model uses one layer in several places.
 
 Folding a batch norm changes the weights of the convolution before it. ExecuTorch's XNNPACK lowering (1.5.1) and
-torchao's PT2E quantizer (0.18.0) do so without looking who else uses those weights, and the answers become wrong.
+torchao's PT2E quantizer (0.18.0) do so without looking who else uses those weights, and the answers become wrong. In 8
+bits XNNPACK also refuses a layer whose weights or bias another one has too: its program is made, and does not load.
 """
 
 from __future__ import annotations
@@ -20,7 +21,14 @@ _CONVOLUTIONS = {
     torch.ops.aten.conv_transpose2d.input,
 }
 
+_WEIGHTED = {
+    *_CONVOLUTIONS,
+    *(torch.ops.aten.conv1d.padding, torch.ops.aten.conv2d.padding, torch.ops.aten.conv3d.padding),
+    *(torch.ops.aten.conv_transpose1d.default, torch.ops.aten.conv_transpose3d.input),
+    *(torch.ops.aten.linear.default, torch.ops.aten.addmm.default, torch.ops.aten.prelu.default),
+}
 _COPY = "unshared_weight_"
+_OWN = "own_weight_"
 
 
 def is_copy(weight: object) -> bool:
@@ -53,10 +61,42 @@ def unshare(module: fx.GraphModule) -> int:
     return copies
 
 
+def unshare_all(module: fx.GraphModule) -> int:
+    """Copies, in place, all weights and biases that several layers share, whatever kind they are; returns how many."""
+    seen: set[int] = set()
+    copies = 0
+    for node in list(module.graph.nodes):
+        if node.target not in _WEIGHTED:
+            continue
+        for weight in node.args[1:3]:
+            if not isinstance(weight, fx.Node) or weight.op != "get_attr":
+                continue
+            tensor = attrgetter(str(weight.target))(module)
+            if id(tensor) not in seen:
+                seen.add(id(tensor))
+                continue
+            name = f"{_OWN}{copies}"
+            module.register_parameter(name, torch.nn.Parameter(tensor.detach().clone(), requires_grad=False))
+            with module.graph.inserting_before(node):
+                own = module.graph.get_attr(name)
+            own.meta = dict(weight.meta)
+            node.replace_input_with(weight, own)
+            copies += 1
+    if copies:
+        module.recompile()
+    return copies
+
+
 UNSHARE = Rewrite(
     name="unshare",
     why="a batch norm folded into shared weights changes them for every layer that shares them",
     apply=lambda editor: {"convolution": unshare(editor.module)},
+)
+
+UNSHARE_INT8 = Rewrite(
+    name="unshare_int8",
+    why="in 8 bits XNNPACK refuses a layer whose weights another layer has too",
+    apply=lambda editor: {"weight": unshare_all(editor.module)},
 )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,8 @@ from edgekit.edge_runtime.bundle.manifest import TensorSpec
 from edgekit.edge_runtime.errors import InputError, MissingData
 from edgekit.train.data import ranked
 from edgekit.train.data.hdf5 import read_array
+
+from .signature import Signature
 
 ARRAYS = (".npy", ".npz", ".h5", ".hdf5")
 GROUPS = "groups"  # of an array file that says which samples belong together
@@ -30,42 +32,41 @@ class Samples:
 
     `targets` are the true answers, (N,) int64 class indices or (N, …) float32; None where they are not known. `groups`
     (N,) say which samples belong together, such as a patient's. `words` say what the samples are, for people and for
-    the manifest.
+    the manifest; `place` is the file or folder that they come from, "" for memory.
     """
 
     arrays: Arrays
     targets: np.ndarray | None = None
     groups: np.ndarray | None = None
     words: str
+    place: str = ""
 
     def __len__(self) -> int:
         return len(next(iter(self.arrays.values())))
 
 
-def read_arrays(path: Path, names: Sequence[str]) -> Samples:
+def read_arrays(path: Path, signature: Signature) -> Samples:
     """Arrays of a file (.npy, .npz, .h5), or of a folder with one such file, or with one .npy for each input.
 
-    Args:
-        names: of the model's inputs, in order. With a single input its array may have any name.
+    They have the names that the file gives them; `Signature.bound` binds them to those of `forward`.
+
     Raises:
-        InputError: an input has no array, the arrays differ in length, are empty, or hold NaN.
+        InputError: the arrays differ in length, are empty, or hold NaN.
     """
-    found = dict(_arrays_of(path, names))
-    targets = found.pop(TARGETS, None)
-    groups = None if GROUPS in names else found.pop(GROUPS, None)
-    if len(names) == 1 and len(found) == 1:
-        found = {names[0]: next(iter(found.values()))}
-    if missing := [name for name in names if name not in found]:
+    arrays = dict(_arrays_of(path))
+    targets = None if TARGETS in signature.required else arrays.pop(TARGETS, None)
+    groups = None if GROUPS in signature.names else arrays.pop(GROUPS, None)
+    if not arrays:
         raise InputError(
-            f"{path} has no array for the input {missing[0]!r}. The model takes {', '.join(names)}; it holds "
-            f"{', '.join(found) or 'nothing'}. Name the arrays as the parameters of forward()"
+            f"{path} has no array for the input {signature.first!r}. Name the arrays like the arguments of forward"
         )
-    arrays = {name: found[name] for name in names}
     check_rows(arrays if targets is None else arrays | {TARGETS: targets}, str(path))
     count = len(next(iter(arrays.values())))
     if groups is not None and groups.shape != (count,):
         raise InputError(f"{path}: {GROUPS!r} has the shape {groups.shape}. Give one number or name for each sample")
-    return Samples(arrays=arrays, targets=targets, groups=groups, words=f"{count:,} samples of {path.name}")
+    return Samples(
+        arrays=arrays, targets=targets, groups=groups, words=f"{count:,} samples of {path.name}", place=path.name
+    )
 
 
 def check_rows(arrays: Mapping[str, np.ndarray], where: str) -> None:
@@ -76,8 +77,10 @@ def check_rows(arrays: Mapping[str, np.ndarray], where: str) -> None:
     if len(set(rows.values())) > 1:
         raise InputError(f"{where}: the arrays differ in length: {', '.join(f'{k} {n:,}' for k, n in rows.items())}")
     for name, array in arrays.items():
-        if array.dtype.kind not in "fiu":
-            raise InputError(f"{where}: {name!r} holds {array.dtype}, which is no number a model takes")
+        if array.dtype.kind not in ("fiub" if name == TARGETS else "fiu"):
+            raise InputError(
+                f"{where}: {name!r} holds {array.dtype}, which is no number a model takes. Give int64, uint8 or float32"
+            )
         if array.dtype.kind == "f" and not (finite := np.isfinite(array)).all():
             row = int((~finite.reshape(len(array), -1).all(axis=1)).argmax())
             raise InputError(f"{where}: sample {row} of {name!r} holds NaN or infinity. Leave it out, or mend it")
@@ -99,7 +102,7 @@ def without(samples: Samples, others: Samples) -> tuple[Samples, int]:
     dropped = len(samples) - len(kept)
     arrays = {name: rows[kept] for name, rows in samples.arrays.items()}
     words = samples.words + (f", but for {dropped:,} that are in the validation split" if dropped else "")
-    return Samples(arrays=arrays, targets=None, words=words), dropped
+    return replace(samples, arrays=arrays, targets=None, groups=None, words=words), dropped
 
 
 def fewer(samples: Samples, most: int) -> Samples:
@@ -109,7 +112,7 @@ def fewer(samples: Samples, most: int) -> Samples:
     rows = np.sort(ranked(range(len(samples)), seed=1)[:most])
     arrays = {name: array[rows] for name, array in samples.arrays.items()}
     targets, groups = (None if found is None else found[rows] for found in (samples.targets, samples.groups))
-    return Samples(arrays=arrays, targets=targets, groups=groups, words=f"{most:,} of {samples.words}")
+    return replace(samples, arrays=arrays, targets=targets, groups=groups, words=f"{most:,} of {samples.words}")
 
 
 def noise(specs: Sequence[TensorSpec], count: int = 32) -> Samples:
@@ -125,12 +128,12 @@ def noise(specs: Sequence[TensorSpec], count: int = 32) -> Samples:
     return Samples(arrays=arrays, words=f"{count} random samples")
 
 
-def _arrays_of(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
+def _arrays_of(path: Path) -> dict[str, np.ndarray]:
     if path.is_dir():
         files = sorted(p for p in path.iterdir() if p.suffix.lower() in ARRAYS)
         if len(files) == 1:
-            return _arrays_of(files[0], names)
-        return {file.stem: array for file in files for array in _arrays_of(file, names).values()}
+            return _arrays_of(files[0])
+        return {file.stem: array for file in files for array in _arrays_of(file).values()}
     if not path.is_file():
         raise MissingData(f"there is nothing at {path}. Give a folder of pictures, or a file of arrays")
     if path.suffix.lower() in (".h5", ".hdf5"):

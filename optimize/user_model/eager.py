@@ -24,6 +24,7 @@ from edgekit.edge_runtime.temporary import LockedFolder
 from edgekit.edge_runtime.worker.child import serve
 from edgekit.edge_runtime.worker.parent import Worker
 
+from ..capture import capture
 from ..deploy import DeployModel
 from ..eager import EAGER, EagerSession
 from . import user_imports
@@ -88,7 +89,7 @@ def _pickled(own: OwnModel, path: Path) -> bool:
 
 def _captured(model: DeployModel, path: Path) -> bool:
     try:
-        program = torch.export.export(model.module, model.example, dynamic_shapes=model.dynamic_shapes, strict=False)
+        program = capture(model)
         torch.export.save(program, path)
     except Exception:  # the exporters that need the same say why, each in its row
         return False

@@ -17,6 +17,7 @@ from edgekit.edge_runtime.errors import InputError, UsageError
 from edgekit.train.preprocess import PixelNormalize
 
 from .request import DTYPES, Request, Shape
+from .signature import Signature
 from .sources import Taken
 
 
@@ -36,7 +37,8 @@ def picture_inputs(request: Request, taken: Taken | None) -> Inputs:
     A shape 1,H,W,3:uint8 is of a model that takes raw pixels itself, and gets them as they are.
 
     Raises:
-        UsageError: the size is not known, or sizes and channels contradict each other.
+        UsageError: the size is not known, sizes and channels contradict each other, or nobody says how pixels are
+            normalized.
     """
     shapes = request.shapes
     if not shapes and taken is None:
@@ -53,13 +55,15 @@ def picture_inputs(request: Request, taken: Taken | None) -> Inputs:
     mode = request.mode or ("L" if channels == 1 else "RGB")
     if (mode == "L") != (channels == 1):
         raise UsageError(f"--mode {mode} does not fit {channels} channels. RGB has 3, L has 1")
-    resize = request.resize or ("resize_crop" if taken or request.resize_to else "stretch")
+    # In a bundle it is "resize_center_crop", which also resizes a picture that has the right size already.
+    cut = (request.resize or ("resize_crop" if taken or request.resize_to else "stretch")) == "resize_crop"
     if request.resize_to:
         resize_to = request.resize_to
-    elif taken and resize == "resize_crop":
+    elif taken and cut:
         resize_to = round(taken.resize_to * max(height, width) / max(taken.height, taken.width))
     else:
         resize_to = max(height, width)
+    _check_normalization(request, taken, raw)
     mean, std = (_per_channel(name, request, taken, channels) for name in ("mean", "std"))
     interpolation = request.interpolation or (taken.interpolation if taken else "bilinear")
     try:
@@ -68,7 +72,7 @@ def picture_inputs(request: Request, taken: Taken | None) -> Inputs:
             mode=mode,  # type: ignore[arg-type]
             height=height,
             width=width,
-            resize=resize,  # type: ignore[arg-type]
+            resize="resize_center_crop" if cut else "stretch",
             resize_to=resize_to,
             interpolation=interpolation,  # type: ignore[arg-type]
             in_graph=() if raw else _in_graph(mean, std),
@@ -77,7 +81,7 @@ def picture_inputs(request: Request, taken: Taken | None) -> Inputs:
         module = nn.Identity() if raw else PixelNormalize(mean, std)
     except ValueError as error:
         raise UsageError(f"{error}. See --sample-shape, --resize-to, --mean and --std") from None
-    how = f"scaled to {resize_to} and cut to" if resize == "resize_crop" else "stretched to"
+    how = f"scaled to {resize_to} and cut to" if cut else "stretched to"
     scale = "raw pixels" if raw else f"mean {_few(mean)}, std {_few(std)}"
     words = f"{mode} pictures, {how} {height} x {width} ({interpolation}), {scale}"
     return Inputs(
@@ -88,31 +92,54 @@ def picture_inputs(request: Request, taken: Taken | None) -> Inputs:
     )
 
 
-def array_inputs(names: Sequence[str], shapes: Sequence[Shape], arrays: Arrays | None) -> Inputs:
-    """Inputs as arrays (N, …) have them, or as shapes say where there are none.
+def array_inputs(signature: Signature, shapes: Sequence[Shape], arrays: Arrays | None) -> Inputs:
+    """Inputs as arrays (N, …) have them, or as shapes say where there are none, in the order of `forward`.
 
     float64 becomes float32, as PyTorch's own layers have it.
 
+    Args:
+        arrays: already bound to the names of `signature`.
     Raises:
         UsageError: neither shapes nor arrays are there, or a shape names no input.
         InputError: an array is not of the shape or dtype that was given.
     """
-    wanted = {shape.name or names[i] if i < len(names) else shape.name: shape for i, shape in enumerate(shapes)}
-    if strangers := [name for name in wanted if name not in names]:
-        raise UsageError(
-            f"--sample-shape {strangers[0] or 'number ' + str(len(shapes))}: the model takes {', '.join(names)}"
-        )
+    wanted = _by_name(signature, shapes, arrays)
     if arrays is None:
-        if missing := [name for name in names if name not in wanted]:
+        if missing := [name for name in signature.required or (signature.first,) if name not in wanted]:
             raise UsageError(
                 f"the shape of the input {missing[0]!r} is not known. Give --calibration, or --sample-shape 1,…"
-                + (f" for each of {', '.join(names)}" if len(names) > 1 else "")
+                + (f" for each of {', '.join(signature.required)}" if len(signature.required) > 1 else "")
             )
+        names = signature.order(tuple(wanted), "--sample-shape")
         specs = [TensorSpec(name=n, dtype=wanted[n].dtype or "float32", shape=wanted[n].sides) for n in names]  # type: ignore[arg-type]
         return _plain(specs)
-    if missing := [name for name in names if name not in arrays]:
-        raise InputError(f"there are no samples for the input {missing[0]!r}. Found: {', '.join(arrays) or 'none'}")
-    return _plain([_spec(name, arrays[name], wanted.get(name)) for name in names])
+    return _plain([_spec(name, rows, wanted.get(name)) for name, rows in arrays.items()])
+
+
+def _by_name(signature: Signature, shapes: Sequence[Shape], arrays: Arrays | None) -> dict[str, Shape]:
+    """Each shape under its argument: those with a name by that, the others in the order of those that are left."""
+    named = [shape.name for shape in shapes if shape.name]
+    if twice := [name for name in named if named.count(name) > 1]:
+        raise UsageError(f"--sample-shape {twice[0]} is given twice. Give it once")
+    known = tuple(arrays) if arrays is not None else signature.names
+    if known and (strangers := [name for name in named if name not in known and not signature.free]):
+        raise UsageError(
+            f"--sample-shape {strangers[0]}: there is no such input. "
+            + (f"The samples are of {', '.join(known)}" if arrays is not None else f"The model takes {signature.text}")
+        )
+    without = sum(not shape.name for shape in shapes)
+    if arrays is None:
+        first = signature.called(without) if without and not named else signature.names
+    else:
+        first = tuple(arrays)
+    left = [name for name in first if name not in named]
+    if without > len(left):
+        raise UsageError(
+            f"--sample-shape number {len(shapes)} is one too many: the model takes {signature.text}. Name the inputs, "
+            "like tokens=1,16:int64"
+        )
+    nameless = iter(left)
+    return {shape.name or next(nameless): shape for shape in shapes}
 
 
 def _spec(name: str, rows: np.ndarray, shape: Shape | None) -> TensorSpec:
@@ -131,8 +158,24 @@ def _plain(specs: Sequence[TensorSpec]) -> Inputs:
     return Inputs(specs=tuple(specs), picture=None, module=nn.Identity(), words=f"arrays: {words}")
 
 
+def _check_normalization(request: Request, taken: Taken | None, raw: bool) -> None:
+    """Raises UsageError unless it is known how pixels become numbers: wrong ones cost accuracy, and nothing shows."""
+    given = request.mean is not None or request.std is not None
+    if request.no_normalise and given:
+        raise UsageError("--no-normalise and --mean or --std contradict each other: give one of them")
+    if not (raw or given or request.no_normalise or taken is not None or request.expect_accuracy is not None):
+        raise UsageError(
+            "it is not said how pixels are normalized, and a wrong guess would cost accuracy in silence. Give --mean "
+            "and --std on the scale from 0 to 1 (ImageNet's are 0.485,0.456,0.406 and 0.229,0.224,0.225), or "
+            "--no-normalise where the model takes pixel / 255. torchvision's and timm's own models say it themselves; "
+            "--expect-accuracy 0.89 would show a wrong guess"
+        )
+
+
 def _per_channel(name: str, request: Request, taken: Taken | None, channels: int) -> tuple[float, ...]:
     given = getattr(request, name)
+    if request.no_normalise:
+        taken = None
     found: tuple[float, ...] = given or (getattr(taken, name) if taken else ({"mean": 0.0, "std": 1.0}[name],))
     if len(found) == 1:
         return found * channels

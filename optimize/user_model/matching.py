@@ -5,7 +5,7 @@ Knows files and arrays; it runs no model.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,10 +15,12 @@ import torch
 from edgekit.edge_runtime.arrays import Arrays
 from edgekit.edge_runtime.errors import InputError, UsageError
 
+from ..deploy import GOLDEN_SAMPLES
 from .array_samples import TARGETS, Samples, check_rows, fewer, read_arrays
 from .inputs import Inputs, array_inputs, picture_inputs
 from .picture_samples import calibration_pictures, holds_pictures
 from .request import Array, Given, Request
+from .signature import Signature
 from .sources import Source
 
 
@@ -49,63 +51,72 @@ class Matched:
     calibration: Samples | None
     validation: Samples | None
     unlabelled: Samples | None
+    golden: Samples | None
     labelled: Path | None
 
 
-def match_samples(source: Source, request: Request, names: Sequence[str], notes: Notes) -> Matched:
-    """Matches samples and inputs; `names` are the arguments of the user's `forward`.
+def match_samples(source: Source, request: Request, signature: Signature, notes: Notes) -> Matched:
+    """Matches samples and inputs; `signature` is of the user's `forward`.
 
     Raises:
         UsageError, InputError, MissingData: see `picture_inputs`, `array_inputs`, `read_arrays`.
     """
     if request.targets is not None and (request.validation is None or isinstance(request.validation, (str, Path))):
         raise UsageError("targets are the true answers to `validation`, which is to be arrays then")
-    calibration = _in_memory(request.calibration, names, "calibration")
-    validation = _in_memory(request.validation, names, "validation", request.targets)
-    unlabelled = _in_memory(request.unlabelled, names, "unlabelled")
+    found = {
+        "calibration": _samples(request.calibration, signature, "calibration"),
+        "validation": _samples(request.validation, signature, "validation", request.targets),
+        "unlabelled": _samples(request.unlabelled, signature, "unlabelled"),
+        "golden": _samples(request.golden, signature, "golden"),
+    }
     labelled = None
-    if _of_pictures(source, request, calibration, validation, names):
+    if _of_pictures(source, request, found):
         inputs = picture_inputs(request, source.taken)
         assert inputs.picture is not None
-        if isinstance(calibration, Path):
-            most = request.calibration_samples
-            calibration = calibration_pictures(calibration, inputs.picture, name="image", most=most)
-        if isinstance(validation, Path):
-            labelled, validation = validation, None
-        if isinstance(unlabelled, Path):
-            unlabelled = calibration_pictures(unlabelled, inputs.picture, name="image", most=MOST_UNLABELLED)
+        most = {"calibration": request.calibration_samples, "unlabelled": MOST_UNLABELLED, "golden": GOLDEN_SAMPLES}
+        for name, given in found.items():
+            if isinstance(given, Path) and name == "validation":
+                labelled, found[name] = given, None
+            elif isinstance(given, Path):
+                found[name] = calibration_pictures(given, inputs.picture, name="image", most=most[name])
+            elif given is not None:
+                found[name] = _as_picture(given)
     else:
-        calibration = read_arrays(calibration, names) if isinstance(calibration, Path) else calibration
-        validation = read_arrays(validation, names) if isinstance(validation, Path) else validation
-        unlabelled = read_arrays(unlabelled, names) if isinstance(unlabelled, Path) else unlabelled
-        shown = next((found.arrays for found in (calibration, validation) if found is not None), None)
-        inputs = array_inputs(names, request.shapes, shown)
-    given = (calibration, validation, unlabelled)
-    held = [None if samples is None else _held_to(inputs, samples, notes) for samples in given]
+        bound = {
+            name: _bound(given, signature) if isinstance(given, Samples) else None for name, given in found.items()
+        }
+        shown = next((samples.arrays for samples in bound.values() if samples is not None), None)
+        inputs = array_inputs(signature, request.shapes, shown)
+        found = dict(bound)
+    held = {
+        name: None if samples is None else _held_to(inputs, samples, notes)  # type: ignore[arg-type]
+        for name, samples in found.items()
+    }
     return Matched(
         inputs=inputs,
-        calibration=held[0] and fewer(held[0], request.calibration_samples),
-        validation=held[1],
-        unlabelled=held[2],
+        calibration=held["calibration"] and fewer(held["calibration"], request.calibration_samples),
+        validation=held["validation"],
+        unlabelled=held["unlabelled"],
+        golden=held["golden"] and fewer(held["golden"], GOLDEN_SAMPLES),
         labelled=labelled,
     )
 
 
-def _in_memory(
-    given: Given | None, names: Sequence[str], what: str, targets: Array | None = None
+def _samples(
+    given: Given | None, signature: Signature, what: str, targets: Array | None = None
 ) -> Path | Samples | None:
-    """Arrays in whatever form they were given as samples by name; a path stays one."""
+    """Arrays in whatever form they were given as samples by name; the path of pictures stays one."""
     if given is None or isinstance(given, Samples):
         return given
     if isinstance(given, (str, Path)):
-        return Path(given)
+        path = Path(given)
+        return path if holds_pictures(path) else read_arrays(path, signature)
     if isinstance(given, (np.ndarray, torch.Tensor)):
         given = [given]
     if isinstance(given, Mapping):
         arrays = {str(key): _array(value) for key, value in given.items()}
     else:
-        called = [names[i] if i < len(names) else f"input_{i}" for i in range(len(given))]
-        arrays = {key: _array(value) for key, value in zip(called, given, strict=True)}
+        arrays = {key: _array(value) for key, value in zip(signature.called(len(given)), given, strict=True)}
     if not arrays:
         raise InputError(f"{what} holds no arrays. Give at least one real sample")
     truth = None if targets is None else _array(targets)
@@ -113,41 +124,68 @@ def _in_memory(
     return Samples(arrays=arrays, targets=truth, words=f"{len(next(iter(arrays.values()))):,} samples in memory")
 
 
+def _bound(samples: Samples, signature: Signature) -> Samples:
+    return replace(samples, arrays=signature.bound(samples.arrays, samples.words))
+
+
+def _as_picture(samples: Samples) -> Samples:
+    """A single array, whatever its name, as the one input of a model that takes pictures."""
+    if len(samples.arrays) > 1:
+        raise InputError(
+            f"{samples.words}: a model of pictures takes one array of them, found {', '.join(samples.arrays)}. Give "
+            "the pixels alone, or arrays without --mean, --std and --resize"
+        )
+    return replace(samples, arrays={"image": next(iter(samples.arrays.values()))})
+
+
 def _array(value: Array) -> np.ndarray:
     return value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
 
 
-def _of_pictures(
-    source: Source,
-    request: Request,
-    calibration: Path | Samples | None,
-    validation: Path | Samples | None,
-    names: Sequence[str],
-) -> bool:
-    """Whether the samples are pictures: files of them, or (N, H, W, C) uint8 for a model whose picture is described."""
-    given = [where for where in (calibration, validation) if where is not None]
+def _of_pictures(source: Source, request: Request, found: Mapping[str, Path | Samples | None]) -> bool:
+    """Whether the samples are pictures: files of them, or (N, H, W, C) uint8 for a model whose picture is described.
+
+    Raises:
+        UsageError: some are pictures and others are none, or what only pictures have is given with arrays.
+    """
     described = request.describes_pictures or source.taken is not None
-    if not given:
+    kinds = {
+        name: isinstance(given, Path) or (described and _are_pixels(given))
+        for name, given in found.items()
+        if given is not None
+    }
+    if not kinds:
         return described
-    kinds = {holds_pictures(w) if isinstance(w, Path) else described and _are_pixels(w, names) for w in given}
-    if len(kinds) > 1:
-        raise UsageError("--calibration and --validation should both hold pictures, or both arrays")
-    return kinds.pop()
+    if len(set(kinds.values())) > 1:
+        pictures, arrays = (next(name for name, one in kinds.items() if one is which) for which in (True, False))
+        raise UsageError(
+            f"--calibration and --validation should both hold pictures, or both arrays; --{pictures} holds pictures, "
+            f"--{arrays} arrays"
+        )
+    if not any(kinds.values()) and request.describes_pictures:
+        raise UsageError(
+            "--mean, --std, --resize, --mode, --interpolation and --no-normalise are for pictures, and the samples are "
+            "arrays: they go to the model as they are. Leave these options out, or give raw pixels, (N, H, W, 3) uint8"
+        )
+    return all(kinds.values())
 
 
-def _are_pixels(samples: Samples, names: Sequence[str]) -> bool:
+def _are_pixels(samples: Samples) -> bool:
     rows = next(iter(samples.arrays.values()))
-    return len(samples.arrays) == len(names) == 1 and rows.dtype == np.uint8 and rows.shape[3:] in ((1,), (3,))
+    return len(samples.arrays) == 1 and rows.dtype == np.uint8 and rows.shape[3:] in ((1,), (3,))
 
 
 def _held_to(inputs: Inputs, samples: Samples, notes: Notes) -> Samples:
     """The samples in the order, dtypes and shapes of the inputs."""
+    names = [spec.name for spec in inputs.specs]
+    if set(samples.arrays) != set(names):
+        raise InputError(
+            f"{samples.words} are of {', '.join(samples.arrays)}, other samples of {', '.join(names)}. Give the same "
+            "arrays in all of them"
+        )
     arrays: Arrays = {}
-    values = dict(samples.arrays)
-    if len(values) == 1 and len(inputs.specs) == 1:
-        values = {inputs.specs[0].name: next(iter(values.values()))}
     for spec in inputs.specs:
-        rows = values[spec.name]
+        rows = samples.arrays[spec.name]
         if rows.shape[1:] != spec.shape[1:]:
             raise InputError(
                 f"{samples.words}: {spec.name!r} is {list(rows.shape[1:])} each, the model takes {list(spec.shape[1:])}"

@@ -54,7 +54,7 @@ def calibration_pictures(path: Path, contract: ImagePreprocessing, *, name: str,
         raise InputError(f"{path} holds no pictures. Calibration takes about a hundred that look like those to come")
     chosen = [files[i] for i in sorted(ranked(range(len(files)), seed=1)[:most])]
     words = f"{len(chosen):,} of {len(files):,} pictures" if len(chosen) < len(files) else f"{len(files):,} pictures"
-    return Samples(arrays={name: read_pictures(chosen, contract)}, words=words)
+    return Samples(arrays={name: read_pictures(chosen, contract)}, words=words, place=path.name)
 
 
 def labelled_pictures(
@@ -85,13 +85,28 @@ def labelled_pictures(
             raise InputError(f"{path}: {len(twice)} classes, like {twice[0]!r}, are there twice among the labels")
         targets = np.array([places[row[0]] for _, row in listed], dtype=np.int64)
     pictures = read_pictures([file for file, _ in listed], contract)
-    return Samples(arrays={name: pictures}, targets=targets, words=f"{len(listed):,} labelled pictures")
+    words = f"{len(listed):,} labelled pictures"
+    return Samples(arrays={name: pictures}, targets=targets, words=words, place=path.name)
 
 
 def class_folders(path: Path) -> tuple[str, ...]:
     """The classes of a folder with one folder a class, or of a CSV, in alphabetical order."""
     listed = _listed(path) if path.is_file() else _by_folder(path)
     return tuple(sorted({row[0] for _, row in listed}))
+
+
+def csv_of_numbers(path: Path, count: int) -> bool:
+    """Whether it is a CSV with `count` numbers for each file that are no class indices: fractions, or one output's."""
+    if not path.is_file():
+        return False
+    cells = [cell for _, row in _listed(path) for cell in row]
+    try:
+        numbers = [float(cell) for cell in cells]
+    except ValueError:
+        return False
+    return all(len(row) == count for _, row in _listed(path)) and (
+        count == 1 or any(number != int(number) for number in numbers) or len(_listed(path)[0][1]) > 1
+    )
 
 
 def read_pictures(files: Sequence[Path], contract: ImagePreprocessing) -> np.ndarray:

@@ -78,7 +78,10 @@ class Request:
     """
 
     weights: str | Path | None = None
-    """A .safetensors file or a state dict. Default: the trained run's, or the source's own."""
+    """A .safetensors file or a state dict. Default: the trained run's, or the source's own.
+
+    Also torchvision's weights by name, like ResNet18_Weights.IMAGENET1K_V1; its transforms are taken over then.
+    """
 
     recipes: Sequence[str] = ()
     """Only this recipe. Repeat for more."""
@@ -160,10 +163,33 @@ class Request:
     """
 
     task: str = ""
-    """classification (adds a softmax after logits), regression or none."""
+    """classification, multi_label, regression, segmentation or none. Default: as outputs and true answers say.
+
+    classification puts a softmax behind logits, multi_label and segmentation a sigmoid. The true answers are class
+    indices (N,), or (N, …) where the model gives classes for each token (N, T, C) or pixel (N, C, H, W); 0 and 1 (N, C)
+    for multi_label and (N, 1, H, W) for segmentation; numbers (N, F) for a regression. Indices below 0 are not counted.
+    """
+
+    metric: str = ""
+    """What bundles are held to instead of the task's own metric: iou for masks; f1, recall, precision or auc."""
+
+    expect_accuracy: float | None = None
+    """What the float model should reach, such as 0.89: stop at once where it does not."""
 
     name: str = ""
     """The name of the model in its bundles."""
+
+    golden: Given | None = None
+    """The samples that may travel with every bundle: a folder of pictures, or .npy, .npz, .h5. Default: of validation.
+
+    From Python in the same forms as `calibration`.
+    """
+
+    golden_licence: str = ""
+    """The licence of the samples that travel, for the manifest."""
+
+    weights_licence: str = ""
+    """The licence of the weights, for the manifest."""
 
     sample_shape: Sequence[str] | Sequence[int] = ()
     """Such as 1,3,224,224 or tokens=1,16:int64. Repeat for each input."""
@@ -188,6 +214,9 @@ class Request:
 
     std: Sequence[float] | None = None
     """Such as 0.229,0.224,0.225."""
+
+    no_normalise: bool = False
+    """The model takes pixel / 255: say so where neither --mean nor the source says how pixels are normalized."""
 
     mode: str | None = None
     """RGB or L (grey)."""
@@ -219,7 +248,7 @@ class Request:
     @property
     def describes_pictures(self) -> bool:
         """Whether it says how pictures become the model's input."""
-        return any(getattr(self, name) is not None for name in _OF_PICTURES)
+        return self.no_normalise or any(getattr(self, name) is not None for name in _OF_PICTURES)
 
     @property
     def of_user_model(self) -> tuple[str, ...]:
@@ -236,21 +265,21 @@ class Request:
     def to_plain(self) -> dict[str, Any]:
         """The fields that differ from their defaults, ready for JSON; {} where some are objects in memory."""
         found = self._set()
-        named = (found.get(name, "") for name in ("model", "calibration", "validation", "unlabelled"))
+        named = (found.get(name, "") for name in ("model", "calibration", "validation", "unlabelled", "golden"))
         if not all(isinstance(value, (str, Path)) for value in named) or not found.keys().isdisjoint(_FROM_PYTHON):
             return {}
         plain = {name: str(value) if isinstance(value, Path) else value for name, value in found.items()}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()}
 
 
-_PATHS = ("weights", "out", "runs", "calibration", "validation", "unlabelled")
+_PATHS = ("weights", "out", "runs", "calibration", "validation", "unlabelled", "golden")
 _OF_PICTURES = ("resize", "resize_to", "mean", "std", "mode", "interpolation")
 _FROM_PYTHON = ("targets", "evaluate")
 # What a user's own model needs and a model of the registry, which has data and settings, does not take.
 USER_MODEL = (
-    *("calibration", "validation", "unlabelled", *_FROM_PYTHON),
-    *("labels", "task", "name", "sample_shape", "calibration_samples", "random_samples", "random_weights"),
-    *_OF_PICTURES,
+    *("calibration", "validation", "unlabelled", "golden", *_FROM_PYTHON),
+    *("labels", "task", "metric", "name", "sample_shape", "calibration_samples", "random_samples", "random_weights"),
+    *("no_normalise", *_OF_PICTURES),
 )
 
 
@@ -292,7 +321,7 @@ def _types_in_files() -> dict[str, Any]:
     hints = typing.get_type_hints(Request)
     texts = dict.fromkeys(("recipes", "exporters", "labels", "sample_shape"), tuple[str, ...])
     numbers = dict.fromkeys(("mean", "std"), tuple[float, ...] | None)
-    paths = dict.fromkeys(("weights", "calibration", "validation"), str | None)
+    paths = dict.fromkeys(("weights", "calibration", "validation", "unlabelled", "golden"), str | None)
     others = {"model": str, "out": str, "runs": str}
     return {
         name: (texts | numbers | paths | others).get(name, hint)

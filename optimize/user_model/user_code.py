@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
+from types import FrameType, ModuleType
 
 import edgekit
 from edgekit.edge_runtime.errors import EdgekitError, MissingData, UsageError
@@ -156,6 +156,17 @@ def user_line(error: BaseException) -> str:
     last = frames[-1]
     source = linecache.getline(last.filename, last.lineno or 0).strip()
     return f"{last.filename}, line {last.lineno}, in {last.name}" + (f": {source}" if source else "")
+
+
+def frame_line(frame: FrameType | None) -> str:
+    """The innermost line of the user's own code that is running, as `user_line` gives it; "" where none is."""
+    while frame is not None and not _is_users(frame.f_code.co_filename):
+        frame = frame.f_back
+    if frame is None:
+        return ""
+    file, line = frame.f_code.co_filename, frame.f_lineno
+    source = linecache.getline(file, line).strip()
+    return f"{file}, line {line}, in {frame.f_code.co_name}" + (f": {source}" if source else "")
 
 
 def _is_users(filename: str) -> bool:

@@ -33,6 +33,7 @@ def folder(tmp_path_factory):
         labels=("left", "right"),
         sample_shape=(1, 1, 8, 8),
         mode="L",
+        no_normalise=True,
     )
     source = Source(what="sides", name="sides", module=net, weights="made by the test")
     model, out = own_model(source, request).model, tmp_path_factory.mktemp("own")

@@ -28,6 +28,7 @@ def test_each_kind_that_a_manifest_may_name_is_here():
     [
         ("probabilities", [[0.2, 0.8], [0.9, 0.1]], [[0.4, 0.6], [0.4, 0.6]], 0.5),
         ("probabilities", [[0.5, 0.5], [0.9, 0.1]], [[0.6, 0.4], [NAN, 0.1]], 0.5),
+        ("token_probabilities", [[[0.2, 0.8], [0.9, 0.1]]], [[[0.4, 0.6], [0.4, 0.6]]], 0.5),  # (1, 2, 2): two tokens
         ("logits", [[[1.0, 0.0], [0.0, 1.0]]], [[[1.0, 3.0], [0.0, 1.0]]], 0.5),  # (1, 2, 2): two places
         ("log_probabilities", [[-0.1, -3.0]], [[-0.2, -2.0]], 1.0),
         ("independent_probabilities", [[0.5, 0.4, 0.9]], [[0.51, 0.5, 0.2]], 1 / 3),

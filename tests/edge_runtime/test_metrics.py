@@ -15,6 +15,7 @@ from edgekit.edge_runtime.tasks.metrics import (
     TaskMetric,
     max_abs,
     relative_error,
+    right_and_counted,
     sqnr_db,
     top_agreement,
     wilson_interval,
@@ -157,3 +158,24 @@ def test_accuracy_of_nothing():
     assert (metric.samples, metric.low, metric.high) == (0, 0.0, 1.0)
     with pytest.raises(InputError, match="0 samples"):
         _ = metric.value
+
+
+def test_accuracy_of_tokens_counts_those_that_count_and_its_interval_goes_by_sample():
+    scores = np.zeros((3, 2, 4))  # (N, C, T)
+    scores[:, 1] = [[1, 1, -1, -1], [1, 1, 1, 1], [-1, -1, -1, -1]]
+    truth = np.array([[1, 1, 0, 1], [1, 1, -100, -100], [1, 0, 0, -100]])
+    metric = Accuracy()
+    metric.update(scores[:2], truth[:2])
+    metric.update(scores[2:], truth[2:])
+    assert (metric.correct, metric.samples, metric.value) == (7, 3, 7 / 9)
+    assert right_and_counted(scores, truth).tolist() == [[3, 4], [2, 2], [2, 3]]
+    residuals = np.array([3, 2, 2]) - 7 / 9 * np.array([4, 2, 3])
+    spread = 1.959964 * np.sqrt(3 / 2 * (residuals**2).sum()) / 9
+    assert (metric.low, metric.high) == pytest.approx((7 / 9 - spread, min(1, 7 / 9 + spread)), abs=1e-6)
+
+
+def test_accuracy_of_pixels_refuses_other_shapes_and_classes():
+    with pytest.raises(InputError, match=r"\(N, C, …\) and \(N, …\); found \(2, 3, 4, 4\) and \(2, 4\)"):
+        Accuracy().update(np.zeros((2, 3, 4, 4)), np.zeros((2, 4), int))
+    with pytest.raises(InputError, match="not class indices: found int64 from 0 to 3"):
+        Accuracy().update(np.zeros((1, 3, 4)), np.array([[0, 1, 2, 3]]))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from edgekit.edge_runtime.errors import BundleError, EngineError, InputError
-from edgekit.edge_runtime.tasks.segmentation import Dice, flagged_share, pixel_agreement
+from edgekit.edge_runtime.tasks.segmentation import Dice, IoU, flagged_share, pixel_agreement
 
 
 def masks(*rows):
@@ -15,6 +15,14 @@ def test_dice_is_a_mean_over_samples():
     metric = Dice()
     metric.update(masks([0.9, 0.5, 0, 0], [0, 0, 0, 0.4]), masks([1, 0, 1, 0], [0, 0, 0, 0]))
     assert (metric.value, metric.samples, metric.high) == (0.75, 2, 1)  # a half, and both empty
+
+
+def test_intersection_over_union_is_a_mean_over_samples():
+    said, true = np.zeros((2, 1, 1, 4)), np.zeros((2, 1, 1, 4))
+    said[0, ..., :2], true[0, ..., 1:4] = 1, 1  # one of four pixels in both
+    metric = IoU()
+    metric.update(said, true)
+    assert (metric.value, metric.samples) == ((0.25 + 1) / 2, 2)  # both empty counts 1
 
 
 def test_a_nan_scores_0_and_not_1():

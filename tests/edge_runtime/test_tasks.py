@@ -39,10 +39,33 @@ def test_what_is_no_probability_is_refused(value):
         task("classification").answer([[0.5, 0.5, 0.0], [value, 0.0, 0.0]], LABELS)
 
 
-@pytest.mark.parametrize("shape", [(3,), (1, 2), (1, 3, 1)])
+@pytest.mark.parametrize("shape", [(3,), (1, 2), (1, 2, 5)])
 def test_outputs_that_do_not_fit_the_labels_are_refused(shape):
     with pytest.raises(BundleError, match="lists 3 labels"):
         task("classification").answer(np.zeros(shape), LABELS)
+
+
+def test_of_classes_for_each_place_the_answer_is_the_share_of_each_label():
+    scores = np.zeros((1, 3, 2, 2))
+    scores[0, 1, 0] = scores[0, 2, 1] = 1  # the upper row is airplane, the lower one frog
+    (answer,) = task("classification").answer(scores, LABELS)
+    assert answer.values == (("bird", 0.0), ("airplane", 0.5), ("frog", 0.5))
+
+
+def test_labels_that_may_each_apply_are_given_with_their_probability():
+    outputs, truth = np.array([[0.9, 0.5, 0.1], [0.2, 0.4, 0.6]]), np.array([[1, 0, 0], [0, 0, 1]])
+    metric = task("multi_label").metric()
+    metric.update(outputs, truth)
+    assert metric.value == pytest.approx((2 / 3 + 1) / 2)  # one of two that were given, then all
+    (first, _) = task("multi_label").answer(outputs, LABELS)
+    assert first.values == (("bird", 0.9), ("airplane", 0.5), ("frog", 0.1))
+    assert task("multi_label").differ(outputs, outputs[::-1]).tolist() == [[True, True, True]] * 2
+
+
+def test_of_a_single_yes_or_no_the_score_is_the_share_of_right_answers():
+    metric = task("multi_label").metric()
+    metric.update([[0.9], [0.1], [0.8], [0.2]], [[1], [0], [0], [0]])
+    assert metric.value == 0.75
 
 
 def test_an_unknown_task_lists_the_known_ones():

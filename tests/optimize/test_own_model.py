@@ -189,7 +189,10 @@ def test_a_wrong_shape_names_the_layer_and_the_users_line():
     [
         ({"labels": LABELS[:3]}, "there are 3 labels and the model gives 4 numbers"),
         ({"calibration": Samples(arrays={"x": np.zeros((4, 9, 9, 3), np.uint8)}, words="s")}, r"is \[9, 9, 3\] each"),
-        ({"task": "ranking"}, "unknown task 'ranking'. Known: classification, none, regression"),
+        (
+            {"task": "ranking"},
+            "unknown task 'ranking'. Known: classification, multi_label, none, regression, segmentation",
+        ),
     ],
 )
 def test_options_that_do_not_fit_are_refused(options, message):

@@ -12,8 +12,9 @@ from edgekit.cli import main
 from edgekit.edge_runtime.bundle.bundle import Bundle
 
 TEXT = (ROOT / "docs" / "OWN_MODEL.md").read_text()
-MODEL, PREPARE, FIVE_LINES, EVALUATE = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
-COMMANDS = re.search(r"```sh\n(.*?)```", TEXT, re.DOTALL)[1].splitlines()
+MODEL, PREPARE, FIVE_LINES, *OTHERS, EVALUATE = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+COMMANDS, *FURTHER = (text.splitlines() for text in re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL))
+KINDS = {"my_reviews": "accuracy 100", "my_tagger": "accuracy 100", "my_prices": "mean absolute error 0.0"}
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +48,25 @@ def test_the_commands_work_as_typed(followed, monkeypatch, capsys):
     assert (manifest.metrics[0].samples, manifest.labels) == (450, tuple("0123456789"))
     assert manifest.metrics[0].value > 0.95
     assert (followed[0] / "runs" / "my_digits" / "report.html").exists()
+
+
+@pytest.mark.parametrize(("name", "place"), [(name, i) for i, name in enumerate(KINDS)])
+def test_the_other_kinds_work_as_typed(name, place, tmp_path, monkeypatch, capsys):
+    if name == "my_reviews":
+        pytest.importorskip("transformers", reason="the Hugging Face classifier needs transformers")
+    model, prepare = OTHERS[2 * place : 2 * place + 2]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / f"{name}.py").write_text(model)
+    exec(compile(prepare, "OWN_MODEL.md", "exec"), {})
+    (command,) = FURTHER[place]
+    assert command.split()[2].startswith(f"{name}.py:")
+    assert run(command, monkeypatch) == 0
+    said = capsys.readouterr().out
+    assert KINDS[name] in said
+    assert "lossless" in said
+    assert "held_out.npz, travel with every bundle" in said
+    monkeypatch.delitem(sys.modules, name)
 
 
 def test_five_lines_of_python_do_the_same(followed, capsys):

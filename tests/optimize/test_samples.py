@@ -1,5 +1,7 @@
 """A user's samples: what is read, in which order, and what is refused with the file's name."""
 
+from dataclasses import replace
+
 import h5py
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from edgekit.optimize.user_model.picture_samples import (
     read_labels,
 )
 from edgekit.optimize.user_model.request import Request, Shape
+from edgekit.optimize.user_model.signature import Signature
 from edgekit.optimize.user_model.sources import Taken
 
 
@@ -25,7 +28,7 @@ def pictures_of(taken=None, **options):
     return picture_inputs(Request(model="m", **options), taken)
 
 
-CONTRACT = pictures_of(sample_shape=(1, 3, 8, 8)).picture
+CONTRACT = pictures_of(sample_shape=(1, 3, 8, 8), no_normalise=True).picture
 IMAGENET = Taken(
     height=224, width=224, resize_to=256, interpolation="bicubic", mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4), words="x"
 )
@@ -129,11 +132,17 @@ def test_arrays_are_read_from_every_form(tmp_path):
     (tmp_path / "folder").mkdir()
     np.save(tmp_path / "folder" / "a.npy", a)
     np.save(tmp_path / "folder" / "b.npy", b)
-    assert read_arrays(tmp_path / "x.npy", ["input"]).arrays["input"].tolist() == a.tolist()
-    assert list(read_arrays(tmp_path / "both.npz", ["a", "b"]).arrays) == ["a", "b"]
-    assert read_arrays(tmp_path / "both.npz", ["a", "b"]).targets.tolist() == [0, 1]
-    assert read_arrays(tmp_path / "split.h5", ["x"]).targets.tolist() == [0, 1]
-    assert list(read_arrays(tmp_path / "folder", ["b", "a"]).arrays) == ["b", "a"]
+
+    def bound(name, *names):
+        signature = Signature.of(*names)
+        found = read_arrays(tmp_path / name, signature)
+        return replace(found, arrays=signature.bound(found.arrays, name))
+
+    assert bound("x.npy", "input").arrays["input"].tolist() == a.tolist()
+    assert list(bound("both.npz", "a", "b").arrays) == ["a", "b"]
+    assert bound("both.npz", "a", "b").targets.tolist() == [0, 1]
+    assert bound("split.h5", "x").targets.tolist() == [0, 1]
+    assert list(bound("folder", "b", "a").arrays) == ["b", "a"]
 
 
 @pytest.mark.parametrize(
@@ -148,18 +157,19 @@ def test_arrays_are_read_from_every_form(tmp_path):
 )
 def test_arrays_that_do_not_fit_are_refused(tmp_path, arrays, message):
     np.savez(tmp_path / "bad.npz", **arrays)
+    signature = Signature.of("a", "b")
     with pytest.raises(InputError, match=message):
-        read_arrays(tmp_path / "bad.npz", ["a", "b"])
+        signature.bound(read_arrays(tmp_path / "bad.npz", signature).arrays, "bad.npz")
 
 
 @pytest.mark.parametrize("name", ["bad.npz", "bad.h5", "bad.npy"])
 def test_damaged_files_are_refused_and_nothing_is_unpickled(tmp_path, name):
     (tmp_path / name).write_bytes(b"damaged")
     with pytest.raises(InputError, match=name):
-        read_arrays(tmp_path / name, ["a"])
+        read_arrays(tmp_path / name, Signature.of("a"))
     np.save(tmp_path / "objects.npy", np.array([{}, {}]), allow_pickle=True)
     with pytest.raises(InputError, match=r"objects\.npy cannot be read"):
-        read_arrays(tmp_path / "objects.npy", ["a"])
+        read_arrays(tmp_path / "objects.npy", Signature.of("a"))
 
 
 def test_samples_of_the_validation_split_are_left_out_of_calibration():
@@ -191,7 +201,7 @@ def test_what_a_library_says_of_its_pictures_is_taken_over_and_the_user_goes_bef
     found = pictures_of(IMAGENET)
     contract = found.picture
     assert (contract.height, contract.resize, contract.resize_to, contract.interpolation) == (
-        224, "resize_crop", 256, "bicubic"
+        224, "resize_center_crop", 256, "bicubic"
     )  # fmt: skip
     scaled = pictures_of(IMAGENET, sample_shape=(1, 3, 112, 112), interpolation="nearest").picture
     assert (scaled.height, scaled.resize_to, scaled.interpolation) == (112, 128, "nearest")
@@ -213,7 +223,9 @@ def test_grey_and_raw_pictures():
         ((1, 3, 8, 8), {"mode": "L"}, "--mode L does not fit 3 channels"),
         ((1, 3, 8, 8), {"mean": (0.1, 0.2)}, "--mean 0.1,0.2 has 2 numbers for 3 channels"),
         ((1, 3, 8, 8), {"std": (0.0,)}, "each std above 0"),
-        ((1, 3, 8, 8), {"resize_to": 4}, "too small"),
+        ((1, 3, 8, 8), {"resize_to": 4, "no_normalise": True}, "too small"),
+        ((1, 3, 8, 8), {}, "not said how pixels are normalized.*--no-normalise"),
+        ((1, 3, 8, 8), {"mean": (0.5,), "no_normalise": True}, "contradict each other"),
     ],
 )
 def test_pictures_that_contradict_each_other_are_refused(shape, options, message):
@@ -227,12 +239,12 @@ def test_unknown_words_list_the_known_ones():
 
 
 def test_arrays_say_shape_and_dtype_and_float64_becomes_float32():
-    found = array_inputs(["a", "b"], [], {"a": np.zeros((5, 2)), "b": np.zeros((5, 3), np.int32)})
+    found = array_inputs(Signature.of("a", "b"), [], {"a": np.zeros((5, 2)), "b": np.zeros((5, 3), np.int32)})
     assert [(s.name, s.dtype, s.shape) for s in found.specs] == [("a", "float32", (1, 2)), ("b", "int32", (1, 3))]
     with pytest.raises(InputError, match=r"'a' are \[2\] each, --sample-shape says \[4\]"):
-        array_inputs(["a"], [Shape(sides=(1, 4))], {"a": np.zeros((5, 2))})
+        array_inputs(Signature.of("a"), [Shape(sides=(1, 4))], {"a": np.zeros((5, 2))})
     with pytest.raises(UsageError, match="shape of the input 'a' is not known"):
-        array_inputs(["a"], [], None)
+        array_inputs(Signature.of("a"), [], None)
 
 
 def test_the_contract_of_the_tests_is_one():

@@ -10,7 +10,10 @@ from edgekit.edge_runtime.tasks.metrics import sqnr_db
 from edgekit.optimize.deploy import DeployModel, run_module
 from edgekit.optimize.exporters import EXPORTERS
 from edgekit.optimize.recipes import RECIPES
-from edgekit.optimize.rewrites.unshare import unshare
+from edgekit.optimize.rewrites.unshare import unshare, unshare_all
+from edgekit.optimize.user_model.model import own_model
+from edgekit.optimize.user_model.request import Request
+from edgekit.optimize.user_model.sources import of_module
 
 
 class Repeated(nn.Module):
@@ -73,3 +76,34 @@ def test_only_what_batch_norm_would_be_folded_into_is_copied(norms, copies):
     captured = torch.export.export(module, sample).module()
     assert unshare(captured) == copies
     assert torch.equal(captured(*sample), module(*sample))
+
+
+class Shared(nn.Module):
+    """One head behind two branches, and a linear layer in two places: no batch norm is near."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.left, self.right, self.head = nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1)
+        self.fc = nn.Linear(4, 4)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        one, other = (self.head(torch.relu(side(x))).mean((2, 3)) for side in (self.left, self.right))
+        return self.fc(one), self.fc(other)
+
+
+def test_every_layer_of_a_program_in_8_bits_gets_weights_of_its_own():
+    module, sample = Shared().eval(), (torch.randn(1, 4, 6, 6),)
+    captured = torch.export.export(module, sample).module()
+    assert unshare_all(captured) == 2 + 2  # head and fc once more, weights and biases
+    assert all(torch.equal(a, b) for a, b in zip(captured(*sample), module(*sample), strict=True))
+
+
+def test_layers_that_are_used_twice_run_in_8_bits_on_xnnpack(tmp_path):
+    pixels = np.random.default_rng(0).normal(size=(4, 4, 6, 6)).astype(np.float32)
+    model = own_model(of_module(Shared()), Request(model=Shared(), calibration=pixels, task="none")).model
+    wanted = run_module(model, model.module, model.validation)
+    for stage in EXPORTERS["executorch_xnnpack"].export(model, RECIPES["w8a8_static"], tmp_path / "model"):
+        found = stage.run(model.validation)
+    assert stage.kind == "lower"
+    assert min(sqnr_db(wanted[name], found[name]) for name in wanted) > 20

@@ -141,11 +141,12 @@ function signalToNoise(r, f, samples) { // of what varies between samples, in dB
 
 function agreement(holds, r, f, shape) {
   const share = (count, agrees) => sum(count, agrees) / count;
-  if (["probabilities", "logits", "log_probabilities"].includes(holds)) {
-    const labels = shape[1], inner = product(shape.slice(2));
+  const tokens = holds === "token_probabilities";
+  if (tokens || ["probabilities", "logits", "log_probabilities"].includes(holds)) {
+    const labels = shape.at(tokens ? -1 : 1), inner = tokens ? 1 : product(shape.slice(2));
     const along = (x, j) => range(labels, (c) => x[(Math.floor(j / inner) * labels + c) * inner + (j % inner)]);
     const top = (x) => (x.some(Number.isNaN) ? NaN : x.indexOf(Math.max(...x)));
-    return share(shape[0] * inner, (j) => top(along(r, j)) === top(along(f, j)));
+    return share(r.length / labels, (j) => top(along(r, j)) === top(along(f, j)));
   }
   const cut = { independent_logits: 0, independent_probabilities: 0.5, mask: 0.5 }[holds];
   const finite = r.filter(Number.isFinite), most = Math.max(...finite);

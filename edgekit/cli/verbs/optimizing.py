@@ -101,9 +101,35 @@ def optimize(
     ] = None,
     task: Annotated[
         str,
-        typer.Option(help="classification (adds a softmax after logits), regression or none.", rich_help_panel=OWN),
+        typer.Option(
+            help="classification, multi_label, regression, segmentation or none. Default: as outputs and true answers "
+            "say.",
+            rich_help_panel=OWN,
+        ),
     ] = "",
+    metric: Annotated[
+        str,
+        typer.Option(
+            help="What bundles are held to instead of the task's own metric: iou for masks; f1, recall, precision or "
+            "auc.",
+            rich_help_panel=OWN,
+        ),
+    ] = "",
+    expect_accuracy: Annotated[
+        float | None,
+        typer.Option(help="What the float model should reach, such as 0.89: stop at once where it does not."),
+    ] = None,
     name: Annotated[str, typer.Option(help="The name of the model in its bundles.", rich_help_panel=OWN)] = "",
+    golden: Annotated[
+        Path | None,
+        typer.Option(
+            help="The samples that may travel with every bundle: a folder of pictures, or .npy, .npz, .h5. Default: of "
+            "validation.",
+            rich_help_panel=OWN,
+        ),
+    ] = None,
+    golden_licence: Annotated[str, typer.Option(help="The licence of the samples that travel, for the manifest.")] = "",
+    weights_licence: Annotated[str, typer.Option(help="The licence of the weights, for the manifest.")] = "",
     sample_shape: Annotated[
         list[str] | None,
         typer.Option(help="Such as 1,3,224,224 or tokens=1,16:int64. Repeat for each input.", rich_help_panel=OWN),
@@ -139,6 +165,15 @@ def optimize(
         str | None, typer.Option(help="On a scale from 0 to 1, such as 0.485,0.456,0.406.", rich_help_panel=OWN)
     ] = None,
     std: Annotated[str | None, typer.Option(help="Such as 0.229,0.224,0.225.", rich_help_panel=OWN)] = None,
+    no_normalise: Annotated[
+        bool,
+        typer.Option(
+            "--no-normalise",
+            help="The model takes pixel / 255: say so where neither --mean nor the source says how pixels are "
+            "normalized.",
+            rich_help_panel=OWN,
+        ),
+    ] = False,
     mode: Annotated[str | None, typer.Option(help="RGB or L (grey).", rich_help_panel=OWN)] = None,
     interpolation: Annotated[
         str | None, typer.Option(help="bilinear, bicubic or nearest.", rich_help_panel=OWN)
