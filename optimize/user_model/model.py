@@ -269,9 +269,8 @@ def _samples_from(request: Request, golden: Samples | None, checked: Samples, re
 
 
 def _place(samples: Samples) -> str:
-    return (
-        f"{samples.words} in {samples.place}" if samples.place and samples.place not in samples.words else samples.words
-    )
+    said = not samples.place or samples.words.endswith(f"of {samples.place}")
+    return samples.words if said else f"{samples.words} in {samples.place}"
 
 
 def _labels(found: Answering, source: Source, request: Request, matched: Matched, notes: Notes) -> tuple[str, ...]:

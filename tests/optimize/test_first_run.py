@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from edgekit.edge_runtime.engines.torch_export import TorchExportSession
+from edgekit.edge_runtime.engines.torchscript import TorchScriptSession
 from edgekit.edge_runtime.errors import UsageError
 from edgekit.optimize.user_model.model import own_model
 from edgekit.optimize.user_model.module import Parts, first_run
@@ -128,3 +130,18 @@ def test_a_state_that_answers_depend_on_is_refused(replaces):
     line = "" if replaces else r".*self\.state\.mul_\(0\.5\)"
     with pytest.raises(UsageError, match=message + line + ".*an input and an output of forward"):
         own(Remembers(replaces=replaces))
+
+
+@pytest.mark.parametrize("engine", ["torchscript", "torch_export"])
+def test_a_run_never_changes_the_callers_array(engine, tmp_path):
+    given, path = np.float32([[1, 2]]), tmp_path / "model.pt2"
+    if engine == "torchscript":
+        torch.jit.script(WritesInput()).save(path)
+        session = TorchScriptSession(path, 1)
+    else:
+        with torch.no_grad():
+            torch.export.save(torch.export.export(WritesInput(), (torch.ones(1, 2),)), path)
+        session = TorchExportSession(path, 1)
+    answers = [session.run([given])[0].tolist() for _ in range(2)]
+    assert answers == [[[8.0, 4.0]]] * 2
+    assert given.tolist() == [[1.0, 2.0]]
