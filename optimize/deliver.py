@@ -166,7 +166,7 @@ def check_expected(model: DeployModel, metric: Metric | None, expected: float | 
         )
     raise UsageError(
         f"the float model itself has {found}, and {wanted} was expected: nothing was made. The usual "
-        f"reasons: {reasons}; or the weights are others"
+        f"reasons: {reasons}; or these are the wrong weights"
     )
 
 

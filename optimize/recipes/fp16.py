@@ -38,7 +38,7 @@ def halve_torch(
 ) -> torch.fx.GraphModule:
     """A copy of a captured module in float16; its float inputs and outputs stay float32."""
     if float_layers:
-        raise ValueError("fp16 keeps no layers of a torch program in 32 bits")
+        raise ValueError("fp16 cannot keep layers of a torch program in 32 bits")
     module = copy.deepcopy(module)  # a captured module shares its weights with the model it was captured from
     unfold_wide_norms(module)
     module = module.half()

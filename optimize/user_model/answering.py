@@ -309,7 +309,7 @@ def checked_metric(metric: str, found: Answering) -> str:
         known = known[:1]  # the others are of one class among two
     if metric and metric not in known:
         raise UsageError(
-            f"--metric {metric} is none of this model, of the task {found.task}. Known: {', '.join(known)}"
+            f"--metric {metric} does not fit this model, whose task is {found.task}. Known: {', '.join(known)}"
         )
     return metric
 

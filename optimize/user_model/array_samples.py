@@ -79,7 +79,7 @@ def check_rows(arrays: Mapping[str, np.ndarray], where: str) -> None:
     for name, array in arrays.items():
         if array.dtype.kind not in ("fiub" if name == TARGETS else "fiu"):
             raise InputError(
-                f"{where}: {name!r} holds {array.dtype}, which is no number a model takes. Give int64, uint8 or float32"
+                f"{where}: {name!r} holds {array.dtype}, a dtype that models do not take. Give int64, uint8 or float32"
             )
         if array.dtype.kind == "f" and not (finite := np.isfinite(array)).all():
             row = int((~finite.reshape(len(array), -1).all(axis=1)).argmax())
@@ -140,12 +140,12 @@ def _arrays_of(path: Path) -> dict[str, np.ndarray]:
         import h5py  # only who reads HDF5 needs it
 
         if not h5py.is_hdf5(path):
-            raise InputError(f"{path} is no HDF5 file, or damaged")
+            raise InputError(f"{path} is not an HDF5 file, or is damaged")
         with h5py.File(path, "r") as file:
             inside = [name for name in file if hasattr(file[name], "shape") and file[name].shape]
         return {name: read_array(path, name) for name in inside}
     if path.suffix.lower() not in (".npy", ".npz"):
-        raise InputError(f"{path} is no file of arrays. Known: {', '.join(ARRAYS)}")
+        raise InputError(f"{path} is not a file of arrays. Known: {', '.join(ARRAYS)}")
     try:
         found = np.load(path, allow_pickle=False)
         return dict(found) if path.suffix.lower() == ".npz" else {path.stem: found}

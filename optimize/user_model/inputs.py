@@ -165,7 +165,7 @@ def _check_normalization(request: Request, taken: Taken | None, raw: bool) -> No
         raise UsageError("--no-normalise and --mean or --std contradict each other: give one of them")
     if not (raw or given or request.no_normalise or taken is not None or request.expect_accuracy is not None):
         raise UsageError(
-            "it is not said how pixels are normalized, and a wrong guess would cost accuracy in silence. Give --mean "
+            "how pixels are normalized is not stated, and a wrong guess silently costs accuracy. Give --mean "
             "and --std on the scale from 0 to 1 (ImageNet's are 0.485,0.456,0.406 and 0.229,0.224,0.225), or "
             "--no-normalise where the model takes pixel / 255. torchvision's and timm's own models say it themselves; "
             "--expect-accuracy 0.89 would show a wrong guess"

@@ -62,7 +62,7 @@ def match_samples(source: Source, request: Request, signature: Signature, notes:
         UsageError, InputError, MissingData: see `picture_inputs`, `array_inputs`, `read_arrays`.
     """
     if request.targets is not None and (request.validation is None or isinstance(request.validation, (str, Path))):
-        raise UsageError("targets are the true answers to `validation`, which is to be arrays then")
+        raise UsageError("`targets` are the true answers to `validation`, so `validation` must be arrays")
     found = {
         "calibration": _samples(request.calibration, signature, "calibration"),
         "validation": _samples(request.validation, signature, "validation", request.targets),

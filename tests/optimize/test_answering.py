@@ -90,7 +90,7 @@ def test_a_metric_is_one_of_the_task():
     masks = found((1, 1, 4, 4), np.ones((6, 4, 4), np.uint8))
     assert (checked_metric("iou", masks), shown_metric("iou")) == ("iou", "iou")
     with pytest.raises(
-        EdgekitError, match="--metric auc is none of this model, of the task classification. Known: acc"
+        EdgekitError, match="--metric auc does not fit this model, whose task is classification. Known: acc"
     ):
         checked_metric("auc", found((1, 3), N % 3))
     assert checked_metric("auc", found((1, 2), N % 2)) == "auc"
