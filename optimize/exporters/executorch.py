@@ -143,8 +143,8 @@ def _check_batch(model: DeployModel, lowered: torch.export.ExportedProgram, name
         most = eval_upper_bound(value.shape[0]) if spec.batch else None
         if spec.batch and most != spec.batch.max:
             raise ExportError(
-                f"{name}: lowering left {spec.name} a batch of {most} at the most, {spec.batch.max} were "
-                f"asked for. Remedy: --max-batch {most}, or another exporter"
+                f"{name}: the lowered program takes at most {most} samples of {spec.name} at once, but "
+                f"{spec.batch.max} were asked for. Remedy: --max-batch {most}, or another exporter"
             )
 
 

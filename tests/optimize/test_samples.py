@@ -224,7 +224,7 @@ def test_grey_and_raw_pictures():
         ((1, 3, 8, 8), {"mean": (0.1, 0.2)}, "--mean 0.1,0.2 has 2 numbers for 3 channels"),
         ((1, 3, 8, 8), {"std": (0.0,)}, "each std above 0"),
         ((1, 3, 8, 8), {"resize_to": 4, "no_normalise": True}, "too small"),
-        ((1, 3, 8, 8), {}, "not said how pixels are normalized.*--no-normalise"),
+        ((1, 3, 8, 8), {}, "how pixels are normalized is not stated.*--no-normalise"),
         ((1, 3, 8, 8), {"mean": (0.5,), "no_normalise": True}, "contradict each other"),
     ],
 )
