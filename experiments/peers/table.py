@@ -37,7 +37,8 @@ def peers_table(path: Path) -> str:
     for count in threads:
         lines += _ratios(results, count)
     lines += _roofline(results, threads)
-    lines += ["## Every candidate, one thread", "", *_everything(results, threads[0])] if threads else []
+    if threads:
+        lines += [f"## Every candidate, {count_text(int(threads[0]), 'thread')}", "", *_everything(results, threads[0])]
     machine, libraries = results["machine"], results["libraries"]
     numbers = {package: number for of_one in libraries.values() for package, number in of_one.items()}
     versions = ", ".join(f"{package} {number}" for package, number in numbers.items())

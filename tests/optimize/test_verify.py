@@ -81,7 +81,7 @@ def test_when_the_user_insists_it_is_stamped_unverified(model, reference, tmp_pa
     manifest = Bundle.open(folder).manifest
     assert manifest.status == "unverified"
     assert [(s.stage, s.passed) for s in manifest.stages] == [
-        ("capture", True), ("lower", True), ("lower", False), ("reload", True)
+        ("capture", True), ("rewrite", True), ("lower", True), ("lower", False), ("reload", True)
     ]  # fmt: skip
 
 
