@@ -140,8 +140,7 @@ function signalToNoise(r, f, samples) { // of what varies between samples, in dB
 }
 
 function agreement(holds, r, f, shape) {
-  const share = (count, agrees) => sum(count, agrees) / count;
-  const tokens = holds === "token_probabilities";
+  const share = (count, agrees) => sum(count, agrees) / count, tokens = holds === "token_probabilities";
   if (tokens || ["probabilities", "logits", "log_probabilities"].includes(holds)) {
     const labels = shape.at(tokens ? -1 : 1), inner = tokens ? 1 : product(shape.slice(2));
     const along = (x, j) => range(labels, (c) => x[(Math.floor(j / inner) * labels + c) * inner + (j % inner)]);
