@@ -248,6 +248,7 @@ def _kept_or_packed(
             allow_unverified=request.allow_unverified,
             best_of=best_of,
             made_from=made_from,
+            other_engines=True,
             on_event=on_event,
         )
     except VerificationError as error:

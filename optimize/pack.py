@@ -102,6 +102,7 @@ def pack_bundle(
     allow_unverified: bool = False,
     best_of: int = 1,
     made_from: str = "",
+    other_engines: bool = False,
     on_event: OnEvent = ignore,
 ) -> Packed:
     """Exports `model`, proves it stage by stage, and leaves a bundle folder in `out`.
@@ -111,6 +112,7 @@ def pack_bundle(
         best_of: the best of so many lossy bundles will be taken; the manifest notes whether this one is verified then.
         allow_unverified: deliver a bundle that missed a stage or the gate all the same, stamped `unverified`.
         made_from: the fingerprint (`cache.py`) by which the bundle is known again; empty: it is not kept.
+        other_engines: run it on the format's other installed engines too, and record those that hold.
         on_event: hears of each stage, and of each trial of a recipe that measures before it quantizes.
     Raises:
         UsageError: the exporter cannot carry out the recipe.
@@ -156,7 +158,7 @@ def pack_bundle(
 
         others = run_others(
             model, recipe, reference, draft, folder, golden, max_drop=max_drop, on_event=on_event
-        ) if ran else ()  # fmt: skip
+        ) if ran and other_engines else ()  # fmt: skip
         draft, golden = record(draft, golden, others, folder)
         final = replace(
             draft,

@@ -40,7 +40,7 @@ def test_the_published_weights_give_the_published_accuracy(birds):
 def test_birds_cnn(birds, exporter, recipe):
     model, reference, out = birds
     events = []
-    made = pack_bundle(model, exporter, recipe, out, reference=reference, on_event=events.append)
+    made = pack_bundle(model, exporter, recipe, out, reference=reference, other_engines=True, on_event=events.append)
     check(made.path, [event.result for event in events if isinstance(event, StageChecked)], recipe)
 
 

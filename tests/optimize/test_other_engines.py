@@ -77,7 +77,8 @@ class WithDeterminant(torch.nn.Module):
 def test_an_engine_that_cannot_run_it_is_left_out_with_a_remark(tmp_path):
     model, events = drowned_model(), []
     model = replace(model, module=WithDeterminant(model.module).eval())
-    made = pack_bundle(model, ONNX, FP32, tmp_path, reference=FloatReference.of(model), on_event=events.append)
+    reference = FloatReference.of(model)
+    made = pack_bundle(model, ONNX, FP32, tmp_path, reference=reference, other_engines=True, on_event=events.append)
     said = "\n".join(line for event in events for line in lines_of(event))
     assert "does not run it" in said
     assert "Det" in said
