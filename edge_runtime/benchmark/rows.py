@@ -6,7 +6,7 @@ A row relates a candidate to one baseline, the float model. Nothing is measured 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Literal
 
@@ -101,6 +101,14 @@ class Row:
     @property
     def valid(self) -> bool:
         return not self.invalid_because and not self.error
+
+    @property
+    def judged_metric(self) -> Metric | None:
+        """What the verdict is about: the metric, or another one that the model is held to, such as F1."""
+        if self.metric is None or self.verdict is None or self.verdict.metric in (self.metric.name, "agreement"):
+            return self.metric
+        value, float_value = self.verdict.value, self.verdict.float_value
+        return replace(self.metric, name=self.verdict.metric, value=value, float_value=float_value)
 
     @property
     def faster(self) -> Ratio | None:

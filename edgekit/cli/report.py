@@ -37,7 +37,7 @@ def closing_lines(measured: Measurement) -> list[str]:
         f"against {escape(measured.baseline)}"
     )
     if best:
-        kept = f"[bold]{kept_text(best.metric)}[/bold] of the float {quality_name(best.metric)} kept"
+        kept = f"[bold]{kept_text(best.judged_metric)}[/bold] of the float {quality_name(best.judged_metric)} kept"
         kept = kept if best.metric else "[bold]lossless[/bold]"  # which needs no true answers
         lines = [f"[bold green]{escape(best.name)}[/bold green]{objective}: {kept}, {gained}"]
         lines += [f"[dim]{escape(text)}[/dim]" for text in [_confidence(best)] if text]

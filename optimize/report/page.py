@@ -90,7 +90,7 @@ def _winner(measured: Measurement, best: Row | None) -> str:
 
 def _numbers(measured: Measurement, best: Row) -> str:
     """Three tiles: the share of the accuracy that was kept, the size ratio and the speed ratio."""
-    metric = best.metric
+    metric = best.judged_metric
     base = next((row for row in measured.rows if row.name == measured.baseline), None)
     of_accuracy = _against_float(metric) if metric else ""
     sizes = f"{bytes_text(best.model_bytes)} against {bytes_text(base.model_bytes)}" if base else ""

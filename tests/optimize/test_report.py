@@ -5,6 +5,7 @@ from dataclasses import replace
 from html import escape
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 
 from edgekit.cli.report import closing_lines, report
@@ -15,9 +16,12 @@ from edgekit.edge_runtime.benchmark.table import WIDE
 from edgekit.edge_runtime.bundle.manifest import Metric, StageResult
 from edgekit.edge_runtime.decode import canonical_json, to_plain
 from edgekit.edge_runtime.errors import UsageError
+from edgekit.edge_runtime.statistics.sum_metrics import F1, detection_rows
+from edgekit.optimize.gate import judge_metric
 from edgekit.optimize.report.page import render, write_report
 from edgekit.optimize.report.parts import GLOSSARY
 from edgekit.optimize.report.verdict import best_row, pareto, slower_than_float
+from edgekit.optimize.ruling import Budget
 
 PASSED = StageResult(
     stage="quantize", compared_with="capture", max_abs=0.01, relative=0.01, sqnr_db=41.5, agreement=0.99,
@@ -216,3 +220,11 @@ def test_a_broken_results_file_is_wrong_usage(tmp_path, content):
         report(path, None)
     with pytest.raises(UsageError, match="cannot read"):
         report(tmp_path / "missing.json", None)
+
+
+def test_the_headline_is_of_the_metric_that_the_verdict_is_about():
+    found = detection_rows(np.ones(2000, bool), np.ones(2000, bool))
+    verdict = replace(judge_metric(F1, found, found, Budget()), float_value=0.91, value=0.9)
+    page = measured(EAGER, row("digits_cnn-onnx-w8a8_static", ms=0.05, verdict=verdict))
+    assert "98.9 %[/bold] of the float f1 kept" in closing_lines(page)[0]
+    assert "0.9 against 0.91 on 359 samples" in render(page)
