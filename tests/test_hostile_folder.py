@@ -140,7 +140,7 @@ def test_the_answers_are_what_they_are_elsewhere(ran):
     said = {verb: json.loads(answer[1]) for verb, answer in ran[1].items() if "--json" in VERBS[verb]}
     assert [one["passed"] for one in said["verify"]] == [True, True]
     assert said["predict"]["answers"][0]["label"] == "top right"
-    assert names(said["optimize"]) == ["PyTorch eager", "digits_cnn-onnx-fp32"]
+    assert names(said["optimize"]) == ["PyTorch eager", "digits_cnn-onnx-fp32", "digits_cnn-onnx-fp32@openvino"]
     assert said["optimize"]["rows"][0]["metric"]["value"] == said["train"]["value"]
     trained = (ran[0] / place / "digits_cnn" / "weights.safetensors" for place in ("runs", REPRODUCED))
     assert len({sha256_file(path) for path in trained}) == 1
@@ -152,7 +152,7 @@ def names(results):
 
 
 def test_a_model_finds_its_own_modules_in_the_process_that_measures_it_too(ran):
-    assert names(json.loads(ran[1]["optimize own"][1])) == ["PyTorch eager", "my_net-onnx-fp32"]
+    assert names(json.loads(ran[1]["optimize own"][1])) == ["PyTorch eager", "my_net-onnx-fp32", "my_net-onnx-fp32@openvino"]
     with Bundle.open(ran[0] / "bundles" / "my_net-onnx-fp32") as bundle:
         assert bundle.manifest.outputs[0].shape == (1, 8)
 
@@ -204,5 +204,5 @@ def test_a_script_beside_its_own_train_and_optimize_uses_both_its_own_and_ours(t
     folder = fill(tmp_path / "here", (*OURS, *LIBRARIES, *STANDARD, "utils", "models"))
     done = in_folder(folder, script)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == ["PyTorch eager", "Net-onnx-fp32", 2, 4]
+    assert json.loads(done.stdout) == ["PyTorch eager", "Net-onnx-fp32", "Net-onnx-fp32@openvino", 2, 4]
     assert executed(folder) == ""
