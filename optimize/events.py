@@ -45,9 +45,11 @@ class BundleBegun:
 
 @dataclass(frozen=True, kw_only=True)
 class StageChecked:
-    """One stage of the bundle was compared with the one before it."""
+    """One stage of the bundle was compared with the one before it, in one of its outputs."""
 
     result: StageResult
+    outputs: int
+    """How many outputs there are."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -129,7 +129,7 @@ def pack_bundle(
     ))  # fmt: skip
 
     def on_stage(result: StageResult) -> None:
-        on_event(StageChecked(result=result))
+        on_event(StageChecked(result=result, outputs=len(model.outputs)))
 
     with _staging(out, name) as folder:
         chain = Chain(model, recipe, reference, keep_going=allow_unverified, on_stage=on_stage)

@@ -147,14 +147,14 @@ def _reason(verdict: Verdict, measured: Measured) -> str:
     if verdict.basis == "broken":
         return f"broken: an answer of the artifact is no number, so it has no {name}"
     if verdict.basis == "nothing":
-        return nothing_proven(verdict.samples, "a model that gives one answer to all of them would pass")
+        why = "a model that gives one answer to all of them would pass"
+        return nothing_proven(verdict.samples, f"{why}, and the float model's answers are worth no more than that")
     budget = f"the budget of {text(verdict.budget)}"
     if verdict.basis == "value":
         beyond = "is beyond" if verdict.status == "refused" else "is within"
-        return (
-            f"{name} went from {verdict.float_value:.4g} to {verdict.value:.4g}, which {beyond} {budget}; one number "
-            "has no bound, so give one score for each sample to have it verified"
-        )
+        said = f"{name} went from {verdict.float_value:.4g} to {verdict.value:.4g}, which {beyond} {budget}"
+        more = "; one number has no bound, so give one score for each sample to have it verified"
+        return said if verdict.status == "refused" else said + more
     bounds = f"{name} {'lost' if verdict.loss >= 0 else 'gained'} {text(abs(verdict.loss))}"
     if verdict.status == "refused":
         return f"{bounds}, at least {text(verdict.low)}, beyond {budget} ({seen})"
@@ -169,13 +169,17 @@ def _reason(verdict: Verdict, measured: Measured) -> str:
 
 
 def _plan_text(verdict: Verdict) -> str:
-    kind = "groups" if verdict.groups else "samples with true answers"
-    labels = f"about {rounded(verdict.needed):,} {kind}" if verdict.needed else ""
-    pictures = f"about {rounded(verdict.needed_unlabelled):,} without true answers" if verdict.needed_unlabelled else ""
-    if not labels and not pictures:
-        return "No number of samples would"
-    ways = (pictures, labels) if verdict.helps == "pictures" else (labels, pictures)
-    return f"{', or '.join(filter(None, ways)).capitalize()} would"
+    labels, pictures = rounded(verdict.needed), rounded(verdict.needed_unlabelled)
+    kind = "groups" if verdict.groups else "samples"
+    if labels and pictures and verdict.helps == "pictures":
+        ways = f"{pictures:,} samples without true answers, or about {labels:,} with them,"
+    elif labels and pictures:
+        ways = f"{labels:,} samples with true answers, or about {pictures:,} without them,"
+    elif labels or pictures:
+        ways = f"{labels:,} {kind} with true answers" if labels else f"{pictures:,} samples without true answers"
+    else:
+        return "More samples would not decide it"
+    return f"About {ways} would, if {'answers change no more often' if verdict.flips else 'no answer changes'}"
 
 
 def _finite(number: float) -> float:

@@ -41,10 +41,10 @@ STATUSES: dict[Status, Meaning] = {
         strict=False,
     ),
     "undecided": Meaning(
-        means="Every stage passed, but there were too few samples to say whether the loss is within the budget. The "
-        "verdict says about how many would decide.",
+        means="Every stage passed, but the samples did not decide whether the loss is within the budget. The "
+        "verdict says about how many would.",
         stamp="UNDECIDED",
-        why="it was packed with too few samples to say whether it keeps the float model's accuracy",
+        why="when it was packed, its samples did not decide whether it keeps the float model's accuracy",
         tone="fair",
         kept=False,
         held=True,

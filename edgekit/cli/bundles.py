@@ -35,10 +35,11 @@ def verify(
     as_json: bool,
     policy: Policy = NO_CODE,
     attest: bool = False,
+    strict: bool = False,
 ) -> bool:
     """Replays each bundle's golden inputs in a child process and prints how close the answers are.
 
-    A bundle that fails does not stop the others. Returns whether all passed.
+    A bundle that fails does not stop the others. Returns whether all passed; with `strict`, whether all are verified.
 
     Args:
         engine: which engines replay them, as in `choice.engines_for`.
@@ -63,7 +64,9 @@ def verify(
         print_json(
             [{"error": str(one), "passed": False} if isinstance(one, EdgekitError) else asdict(one) for one in outcomes]
         )
-    return all(isinstance(one, ReplayResult) and one.passed for one in outcomes)
+    return all(
+        isinstance(one, ReplayResult) and one.passed and (not strict or one.status == "verified") for one in outcomes
+    )
 
 
 def _verified(

@@ -151,8 +151,8 @@ def lines_of(event: events.Event) -> list[str]:
             return [f"[bold]{escape(model)}[/bold] float: {escape(value)} on {metric.samples:,} validation samples"]
         case events.BundleBegun(name=name, exporter_summary=exporter, recipe_summary=recipe):
             return [f"[bold]{escape(name)}[/bold]  [dim]{escape(exporter)}; {escape(recipe)}[/dim]"]
-        case events.StageChecked(result=result):
-            return [stage_line(result)]
+        case events.StageChecked(result=result, outputs=outputs):
+            return [stage_line(result, named=outputs > 1)]
         case events.BundleUnchanged():
             return ["  [green]✓[/green] unchanged since it was packed"]
         case events.BundlePacked(manifest=manifest):

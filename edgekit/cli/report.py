@@ -29,7 +29,10 @@ def closing_lines(measured: Measurement) -> list[str]:
     shown = best or undecided
     if shown is None:
         return ["[red]No bundle was verified and measured.[/red] The lines above say why"]
-    names = ", ".join(row.name.removeprefix(f"{measured.model}-") for row in pareto(measured.rows))
+    names = ", ".join(
+        row.name.removeprefix(f"{measured.model}-") + (" (undecided)" if row.status == "undecided" else "")
+        for row in pareto(measured.rows)
+    )
     objective = f" (best in {measured.objective})" if measured.objective else ""
     speed = difference_text(shown.faster) if shown.faster else "speed not measured"
     gained = (

@@ -199,12 +199,13 @@ def _style(row: Row, measured: Measurement) -> str:
     return "dim" if row.name == measured.baseline else ""
 
 
-def stage_line(result: StageResult) -> str:
-    """One line of the verified chain, for the log."""
+def stage_line(result: StageResult, *, named: bool = False) -> str:
+    """One line of the verified chain, for the log; `named`: with the output's name, where there are several."""
     mark = "[green]✓[/green]" if result.passed else "[red]✗[/red]"
     return (
         f"  {mark} {result.stage:<8} against {result.compared_with:<8} SQNR {db_text(result.sqnr_db):>9}   "
         f"max |Δ| {result.max_abs:<8.2g} agrees {percent_text(result.agreement):>7}   [dim]{result.held_to}[/dim]"
+        + (f"   {escape(result.output)}" if named else "")
     )
 
 

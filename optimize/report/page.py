@@ -98,7 +98,9 @@ def _numbers(measured: Measurement, best: Row) -> str:
     size, _, smaller = smaller_text(best.times_smaller).partition(" ")
     speed, _, faster = faster_text(best.faster).partition(" ")
     tiles = (
-        (kept_text(metric), f"of the float {quality_name(metric)} kept", of_accuracy),
+        (kept_text(metric), f"of the float {quality_name(metric)} kept", of_accuracy)
+        if metric
+        else ("lossless", "no answer differs from the float model's", ""),  # which needs no true answers
         (size or "–", smaller, sizes),
         (
             speed or "–",

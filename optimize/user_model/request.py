@@ -148,9 +148,9 @@ class Request:
     """The true answers to `validation`, where that is arrays: (N,) int64 class indices, or (N, F) float32 for a
     regression. From Python alone."""
 
-    evaluate: Callable[[Predict], float] | None = None
+    evaluate: Callable[[Predict], float | np.ndarray] | None = None
     """Instead of `targets`: takes a function from arrays to answers, both dicts by name of arrays (N, …), calls it as
-    it likes and returns one number, higher is better. From Python alone.
+    it likes and returns one score for each sample, (N,), or one number; higher is better. From Python alone.
 
     It is called for the float model and for each bundle in its engine. Answers are named as the bundle names them:
     "probabilities", "prediction", the keys of a dict that `forward` gives, else "output".

@@ -209,7 +209,7 @@ def test_without_truth_the_floor_of_agreement_is_the_gate(flips, status):
 def test_a_float_model_that_is_never_right_leaves_no_budget():
     verdict = judge_hits(np.zeros(500, bool), np.zeros(500, bool), PERCENT)
     assert (verdict.status, verdict.budget, verdict.needed, verdict.helps) == ("undecided", 0.0, 0, "")
-    assert verdict.reason.endswith("No number of samples would")
+    assert verdict.reason.endswith("More samples would not decide it")
 
 
 def test_all_flips_and_no_samples():
@@ -226,7 +226,7 @@ def test_the_reason_is_one_sentence_with_its_numbers():
     verdict = judge_hits(*hits(359, lost=1), PERCENT)
     assert verdict.reason == (
         "accuracy lost 0.28 points, a loss of at most 1.31 points: 359 samples do not decide the budget of 1.00 "
-        "points. About 390 without true answers, or about 590 samples with true answers would"
+        "points. About 390 samples without true answers, or about 590 with them, would, if answers change no more often"
     )
     better = judge_hits(*hits(1000, won=40, wrong=10), PERCENT)
     assert better.reason.startswith("accuracy gained 4.00 points, a gain of at least 3.0")

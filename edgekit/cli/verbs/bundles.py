@@ -32,13 +32,16 @@ def verify(
         bool,
         typer.Option("--attest", help="Also write the result on this device beside the bundle, as NAME.attest.json."),
     ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Fail unless every bundle is verified: undecided, say, is not enough.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Check every file, run the golden inputs in a child process, and compare with the float model's answers."""
     from edgekit.cli.bundles import verify as run
 
     policy = policy_of(allow, key=key, require_signature=require_signature)
-    finish(run(bundles, engine=engine, as_json=as_json, policy=policy, attest=attest))
+    finish(run(bundles, engine=engine, as_json=as_json, policy=policy, attest=attest, strict=strict))
 
 
 @app.command(rich_help_panel=USE)
