@@ -81,7 +81,7 @@ def test_executorch_is_told_apart_inside_its_delegate(digits):
     assert inside.count("Convolution") == 3
     assert inside.count("Fully Connected") == 2
     assert dict(profile.by_place())["XNNPACK"] > 0.5
-    assert next(o.kind for o in profile.operators if not o.place).startswith("permute_copy")
+    assert next(o.kind for o in profile.operators if not o.place).startswith("_to_dim_order_copy")
 
 
 def test_conversions_and_int8_kernels_are_named(digits):
