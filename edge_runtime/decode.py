@@ -40,6 +40,8 @@ class Limits:
 
     depth: int
     """Brackets inside brackets."""
+    commas: int
+    """Commas outside of texts: so many values, and one more for each list and object, are built at most."""
     items: int
     """Entries of a list."""
     fields: int
@@ -56,37 +58,33 @@ def canonical_json(value: object) -> bytes:
     return (text + "\n").encode("utf-8")
 
 
-def parse_json(raw: bytes, limits: Limits | None = None) -> Any:
-    """Parses UTF-8 JSON. Raises `DecodeError` on anything else, NaN and deep nesting included.
-
-    Args:
-        limits: how much it may hold; the depth is checked before anything is built. None: as much as `json` can read.
-    """
+def parse_json(raw: bytes) -> Any:
+    """Parses UTF-8 JSON. Raises `DecodeError` on anything else, NaN and deep nesting included."""
 
     def refuse(constant: str) -> None:
         raise DecodeError(f"{constant} is not JSON")
 
-    if limits:
-        _check_depth(raw, limits.depth)
     try:
-        data = json.loads(raw.decode("utf-8"), parse_constant=refuse)
+        return json.loads(raw.decode("utf-8"), parse_constant=refuse)
     except (ValueError, RecursionError) as error:
         raise DecodeError(f"not valid JSON: {error}") from None
-    if limits:
-        _check_lengths(data, limits, "")
-    return data
 
 
-def _check_depth(raw: bytes, most: int) -> None:
+def check_size(raw: bytes, limits: Limits) -> None:
+    """Raises `DecodeError` where JSON is nested too deep or holds too much, before anything is built of it."""
+    # What stands in a text does not count. What is not JSON is left to the parser, which goes no deeper than this.
+    bare = _TEXT_IN_JSON.sub(b"", raw)
+    if bare.count(b",") > limits.commas:
+        raise DecodeError(f"it holds more than {limits.commas:,} values")
     depth = 0
-    # Brackets in a text do not count. What is not JSON is left to the parser, which goes no deeper than this.
-    for bracket in _BRACKET.finditer(_TEXT_IN_JSON.sub(b"", raw)):
+    for bracket in _BRACKET.finditer(bare):
         depth += 1 if bracket[0] in b"[{" else -1
-        if depth > most:
-            raise DecodeError(f"it is nested more than {most} deep")
+        if depth > limits.depth:
+            raise DecodeError(f"it is nested more than {limits.depth} deep")
 
 
-def _check_lengths(value: object, limits: Limits, where: str) -> None:
+def check_lengths(value: object, limits: Limits, where: str = "") -> None:
+    """Raises `DecodeError` where parsed JSON has a list, an object or a text that is too long."""
     if isinstance(value, str) and len(value) > limits.text:
         raise DecodeError(f"{where} has {len(value):,} characters; at most {limits.text:,} are read")
     if isinstance(value, list):
@@ -94,14 +92,14 @@ def _check_lengths(value: object, limits: Limits, where: str) -> None:
             raise DecodeError(f"{where} has {len(value):,} entries; at most {limits.items:,} are read")
         for i, item in enumerate(value):
             if not isinstance(item, str) or len(item) > limits.text:  # its path is built only if needed
-                _check_lengths(item, limits, f"{where}[{i}]")
+                check_lengths(item, limits, f"{where}[{i}]")
     if isinstance(value, dict):
         if len(value) > limits.fields:
             raise DecodeError(f"{where or 'it'} has {len(value):,} fields; at most {limits.fields:,} are read")
         for key, item in value.items():
             if len(key) > limits.key:
                 raise DecodeError(f"{where or 'it'} has a field whose name has {len(key):,} characters")
-            _check_lengths(item, limits, f"{where}.{key}" if where else key)
+            check_lengths(item, limits, f"{where}.{key}" if where else key)
 
 
 def to_plain(value: object) -> Any:

@@ -7,6 +7,7 @@ module reads, writes and finds them; `worker/attest.py` makes one.
 
 from __future__ import annotations
 
+import datetime
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,11 +17,12 @@ from ..errors import BundleError, shown
 from ..files import is_plain_file
 from .limits import MAX_MANIFEST_BYTES, MAX_PROGRAMS, MAX_TENSORS
 from .names import PROGRAM_NAME, SAFE_NAME, SHA256, TENSOR_NAME
-from .sealed import check_seal, difference, parse_sealed, sealed
+from .sealed import check_limits, check_seal, difference, parse_sealed, sealed
+from .verdict import MAX_SAMPLES
 
 ATTESTATION_VERSION = 1
 SUFFIX, SIGNATURE_SUFFIX = ".attest.json", ".attest.sig"
-_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 _MOST_BESIDE = 64  # attestations of one bundle that are read
 
 
@@ -66,7 +68,12 @@ class OutputResult:
     def __post_init__(self) -> None:
         if not PROGRAM_NAME.fullmatch(self.program) or not (self.output == "" or TENSOR_NAME.fullmatch(self.output)):
             raise ValueError("a result should name a program and an output")
-        if not (self.samples >= 1 and -200 <= self.sqnr_db <= 200 and 0 <= self.agreement <= 1 and self.max_abs >= 0):
+        if not (
+            1 <= self.samples <= MAX_SAMPLES
+            and -200 <= self.sqnr_db <= 200
+            and 0 <= self.agreement <= 1
+            and self.max_abs >= 0
+        ):
             raise ValueError(f"the figures of {self.output!r} are impossible")
 
 
@@ -94,7 +101,7 @@ class Attestation:
     def __post_init__(self) -> None:
         if not SAFE_NAME.fullmatch(self.bundle) or not SHA256.fullmatch(self.manifest_sha256):
             raise ValueError("an attestation should name a bundle and the SHA-256 of its manifest")
-        if not _MOMENT.fullmatch(self.when):
+        if not _is_moment(self.when):
             raise ValueError(f"when should be a time in UTC such as 2026-11-28T15:26:00Z, found {self.when[:40]!r}")
         if self.passed != all(result.passed for result in self.results):
             raise ValueError(f"passed is {self.passed}, which contradicts the results")
@@ -138,6 +145,7 @@ def read_attestation(raw: bytes, where: str) -> Attestation:
             )
         if type(version) is not int or version != ATTESTATION_VERSION:
             raise DecodeError(f"attestation_version should be {ATTESTATION_VERSION}")
+        check_limits(data)
         plain = check_seal(data, raw)
         found = decode(Attestation, plain, whole=True)
         if unlike := difference(plain, to_plain(found)):
@@ -178,9 +186,17 @@ def find_attestations(path: str | Path, sha256: str) -> list[Beside]:
     return [_read(p, sha256) for p in paths]
 
 
+def _is_moment(when: str) -> bool:
+    try:
+        return bool(MOMENT.fullmatch(when)) and datetime.datetime.fromisoformat(when) is not None
+    except ValueError:  # such as the 30th of February
+        return False
+
+
 def _belongs(file: str, name: str) -> bool:
     return (
-        file == f"{name}{SUFFIX}" or re.fullmatch(rf"{re.escape(name)}\.\d{{1,9}}{re.escape(SUFFIX)}", file) is not None
+        file == f"{name}{SUFFIX}"
+        or re.fullmatch(rf"{re.escape(name)}\.[0-9]{{1,9}}{re.escape(SUFFIX)}", file) is not None
     )
 
 

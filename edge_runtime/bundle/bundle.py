@@ -80,11 +80,14 @@ class Bundle:
 
     @classmethod
     def _open_folder(cls, folder: Path, source: Path, temporary: tempfile.TemporaryDirectory | None) -> Bundle:
-        raw = _manifest_bytes(folder, source)
-        manifest = read_manifest(raw, str(source))
-        _check_content(folder, source, manifest)
-        for entry in manifest.files:
-            _check_file(folder, source, entry)
+        try:
+            raw = _manifest_bytes(folder, source)
+            manifest = read_manifest(raw, str(source))
+            _check_content(folder, source, manifest)
+            for entry in manifest.files:
+                _check_file(folder, source, entry)
+        except OSError as error:  # no permission, a broken disk, or a file that is taken away meanwhile
+            raise BundleError(f"{source} cannot be read: {error.strerror or error}. Fetch the bundle again") from None
         return cls(folder, source, manifest, hashlib.sha256(raw).hexdigest(), temporary)
 
     @property

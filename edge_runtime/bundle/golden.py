@@ -12,25 +12,31 @@ In format 1 `packed/<name>` are the answers of one engine, which is not named. T
 from __future__ import annotations
 
 import math
+import re
 import struct
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 import numpy as np
 
 from ..arrays import Arrays
 from ..errors import BundleError, shown
 from ..files import write_atomically
-from .limits import MAX_GOLDEN_BYTES, MAX_MEMBER_NAME
+from .limits import MAX_GOLDEN_BYTES, MAX_MEMBER_NAME, MAX_RANK
 from .manifest import Program, TensorSpec
 
 ONE_OF_SEVERAL = ("probabilities", "logits", "log_probabilities")  # outputs with one number for each label
 UNNAMED = ""  # the engine of format 1's `packed` answers
 _CHUNK = 1 << 20
 _END = struct.Struct("<4s4H2LH")  # the end record of a zip archive
+# The header of an array in a golden file of format 2.
+_HEADER = re.compile(
+    rb"\{'descr': '(\|[biu]1|<[iu][248]|<f[248])', 'fortran_order': False, "
+    rb"'shape': \(((?:0|[1-9][0-9]{0,17}),|(?:0|[1-9][0-9]{0,17})(?:, (?:0|[1-9][0-9]{0,17}))+|)\), \} *\n"
+)
 _ENTRY_BYTES = 46 + MAX_MEMBER_NAME + 64  # of its directory, for one member
 
 
@@ -105,7 +111,7 @@ def load_golden(path: Path, program: Program) -> GoldenSet:
     groups |= dict.fromkeys(map(_prefix, engines), program.outputs)
     names = ["targets", *(f"{kind}/{spec.name}" for kind, specs in groups.items() for spec in specs)]
     try:
-        arrays = _read_arrays(path, names)
+        arrays = _read_arrays(path, names, exact=program.golden.replay != "joint")
     except BundleError:
         raise
     except Exception as error:  # numpy and zipfile raise many kinds on damaged files
@@ -124,13 +130,16 @@ def load_golden(path: Path, program: Program) -> GoldenSet:
 
 
 def _check_targets(path: Path, program: Program, targets: np.ndarray) -> None:
-    """Where the first output picks one of several labels, a true answer is the index of one, or not known."""
+    """Where the first output picks one of several labels, a true answer is the index of one, or not known.
+
+    Where it picks one for each of several places, a place whose target is below 0 does not count.
+    """
     first = program.outputs[0]
-    if first.holds not in ONE_OF_SEVERAL or targets.size == 0:
+    if first.holds not in ONE_OF_SEVERAL or targets.shape == (len(targets), 0):
         return
     classes, expected = (*first.shape, 1)[1], (len(targets), *first.shape[2:])
     right = targets.dtype.kind in "iu" and targets.shape == expected
-    if not right or targets.min() < 0 or targets.max() >= classes:
+    if not right or (targets.ndim == 1 and targets.min() < 0) or targets.max() >= classes:
         raise BundleError(
             f"{path}: golden.npz array 'targets' should be whole numbers {list(expected)} from 0 to {classes - 1}, "
             f"found {targets.dtype} {list(targets.shape)[:9]}. Pack the bundle again"
@@ -141,8 +150,12 @@ def _prefix(engine: str) -> str:
     return f"packed/{engine}" if engine else "packed"
 
 
-def _read_arrays(path: Path, names: Sequence[str]) -> Arrays:
-    """Exactly the arrays `names`; raises BundleError, or whatever zipfile and numpy raise on damaged files."""
+def _read_arrays(path: Path, names: Sequence[str], *, exact: bool) -> Arrays:
+    """Exactly the arrays `names`; raises BundleError, or whatever zipfile and numpy raise on damaged files.
+
+    Args:
+        exact: as in `_read_array`.
+    """
     if path.stat().st_size > MAX_GOLDEN_BYTES:
         raise BundleError(f"{path}: golden.npz is larger than {MAX_GOLDEN_BYTES:,} bytes")
     _check_directory(path, len(names))
@@ -150,10 +163,13 @@ def _read_arrays(path: Path, names: Sequence[str]) -> Arrays:
         members = archive.infolist()
         if any(member.compress_type != zipfile.ZIP_STORED for member in members):
             raise BundleError(f"{path}: golden.npz is compressed; only stored arrays are read")
+        if any(member.compress_size != member.file_size for member in members):
+            raise BundleError(f"{path}: golden.npz has a stored array of two sizes. Fetch the bundle again")
         # Members may overlap: then a small file unpacks to a large one.
         if sum(member.file_size for member in members) > path.stat().st_size:
             raise BundleError(f"{path}: golden.npz says its arrays are larger than itself. Fetch the bundle again")
-        wanted, found = sorted(f"{name}.npy" for name in names), sorted(member.filename for member in members)
+        # `filename` would end at a zero byte.
+        wanted, found = sorted(f"{name}.npy" for name in names), sorted(member.orig_filename for member in members)
         if wanted != found:
             difference = sorted(set(wanted) ^ set(found)) or found
             listed = ", ".join(sorted(names)[:9]) + (", …" if len(names) > 9 else "")
@@ -161,7 +177,7 @@ def _read_arrays(path: Path, names: Sequence[str]) -> Arrays:
                 f"{path}: golden.npz should hold the arrays {listed} and no others; it differs in "
                 f"{difference[0][:80]!r}. Pack the bundle again"
             )
-        return {member.filename.removesuffix(".npy"): _read_array(archive, member) for member in members}
+        return {member.filename.removesuffix(".npy"): _read_array(archive, member, exact=exact) for member in members}
 
 
 def _check_directory(path: Path, members: int) -> None:
@@ -189,12 +205,19 @@ def _check_directory(path: Path, members: int) -> None:
         )
 
 
-def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
-    """One `.npy` of version 1.0: numbers, little-endian, in C order, as long as it says. Raises ValueError and more."""
+def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, *, exact: bool) -> np.ndarray:
+    """One `.npy` of version 1.0: numbers, little-endian, in C order, as long as it says. Raises ValueError and more.
+
+    Args:
+        exact: the header is written just as numpy writes it. Format 1 takes other spellings of the same dictionary.
+    """
     with archive.open(member) as file:
         if np.lib.format.read_magic(file) != (1, 0):
             raise ValueError(f"{member.filename} is not in version 1.0 of the npy format")
-        shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(file)
+        if exact:
+            shape, is_fortran, dtype = _exact_header(file, member.filename)
+        else:
+            shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(file)
         if dtype.kind not in "biuf" or dtype.byteorder == ">" or is_fortran or min(shape, default=0) < 0:
             raise ValueError(f"{member.filename} does not hold little-endian numbers in C order")
         size = math.prod(shape) * dtype.itemsize
@@ -208,6 +231,15 @@ def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray
         if at != size:
             raise ValueError(f"{member.filename} is cut short")
     return array
+
+
+def _exact_header(file: IO[bytes], name: str) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, order and type from the one form that numpy writes; nothing is evaluated."""
+    found = _HEADER.fullmatch(file.read(int.from_bytes(file.read(2), "little")))
+    shape = tuple(map(int, re.findall(rb"[0-9]+", found[2]))) if found else ()
+    if not found or len(shape) > MAX_RANK:
+        raise ValueError(f"{name} does not hold little-endian numbers in C order, or not in the form that numpy writes")
+    return shape, False, np.dtype(found[1].decode("ascii"))
 
 
 def _rows(path: Path, arrays: Mapping[str, np.ndarray], key: str, spec: TensorSpec, rows: int) -> np.ndarray:

@@ -9,7 +9,7 @@ from ..decode import Limits
 
 MAX_MANIFEST_BYTES = 4 << 20
 # For any JSON that comes with a bundle: ten times the labels of a model with 20,000 classes fit.
-JSON_LIMITS = Limits(depth=16, items=262_144, fields=1_024, text=65_536, key=256)
+JSON_LIMITS = Limits(depth=16, commas=524_288, items=262_144, fields=1_024, text=65_536, key=256)
 
 MAX_RANK = 16  # axes of a tensor, the batch axis included; as many as ExecuTorch allows
 MAX_SIDE = 1 << 24  # of one axis

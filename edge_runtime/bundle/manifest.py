@@ -16,8 +16,8 @@ from .limits import MAX_BUNDLE_BYTES, MAX_FILE_BYTES, MAX_PROGRAMS
 from .names import MANIFEST_FILE, SAFE_NAME, SIGNATURE_FILE
 from .programs import MAIN, Artifact, EngineRun, Floor, Golden, Program, one_floor
 from .sealed import sealed
-from .status import Status
-from .verdict import Verdict
+from .status import STATUSES, Status
+from .verdict import MAX_SAMPLES, Verdict
 
 __all__ = [
     "FORMAT_VERSION",
@@ -191,6 +191,26 @@ class Manifest:
                 f"preprocessing gives {picture.dtype} {list(picture.shape)}, the first program takes {taken.dtype} "
                 f"{taken.shape_text}"
             )
+        for program in self.programs:
+            program.check_format_2()
+        for metric in self.metrics:
+            if not (0 <= metric.samples <= MAX_SAMPLES and 0 <= metric.agreement <= 1):
+                raise ValueError(f"the figures of the metric {metric.name[:80]!r} are impossible")
+        for stage in self.stages:
+            share, ratio = 0 <= stage.agreement <= 1, -200 <= stage.sqnr_db <= 200
+            if not (share and ratio and stage.max_abs >= 0 and stage.relative >= 0):
+                raise ValueError(f"the figures of the stage {stage.stage[:80]!r} are impossible")
+        self._check_status()
+
+    def _check_status(self) -> None:
+        """So that no manifest claims what its own verdict and stages do not show."""
+        if not STATUSES[self.status].held:
+            return
+        if self.verdict and self.verdict.status != self.status:
+            raise ValueError(f"the status is {self.status}, the verdict says {self.verdict.status}")
+        missed = [stage.stage for stage in self.stages if not stage.passed]
+        if missed:
+            raise ValueError(f"the status is {self.status}, but the stage {missed[0][:80]!r} was missed")
 
     def program(self, name: str | None = None) -> Program:
         """The program of this name; without one the only program, or that called "main".

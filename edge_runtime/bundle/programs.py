@@ -9,7 +9,7 @@ from typing import Literal
 from .contract import BatchRange, OutputSpec, TensorSpec
 from .limits import MAX_ENGINES, MAX_FEATURES, MAX_TENSORS
 from .names import PROGRAM_NAME, SAFE_NAME, check_file_entry, check_tensor_names
-from .verdict import Verdict
+from .verdict import MAX_SAMPLES, Verdict
 
 MAIN = "main"  # what the only program of a bundle is called
 
@@ -133,6 +133,14 @@ class Program:
             raise ValueError("engines should have plain names")
         if len({run.key.lower() for run in self.engines}) < len(self.engines):
             raise ValueError("an engine is listed twice with the same precision")
+
+    def check_format_2(self) -> None:
+        """Raises ValueError for what only format 1 allows, such as a fixed batch of several rows."""
+        for spec in (*self.inputs, *self.outputs):
+            if not spec.shape or (spec.batch is None and spec.shape[0] != 1):
+                raise ValueError(f"tensor {spec.name!r} should have one row in axis 0, found {list(spec.shape)}")
+        if self.golden.samples > MAX_SAMPLES:
+            raise ValueError(f"{self.golden.file} should hold at most {MAX_SAMPLES:,} samples")
 
     @property
     def batch(self) -> BatchRange | None:

@@ -9,7 +9,7 @@ from ..errors import BundleError, shown
 from . import format1
 from .limits import MAX_MANIFEST_BYTES
 from .manifest import FORMAT_VERSION, Manifest
-from .sealed import check_seal, difference, parse_sealed
+from .sealed import check_limits, check_seal, difference, parse_sealed
 
 
 def read_manifest(raw: bytes, where: str) -> Manifest:
@@ -30,6 +30,7 @@ def read_manifest(raw: bytes, where: str) -> Manifest:
                 f"{where} has bundle format {shown(version, 20)}; this edgekit reads up to {FORMAT_VERSION}. "
                 "Upgrade edgekit, or pack the bundle again with this version"
             )
+        check_limits(data)
         plain = check_seal(data, raw)
         if version == 1:
             return _format_1(plain)

@@ -18,7 +18,7 @@ from typing import Any
 from ..decode import canonical_json, may_be_missing
 from ..files import write_bytes
 from . import format1, limits, manifest, names
-from .attestation import Attestation
+from .attestation import MOMENT, Attestation
 from .verdict import MAX_SAMPLES
 
 HERE = Path(__file__).parent
@@ -72,20 +72,26 @@ _FORMAT_2: dict[str, dict[str, Any]] = _PICTURES | {
     "Floor.sqnr_db": {"minimum": 0, "maximum": 200},
     **{f"Golden.{key}": bound for key, bound in _FILE.items()},
     "Golden.replay": {"enum": ["by_output"]},
-    "Golden.samples": {"minimum": 1},
+    "Golden.samples": {"minimum": 1, "maximum": MAX_SAMPLES},
     "Manifest.format_version": {"minimum": 2, "maximum": manifest.FORMAT_VERSION},
     "Manifest.name": _NAME,
+    "Metric.agreement": _SHARE,
+    "Metric.samples": _SAMPLES,
     "OutputSpec.name": _whole(names.TENSOR_NAME.pattern),
-    "OutputSpec.shape": {"items": {"type": "integer", **_SIDE}},
+    "OutputSpec.shape": {"items": {"type": "integer", **_SIDE}, "minItems": 1},
     "Program.name": _whole(names.PROGRAM_NAME.pattern),
     "Program.requires": {"propertyNames": _NAME},
+    "StageResult.agreement": _SHARE,
+    "StageResult.max_abs": _COUNT,
+    "StageResult.relative": _COUNT,
+    "StageResult.sqnr_db": {"minimum": -200, "maximum": 200},
     "TensorSpec.name": _whole(names.TENSOR_NAME.pattern),
-    "TensorSpec.shape": {"items": {"type": "integer", **_SIDE}},
+    "TensorSpec.shape": {"items": {"type": "integer", **_SIDE}, "minItems": 1},
     "Verdict.budget": _COUNT,
     **dict.fromkeys((f"Verdict.{name}" for name in _COUNTED), _SAMPLES),
 }
 _ATTESTATION: dict[str, dict[str, Any]] = {
-    "Attestation.when": _whole(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"),
+    "Attestation.when": _whole(MOMENT.pattern),
     "Attestation.attestation_version": {"minimum": 1, "maximum": 1},
     "Attestation.bundle": _NAME,
     "Attestation.manifest_sha256": _HASH,
@@ -94,7 +100,7 @@ _ATTESTATION: dict[str, dict[str, Any]] = {
     "OutputResult.max_abs": _COUNT,
     "OutputResult.output": _whole(f"({names.TENSOR_NAME.pattern})?"),
     "OutputResult.program": _whole(names.PROGRAM_NAME.pattern),
-    "OutputResult.samples": {"minimum": 1},
+    "OutputResult.samples": {"minimum": 1, "maximum": MAX_SAMPLES},
     "OutputResult.sqnr_db": {"minimum": -200, "maximum": 200},
 }
 

@@ -10,7 +10,7 @@ import hashlib
 import json
 from typing import Any
 
-from ..decode import DecodeError, canonical_json, parse_json
+from ..decode import DecodeError, canonical_json, check_lengths, check_size, parse_json
 from .limits import JSON_LIMITS
 
 
@@ -20,11 +20,20 @@ def sealed(plain: dict[str, Any]) -> bytes:
 
 
 def parse_sealed(raw: bytes) -> dict[str, Any]:
-    """The content of a sealed file and its checksum, which is not checked yet. Raises DecodeError on anything else."""
-    data = parse_json(raw, JSON_LIMITS)
+    """The content of a sealed file and its checksum. Raises DecodeError on anything else.
+
+    Neither the checksum nor the lengths are checked yet: a newer version may allow more, and should be named.
+    """
+    check_size(raw, JSON_LIMITS)
+    data = parse_json(raw)
     if not isinstance(data, dict):
         raise DecodeError("it is not a JSON object")
     return data
+
+
+def check_limits(data: dict[str, Any]) -> None:
+    """Raises DecodeError where a list, an object or a text is longer than this version allows."""
+    check_lengths(data, JSON_LIMITS)
 
 
 def check_seal(data: dict[str, Any], raw: bytes) -> dict[str, Any]:

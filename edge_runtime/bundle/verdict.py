@@ -12,6 +12,7 @@ MAX_SAMPLES = 1 << 40
 Status = Literal["verified", "refused", "undecided", "consistent", "unverified"]
 Helps = Literal["", "labels", "pictures"]
 Basis = Literal["lossless", "hits", "bootstrap", "value", "answers", "broken", "nothing"]
+PROVE: tuple[Basis, ...] = ("lossless", "hits", "bootstrap")  # what "verified" can rest on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +79,8 @@ class Verdict:
                 f"{self.flips} flips, {self.lost} lost and {self.won} won of {self.samples} samples and "
                 f"{self.unlabelled} without truth are impossible"
             )
+        if self.lost + self.won > self.flips:
+            raise ValueError(f"{self.lost} lost and {self.won} won are more than {self.flips} flips")
         if self.groups > self.samples:
             raise ValueError(f"{self.samples} samples cannot belong to {self.groups} groups")
         if not self.low <= self.loss <= self.high:
@@ -85,6 +88,8 @@ class Verdict:
         if self.status == "verified" and not (self.basis == "lossless" or self.high <= self.budget):
             # So that no manifest claims what its own numbers do not show.
             raise ValueError(f"a loss of up to {self.high:g} is not within the budget of {self.budget:g}")
+        if self.status == "verified" and self.basis not in PROVE:
+            raise ValueError(f"a verdict that rests on {self.basis!r} cannot be verified")
         if self.basis == "lossless" and (self.flips or self.status != "verified"):
             raise ValueError(f"a lossless file should be verified and flip no answer, found {self.flips} flips")
 

@@ -101,7 +101,7 @@ def requirements(format: str, path: Path, tools: dict[str, str]) -> tuple[dict[s
 def release(version: str) -> Release | None:
     """(1, 5, 1) of "1.5.1", "1.5.1+cpu" or "1.5.1.dev3"; None of what is no version."""
     # All of it is looked at, since messages quote it in commands.
-    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9}){0,5})[A-Za-z0-9.+_-]{0,60}", version)
+    found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9}){0,5})[A-Za-z0-9.+_-]{0,60}", version)
     return tuple(map(int, found[1].split("."))) if found else None
 
 

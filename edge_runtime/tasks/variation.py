@@ -31,11 +31,13 @@ def varying_sqnr_db(reference: npt.ArrayLike, answer: npt.ArrayLike) -> float:
     """
     plain = sqnr_db(reference, answer)
     wanted, got = np.asarray(reference, np.float64), np.asarray(answer, np.float64)
-    if not varies(wanted) or abs(plain) == SQNR_CAP_DB:
+    if not varies(wanted) or plain == -SQNR_CAP_DB:
         return plain
     scale = max(float(np.abs(wanted).max()), float(np.abs(got).max()))  # so that no square overflows
     wanted, got = wanted / scale, got / scale
     signal, noise = float(np.sum((wanted - wanted.mean(axis=0)) ** 2)), float(np.sum((wanted - got) ** 2))
+    if noise == 0:
+        return SQNR_CAP_DB
     return min(SQNR_CAP_DB, max(-SQNR_CAP_DB, 10 * (math.log10(signal) - math.log10(noise))))
 
 

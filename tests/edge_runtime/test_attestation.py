@@ -249,3 +249,22 @@ def test_the_place_beside_a_bundle_is_found_however_it_is_called(tmp_path, monke
     monkeypatch.chdir(path)
     assert beside(".") == tmp_path / "my.zip.attest.json"
     assert beside(tmp_path / "other.zip") == tmp_path / "other.attest.json"
+
+
+@pytest.mark.parametrize(
+    ("when", "fits"),
+    [
+        ("2028-02-29T23:59:59Z", True),
+        ("2027-02-29T23:59:59Z", False),
+        ("2027-02-28T24:59:59Z", False),
+        ("٢٠٢٦-11-28T15:26:00Z", False),
+        ("2026-11-28T15:26:00Z\n", False),
+    ],
+)
+def test_the_moment_is_one_that_there_is(attested, when, fits):
+    found = read_attestation(attested[1].read_bytes(), "x")
+    if fits:
+        assert replace(found, when=when).when == when
+        return
+    with pytest.raises(ValueError, match="when should be a time in UTC"):
+        replace(found, when=when)

@@ -233,3 +233,62 @@ def test_a_directory_of_94_megabytes_is_refused_at_once(path):
     tracemalloc.stop()
     assert "says it has 5 members with 93,999," in said
     assert (time.process_time() - start < 1, peak < 1_000_000) == (True, True)
+
+
+PLACES = OutputSpec(name="y", dtype="float32", shape=(1, 2, 3), holds="probabilities")
+
+
+@pytest.mark.parametrize(("targets", "fits"), [([[-1, 0, 1]] * 4, True), ([[-1, 0, 2]] * 4, False)])
+def test_of_several_places_one_below_0_does_not_count(tmp_path, targets, fits):
+    answers = {"y": np.zeros((4, 2, 3), np.float32)}
+    save_golden(tmp_path / "g.npz", replace(GOLDEN, outputs=answers, packed={}, targets=np.array(targets)))
+    if fits:
+        assert load_golden(tmp_path / "g.npz", program(outputs=(PLACES,), engines=())).samples == 4
+        return
+    with pytest.raises(BundleError, match="whole numbers"):
+        load_golden(tmp_path / "g.npz", program(outputs=(PLACES,), engines=()))
+
+
+TARGETS = b"{'descr': '|b1', 'fortran_order': False, 'shape': (4,), }"
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        TARGETS.replace(b"|b1", b"?"),
+        TARGETS.replace(b"|b1", b"<u1"),
+        TARGETS.replace(b"(4,)", b"(+4,)"),
+        TARGETS.replace(b"(4,)", b"(0x4,)"),
+        TARGETS.replace(b"(4,)", b"(4L,)"),
+        TARGETS.replace(b", }", b"}"),
+        TARGETS.replace(b"(4,)", b"(" + b"1, " * 16 + b"4)"),
+        b"{'shape': (4,), 'descr': '|b1', 'fortran_order': False, }",
+        b"{'descr': '<f8', " + TARGETS[1:],
+    ],
+)
+def test_a_header_has_one_spelling(path, header):
+    def npy(text):
+        padded = text + b" " * (-(len(text) + 11) % 64) + b"\n"
+        return b"\x93NUMPY\x01\0" + struct.pack("<H", len(padded)) + padded + b"\1\0\1\1"
+
+    rewrite(path, {"targets.npy": npy(TARGETS)})
+    assert load_golden(path, program()).samples == 4
+    rewrite(path, {"targets.npy": npy(header)})
+    assert "targets.npy does not hold" in refusal(path)
+
+
+def test_a_name_does_not_end_at_a_zero_byte(path):
+    with zipfile.ZipFile(path) as archive:
+        raw = archive.read("targets.npy")
+    rewrite(path, {"targets.npy": None, "targets.npy-more": raw})
+    path.write_bytes(path.read_bytes().replace(b"targets.npy-", b"targets.npy\0"))
+    assert "and no others" in refusal(path)
+
+
+def test_a_stored_member_has_one_size(path):
+    rewrite(path, {})
+    raw = bytearray(path.read_bytes())
+    at = raw.rfind(b"PK\1\2") + 20
+    struct.pack_into("<L", raw, at, struct.unpack_from("<L", raw, at)[0] + 1)
+    path.write_bytes(raw)
+    assert "two sizes" in refusal(path)

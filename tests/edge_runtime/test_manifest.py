@@ -252,6 +252,9 @@ def test_a_hostile_manifest_with_a_right_checksum_is_refused_by_field(change, sa
     assert len(str(error.value)) < 500
 
 
+LOSSLESS = {"status": "verified", "basis": "lossless", "flips": 0, "lost": 0}
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -261,8 +264,8 @@ def test_a_hostile_manifest_with_a_right_checksum_is_refused_by_field(change, sa
         {"artifact": ARTIFACT | {"bytes": 8 << 30}},
         {"tools": {str(i): "1" for i in range(1024)}},
         {"verdict": None},
-        {"verdict": JUDGED | {"status": "verified", "high": JUDGED["budget"]}},
-        {"verdict": JUDGED | {"status": "verified", "basis": "lossless", "flips": 0, "lost": 0}},
+        {"status": "verified", "verdict": JUDGED | {"status": "verified", "high": JUDGED["budget"]}},
+        {"status": "verified", "verdict": JUDGED | LOSSLESS},
         {"verdict": JUDGED | {"groups": 359}},
         {"golden": GOLDEN | {"floors": {"probabilities": {"sqnr_db": None, "agreement": None, "max_abs": 0.0}}}},
     ],
@@ -318,7 +321,7 @@ def test_what_is_no_manifest_at_all_is_refused(raw):
 )
 def test_depth_is_bounded_before_anything_is_built(raw):
     start = time.process_time()
-    with pytest.raises(BundleError, match="nested more than 16 deep|not valid JSON"):
+    with pytest.raises(BundleError, match="nested more than 16 deep|not valid JSON|more than 524,288 values"):
         read_manifest(raw, "x")
     assert time.process_time() - start < 1
 
@@ -330,3 +333,63 @@ def test_brackets_in_a_text_are_no_depth():
 def test_a_manifest_without_pictures_keeps_none():
     plain = replace(MANIFEST, preprocessing=None)
     assert read_manifest(plain.to_bytes(), "x").preprocessing is None
+
+
+STAGE = StageResult(
+    stage="lower", compared_with="capture", max_abs=0.0, relative=0.0, sqnr_db=200.0, agreement=1.0, held_to="",
+    passed=True,
+)  # fmt: skip
+METRIC = Metric(name="accuracy", value=1.0, low=0.9, high=1.0, samples=1 << 40, float_value=1.0, agreement=1.0)
+
+
+@pytest.mark.parametrize("status", ["undecided", "unverified", "verified", "consistent"])
+def test_a_status_does_not_contradict_its_verdict_or_its_stages(status):
+    bare = replace(MANIFEST, status=status, verdict=None, stages=(STAGE,))
+    if status in ("undecided", "unverified"):
+        assert replace(bare, verdict=VERDICT).verdict == VERDICT
+    else:
+        with pytest.raises(ValueError, match="the verdict says undecided"):
+            replace(bare, verdict=VERDICT)
+    if status == "unverified":
+        assert not replace(bare, stages=(replace(STAGE, passed=False),)).stages[0].passed
+    else:
+        with pytest.raises(ValueError, match="the stage 'lower' was missed"):
+            replace(bare, stages=(replace(STAGE, passed=False),))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"metrics": (replace(METRIC, samples=(1 << 40) + 1),)},
+        {"metrics": (replace(METRIC, samples=-1),)},
+        {"metrics": (replace(METRIC, agreement=1.01),)},
+        {"stages": (replace(STAGE, agreement=1.01),)},
+        {"stages": (replace(STAGE, sqnr_db=200.1),)},
+        {"stages": (replace(STAGE, max_abs=-0.1),)},
+    ],
+)
+def test_figures_that_cannot_be_are_refused(wrong):
+    fitting = replace(MANIFEST, verdict=None, metrics=(METRIC,), stages=(STAGE,))
+    with pytest.raises(ValueError, match="are impossible"):
+        replace(fitting, **wrong)
+
+
+@pytest.mark.parametrize("shape", [(), (2, 2)])
+def test_a_tensor_has_one_row_in_axis_0(shape):
+    output = replace(PROGRAM.outputs[0], shape=shape)
+    with pytest.raises(ValueError, match="should have one row in axis 0"):
+        replace(MANIFEST, programs=(replace(PROGRAM, outputs=(output,)),))
+
+
+def test_a_newer_format_is_named_before_its_lengths_are_looked_at():
+    with pytest.raises(BundleError, match="Upgrade edgekit"):
+        read_manifest(canonical_json({"format_version": 3, "labels": ["a" * 65_537]}), "x")
+    with pytest.raises(BundleError, match="65,537 characters"):
+        read_manifest(canonical_json({"format_version": 2, "labels": ["a" * 65_537]}), "x")
+
+
+def test_values_are_counted_before_they_are_built():
+    with pytest.raises(BundleError, match="more than 524,288 values"):
+        read_manifest(b"[" + b"0," * 524_289 + b"0]", "x")
+    with pytest.raises(BundleError, match="not a JSON object"):
+        read_manifest(b"[" + b"0," * 524_288 + b"0]", "x")

@@ -173,3 +173,12 @@ def test_a_path_that_can_be_none_is_refused_in_a_sentence(path):
     with pytest.raises(BundleError, match="not a path to a bundle|no bundle at") as error:
         Bundle.open(path)
     assert len(str(error.value)) < 500
+
+
+def test_a_file_that_is_taken_away_meanwhile_is_a_refusal(two, monkeypatch):
+    def gone(path):
+        raise FileNotFoundError(2, "No such file or directory", str(path))
+
+    monkeypatch.setattr("edgekit.edge_runtime.bundle.bundle.sha256_file", gone)
+    with pytest.raises(BundleError, match="cannot be read: No such file"):
+        Bundle.open(two)

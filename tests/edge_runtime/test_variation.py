@@ -60,3 +60,10 @@ def test_numbers_without_samples_are_refused():
         varies(1.0)
     with pytest.raises(InputError, match="no answers"):
         same_to_all(np.zeros((0, 3)))
+
+
+def test_two_hundred_decibels_of_the_constant_part_are_not_identical():
+    reference = np.array([[1e9], [1e9 + 2000]])
+    assert sqnr_db(reference, reference + 0.05) == 200
+    assert varying_sqnr_db(reference, reference + 0.05) == pytest.approx(86.02, abs=0.01)
+    assert varying_sqnr_db(reference, reference) == 200

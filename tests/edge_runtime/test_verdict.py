@@ -39,8 +39,23 @@ def test_verified_is_only_what_its_bound_shows(high, passes):
         {"lost": 200, "won": 200},
         {"flips": 360},
         {"budget": -1.0},
+        {"flips": 3, "lost": 2, "won": 2},
     ],
 )
 def test_numbers_that_cannot_be_are_refused(wrong):
     with pytest.raises(ValueError, match=r"verdict|flips|bounds|budget"):
         replace(VERDICT, **wrong)
+
+
+def test_an_answer_that_became_wrong_or_right_is_a_flip():
+    assert replace(VERDICT, flips=4, lost=2, won=2).flips == 4
+
+
+@pytest.mark.parametrize("basis", ["lossless", "hits", "bootstrap", "value", "answers", "broken", "nothing"])
+def test_only_measured_losses_and_lossless_files_are_verified(basis):
+    if basis in ("lossless", "hits", "bootstrap"):
+        assert replace(VERDICT, basis=basis).kept
+        return
+    with pytest.raises(ValueError, match="cannot be verified"):
+        replace(VERDICT, basis=basis)
+    assert replace(VERDICT, basis=basis, status="unverified").basis == basis

@@ -6,7 +6,7 @@ import string
 
 from hypothesis import strategies as st
 
-from edgekit.edge_runtime.bundle import contract, status, verdict
+from edgekit.edge_runtime.bundle import contract, status
 from edgekit.edge_runtime.bundle.attestation import Attestation, Device, OutputResult
 from edgekit.edge_runtime.bundle.manifest import (
     Artifact,
@@ -69,10 +69,12 @@ def pictures(draw: st.DrawFn) -> ImagePreprocessing:
 @st.composite
 def verdicts(draw: st.DrawFn) -> Verdict:
     samples, unlabelled = draw(COUNT), draw(COUNT)
+    flips = draw(st.integers(0, samples + unlabelled))
     low, loss, high = sorted(draw(st.tuples(FLOAT, FLOAT, FLOAT)))
-    lost = draw(st.integers(0, samples))
+    lost = draw(st.integers(0, min(samples, flips)))
     state = draw(st.sampled_from(["refused", "undecided", "consistent", "unverified", "verified"]))
-    basis = draw(st.sampled_from([b for b in verdict.Basis.__args__ if b != "lossless"]))
+    proof = ["hits", "bootstrap"]
+    basis = draw(st.sampled_from(proof if state == "verified" else [*proof, "value", "answers", "broken", "nothing"]))
     budget = draw(st.floats(0, 1e300))
     if state == "verified":
         low, loss, high = (min(value, budget) for value in (low, loss, high))
@@ -89,9 +91,9 @@ def verdicts(draw: st.DrawFn) -> Verdict:
         low=low,
         high=high,
         budget=budget,
-        flips=draw(st.integers(0, samples + unlabelled)),
+        flips=flips,
         lost=lost,
-        won=draw(st.integers(0, samples - lost)),
+        won=draw(st.integers(0, min(samples, flips) - lost)),
         unlabelled=unlabelled,
         needed=draw(COUNT),
         needed_unlabelled=draw(COUNT),
@@ -102,12 +104,11 @@ def verdicts(draw: st.DrawFn) -> Verdict:
 
 @st.composite
 def tensors(draw: st.DrawFn, names: list[str], batch: BatchRange | None, rows: int) -> list[TensorSpec]:
-    shapes = st.lists(SIDE, min_size=0 if batch is None else 1, max_size=16)
+    shapes = st.lists(SIDE, min_size=1, max_size=16)
     found = []
     for name in names:
         shape = draw(shapes)
-        if batch:
-            shape[0] = rows
+        shape[0] = rows
         found.append(TensorSpec(name=name, dtype=draw(literals(contract.Dtype)), shape=tuple(shape), batch=batch))
     return found
 
@@ -154,7 +155,10 @@ def programs(draw: st.DrawFn, name: str, files: list[str], picture: ImagePreproc
 
 @st.composite
 def manifests(draw: st.DrawFn) -> Manifest:
-    picture = draw(st.none() | pictures())
+    picture, state, judged = draw(st.none() | pictures()), draw(literals(status.Status)), draw(st.none() | verdicts())
+    held = status.STATUSES[state].held
+    if held and judged and judged.status != state:
+        judged = None
     entry = st.text(LETTERS + "_", min_size=1, max_size=8).filter(lambda name: not name[0].isdigit())
     names = draw(st.lists(entry, min_size=1, max_size=3, unique_by=str.lower))
     taken = {"manifest.json", "model.sig"}
@@ -163,18 +167,18 @@ def manifests(draw: st.DrawFn) -> Manifest:
         st.lists(NAME.filter(lambda n: n.lower() not in taken), min_size=wanted, max_size=wanted, unique_by=str.lower)
     )
     metrics = st.builds(
-        Metric, name=TEXT, value=FLOAT, low=FLOAT, high=FLOAT, samples=COUNT, float_value=FLOAT, agreement=FLOAT
+        Metric, name=TEXT, value=FLOAT, low=FLOAT, high=FLOAT, samples=COUNT, float_value=FLOAT, agreement=SHARE
     )
     stages = st.builds(
         StageResult,
         stage=TEXT,
         compared_with=TEXT,
-        max_abs=FLOAT,
-        relative=FLOAT,
-        sqnr_db=FLOAT,
-        agreement=FLOAT,
+        max_abs=st.floats(0, 1e300),
+        relative=st.floats(0, 1e300),
+        sqnr_db=st.floats(-200, 200),
+        agreement=SHARE,
         held_to=TEXT,
-        passed=st.booleans(),
+        passed=st.just(True) if held else st.booleans(),
         program=TEXT,
         output=TEXT,
     )
@@ -191,8 +195,8 @@ def manifests(draw: st.DrawFn) -> Manifest:
         task=draw(TEXT),
         recipe=draw(TEXT),
         exporter=draw(TEXT),
-        status=draw(literals(status.Status)),
-        verdict=draw(st.none() | verdicts()),
+        status=state,
+        verdict=judged,
         programs=tuple(
             draw(programs(name, files[2 * i : 2 * i + 2], picture if i == 0 else None)) for i, name in enumerate(names)
         ),
