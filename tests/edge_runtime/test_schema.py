@@ -73,8 +73,8 @@ RELATIONS = re.compile(
     r"must be three files|two files of the bundle|each a different one|too small to cut|and a batch of|a batch from|"
     r"one range for all|the same free batch|names of the outputs|an empty floor|preprocessing gives|numbers each for|"
     r"NHWC uint8 or NCHW|and std above 0|in the one form of|are impossible|between its bounds|lossless file|"
-    r"not within the budget|belong to|contradicts the results|listed twice|won are more than|the verdict says|was missed|"
-    r"should have one row in axis 0|cannot be verified"
+    r"not within the budget|belong to|contradicts the results|listed twice|won are more than|the verdict says|"
+    r"was missed|should have one row in axis 0|cannot be verified"
 )
 KINDS = {
     "format 1": (full_1(), read_manifest, schema.manifest_schema(1), 80, 900),
