@@ -38,7 +38,7 @@ class Settings:
 
 
 # For tests and demos. What it measures is never valid to quote.
-QUICK = Settings(rounds=7, round_ms=25, min_samples=64, warmup_rounds=4, cold_starts=2)
+QUICK = Settings(rounds=7, round_ms=25, min_samples=64, warmup_rounds=4, cold_starts=1)
 
 
 @dataclass(frozen=True, kw_only=True)
