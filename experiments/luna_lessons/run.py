@@ -106,7 +106,8 @@ def _gap(model: BookModel, folder: Path, device: str) -> dict[str, float]:
     data = model.data()
     nodules = data.train.targets == 1
     seen = replace(
-        data, train=replace(data.train, inputs=data.train.inputs[nodules], targets=data.train.targets[nodules])
+        data,
+        train=replace(data.train, inputs=data.train.inputs[nodules], targets=data.train.targets[nodules], groups=None),
     )
     held_logits, held = _logits(model, folder, device)
     seen_logits, truth = _logits(replace(model, data=lambda: seen), folder, device, training=True)

@@ -79,7 +79,9 @@ def few_nodules(store: Path, fewer: int) -> Dataset:
     whole = luna_sets.nodules(store)
     nodules = np.flatnonzero(whole.train.targets == 1)
     rows = np.sort(np.concatenate([np.flatnonzero(whole.train.targets == 0), nodules[::fewer]]))
-    train = replace(whole.train, inputs=whole.train.inputs[rows], targets=whole.train.targets[rows], kinds=None)
+    train = replace(
+        whole.train, inputs=whole.train.inputs[rows], targets=whole.train.targets[rows], kinds=None, groups=None
+    )
     return replace(whole, train=train, fingerprint=f"{whole.fingerprint}, every {fewer}th nodule")
 
 

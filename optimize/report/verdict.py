@@ -22,10 +22,12 @@ def best_row(measured: Measurement) -> Row | None:
     """The verified bundle that is best in the measurement's objective; None where none is verified.
 
     Without an objective, the one with the largest product of size ratio and speed ratio, both above 1 if possible. A
-    bundle that is verified on its own, but not as the best of all that were tried, comes only after those that are.
+    bundle that is verified on its own, but not as the best of all that were tried, comes only after those that are. So
+    does a lossy one on an engine besides the usual one, which is only verified on its own.
     """
     verified = [row for row in measured.rows if row.status == "verified"]
-    lossy = sum(is_quantized(row) and row.status not in ("not tried", "float") for row in measured.rows)
+    usual = [row for row in measured.rows if "@" not in row.name]
+    lossy = sum(is_quantized(row) and row.status not in ("not tried", "float") for row in usual)
     as_best = [row for row in verified if row.verdict is None or row.verdict.lossless or row.best_of >= lossy]
     return _best(as_best or verified, measured.objective)
 

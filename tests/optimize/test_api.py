@@ -58,7 +58,7 @@ def test_five_lines_of_python(tmp_path):
         ({"model": 3}, "model should be an nn.Module"),
         ({"model": Net(), "calibration": np.zeros((0, 3, 8, 8))}, "'x' is empty"),
         ({"model": Net(), "calibration": np.zeros((4, 3, 9, 99), np.float32)}, r"cannot take float32 \[1, 3, 9, 99\]"),
-        ({"model": Net(), "targets": np.zeros(3)}, "targets are the true answers to `validation`"),
+        ({"model": Net(), "targets": np.zeros(3)}, "`targets` are the true answers to `validation`"),
         ({"model": Net(), "exporters": ["tflite"]}, "unknown exporter 'tflite'"),
         ({"model": "birds_cnn", "task": "none", "mean": (0.5,)}, "birds_cnn is a model .* not take --task, --mean;"),
     ],

@@ -228,3 +228,13 @@ def test_the_headline_is_of_the_metric_that_the_verdict_is_about():
     page = measured(EAGER, row("digits_cnn-onnx-w8a8_static", ms=0.05, verdict=verdict))
     assert "98.9 %[/bold] of the float f1 kept" in closing_lines(page)[0]
     assert "0.9 against 0.91 on 359 samples" in render(page)
+
+
+def test_rows_of_another_engine_do_not_keep_the_best_bundle_from_being_recommended():
+    one = detection_rows(np.ones(2000, bool), np.ones(2000, bool))
+    verdict = judge_metric(F1, one, one, Budget())
+    int8 = row("digits_cnn-onnx-w8a8_static", ms=0.05, size=30_000, verdict=verdict, best_of=1)
+    other = replace(int8, name=f"{int8.name}@openvino", best_of=0, times_faster=3.0, p50_ms=0.03)
+    lossless = row("digits_cnn-onnx-fp32", ms=0.04)
+    assert best_row(measured(EAGER, lossless, other, int8)) == int8
+    assert best_row(measured(EAGER, lossless, other, replace(int8, best_of=0))) == lossless
