@@ -80,4 +80,4 @@ def test_the_measure_of_ones_own_is_one(followed):
     scope = followed[1]
     exec(compile(EVALUATE, "OWN_MODEL.md", "exec"), scope)
     right = np.eye(10)[scope["truth"][scope["held_out"]]]
-    assert scope["share_right"](lambda arrays: {"probabilities": right}) == 1.0
+    assert scope["share_right"](lambda arrays: {"probabilities": right}).mean() == 1.0
