@@ -57,6 +57,7 @@ def tokens(count, seed):
     return {"attention_mask": mask, "input_ids": draw.integers(1, 60, (count, 10)) * mask}
 
 
+@pytest.mark.slow
 def test_a_classifier_of_texts_goes_from_python(tmp_path):
     net, held_out = bert(), tokens(40, 1)
     with torch.no_grad():
@@ -76,6 +77,7 @@ def test_a_classifier_of_texts_goes_from_python(tmp_path):
     assert np.allclose(np.concatenate(found), wanted, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_mobilevit_goes_by_command(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my_vit.py").write_text(MOBILEVIT)

@@ -50,6 +50,7 @@ def test_the_commands_work_as_typed(followed, monkeypatch, capsys):
     assert (followed[0] / "runs" / "my_digits" / "report.html").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "place"), [(name, i) for i, name in enumerate(KINDS)])
 def test_the_other_kinds_work_as_typed(name, place, tmp_path, monkeypatch, capsys):
     if name == "my_reviews":
@@ -69,6 +70,7 @@ def test_the_other_kinds_work_as_typed(name, place, tmp_path, monkeypatch, capsy
     monkeypatch.delitem(sys.modules, name)
 
 
+@pytest.mark.slow
 def test_five_lines_of_python_do_the_same(followed, capsys):
     scope = followed[1]
     exec(compile(FIVE_LINES, "OWN_MODEL.md", "exec"), scope)

@@ -119,6 +119,7 @@ def build():
 """
 
 
+@pytest.mark.slow
 def test_a_run_is_repeated_from_its_results_and_makes_the_same_bundles(edgekit, tmp_path):
     (tmp_path / "striped.py").write_text(MODEL)
     for i in range(24):

@@ -67,6 +67,7 @@ def test_the_published_net_is_delegated_whole_and_answers_as_in_the_book(publish
     assert found["lower"][0] == pytest.approx(OF_THE_BOOK, abs=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("exporter", ["executorch_xnnpack", "onnx"])
 def test_in_8_bits_the_decisions_stay(published, exporter, tmp_path):
     wanted = run_module(published, published.module, published.validation)[published.outputs[0].name]

@@ -28,6 +28,7 @@ def test_the_net_learns_what_is_larger(file, tmp_path):
     assert record.curve[-1].validation["auc"] > 0.9
 
 
+@pytest.mark.slow
 def test_a_measured_net_in_int8_is_lowered_and_answers_alike(file, tmp_path):
     """XNNPACK has no program of a quantized tensor that it pools and that an operator outside of it sums."""
     pytest.importorskip("executorch")
