@@ -7,6 +7,7 @@ bits XNNPACK also refuses a layer whose weights or bias another one has too: its
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from operator import attrgetter
 
 import torch
@@ -38,17 +39,36 @@ def is_copy(weight: object) -> bool:
 
 def unshare(module: fx.GraphModule) -> int:
     """Copies, in place, the weights of a captured module's convolutions that share them; returns how many copies."""
+    uses = [
+        (node, node.args[1])
+        for node in module.graph.nodes
+        if node.target in _CONVOLUTIONS and any(_is_batch_norm(user) for user in node.users)
+    ]
+    return _own_copies(module, uses, _COPY)
+
+
+def unshare_all(module: fx.GraphModule) -> int:
+    """Copies, in place, all weights and biases that several layers share, whatever kind they are; returns how many."""
+    uses = [
+        (node, weight)
+        for node in module.graph.nodes
+        if node.target in _WEIGHTED
+        for weight in node.args[1:3]
+        if isinstance(weight, fx.Node) and weight.op == "get_attr"
+    ]
+    return _own_copies(module, uses, _OWN)
+
+
+def _own_copies(module: fx.GraphModule, uses: Sequence[tuple[fx.Node, fx.Node]], prefix: str) -> int:
+    """Gives each node but the first that reads a tensor a copy of it; `uses` are nodes and what they read."""
     seen: set[int] = set()
     copies = 0
-    for node in list(module.graph.nodes):
-        if node.target not in _CONVOLUTIONS or not any(_is_batch_norm(user) for user in node.users):
-            continue
-        weight = node.args[1]
-        tensor = attrgetter(weight.target)(module)
+    for node, weight in uses:
+        tensor = attrgetter(str(weight.target))(module)
         if id(tensor) not in seen:
             seen.add(id(tensor))
             continue
-        name = f"{_COPY}{copies}"
+        name = f"{prefix}{copies}"
         copy = torch.nn.Parameter(tensor.detach().clone(), requires_grad=False)
         module.register_parameter(name, copy)  # no buffer: PT2E replaces it by a parameter of the same name
         with module.graph.inserting_before(node):
@@ -56,32 +76,6 @@ def unshare(module: fx.GraphModule) -> int:
         own.meta = dict(weight.meta)
         node.replace_input_with(weight, own)
         copies += 1
-    if copies:
-        module.recompile()
-    return copies
-
-
-def unshare_all(module: fx.GraphModule) -> int:
-    """Copies, in place, all weights and biases that several layers share, whatever kind they are; returns how many."""
-    seen: set[int] = set()
-    copies = 0
-    for node in list(module.graph.nodes):
-        if node.target not in _WEIGHTED:
-            continue
-        for weight in node.args[1:3]:
-            if not isinstance(weight, fx.Node) or weight.op != "get_attr":
-                continue
-            tensor = attrgetter(str(weight.target))(module)
-            if id(tensor) not in seen:
-                seen.add(id(tensor))
-                continue
-            name = f"{_OWN}{copies}"
-            module.register_parameter(name, torch.nn.Parameter(tensor.detach().clone(), requires_grad=False))
-            with module.graph.inserting_before(node):
-                own = module.graph.get_attr(name)
-            own.meta = dict(weight.meta)
-            node.replace_input_with(weight, own)
-            copies += 1
     if copies:
         module.recompile()
     return copies
