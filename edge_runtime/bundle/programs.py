@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -45,10 +46,14 @@ class Floor:
     def __post_init__(self) -> None:
         if self.sqnr_db is None and self.agreement is None and self.max_abs is None:
             raise ValueError("an empty floor lets anything pass; give sqnr_db, agreement or max_abs")
-        # A floor below these would let anything pass.
-        if not (0 <= (self.sqnr_db or 0) <= 200 and 0 <= (self.agreement or 0) <= 1 and (self.max_abs or 0) >= 0):
+        # A floor beyond these would let anything pass; the difference from a NaN counts as the largest double.
+        if not (
+            0 <= (self.sqnr_db or 0) <= 200
+            and 0 <= (self.agreement or 0) <= 1
+            and 0 <= (self.max_abs or 0) < sys.float_info.max
+        ):
             raise ValueError(
-                "sqnr_db should be 0 to 200, agreement 0 to 1 and max_abs 0 or more, found "
+                "sqnr_db should be 0 to 200, agreement 0 to 1 and max_abs 0 to below 1.79e308, found "
                 f"{self.sqnr_db}, {self.agreement} and {self.max_abs}"
             )
 

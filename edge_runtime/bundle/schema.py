@@ -9,6 +9,7 @@ relations between fields) is in docs/BUNDLE.md.
 from __future__ import annotations
 
 import dataclasses
+import sys
 import types
 import typing
 from collections.abc import Callable
@@ -68,7 +69,7 @@ _FORMAT_2: dict[str, dict[str, Any]] = _PICTURES | {
     "BatchRange.min": _SIDE,
     "EngineRun.name": _NAME,
     "Floor.agreement": _SHARE,
-    "Floor.max_abs": _COUNT,
+    "Floor.max_abs": {"minimum": 0, "exclusiveMaximum": sys.float_info.max},
     "Floor.sqnr_db": {"minimum": 0, "maximum": 200},
     **{f"Golden.{key}": bound for key, bound in _FILE.items()},
     "Golden.replay": {"enum": ["by_output"]},

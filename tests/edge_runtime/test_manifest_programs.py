@@ -73,7 +73,13 @@ def test_all_files_together_are_bounded():
 def test_a_floor_of_nothing_is_none():
     with pytest.raises(ValueError, match="an empty floor lets anything pass"):
         Floor(sqnr_db=None, agreement=None, max_abs=None)
-    for bad in ({"sqnr_db": 201.0}, {"sqnr_db": -1.0}, {"agreement": 1.1}, {"max_abs": -1e-9}):
+    for bad in (
+        {"sqnr_db": 201.0},
+        {"sqnr_db": -1.0},
+        {"agreement": 1.1},
+        {"max_abs": -1e-9},
+        {"max_abs": 1.7976931348623157e308},
+    ):
         with pytest.raises(ValueError, match="sqnr_db should be 0 to 200"):
             replace(FLOOR, **bad)
     floor = Floor(sqnr_db=20.0, agreement=0.9, max_abs=1e-4)
