@@ -202,9 +202,8 @@ def accuracy(was: Row, now: Row, answers: tuple[Answers, Answers] | None, limit:
     old, new = was.metric, now.metric
     if old is None and new is None:
         return []
-    if old is None or new is None or old.name != new.name or old.samples != new.samples:
-        what = "samples" if old and new and old.name == new.name else "metrics"
-        text = f"not judged: the two files have different {what}"
+    if old is None or new is None or old.name != new.name:
+        text = "not judged: the two files have different metrics"
         return [Change(row=was.name, what="accuracy", verdict="not judged", text=text)]
     known = metric_named(old.name)
     higher = known is None or known.higher_is_better
@@ -214,6 +213,8 @@ def accuracy(was: Row, now: Row, answers: tuple[Answers, Answers] | None, limit:
     if verdict == "worse" and -gain <= limit * abs(old.value):
         verdict = "same"
     text = f"{value_text(old.name, old.value)} → {value_text(new.name, new.value)}{f', {how}' if gain else ''}"
+    if old.samples != new.samples:
+        text += f"; the samples differ too, {old.samples:,} and {new.samples:,}"
     return [Change(row=was.name, what="accuracy", verdict=verdict, text=text)]
 
 

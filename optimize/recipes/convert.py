@@ -10,9 +10,9 @@ _aten = torch.ops.aten
 def convert(observed: torch.fx.GraphModule) -> torch.fx.GraphModule:
     """The quantized graph of one that observed its ranges after training.
 
-    Wherever a graph holds a batch norm, torchao looks for convolutions that were trained together with theirs, and
-    exports 96 patterns for it: 20 seconds, each time. After training there are none, since `prepare_pt2e` has folded
-    those that follow a convolution. So the others are hidden from it.
+    Wherever a graph holds a batch norm, torchao looks for convolutions that were trained together with theirs. It
+    exports 96 patterns for that, each time, which takes longer than all else. After training there are none, since
+    `prepare_pt2e` has folded those that follow a convolution. So the others are hidden from it.
     """
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e
 

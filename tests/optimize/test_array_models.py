@@ -23,11 +23,11 @@ from edgekit.train.checkpoint import save_weights
 from edgekit.train.models.thermometer_steps import VALIDATION
 from edgekit.train.registry import BOOK_MODELS, book_model
 
-# What a regression can go wrong in is the metric, the verdict and what is shown: two recipes of each exporter show it.
+# What a regression can go wrong in is the metric, the verdict and what is shown: these of each exporter show it.
 PAIRS = [
     (e, RECIPES[name])
     for e in EXPORTERS.values()
-    for name in ("fp32", "w8a8_static")
+    for name in ("fp32", "fp16", "w8_dynamic", "w8a8_static")
     if e.by_default and name in e.recipes
 ]
 
