@@ -150,7 +150,7 @@ def test_a_short_measurement_is_not_valid(results):
 
 def test_progress_ends_where_it_said(steps, results):
     assert [done for done, _ in steps] == list(range(1, len(steps) + 1))
-    assert {total for _, total in steps} == {len(steps)} == {2 * (5 + 2)}
+    assert {total for _, total in steps} == {len(steps)} == {2 * (5 + 1)}
 
 
 def test_what_is_written_is_read_back(saved, results):
