@@ -22,7 +22,7 @@ from edgekit.edge_runtime.errors import BundleError, InputError, UsageError
 from edgekit.edge_runtime.worker.parent import Worker
 
 SUBJECT = Subject(status="verified", recipe="fp32", exporter="onnx", metric=None)
-SHORT = replace(QUICK, rounds=5, round_ms=4, min_samples=40, warmup_rounds=2)
+SHORT = replace(QUICK, rounds=5, round_ms=4, min_samples=40, warmup_rounds=2, cold_starts=2)
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +150,7 @@ def test_a_short_measurement_is_not_valid(results):
 
 def test_progress_ends_where_it_said(steps, results):
     assert [done for done, _ in steps] == list(range(1, len(steps) + 1))
-    assert {total for _, total in steps} == {len(steps)} == {2 * (5 + 1)}
+    assert {total for _, total in steps} == {len(steps)} == {2 * (5 + 2)}
 
 
 def test_what_is_written_is_read_back(saved, results):
