@@ -17,8 +17,9 @@ from edgekit.edge_runtime.bundle.manifest import Manifest, OutputSpec, TensorSpe
 from edgekit.edge_runtime.bundle.status import why_of
 from edgekit.edge_runtime.choice import engine_for, engines_for
 from edgekit.edge_runtime.errors import EdgekitError, InputError, UsageError
-from edgekit.edge_runtime.format import bytes_text, db_text, percent_text
+from edgekit.edge_runtime.format import bytes_text, db_text, limit_text, percent_text
 from edgekit.edge_runtime.tasks.classification import Answer
+from edgekit.edge_runtime.tasks.detection import CERTAIN, Detections
 from edgekit.edge_runtime.tasks.registry import answers_to, task
 from edgekit.edge_runtime.tasks.regression import Estimate
 from edgekit.edge_runtime.worker.attest import attestation_of, write_attestation
@@ -122,7 +123,10 @@ def predict(
     Args:
         engine: what runs it, as in `choice.engine_for`.
     """
-    from edgekit.edge_runtime.preprocess.image import load_image  # Pillow is loaded by the one verb that reads pictures
+    from edgekit.edge_runtime.preprocess.image import (
+        load_seen,
+        seen_area,
+    )  # Pillow, for the one verb that reads pictures
 
     with ExitStack() as opened:
         bundle = opened.enter_context(policy.open(path))
@@ -140,15 +144,22 @@ def predict(
         answers: list[dict[str, Any]] = []
         for image in images:
             try:
-                pixels = load_image(image, manifest.preprocessing, invert=invert)
+                pixels, size = load_seen(image, manifest.preprocessing, invert=invert)
             except InputError as error:
                 answers.append({"image": str(image), "error": str(error)})
                 err.print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True)
                 continue
-            first = manifest.outputs[0]
-            outputs = worker.run({manifest.inputs[0].name: pixels})[first.name]
-            rows = answers_to(outputs, task=task(manifest.task), holds=first.holds, labels=manifest.labels)
-            plain, line = _in_both_forms(rows[0], top)
+            (answer,) = answers_to(
+                worker.run({manifest.inputs[0].name: pixels}),
+                manifest.holds,
+                task=task(manifest.task),
+                labels=manifest.labels,
+                suppression=manifest.suppression,
+            )
+            if isinstance(answer, Detections):
+                contract = manifest.preprocessing
+                answer = answer.placed(seen_area(size, contract), (contract.width, contract.height), size)
+            plain, line = _in_both_forms(answer, top)
             answers.append({"image": str(image), **plain})
             if not as_json:
                 out.print(f"{escape(str(image))}: {line}", soft_wrap=True)
@@ -184,8 +195,11 @@ def warn(bundle: Bundle, engine: str | None = None) -> None:
         err.print(f"[yellow]note:[/yellow] {escape(note)}", soft_wrap=True)
 
 
-def _in_both_forms(answer: Answer | Estimate, top: int) -> tuple[dict[str, Any], str]:
-    """An answer as plain data and as one line: the `top` most probable labels, or every number."""
+def _in_both_forms(answer: Answer | Estimate | Detections, top: int) -> tuple[dict[str, Any], str]:
+    """An answer as plain data and as one line: the `top` most probable labels, every number, or what is found."""
+    if isinstance(answer, Detections):
+        found = [{"label": one.label, "score": one.score, "box": list(one.box)} for one in answer.found]
+        return {"detections": found}, _found_line(answer)
     if isinstance(answer, Estimate):
         line = ", ".join(f"{escape(label)} [bold]{value:.4g}[/bold]" for label, value in answer.values)
         return {"values": dict(answer.values)}, line
@@ -193,6 +207,18 @@ def _in_both_forms(answer: Answer | Estimate, top: int) -> tuple[dict[str, Any],
     others = ", ".join(f"{escape(label)} {percent_text(p)}" for label, p in answer.ranking[1:top])
     plain = {"label": answer.label, "probability": answer.probability, "top": ranking}
     return plain, f"[bold]{escape(answer.label)}[/bold] {percent_text(answer.probability)}  [dim]{others}[/dim]"
+
+
+def _found_line(answer: Detections) -> str:
+    """Like "7 98.2 % at 10,12 to 24,31; and 3 below 50 %"."""
+    parts = []
+    for one in answer.certain:
+        left, top, right, bottom = (f"{edge:.0f}" for edge in one.box)
+        at = f"[dim]at {left},{top} to {right},{bottom}[/dim]"
+        parts.append(f"[bold]{escape(one.label)}[/bold] {percent_text(one.score)} {at}")
+    fainter = len(answer.found) - len(parts)
+    parts += [f"[dim]{'and ' if parts else ''}{fainter:,} below {limit_text(CERTAIN)}[/dim]"] if fainter else []
+    return "; ".join(parts) or "nothing found"
 
 
 def tensors_text(specs: Sequence[TensorSpec]) -> str:

@@ -25,11 +25,11 @@ _MAX_BYTES = 8 << 30
 
 
 def holds_pictures(path: Path) -> bool:
-    """Whether a folder, or a CSV of files and labels, is of pictures; raises when nothing is there to read."""
+    """Whether a folder, a CSV of files and labels, or a COCO file is of pictures; raises when nothing is there."""
     if not path.exists():
         raise MissingData(f"there is nothing at {path}. Give a folder of pictures, or a file of arrays")
     if path.is_file():
-        return path.suffix.lower() == ".csv"
+        return path.suffix.lower() in (".csv", ".json")
     if find_pictures(path):
         return True
     if any(file.suffix.lower() in ARRAYS for file in path.iterdir()):
