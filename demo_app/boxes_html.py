@@ -1,6 +1,6 @@
 """What a detector finds, as HTML: boxes drawn over the picture that the model sees, with their labels. Text is escaped.
 
-Boxes are vectors over an enlarged picture, so that they stay thin and exact however small its pixels are.
+Boxes are drawn over the enlarged picture, so that they stay thin and exact however small its pixels are.
 """
 
 from __future__ import annotations
@@ -14,9 +14,6 @@ from edgekit.edge_runtime.tasks.detection import Detections
 
 from .page_html import escape_html
 from .pictures import data_address
-
-_LINE = 0.012  # of the picture's longer side
-_TEXT = 0.075
 
 
 def drawn(pixels: np.ndarray | None, answer: Detections) -> str:
@@ -48,7 +45,7 @@ def gallery(samples: Iterable[tuple[int, np.ndarray, Detections, Detections]]) -
     tiles = []
     for index, pixels, left, right in samples:
         sides = "".join(
-            f'<span class="ek-{side}">{_picture(pixels, answer)}</span>'
+            f'<div class="ek-{side}">{_picture(pixels, answer)}</div>'
             for side, answer in (("left", left), ("right", right))
         )
         tiles.append(f'<div class="ek-tile ek-pair" data-testid="tile"><small>{index + 1}</small>{sides}</div>')
@@ -56,24 +53,13 @@ def gallery(samples: Iterable[tuple[int, np.ndarray, Detections, Detections]]) -
 
 
 def _picture(pixels: np.ndarray, answer: Detections) -> str:
+    """Boxes as frames over the picture, placed in percent of it: Streamlit lets no SVG through."""
     height, width = pixels.shape[-3:-1]
-    longer = max(height, width)
-    shapes = []
+    frames = []
     for one in answer.certain:
-        left, top, right, bottom = one.box
-        size = f'width="{max(0.0, right - left):.2f}" height="{max(0.0, bottom - top):.2f}"'
-        shapes.append(
-            f'<rect x="{left:.2f}" y="{top:.2f}" {size} stroke-width="{_LINE * longer:.2f}"/>'
-            f'<text x="{left:.2f}" y="{_line(top, longer):.2f}" font-size="{_TEXT * longer:.2f}">'
-            f"{escape_html(one.label)}</text>"
-        )
-    return (
-        f'<svg class="ek-drawn" viewBox="0 0 {width} {height}" role="img" aria-label="What is found">'
-        f'<image href="{data_address(pixels)}" width="{width}" height="{height}"/>{"".join(shapes)}</svg>'
-    )
-
-
-def _line(top: float, longer: int) -> float:
-    """Where a label stands: above its box where there is room, else inside it."""
-    text = _TEXT * longer
-    return top - 0.2 * text if top > text else top + text
+        left, right = (min(max(100 * edge / width, 0.0), 100.0) for edge in one.box[::2])
+        top, bottom = (min(max(100 * edge / height, 0.0), 100.0) for edge in one.box[1::2])
+        place = f"left:{left:.2f}%;top:{top:.2f}%;width:{right - left:.2f}%;height:{bottom - top:.2f}%"
+        frames.append(f'<div class="ek-frame" style="{place}"><b>{escape_html(one.label)}</b></div>')
+    image = f'<img src="{data_address(pixels)}" alt="What is found">'
+    return f'<div class="ek-drawn">{image}{"".join(frames)}</div>'

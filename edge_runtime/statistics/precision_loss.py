@@ -8,8 +8,10 @@ one in which the second model misses everything, as much of each label as any pi
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -54,8 +56,27 @@ def precision_loss(
     if groups is not None and len(np.asarray(groups)) != pictures:
         raise InputError(f"{len(np.asarray(groups))} groups do not fit {pictures} pictures. Name one for each picture")
     belongs = np.arange(pictures) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
-    units = int(belongs.max()) + 1
-    columns = np.concatenate([belongs, [units, units + 1]])  # of weights, for each picture and the two besides
+    drawn = _drawn(before, after, tuple(belongs.tolist()), draws, seed)
+    return replace(
+        drawn.seen,
+        low=min(float(np.quantile(drawn.lows, error)), drawn.seen.value),
+        high=max(float(np.quantile(drawn.highs, 1 - error)), drawn.seen.value),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Draws:
+    """The loss, and what it is in each draw: with the best picture once more, and with the worst."""
+
+    seen: Loss
+    lows: np.ndarray
+    highs: np.ndarray
+
+
+@functools.lru_cache(maxsize=4)  # a gate asks for the same loss with more than one error
+def _drawn(before: Matches, after: Matches, belongs: tuple[int, ...], draws: int, seed: int) -> _Draws:
+    units = max(belongs) + 1
+    columns = np.array([*belongs, units, units + 1])  # of weights, for each picture and the two besides
     first, second = _with_ends(before, after)
 
     def loss(weights: np.ndarray) -> np.ndarray:
@@ -68,12 +89,10 @@ def precision_loss(
     some = np.unique(np.linspace(0, units - 1, min(units, LOOKED_AT)).round().astype(np.int64))
     size = max(1, _CHUNK // max(1, len(first.scores), len(second.scores), units))
     alone = _alone(first, second, plain, columns, some, size)
-    twice = _in_pieces(loss, _plus(plain, some), size) - seen
     if carriers(alone) < FEW and len(some) < units:
         some = np.arange(units)
         alone = _alone(first, second, plain, columns, some, size)
-        twice = _in_pieces(loss, _plus(plain, some), size) - seen
-    influence = twice * (units + 1)
+    twice = _in_pieces(loss, _plus(plain, some), size) - seen
     to_the_end = carriers(alone) < FEW
     best, worst = (units, units + 1) if to_the_end else (int(some[twice.argmin()]), int(some[twice.argmax()]))
     draw, lows, highs = np.random.default_rng(seed), [], []
@@ -86,16 +105,16 @@ def precision_loss(
             drawn = weights.copy()
             drawn[:, column] += more
             found.append(loss(drawn))
-    low = float(np.quantile(np.concatenate(lows), error))
-    high = float(np.quantile(np.concatenate(highs), 1 - error))
-    return Loss(
+    influence = twice * (units + 1)
+    loss_seen = Loss(
         value=seen,
-        low=min(low, seen),
-        high=max(high, seen),
+        low=-math.inf,
+        high=math.inf,
         standard_error=float(influence.std()) / max(1, units - 1) ** 0.5,
         changed=round(np.count_nonzero(alone) / len(some) * units),
         units=units,
     )
+    return _Draws(seen=loss_seen, lows=np.concatenate(lows), highs=np.concatenate(highs))
 
 
 def _plus(plain: np.ndarray, some: np.ndarray) -> np.ndarray:
@@ -125,15 +144,21 @@ def _alone(
 
 
 def _joined(first: Matches, second: Matches) -> Matches:
-    """The boxes of both models, the second one's as if found in N pictures more, in which nothing is true."""
-    shape = first.truths.shape
+    """The boxes of both models, the second one's as if found in N pictures more, in which nothing is true.
+
+    Those of one picture stand together: of equal scores they take the place that either model's would.
+    """
+    shape, labels = first.truths.shape, np.concatenate([first.labels, second.labels])
+    pictures = np.concatenate([first.pictures, second.pictures])
+    order = np.lexsort((pictures, labels))
+    pictures[len(first.pictures) :] += shape[0]
     return replace(
         first,
-        labels=np.concatenate([first.labels, second.labels]),
-        pictures=np.concatenate([first.pictures, second.pictures + shape[0]]),
-        scores=np.concatenate([first.scores, second.scores]),
-        hits=np.concatenate([first.hits, second.hits], axis=1),
-        ignored=np.concatenate([first.ignored, second.ignored], axis=1),
+        labels=labels[order],
+        pictures=pictures[order],
+        scores=np.concatenate([first.scores, second.scores])[order],
+        hits=np.concatenate([first.hits, second.hits], axis=1)[:, order],
+        ignored=np.concatenate([first.ignored, second.ignored], axis=1)[:, order],
         truths=np.concatenate([first.truths, np.zeros(shape)]),
     )
 

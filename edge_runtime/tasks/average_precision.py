@@ -29,9 +29,12 @@ DRAWS = 1000
 _CHUNK = 4_000_000  # weights in memory at a time
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Matches:
-    """What a model found in N pictures, held to the truth: D boxes, sorted by label, then picture, the surest first."""
+    """What a model found in N pictures, held to the truth: D boxes, sorted by label, then picture, the surest first.
+
+    Two of them are equal only if they are the same object.
+    """
 
     labels: np.ndarray
     """(D,) int64, what each was taken for."""

@@ -28,12 +28,13 @@ def truth_of_pictures(
         UsageError: a file of boxes for another task, or none for a detector.
         InputError, MissingData: as the readers of each.
     """
-    if (path.suffix.lower() == ENDING) != (request.task == DETECTION) and (request.task or request.images):
+    of_boxes = path.suffix.lower() == ENDING
+    if request.task not in ("", DETECTION) if of_boxes else request.task == DETECTION or request.images is not None:
         raise UsageError(
-            f"boxes come from a file in COCO's format, {ENDING}, with --task detection; found {path.name} and --task "
-            f"{request.task or 'not given'}"
+            f"boxes come from a file in COCO's format, {ENDING}, with --task {DETECTION}; found {path.name}"
+            + (f" with --task {request.task}" if request.task else "")
         )
-    if path.suffix.lower() == ENDING:
+    if of_boxes:
         return _boxes_of_pictures(path, picture, first, source, request, notes)
     asked, count = request.task, first.shape[-1] if first.ndim == 2 else 1 if first.ndim == 1 else 0
     if asked in ("regression", "multi_label") or (not asked and count and csv_of_numbers(path, count)):
