@@ -95,7 +95,9 @@ def _drawn(before: Matches, after: Matches, belongs: tuple[int, ...], draws: int
     twice = _in_pieces(loss, _plus(plain, some), size) - seen
     to_the_end = carriers(alone) < FEW
     best, worst = (units, units + 1) if to_the_end else (int(some[twice.argmin()]), int(some[twice.argmax()]))
-    draw, lows, highs = np.random.default_rng(seed), [], []
+    draw = np.random.default_rng(seed)
+    lows: list[np.ndarray] = []
+    highs: list[np.ndarray] = []
     for start in range(0, draws, size):
         count = min(size, draws - start)
         weights = np.zeros((count, units + 2))

@@ -167,7 +167,7 @@ def _evaluated(found: np.ndarray, truth: np.ndarray, count: int, thresholds: tup
 
     def boxes_of(rows: np.ndarray, *, found: bool) -> Any:
         one = COCO()
-        listed = []
+        listed: list[dict[str, Any]] = []
         for picture, label, second, *box in _listed(rows):
             left, top, right, bottom = box
             width, height = right - left, bottom - top
