@@ -21,7 +21,7 @@ from ..tasks.average_precision import Matches, precision
 from .paired import ERROR, Loss
 from .resampled import FEW, carriers
 
-DRAWS = 2000
+DRAWS = 1000  # chance moves the share of misses by less than one percent
 LOOKED_AT = 1000  # pictures or groups, evenly spaced, among which the worst is looked for
 _CHUNK = 4_000_000  # weights in memory at a time
 _ROUNDING = 1e-12  # what the order of additions changes
