@@ -141,7 +141,7 @@ class _Arrays:
     truth: np.ndarray = field(compare=False)
 
 
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=6)
 def _matched(arrays: _Arrays, thresholds: tuple[float, ...]) -> Matches:
     found, truth = arrays.found, arrays.truth
     count = int(max(found[..., 0].max(initial=0), truth[..., 0].max(initial=0))) + 1

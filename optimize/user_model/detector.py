@@ -1,19 +1,24 @@
-"""A user's detector: which of its outputs are scores and boxes, and which boxes count. Runs nothing."""
+"""A user's detector: which of its outputs are scores and boxes, what looks wrong about them, and which boxes count."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from edgekit.edge_runtime.bundle.manifest import DETECTION, Suppression
 from edgekit.edge_runtime.errors import UsageError
 
 from ..heads import BOXES, HEADS
 from .answering import words_of
+from .array_samples import Samples
 from .module import FirstRun
 from .request import SUPPRESSION, Request
+
+_LOOKED_AT, _SUREST = 8, 10  # samples, and boxes of each
+_SHARES = 2.0  # no box of pixels is as small as that
 
 
 def scores_first(ran: FirstRun) -> FirstRun:
@@ -26,6 +31,7 @@ def scores_first(ran: FirstRun) -> FirstRun:
     places = dict(zip(ran.answers, ran.places, strict=True))
     others = [name for name in ran.answers if name not in chosen]
     called = dict(zip(chosen, (HEADS[DETECTION][0], BOXES), strict=True))
+    called |= {name: f"{name}_out" for name in others if name in called.values()}
     answers = {called.get(name, name): ran.answers[name] for name in (*chosen, *others)}
     return replace(ran, answers=answers, places=tuple(places[name] for name in (*chosen, *others)))
 
@@ -54,6 +60,33 @@ def scores_and_boxes(answers: Mapping[str, Tensor]) -> tuple[str, str]:
         f"right and bottom in pixels of the input, before any suppression; the model gives {given}; {why}. See "
         "docs/OWN_MODEL.md"
     )
+
+
+def odd_boxes(module: nn.Module, samples: Samples) -> str:
+    """What looks wrong about the surest boxes of a few samples, for the user; "" where nothing does.
+
+    Args:
+        module: gives scores (1, A, C) and boxes (1, A, 4) first.
+    """
+    found = []
+    with torch.inference_mode():
+        for i in range(min(_LOOKED_AT, len(samples))):
+            scores, boxes, *_ = module(*(torch.from_numpy(rows[i : i + 1].copy()) for rows in samples.arrays.values()))
+            surest = scores[0].amax(-1).topk(min(_SUREST, scores.shape[1])).indices
+            found.append(boxes[0, surest])
+    edges = torch.cat(found)
+    if bool((edges.abs() <= _SHARES).all()):
+        return (
+            f"the surest boxes lie within {_SHARES:g}, as shares of a picture do, and boxes are read as pixels of the "
+            "input. If they are shares, multiply them by its width and height"
+        )
+    backwards = ((edges[:, 2:] <= edges[:, :2]).any(-1)).float().mean()
+    if backwards > 0.5:
+        return (
+            "most of the surest boxes end before they begin, and boxes are read as left, top, right, bottom. If they "
+            "are centre, width and height, make edges of them"
+        )
+    return ""
 
 
 def suppression_of(request: Request, task: str) -> Suppression | None:

@@ -26,7 +26,7 @@ from ..deploy import DeployModel, Golden
 from .answering import TASKS, Answering, answering, checked_metric, shown_metric
 from .array_samples import Samples, fewer, noise, without
 from .coco import ENDING
-from .detector import scores_first, suppression_of
+from .detector import odd_boxes, scores_first, suppression_of
 from .inputs import Inputs
 from .matching import Matched, Notes, match_samples
 from .module import FirstRun, Parts, first_run, inert, tensors_of
@@ -97,6 +97,8 @@ def own_model(source: Source, request: Request) -> OwnModel:
     parts = replace(plain, head=found.head)
     if validation:
         validation = replace(validation, targets=found.targets)
+        if found.task == DETECTION and (odd := odd_boxes(parts.module(), validation)):
+            notes.add(odd)
     if calibration and validation:
         calibration, dropped = without(calibration, validation)
         if dropped:

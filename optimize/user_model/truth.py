@@ -29,7 +29,8 @@ def truth_of_pictures(
         InputError, MissingData: as the readers of each.
     """
     of_boxes = path.suffix.lower() == ENDING
-    if request.task not in ("", DETECTION) if of_boxes else request.task == DETECTION or request.images is not None:
+    for_boxes = request.task == DETECTION or request.images is not None
+    if (request.task not in ("", DETECTION)) if of_boxes else for_boxes:
         raise UsageError(
             f"boxes come from a file in COCO's format, {ENDING}, with --task {DETECTION}; found {path.name}"
             + (f" with --task {request.task}" if request.task else "")

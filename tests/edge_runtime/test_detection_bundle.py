@@ -17,6 +17,7 @@ from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.edge_runtime.bundle.manifest import Suppression
 from edgekit.edge_runtime.errors import BundleError
 from edgekit.edge_runtime.loading import load_engine
+from edgekit.edge_runtime.tasks.detection import detections
 from edgekit.edge_runtime.worker.replay import replay
 
 
@@ -85,9 +86,10 @@ def test_the_documented_way_from_python(bundle):
     pixels, truth = blocks(8)
     with Bundle.open(bundle) as opened, load_engine(opened) as engine:
         outputs = engine.run({"image": pixels[:1]})
-    assert outputs["scores"].shape == (1, 16, 2)
-    at = outputs["boxes"][0, outputs["scores"][0, :, 0] > 0.5]
-    assert sorted(at.tolist()) == sorted(truth[0, truth[0, :, 0] >= 0, 2:].tolist())
+    found = detections(outputs["scores"], outputs["boxes"], opened.manifest.suppression)
+    assert found.shape == (1, 32, 6)  # 16 places, 2 labels
+    rows = found[0, found[0, :, 1] > 0.5]
+    assert sorted(rows[:, 2:].tolist()) == sorted(truth[0, truth[0, :, 0] >= 0, 2:].tolist())
 
 
 def test_it_is_measured_without_its_answers(bundle):

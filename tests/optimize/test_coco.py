@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import small_detector
+import torch
 from small_detector import LABELS, blocks, write_coco
 from tiny_bundle import PICTURE
 
@@ -175,6 +176,25 @@ def test_arrays_with_their_boxes_do_the_same():
         own(small_detector.build(), validation=pixels, targets=truth, task="detection")
 
 
+def test_an_output_that_only_sounds_like_scores_gets_another_name(written):
+    class Named(small_detector.Blocks):
+        def forward(self, x):
+            scores, boxes = super().forward(x)
+            return {"scores": x.mean((1, 2, 3)), "logits": scores, "boxes": boxes}
+
+    model = own(Named(), validation=written[0], images=written[1])
+    shapes = {spec.name: spec.shape for spec in model.outputs}
+    assert shapes == {"scores": (1, 16, 2), "boxes": (1, 16, 4), "scores_out": (1,)}
+
+
+def test_another_metric_can_be_asked_for(written):
+    model = own(small_detector.build(), validation=written[0], images=written[1], metric="average_precision_50")
+    assert (model.gated, model.metric().name) == ("average_precision_50", "average_precision_50")
+    assert FloatReference.of(model).metric.name == "average_precision_50"
+    with pytest.raises(UsageError, match="Known: mean_average_precision, average_precision_50"):
+        own(small_detector.build(), validation=written[0], images=written[1], metric="iou")
+
+
 def test_what_is_no_detector_or_no_task_for_boxes_is_told(written):
     from own_net import Net
 
@@ -194,6 +214,30 @@ def test_what_is_no_detector_or_no_task_for_boxes_is_told(written):
         own(small_detector.build(), iou_threshold=2.0, **coco)
     with pytest.raises(InputError, match="has 2 categories and the model gives scores of 3 labels"):
         own(Three(), **coco)
+
+
+class Shares(small_detector.Blocks):
+    def forward(self, x):
+        scores, boxes = super().forward(x)
+        return scores, boxes / 16
+
+
+class Centres(small_detector.Blocks):
+    def forward(self, x):
+        scores, boxes = super().forward(x)
+        return scores, torch.cat([(boxes[..., :2] + boxes[..., 2:]) / 2, boxes[..., 2:] - boxes[..., :2]], -1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [(Shares, "as shares of a picture do"), (Centres, "end before they begin"), (small_detector.Blocks, "")],
+)
+def test_boxes_that_look_like_something_else_are_told(kind, said, written):
+    torch.manual_seed(0)
+    request = Request(model=kind(), validation=written[0], images=written[1], **SEEN)
+    notes = " ".join(own_model(of_module(request.model), request).says)
+    assert said in notes
+    assert ("boxes are read as" in notes) is bool(said)
 
 
 class Three(small_detector.Blocks):

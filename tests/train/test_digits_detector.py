@@ -14,6 +14,7 @@ from edgekit.train.data.digit_scenes import MOST, SIDE, _scenes, digit_scenes, e
 from edgekit.train.data.digits import digits
 from edgekit.train.dataset import Split
 from edgekit.train.loop.detection_loss import detection_loss
+from edgekit.train.loop.epoch import loss_of
 from edgekit.train.loop.fit import fit
 from edgekit.train.registry import book_model
 
@@ -101,6 +102,12 @@ def test_it_learns_and_its_weights_become_a_float_model_that_finds_as_much(scene
     answers = run_module(deployed, deployed.module, deployed.validation)
     found = detections(answers["scores"], answers["boxes"], MODEL.suppression)
     assert matched(found, small.validation.targets).value == pytest.approx(result.record.value, abs=1e-3)
+
+
+def test_pictures_are_not_moved_without_their_boxes():
+    with pytest.raises(ValueError, match="leave their boxes where they are"):
+        loss_of("detection", replace(MODEL.fit, translate=2))
+    assert loss_of("detection", MODEL.fit) is detection_loss
 
 
 def test_in_training_it_gives_its_places_too(tmp_path):

@@ -59,6 +59,8 @@ LOSSES: dict[str, Callable[[Any, Tensor], Tensor]] = {
 
 def loss_of(task_name: str, config: FitConfig) -> Callable[[Any, Tensor], Tensor]:
     """The task's training loss; a classification's with `config.label_smoothing`."""
+    if task_name == "detection" and (config.flip != "never" or config.translate):
+        raise ValueError("flip and translate move pictures and leave their boxes where they are; not for a detection")
     if not config.label_smoothing:
         return LOSSES[task_name]
     if task_name != "classification":
