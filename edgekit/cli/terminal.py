@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TextIO
 
 from rich import box, markup
 from rich.console import Console
 from rich.measure import Measurement as Width
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from edgekit.edge_runtime.benchmark.measure import Progress as OnProgress
@@ -224,3 +225,42 @@ def progress(label: str, *, quiet: bool = False) -> Iterator[OnProgress]:
     with bar:
         task = bar.add_task(label, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+class Clock:
+    """A line on stderr, while it is a terminal: what is being done, with a moving bar and how long it has taken.
+
+    For what cannot say how far it is. `stream` is the stderr to draw on: while a library's remarks are caught,
+    `sys.stderr` is another one.
+    """
+
+    def __init__(self, label: str, stream: TextIO):
+        self._bar: Progress | None = None
+        console = Console(file=stream, highlight=False)
+        if not console.is_terminal:
+            return
+        self._bar = Progress(
+            TextColumn("  {task.description}"),
+            BarColumn(bar_width=12),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._bar.add_task(escape(label), total=None)
+        self._bar.start()
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    @contextmanager
+    def hidden(self) -> Iterator[None]:
+        """Takes the line away while something else is printed."""
+        self.close()
+        try:
+            yield
+        finally:
+            if self._bar is not None:
+                self._bar.start()
