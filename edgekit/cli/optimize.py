@@ -157,9 +157,8 @@ def lines_of(event: events.Event) -> list[str]:
             return [f"  [yellow]{', '.join(recipes)} left out: {why}[/yellow]"]
         case events.FloatMeasured(model=model, metric=metric, samples=samples):
             if metric is None:
-                return [
-                    f"[bold]{escape(model)}[/bold] float: accuracy not measured, since no true answers were given; {samples:,} samples are compared"
-                ]
+                why = f"no true answers were given; the answers to {samples:,} samples are compared"
+                return [f"[bold]{escape(model)}[/bold] float: accuracy not measured, since {why}"]
             value = f"{metric_name(metric.name)} {value_text(metric.name, metric.value)}"
             return [f"[bold]{escape(model)}[/bold] float: {escape(value)} on {metric.samples:,} validation samples"]
         case events.BundleBegun(name=name, exporter_summary=exporter, recipe_summary=recipe):
