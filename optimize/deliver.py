@@ -208,7 +208,8 @@ def _pack_all(
             raise EdgekitError(f"{name} could not be written: {error.strerror}{place}. {_finished(packed)}") from None
         except EdgekitError as error:
             on_event(BundleFailed(name=name, reason=str(error), earlier=isinstance(error, _FailedBefore)))
-            failed.append(_missing(name, pair, "failed", str(error)))
+            refused = isinstance(error, VerificationError)
+            failed.append(_missing(name, pair, "refused" if refused else "failed", str(error)))
             if isinstance(error, VerificationError):
                 missed.add((exporter.name, recipe.name))
             continue

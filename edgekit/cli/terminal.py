@@ -134,7 +134,8 @@ def _table(measured: Measurement, wanted: Sequence[str], *, name_width: int | No
     for row in measured.rows:
         texts = [escape(cell) for cell in cells(row, names, model=measured.model)]
         if row.error:  # the reason may be long, and follows below the table
-            texts[1] = {"not_run": "not run here", "not tried": "not tried"}.get(row.status, "failed")
+            words = {"not_run": "not run here", "not tried": "not tried", "refused": "refused"}
+            texts[1] = words.get(row.status, "failed")
         if name_width:
             rest = (cell.replace(" \\[", "\n\\[").replace(" [", "\n[") for cell in texts[1:])
             texts = [_folded(texts[0], name_width), *rest]
