@@ -1,4 +1,8 @@
-"""Files that can be relied on: hashed in a stream, written whole or not at all. Knows nothing about what is in them."""
+"""Files that can be relied on: hashed in a stream, written whole or not at all. Knows nothing about what is in them.
+
+What is being written has a hidden name that says whose it is, beside its final place. Whoever writes there next removes
+what a killed process left (`owner`).
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,8 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from .owner import hidden_prefix, remove, sweep_once
 
 
 def sha256_file(path: Path) -> str:
@@ -46,13 +52,18 @@ def copy_plain(source: Path, target: Path, *, most_bytes: int) -> None:
 
 
 @contextmanager
-def write_atomically(target: Path) -> Iterator[Path]:
+def write_atomically(target: Path, *, beside: Path | None = None) -> Iterator[Path]:
     """Yields a temporary path beside `target`; on success it is flushed and renamed to `target`, otherwise removed.
 
     A reader sees the old file or the new one, never a half-written one, even after a crash or on a full disk.
+
+    Args:
+        beside: the folder for the temporary file, on the same disk; `target`'s own without one.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
+    folder = beside or target.parent
+    sweep_once(folder.absolute())
+    handle, name = tempfile.mkstemp(dir=folder, prefix=hidden_prefix(target.name), suffix=".part")
     os.close(handle)
     part = Path(name)
     try:
@@ -65,9 +76,37 @@ def write_atomically(target: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def write_bytes(target: Path, content: bytes) -> None:
-    """Writes `content` to `target`, atomically."""
-    with write_atomically(target) as part:
+@contextmanager
+def folder_atomically(target: Path, *, replace: bool) -> Iterator[Path]:
+    """Yields a hidden folder beside `target`, which becomes `target` on success and is removed otherwise, Ctrl-C too.
+
+    Args:
+        replace: a folder that is already there gives way; otherwise only an empty one does.
+    Raises:
+        OSError: `target` is not empty, or cannot be written.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    sweep_once(target.parent.absolute())
+    staging = Path(tempfile.mkdtemp(dir=target.parent, prefix=hidden_prefix(target.name)))
+    aside = staging.with_name(f"{staging.name}.old")
+    try:
+        yield staging
+        staging.chmod(0o755)
+        if replace and os.path.lexists(target):
+            target.rename(aside)
+        elif target.is_dir():
+            target.rmdir()
+        staging.rename(target)
+    finally:
+        if os.path.lexists(aside) and not os.path.lexists(target):
+            aside.rename(target)
+        for left in filter(os.path.lexists, (aside, staging)):
+            remove(left)
+
+
+def write_bytes(target: Path, content: bytes, *, beside: Path | None = None) -> None:
+    """Writes `content` to `target`, atomically; `beside` as for `write_atomically`."""
+    with write_atomically(target, beside=beside) as part:
         part.write_bytes(content)
 
 

@@ -5,17 +5,16 @@ Nothing here is a list of what should work: the model is captured, lowered and r
 
 from __future__ import annotations
 
-import tempfile
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 
 from edgekit.edge_runtime.arrays import Arrays
 from edgekit.edge_runtime.bundle.manifest import TensorSpec
 from edgekit.edge_runtime.errors import ExportError
+from edgekit.edge_runtime.temporary import temporary_folder
 from edgekit.train.book_model import input_module
 from edgekit.train.registry import book_model
 
@@ -134,8 +133,8 @@ def _torchscript(model: DeployModel, name: str) -> EngineFindings:
 
 def _capture(model: DeployModel) -> None:
     """Captures the model, as every exporter but TorchScript begins. Raises ExportError, told as torch.export's own."""
-    with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
-        path = Path(folder) / "model.onnx"
+    with temporary_folder() as folder:
+        path = folder / "model.onnx"
         stage = next(exported(model, EXPORTERS["onnx"], RECIPES["fp32"], path, subject="torch.export"))
         stage.run(model.calibration)
 
@@ -143,6 +142,6 @@ def _capture(model: DeployModel) -> None:
 def _run(model: DeployModel, name: str) -> None:
     """Carries out an exporter's stages on one sample. Raises ExportError, which names the operator and the line."""
     exporter = EXPORTERS[name]
-    with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
-        for stage in exported(model, exporter, RECIPES["fp32"], Path(folder) / f"model{exporter.suffix}"):
+    with temporary_folder() as folder:
+        for stage in exported(model, exporter, RECIPES["fp32"], folder / f"model{exporter.suffix}"):
             stage.run(model.calibration)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ast
 import re
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import onnx
 import torch
+
+from edgekit.edge_runtime.temporary import temporary_folder
 
 from ..deploy import DeployModel
 from ..exporters.onnx import run_onnx, to_onnx
@@ -36,8 +37,8 @@ _QUANTIZE = ("QuantizeLinear", "DequantizeLinear")
 
 def examine(model: DeployModel, program: torch.export.ExportedProgram) -> EngineFindings:
     """`onnx` in fp32, and which operators its static 8 bits would take, for one captured program."""
-    with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
-        path = Path(folder) / "model.onnx"
+    with temporary_folder() as folder:
+        path = folder / "model.onnx"
         try:
             to_onnx(model, program).save(str(path), external_data=False)
         except Exception as failure:
