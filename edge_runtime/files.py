@@ -6,15 +6,20 @@ what a killed process left (`owner`).
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
+from .errors import UsageError, shown
 from .owner import hidden_prefix, remove, sweep_once
+
+MOST_BYTES = 1 << 30  # of a file that is read whole because an option names it
 
 
 def sha256_file(path: Path) -> str:
@@ -31,6 +36,54 @@ def is_plain_file(path: Path) -> bool:
         return False
 
 
+def read_plain(path: Path, *, most_bytes: int = MOST_BYTES) -> bytes:
+    """The content of a regular file, or of one that a link leads to.
+
+    Raises:
+        OSError: there is none, it cannot be read, it is a device, a pipe or a folder, or it has more bytes.
+    """
+    with _open_plain(path) as file:
+        content = file.read(most_bytes + 1)
+    if len(content) > most_bytes:
+        raise OSError(errno.EFBIG, f"it has more than {most_bytes:,} bytes", str(path))
+    return content
+
+
+def check_plain(path: Path) -> None:
+    """Returns where a library may read the file without end or waiting: it is a regular one. Raises as `read_plain`."""
+    _open_plain(path).close()
+
+
+def _open_plain(path: Path, flags: int = 0) -> BinaryIO:
+    # NONBLOCK, because opening a pipe would wait for its other end.
+    flags |= os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(path, flags)
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        return open(descriptor, "rb")
+    os.close(descriptor)
+    kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+    kind = kinds.get(stat.S_IFMT(mode), "a device")
+    raise OSError(errno.EINVAL, f"it is {kind}, not a regular file", str(path))
+
+
+def check_output(target: Path, inputs: Iterable[Path]) -> None:
+    """Returns where writing `target`, a file or a folder, replaces no input and adds nothing to an input's folder.
+
+    Raises:
+        UsageError: it would.
+    """
+    try:
+        places = [place for place in (target.resolve(), *target.resolve().parents) if place.exists()]
+        for path in inputs:
+            if any(path.exists() and place.samefile(path) for place in places):
+                raise UsageError(
+                    f"{target} is {path}, or lies in it, and that is read: it would be damaged. Give another place"
+                )
+    except (OSError, RuntimeError) as error:  # a loop of links, or a path that is too long
+        raise UsageError(f"{shown(target)} cannot be written: {shown(error)}. Give another place") from None
+
+
 def copy_plain(source: Path, target: Path, *, most_bytes: int) -> None:
     """Copies a regular file to the new file `target`.
 
@@ -39,11 +92,7 @@ def copy_plain(source: Path, target: Path, *, most_bytes: int) -> None:
     Raises:
         OSError: it is not a regular file, is a symbolic link, cannot be read, or `target` exists.
     """
-    # NONBLOCK, because opening a pipe would wait for its other end.
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    with open(os.open(source, flags), "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError(f"{source.name} is not a regular file")
+    with _open_plain(source, getattr(os, "O_NOFOLLOW", 0)) as file:
         left = most_bytes + 1
         with target.open("xb") as copy:
             while chunk := file.read(min(left, 1 << 20)):

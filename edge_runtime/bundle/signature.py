@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BundleError, MissingDependency, UsageError, shown
-from ..files import copy_plain, sha256_file, write_bytes
+from ..files import copy_plain, read_plain, sha256_file, write_bytes
 from ..owner import sweep
 from ..temporary import temporary_folder
 from .attestation import read_attestation, signature_path
@@ -27,6 +27,7 @@ from .bundle import Bundle
 from .limits import MAX_MANIFEST_BYTES, MAX_SIGNATURE_BYTES
 from .names import MANIFEST_FILE, SIGNATURE_FILE
 
+MAX_KEY_BYTES = 65_536
 MAKE_KEYS = (
     "openssl ecparam -name prime256v1 -genkey -noout -out key.pem; openssl ec -in key.pem -pubout -out public.pem"
 )
@@ -209,6 +210,7 @@ def _hashing() -> Any:
 
 def _signer(private_key: Path) -> Any:
     with _readable(private_key, "private"):
+        read_plain(private_key, most_bytes=MAX_KEY_BYTES)
         from model_signing import signing
 
         return signing.Config().use_elliptic_key_signer(private_key=private_key)
@@ -216,6 +218,7 @@ def _signer(private_key: Path) -> Any:
 
 def _verifier(public_key: Path) -> Any:
     with _readable(public_key, "public"):
+        read_plain(public_key, most_bytes=MAX_KEY_BYTES)
         from model_signing import verifying
 
         return verifying.Config().use_elliptic_key_verifier(public_key=public_key)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgekit.edge_runtime.errors import InputError, MissingData
+from edgekit.edge_runtime.files import read_plain
 
 ANNOTATIONS, MALIGNANCY, CANDIDATES = "annotations.csv", "annotations_with_malignancy.csv", "candidates.csv"
 VALIDATION_STRIDE = 10  # every tenth
@@ -157,7 +158,7 @@ def scans(root: Path) -> dict[str, Path]:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return read_plain(path).decode("utf-8")
     except FileNotFoundError:
         raise MissingData(
             f"{path} is not there. It comes with LUNA16; {MALIGNANCY} comes with the book's code"
