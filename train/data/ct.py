@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from edgekit.edge_runtime.errors import InputError, MissingData, shown
+from edgekit.edge_runtime.native_output import caught_stderr
 from edgekit.train.data.dicom import Volume, read_series
 
 AIR_HU, CLIP_HU = -1000, 1000  # what the book clips to: air, and dense bone
@@ -48,7 +49,8 @@ def read_metaimage(path: Path) -> Volume:
         raise MissingData(f"there is no scan at {path}. Give a .mhd or .mha file, or a folder of DICOM slices")
     _check_header(path)
     try:
-        image = SimpleITK.ReadImage(str(path))
+        with caught_stderr():  # its warnings; what keeps it from reading is in the exception
+            image = SimpleITK.ReadImage(str(path))
     except RuntimeError as error:  # SimpleITK's only kind; its last line has the reason
         reason = str(error).strip().splitlines()[-1]
         raise InputError(f"{path} cannot be read as MetaImage: {reason}. Download it again") from None
