@@ -10,7 +10,7 @@ import hashlib
 from pathlib import Path
 
 from ..errors import BundleError, shown
-from ..files import copy_plain, is_plain_file, sha256_file
+from ..files import check_output, copy_plain, is_plain_file, sha256_file
 from ..temporary import LockedFolder
 from .archive import extract_zip, write_zip
 from .golden import GoldenSet, load_golden
@@ -136,7 +136,12 @@ class Bundle:
         return golden
 
     def save_zip(self, target: str | Path) -> Path:
-        """Packs the bundle into one deterministic `.zip`: equal bundles give equal bytes."""
+        """Packs the bundle into one deterministic `.zip`: equal bundles give equal bytes.
+
+        Raises:
+            UsageError: `target` lies in the bundle's own folder. BundleError: as `write_zip`.
+        """
+        check_output(Path(target), [self.folder])
         names = [MANIFEST_FILE, *(entry.file for entry in self.manifest.files), *([SIGNATURE_FILE] * self.signed)]
         write_zip([(name, self.folder / name) for name in names], Path(target))
         return Path(target)

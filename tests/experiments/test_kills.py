@@ -4,7 +4,8 @@ import pytest
 from key_pair import write_pair
 from tiny_bundle import make_bundle
 
-from experiments.kills import kill_at_random, light_commands
+from experiments.kills.commands import light_commands
+from experiments.kills.killing import kill_at_random
 
 KILLS = {"pack": 11, "sign": 4, "verify": 5}
 
