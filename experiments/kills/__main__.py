@@ -22,6 +22,7 @@ from edgekit.edge_runtime.files import write_bytes
 from edgekit.edge_runtime.machine.cpu import machine
 from edgekit.edge_runtime.program import program
 from edgekit.edge_runtime.temporary import temporary_folder
+from edgekit.train import provenance
 
 from .commands import heavy_commands, light_commands, make_keys
 from .killing import ROOT, Command, kill_at_random
@@ -64,7 +65,8 @@ def main() -> None:
                 )
             )  # fmt: skip
     faults = sum(len(outcome.faults) for outcome in outcomes)
-    result = {"seed": options.seed, "machine": machine(), "faults": faults, "commands": [vars(one) for one in outcomes]}
+    made_by = {"machine": machine(), "versions": provenance.versions(), "commit": provenance.commit()}
+    result = made_by | {"seed": options.seed, "faults": faults, "commands": [vars(one) for one in outcomes]}
     write_bytes(options.out, canonical_json(result))
     for outcome in outcomes:
         for fault in outcome.faults:
