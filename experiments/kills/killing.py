@@ -100,29 +100,39 @@ def _check_rerun(command: Command, folder: Path, expected: object) -> None:
 
 def _kill_after(command: Command, folder: Path, moment: float, outcome: Outcome) -> list[str]:
     """What lives on half a minute after the kill."""
-    owner = uuid.uuid4().hex
-    process = _start(command, folder, owner)
-    try:
-        process.wait(moment)
-        outcome.ended_before += 1
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    end = time.monotonic() + END_S
-    while (alive := _processes(owner)) and time.monotonic() < end:
-        time.sleep(0.05)
-    for left in alive:
-        left.kill()
-    return [f"process {left.pid} lives on: {_words(left)}" for left in alive]
+    with _started(command, folder) as (process, owner):
+        try:
+            process.wait(moment)
+            outcome.ended_before += 1
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        end = time.monotonic() + END_S
+        while (alive := _processes(owner)) and time.monotonic() < end:
+            time.sleep(0.05)
+        return [f"process {left.pid} lives on: {_words(left)}" for left in alive]
 
 
 def _run_to_end(command: Command, folder: Path) -> None:
+    with _started(command, folder) as (process, owner):
+        if process.wait(LONGEST_S):
+            raise AssertionError(f"status {process.returncode}: {(folder / 'output').read_text()[-400:]}")
+        if alive := _processes(owner):
+            raise AssertionError(f"processes live on: {', '.join(map(_words, alive))}")
+
+
+@contextlib.contextmanager
+def _started(command: Command, folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """The running command, and the name under which its processes are found; all of them end with the block."""
     owner = uuid.uuid4().hex
     process = _start(command, folder, owner)
-    if process.wait(LONGEST_S):
-        raise AssertionError(f"status {process.returncode}: {(folder / 'output').read_text()[-400:]}")
-    if alive := _processes(owner):
-        raise AssertionError(f"processes live on: {', '.join(map(_words, alive))}")
+    try:
+        yield process, owner
+    finally:
+        for left in _processes(owner):
+            with contextlib.suppress(psutil.Error):  # it has ended meanwhile
+                left.kill()
+        process.wait()
 
 
 def _start(command: Command, folder: Path, owner: str) -> subprocess.Popen[bytes]:
