@@ -21,6 +21,7 @@ _MARK = r"(?P<pid>[0-9]{1,10})-(?P<began>[0-9]{1,20})-(?P<place>[0-9a-f]{8})"
 # What `hidden_prefix` begins and tempfile ends; `aside` adds the last word.
 _HIDDEN = re.compile(rf"\.(?P<target>.+)\.{_MARK}\.[a-z0-9_]{{8}}(?:\.(?P<kind>part|old))?")
 _ANYWHERE = re.compile(rf"(?:^|[-.]){_MARK}(?:[-.]|$)")
+_UNKNOWN = "0"  # when a process began that cannot see itself, as without /proc
 ELSEWHERE_S = 7 * 86_400.0  # what a process of another machine made, and nobody has touched for so long, is left over
 _MOST_NAME_BYTES = 120  # of the target's own; a file system takes 255 in all
 
@@ -40,7 +41,7 @@ def hidden_prefix(name: str) -> str:
 def is_gone(name: str) -> bool | None:
     """Whether the process whose mark is in `name` has ended; None where that cannot be told, or there is no mark."""
     found = _ANYWHERE.search(name)
-    if found is None or found["place"] != _place():
+    if found is None or found["place"] != _place() or found["began"] == _UNKNOWN:
         return None
     return _start_of(int(found["pid"])) != int(found["began"])
 
@@ -89,7 +90,7 @@ def _is_left(path: Path) -> bool:
 
 @functools.cache
 def _own_start(pid: int) -> int:
-    return _start_of(pid) or 0
+    return _start_of(pid) or int(_UNKNOWN)
 
 
 @functools.cache

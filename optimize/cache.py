@@ -42,7 +42,8 @@ MAKES_BUNDLES = (
     *("optimize/user_model/module.py", "optimize/user_model/evaluation.py", "optimize/layer_notes.py"),
     *("optimize/exporters", "optimize/recipes", "optimize/rewrites", "optimize/tuning"),
     *("edge_runtime/bundle/contract.py", "edge_runtime/bundle/golden.py", "edge_runtime/bundle/manifest.py"),
-    *("edge_runtime/bundle/verdict.py", "edge_runtime/bundle/versions.py", "edge_runtime/tasks"),
+    *("edge_runtime/bundle/verdict.py", "edge_runtime/bundle/versions.py", "edge_runtime/bundle/onnx_file.py"),
+    "edge_runtime/tasks",
 )
 TRAINS_BUNDLES = ("train/loop", "train/book_model.py")  # besides, where a recipe trains on
 _ROOT = Path(__file__).resolve().parent.parent  # the folders of all parts, in a source checkout and in a wheel

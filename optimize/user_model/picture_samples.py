@@ -32,6 +32,10 @@ def holds_pictures(path: Path) -> bool:
         raise MissingData(f"there is nothing at {path}. Give a folder of pictures, or a file of arrays")
     if path.is_file():
         return path.suffix.lower() == ".csv"
+    if not path.is_dir():  # a device or a pipe, which would be read without end or waited for
+        raise InputError(
+            f"{path} is neither a folder nor a regular file. Give a folder of pictures, or a file of arrays"
+        )
     if find_pictures(path):
         return True
     if any(file.suffix.lower() in ARRAYS for file in path.iterdir()):

@@ -79,6 +79,7 @@ def test_a_number_that_another_process_has_by_now_is_gone():
     assert is_gone(f".a.{pid}-{began}-{place}.abcdefgh") is False
     assert is_gone(f".a.{pid}-{int(began) - 1}-{place}.abcdefgh") is True
     assert is_gone(".a.abcdefgh.part") is None
+    assert is_gone(f".a.{pid}-0-{place}.abcdefgh") is None  # it could not tell when it began
 
 
 @pytest.mark.parametrize("name", [".git", ".a.part", "a.4194304-17-{place}.abcdefgh", ".a.4194304-17-{place}.abc.json"])

@@ -163,6 +163,8 @@ def _text(path: Path) -> str:
         raise MissingData(
             f"{path} is not there. It comes with LUNA16; {MALIGNANCY} comes with the book's code"
         ) from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}. Check the path") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is damaged: byte {error.start} is not UTF-8 text. Download it again") from None
 
