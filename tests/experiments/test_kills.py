@@ -4,7 +4,7 @@ import pytest
 from key_pair import write_pair
 from tiny_bundle import make_bundle
 
-from experiments.kills.commands import light_commands
+from experiments.kills.commands import heavy_commands, light_commands
 from experiments.kills.killing import kill_at_random
 
 KILLS = {"pack": 11, "sign": 4, "verify": 5}
@@ -21,3 +21,13 @@ def test_killed_at_any_moment_and_run_again(name, tmp_path):
     )
     assert outcome.faults == []
     assert len(outcome.moments_s) == KILLS[name] > outcome.ended_before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["luna prepare", "nodules evaluate"])
+def test_so_do_those_that_work_on_scans(name, tmp_path):
+    (tmp_path / "inputs").mkdir()
+    (command,) = (one for one in heavy_commands(tmp_path / "inputs") if one.name == name)
+    outcome = kill_at_random(command, 2, seed=18, place=tmp_path / "kills", log=lambda line: None)
+    assert outcome.faults == []
+    assert len(outcome.moments_s) == 2
