@@ -18,7 +18,7 @@ import re
 import stat
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from io import BytesIO
 from pathlib import Path
 
@@ -100,7 +100,9 @@ def plain_picture(image: Image.Image, where: str = "the picture") -> Image.Image
     said: list[str] = []
     try:
         # libtiff writes its reasons to standard error, and Pillow says "decoder error -2".
-        with caught_stderr() if isinstance(image, TiffImagePlugin.TiffImageFile) else nullcontext([]) as said:
+        with ExitStack() as opened:
+            if isinstance(image, TiffImagePlugin.TiffImageFile):
+                said = opened.enter_context(caught_stderr())
             image.load()
         return _in_8_bits(_upright(image), where)
     except InputError:

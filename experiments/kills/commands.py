@@ -36,6 +36,10 @@ def light_commands(bundle: Path, keys: tuple[Path, Path]) -> tuple[Command, ...]
                 signature.check(opened, keys[1])
             return opened.signed
 
+    def signed_or_not(place: Path) -> None:
+        signed(place)
+        bundles_are_whole(place / "work")
+
     def packed(place: Path) -> dict[str, str]:
         return _hashes(place / "work", "*.zip")
 
@@ -52,7 +56,7 @@ def light_commands(bundle: Path, keys: tuple[Path, Path]) -> tuple[Command, ...]
             arguments=("sign", bundle.name, "--key", keys[0].name),
             given=(bundle, keys[0]),
             result=signed,
-            offered=lambda place: (signed(place), bundles_are_whole(place / "work"))[1],
+            offered=signed_or_not,
         ),
         Command(
             name="verify",
@@ -95,6 +99,10 @@ def heavy_commands(inputs: Path) -> tuple[Command, ...]:
         answer = json.loads((place / "work" / "out" / "evaluation.json").read_text())
         return {key: value for key, value in answer.items() if "second" not in key}
 
+    def evaluation_is_whole(place: Path) -> None:
+        if (place / "work" / "out" / "evaluation.json").exists():
+            evaluated(place)
+
     luna = str(scans)
     return (
         Command(
@@ -122,7 +130,7 @@ def heavy_commands(inputs: Path) -> tuple[Command, ...]:
                 *("--segmenter", str(inputs / "seg.safetensors"), "--classifier", str(inputs / "cls.safetensors")),
             ),
             result=evaluated,
-            offered=lambda place: None if not (place / "work/out/evaluation.json").exists() else bool(evaluated(place)),
+            offered=evaluation_is_whole,
         ),
     )
 
