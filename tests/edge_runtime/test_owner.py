@@ -1,6 +1,7 @@
 """Hidden names say whose they are: what a killed process left goes, what a live one writes stays."""
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -54,6 +55,26 @@ def test_a_bundle_that_was_set_aside_when_it_was_killed_comes_back(tmp_path):
     sweep(tmp_path)
     assert names(tmp_path) == ["net"]
     assert (tmp_path / "net" / "manifest.json").read_text() == "the old one"
+
+
+def test_what_is_half_removed_does_not_come_back(tmp_path):
+    """Killed between the removal of one file of the old folder and the next."""
+    code = (
+        "import os, shutil, signal, sys; from pathlib import Path; from edgekit.edge_runtime import files\n"
+        "os.unlink = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "with files.folder_atomically(Path(sys.argv[1]) / 'net', replace=True) as folder: (folder / 'new').touch()"
+    )
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net" / "manifest.json").touch()
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], env=ENVIRONMENT | {"PYTHONPATH": str(ROOT)}, check=False
+    )
+    assert done.returncode == -9
+    assert names(tmp_path / "net") == ["new"]
+    assert len(names(tmp_path)) == 2
+    shutil.rmtree(tmp_path / "net")
+    sweep(tmp_path)
+    assert names(tmp_path) == []
 
 
 def test_what_this_process_still_writes_stays(tmp_path):
