@@ -107,17 +107,14 @@ def _kill_after(command: Command, folder: Path, moment: float, outcome: Outcome)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             process.wait()
-        end = time.monotonic() + END_S
-        while (alive := _processes(owner)) and time.monotonic() < end:
-            time.sleep(0.05)
-        return [f"process {left.pid} lives on: {_words(left)}" for left in alive]
+        return [f"process {left.pid} lives on: {_words(left)}" for left in _still_alive(owner)]
 
 
 def _run_to_end(command: Command, folder: Path) -> None:
     with _started(command, folder) as (process, owner):
         if process.wait(LONGEST_S):
             raise AssertionError(f"status {process.returncode}: {(folder / 'output').read_text()[-400:]}")
-        if alive := _processes(owner):
+        if alive := _still_alive(owner):
             raise AssertionError(f"processes live on: {', '.join(map(_words, alive))}")
 
 
@@ -157,6 +154,14 @@ def _processes(owner: str) -> list[psutil.Process]:
             if process.environ().get(_OWNER) == owner and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
     return found
+
+
+def _still_alive(owner: str) -> list[psutil.Process]:
+    """Those that have not ended in half a minute, which Python's own helpers need a moment of."""
+    end = time.monotonic() + END_S
+    while (alive := _processes(owner)) and time.monotonic() < end:
+        time.sleep(0.05)
+    return alive
 
 
 def _words(process: psutil.Process) -> str:
