@@ -47,6 +47,7 @@ from .exporters.errors import exported
 from .golden_floors import golden_floors
 from .other_engines import OtherRun, record, run_others
 from .recipes import Recipe
+from .temporary_files import collected
 from .tuning.table import Tuning, tuned
 from .user_model.evaluation import run_in_pieces
 from .verify import Chain, FloatReference, measure, verdict_on
@@ -87,6 +88,7 @@ def bundle_name(model: DeployModel, exporter: Exporter, recipe: Recipe) -> str:
     return f"{model.name}-{exporter.name}-{recipe.name}"
 
 
+@collected()
 def pack_bundle(
     model: DeployModel,
     exporter: Exporter,

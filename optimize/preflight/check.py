@@ -14,7 +14,6 @@ import torch
 from edgekit.edge_runtime.arrays import Arrays
 from edgekit.edge_runtime.bundle.manifest import TensorSpec
 from edgekit.edge_runtime.errors import ExportError
-from edgekit.edge_runtime.temporary import temporary_folder
 from edgekit.train.book_model import input_module
 from edgekit.train.registry import book_model
 
@@ -23,6 +22,7 @@ from ..deploy import HEADS, Deployable, DeployModel, input_spec
 from ..exporters import EXPORTERS
 from ..exporters.errors import exported
 from ..recipes import RECIPES
+from ..temporary_files import collected
 from ..user_model.array_samples import noise
 from ..user_model.model import own_model
 from ..user_model.request import Request
@@ -133,7 +133,7 @@ def _torchscript(model: DeployModel, name: str) -> EngineFindings:
 
 def _capture(model: DeployModel) -> None:
     """Captures the model, as every exporter but TorchScript begins. Raises ExportError, told as torch.export's own."""
-    with temporary_folder() as folder:
+    with collected() as folder:
         path = folder / "model.onnx"
         stage = next(exported(model, EXPORTERS["onnx"], RECIPES["fp32"], path, subject="torch.export"))
         stage.run(model.calibration)
@@ -142,6 +142,6 @@ def _capture(model: DeployModel) -> None:
 def _run(model: DeployModel, name: str) -> None:
     """Carries out an exporter's stages on one sample. Raises ExportError, which names the operator and the line."""
     exporter = EXPORTERS[name]
-    with temporary_folder() as folder:
+    with collected() as folder:
         for stage in exported(model, exporter, RECIPES["fp32"], folder / f"model{exporter.suffix}"):
             stage.run(model.calibration)

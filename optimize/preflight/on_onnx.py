@@ -10,12 +10,11 @@ from pathlib import Path
 import onnx
 import torch
 
-from edgekit.edge_runtime.temporary import temporary_folder
-
 from ..deploy import DeployModel
 from ..exporters.onnx import run_onnx, to_onnx
 from ..recipes.w8a8_static import QUANTIZED_OPERATORS, quantize_onnx
 from ..rewrites import FOR_ONNX_INT8, rewrite
+from ..temporary_files import collected
 from .places import (
     EngineFindings,
     Finding,
@@ -37,7 +36,7 @@ _QUANTIZE = ("QuantizeLinear", "DequantizeLinear")
 
 def examine(model: DeployModel, program: torch.export.ExportedProgram) -> EngineFindings:
     """`onnx` in fp32, and which operators its static 8 bits would take, for one captured program."""
-    with temporary_folder() as folder:
+    with collected() as folder:
         path = folder / "model.onnx"
         try:
             to_onnx(model, program).save(str(path), external_data=False)
