@@ -40,6 +40,7 @@ from .events import (
     MeasuredBefore,
     MeasuringProgress,
     OnEvent,
+    StepBegun,
     ignore,
 )
 from .front_ends import front_ends
@@ -92,6 +93,7 @@ def deliver(
         ExportError: not one bundle could be made, and the float model cannot be measured either.
     """
     sweep(Path(request.out))  # before looking for bundles that need not be made again: one may come back
+    on_event(StepBegun(text="running the float model"))
     reference = FloatReference.of(model)
     samples = len(next(iter(reference.validation.values())))
     on_event(FloatMeasured(model=model.name, metric=reference.metric, samples=samples))
@@ -208,7 +210,8 @@ def _pack_all(
             raise EdgekitError(f"{name} could not be written: {error.strerror}{place}. {_finished(packed)}") from None
         except EdgekitError as error:
             on_event(BundleFailed(name=name, reason=str(error), earlier=isinstance(error, _FailedBefore)))
-            failed.append(_missing(name, pair, "failed", str(error)))
+            refused = isinstance(error, VerificationError)
+            failed.append(_missing(name, pair, "refused" if refused else "failed", str(error)))
             if isinstance(error, VerificationError):
                 missed.add((exporter.name, recipe.name))
             continue

@@ -41,12 +41,13 @@ from edgekit.edge_runtime.worker.replay import larger_batch
 
 from .cache import MADE_FROM
 from .deploy import DeployModel
-from .events import OnEvent, StageChecked, ignore
+from .events import OnEvent, StageChecked, StepBegun, ignore
 from .exporters import Exporter
 from .exporters.errors import exported
 from .golden_floors import golden_floors
 from .other_engines import OtherRun, record, run_others
 from .recipes import Recipe
+from .steps import heard_by
 from .temporary_files import collected
 from .tuning.table import Tuning, tuned
 from .user_model.evaluation import run_in_pieces
@@ -129,7 +130,7 @@ def pack_bundle(
     def on_stage(result: StageResult) -> None:
         on_event(StageChecked(result=result, outputs=len(model.outputs)))
 
-    with folder_atomically(out / name, replace=True) as folder:
+    with folder_atomically(out / name, replace=True) as folder, heard_by(on_event):
         chain = Chain(model, recipe, reference, keep_going=allow_unverified, on_stage=on_stage)
         path = folder / f"model{exporter.suffix}"
         for stage in exported(model, exporter, recipe, path):
@@ -146,6 +147,7 @@ def pack_bundle(
         write_bytes(folder / MANIFEST_FILE, draft.to_bytes())
 
         # From here on the bundle is what a device gets: opened, checked, and run where nothing of ours is loaded.
+        on_event(StepBegun(text="running the finished bundle on every sample"))
         ran = (
             _run_packed(model, recipe, reference, chain, folder, golden, max_drop=max_drop, best_of=best_of)
             if exporter.runs_here

@@ -96,7 +96,7 @@ def heavy_commands(inputs: Path) -> tuple[Command, ...]:
                 assert all(stored.values())
 
     def evaluated(place: Path) -> dict[str, object]:
-        answer = json.loads((place / "work" / "out" / "evaluation.json").read_text())
+        answer = json.loads((place / "work" / "out" / "evaluation.json").read_text(encoding="utf-8"))
         return {key: value for key, value in answer.items() if "second" not in key}
 
     def evaluation_is_whole(place: Path) -> None:

@@ -113,7 +113,9 @@ def _kill_after(command: Command, folder: Path, moment: float, outcome: Outcome)
 def _run_to_end(command: Command, folder: Path) -> None:
     with _started(command, folder) as (process, owner):
         if process.wait(LONGEST_S):
-            raise AssertionError(f"status {process.returncode}: {(folder / 'output').read_text()[-400:]}")
+            raise AssertionError(
+                f"status {process.returncode}: {(folder / 'output').read_text(encoding='utf-8')[-400:]}"
+            )
         if alive := _still_alive(owner):
             raise AssertionError(f"processes live on: {', '.join(map(_words, alive))}")
 

@@ -226,7 +226,7 @@ def test_the_headline_is_of_the_metric_that_the_verdict_is_about():
     found = detection_rows(np.ones(2000, bool), np.ones(2000, bool))
     verdict = replace(judge_metric(F1, found, found, Budget()), float_value=0.91, value=0.9)
     page = measured(EAGER, row("digits_cnn-onnx-w8a8_static", ms=0.05, verdict=verdict))
-    assert "98.9 %[/bold] of the float f1 kept" in closing_lines(page)[0]
+    assert "98.9 %[/bold] of the float F1 kept" in closing_lines(page)[0]
     assert "0.9 against 0.91 on 359 samples" in render(page)
 
 
