@@ -24,6 +24,7 @@ from edgekit.edge_runtime.decode import canonical_json, to_plain
 from edgekit.edge_runtime.errors import BundleError, UsageError
 from edgekit.edge_runtime.files import user_cache, write_bytes
 from edgekit.edge_runtime.machine.cpu import machine
+from edgekit.edge_runtime.owner import sweep_once
 
 from .deploy import DeployModel
 from .exporters import Exporter
@@ -97,6 +98,7 @@ def code_digest(*, trains: bool, root: Path = _ROOT) -> str:
 
 def unchanged_bundle(folder: Path, made_from: str) -> Bundle | None:
     """The bundle in `folder`, opened, where it is sound and was made from the same causes."""
+    sweep_once(folder.parent.absolute())  # it may be set aside, by a run that was killed before it had a new one
     try:
         bundle = Bundle.open(folder)
     except BundleError:  # none, or a damaged one: it is made again

@@ -24,7 +24,6 @@ from edgekit.edge_runtime.bundle.manifest import Manifest, Metric
 from edgekit.edge_runtime.engines import RUNS_CODE, row_name
 from edgekit.edge_runtime.errors import EdgekitError, ExportError, Interrupted, UsageError, VerificationError
 from edgekit.edge_runtime.format import metric_name, value_text
-from edgekit.edge_runtime.owner import sweep
 from edgekit.edge_runtime.tasks.registry import metric_named
 
 from .cache import failed_before, fingerprint, keep_failure, measured_before, unchanged_bundle
@@ -92,7 +91,6 @@ def deliver(
         InputError: the float model answers NaN or infinity.
         ExportError: not one bundle could be made, and the float model cannot be measured either.
     """
-    sweep(Path(request.out))  # before looking for bundles that need not be made again: one may come back
     on_event(StepBegun(text="running the float model"))
     reference = FloatReference.of(model)
     samples = len(next(iter(reference.validation.values())))
