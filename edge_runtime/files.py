@@ -57,7 +57,10 @@ def check_plain(path: Path) -> None:
 def _open_plain(path: Path, flags: int = 0) -> BinaryIO:
     # NONBLOCK, because opening a pipe would wait for its other end.
     flags |= os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    descriptor = os.open(path, flags)
+    try:
+        descriptor = os.open(path, flags)
+    except ValueError as error:  # a NUL in the path
+        raise OSError(errno.EINVAL, str(error), str(path)) from None
     mode = os.fstat(descriptor).st_mode
     if stat.S_ISREG(mode):
         return open(descriptor, "rb")
@@ -80,7 +83,7 @@ def check_output(target: Path, inputs: Iterable[Path]) -> None:
                 raise UsageError(
                     f"{target} is {path}, or lies in it, and that is read: it would be damaged. Give another place"
                 )
-    except (OSError, RuntimeError) as error:  # a loop of links, or a path that is too long
+    except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a path that is too long, a NUL in it
         raise UsageError(f"{shown(target)} cannot be written: {shown(error)}. Give another place") from None
 
 

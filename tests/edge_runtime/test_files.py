@@ -17,7 +17,7 @@ from edgekit.cli.report import report
 from edgekit.edge_runtime.benchmark import measurement
 from edgekit.edge_runtime.bundle import signature
 from edgekit.edge_runtime.bundle.bundle import Bundle
-from edgekit.edge_runtime.errors import UsageError
+from edgekit.edge_runtime.errors import MOST_MESSAGE, BundleError, UsageError
 from edgekit.edge_runtime.files import check_output, read_plain
 
 
@@ -109,3 +109,20 @@ def test_the_command_says_it_in_one_line_and_ends():
     assert done.stderr == (
         "error: /dev/zero cannot be read: it is a device, not a regular file. Check the path of the public key\n"
     )
+
+
+@pytest.mark.parametrize(("length", "shown"), [(MOST_MESSAGE, MOST_MESSAGE), (MOST_MESSAGE + 1, MOST_MESSAGE + 3)])
+def test_a_message_has_an_end_whatever_it_quotes(length, shown):
+    text = str(BundleError("a" + "x" * (length - 2) + "z"))
+    assert (len(text), text[0], text[-1]) == (shown, "a", "z")
+    assert (" … " in text) is (length > MOST_MESSAGE)
+
+
+@pytest.mark.parametrize("path", ["x" * 5000, "x/" * 3000, "a\0b"])
+def test_no_path_is_too_strange_for_a_sentence(path):
+    with pytest.raises(BundleError, match="is not a path to a bundle|no bundle at"):
+        Bundle.open(path)
+    with pytest.raises(UsageError, match="cannot"):
+        measurement.load(Path(path))
+    with pytest.raises(UsageError, match="cannot be written"):
+        check_output(Path(path), [Path("x")])
