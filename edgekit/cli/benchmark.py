@@ -22,7 +22,8 @@ from edgekit.edge_runtime.bundle.manifest import Manifest
 from edgekit.edge_runtime.choice import AUTO, engines_for, kept_choice
 from edgekit.edge_runtime.decode import to_plain
 from edgekit.edge_runtime.engines import engine_name, row_name
-from edgekit.edge_runtime.errors import BundleError, EngineError, VerificationError
+from edgekit.edge_runtime.errors import BundleError, EngineError, UsageError, VerificationError
+from edgekit.edge_runtime.files import check_output
 from edgekit.edge_runtime.format import count_text, db_text, limit_text
 from edgekit.edge_runtime.worker.policy import NO_CODE, Policy
 from edgekit.edge_runtime.worker.replay import replay_opened
@@ -64,9 +65,12 @@ def benchmark(
             pass the golden replay first.
         spin: whether several threads may wait for the next run at full speed.
     """
+    expanded = expand_folders(paths)
+    if printing.save_to is not None:
+        _check_target(printing.save_to, expanded)
     settings = replace(QUICK if quick else Settings(), num_threads=sweep.threads[0], spin=spin)
     with ExitStack() as opened:
-        bundles = [opened.enter_context(policy.open(path)) for path in expand_folders(paths)]
+        bundles = [opened.enter_context(policy.open(path)) for path in expanded]
         for bundle in bundles:
             warn_unverified(bundle.manifest)
         taken, failed = _engines(bundles, engine, settings, policy)
@@ -86,6 +90,14 @@ def benchmark(
         print_json(to_plain(measured))
     else:
         print_measurement(measured, details=printing.details)
+
+
+def _check_target(target: Path, bundles: Sequence[Path]) -> None:
+    """Raises UsageError, before anything is measured, where the result could not be kept."""
+    if target.suffix == ".npz" or target.is_dir():
+        raise UsageError(f"--out should be a .json file, found {target}; the raw samples go into an .npz beside it")
+    for one in (target, target.with_suffix(".npz")):
+        check_output(one, bundles)
 
 
 def _engines(

@@ -17,6 +17,7 @@ from edgekit.edge_runtime.bundle.manifest import Manifest, OutputSpec, TensorSpe
 from edgekit.edge_runtime.bundle.status import why_of
 from edgekit.edge_runtime.choice import engine_for, engines_for
 from edgekit.edge_runtime.errors import EdgekitError, InputError, UsageError
+from edgekit.edge_runtime.files import check_output
 from edgekit.edge_runtime.format import bytes_text, db_text, percent_text
 from edgekit.edge_runtime.tasks.classification import Answer
 from edgekit.edge_runtime.tasks.registry import answers_to, task
@@ -100,7 +101,10 @@ def pack(path: Path, target: Path | None) -> Path:
         warn_unverified(bundle.manifest)
         if target is None and not path.is_dir():
             raise UsageError(f"{path} is already a .zip. To copy it, name the new file with --out")
-        zipped = bundle.save_zip(target or Path(f"{bundle.folder}.zip"))
+        named = path if path.name not in ("", "..") else path.resolve()  # "." is a bundle too, and has a name
+        zipped = target or named.with_name(f"{named.name}.zip")
+        check_output(zipped, [path])
+        bundle.save_zip(zipped)
     Bundle.open(zipped).close()
     name = escape(str(zipped))
     out.print(f"{name} ({bytes_text(zipped.stat().st_size)}). Next: edgekit verify {name}", soft_wrap=True)

@@ -11,7 +11,7 @@ from edgekit.edge_runtime.benchmark.scaling import Sweep
 from edgekit.edge_runtime.bundle.status import PROVEN
 from edgekit.edge_runtime.decode import canonical_json, to_plain
 from edgekit.edge_runtime.errors import UsageError
-from edgekit.edge_runtime.files import write_bytes
+from edgekit.edge_runtime.files import check_output, write_bytes
 from edgekit.edge_runtime.format import count_text, db_text, ms_text, percent_text
 from edgekit.edge_runtime.loadgen.scenarios import (
     MLPERF_DURATION_S,
@@ -61,6 +61,7 @@ def loadgen(
         allow=policy.allow,
     )
     require_loadgen()
+    check_output(logs or DEFAULT_LOGS, expand_folders(paths))
     with _opened(paths, policy) as bundles:
         if not as_json:
             out.print(f"[bold]{scenario}[/bold]: {SCENARIOS[scenario].about}", soft_wrap=True)
@@ -122,6 +123,8 @@ def profile(
     """Profiles one bundle after the other, prints its operators against this machine's peaks, and keeps all of it."""
     threads, seconds = _only_threads(sweep, "--profile"), QUICK_PROFILE_S if quick else PROFILE_S
     profiles = []
+    if save_to is not None:
+        check_output(save_to, expand_folders(paths))
     with _opened(paths, policy) as bundles, progress("Profiling", quiet=as_json) as on_progress:
         peaks = machine_peaks(threads)
         for i, path in enumerate(bundles):
