@@ -18,6 +18,7 @@ from edgekit.demo_app.inputs import choose
 from edgekit.demo_app.page_html import escape_markdown
 from edgekit.demo_app.shelf import Shelf, default_pair, read_shelf, title
 from edgekit.edge_runtime.bundle.bundle import Bundle
+from edgekit.edge_runtime.command_line import EDGEKIT
 from edgekit.edge_runtime.errors import EdgekitError
 from edgekit.edge_runtime.format import count_text
 
@@ -45,7 +46,7 @@ def main(folder: Path, allow: Sequence[str] = ()) -> None:
 def _choose_pair(shelf: Shelf, folder: Path) -> tuple[Bundle, Bundle] | None:
     if not shelf.models:
         st.error(
-            f"No readable bundles in {escape_markdown(folder)}. `edgekit quickstart` makes some in bundles/.",
+            f"No readable bundles in {escape_markdown(folder)}. `{EDGEKIT} quickstart` makes some in bundles/.",
             icon=":material/inventory_2:",
         )
         return None

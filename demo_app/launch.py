@@ -20,6 +20,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from edgekit.edge_runtime.bundle.bundle import find_bundles
+from edgekit.edge_runtime.command_line import EDGEKIT
 from edgekit.edge_runtime.errors import BundleError, EdgekitError, MissingDependency, UsageError
 from edgekit.edge_runtime.python_child import PythonChild
 
@@ -42,7 +43,7 @@ def launch(bundles: Path, *, port: int | None = None, open_browser: bool = True,
         EdgekitError: the server ended on its own.
     """
     if not find_bundles(bundles):
-        raise BundleError(f"no bundles in {bundles}. `edgekit quickstart` makes some in bundles/")
+        raise BundleError(f"no bundles in {bundles}. `{EDGEKIT} quickstart` makes some in bundles/")
     if importlib.util.find_spec("streamlit") is None:
         raise MissingDependency("the demo needs streamlit, which is not installed. Run: pip install 'edgekit[demo]'")
     port = _free_port() if port is None else _checked_port(port)

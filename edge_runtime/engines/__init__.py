@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from ..bundle import versions
 from ..bundle.bundle import Bundle
 from ..bundle.manifest import Manifest
+from ..command_line import EDGEKIT
 from ..errors import BundleError, EdgekitError, EngineError, InputError, MissingDependency, UsageError, shown, unknown
 from .engine import Engine, OpenSession, Options, Precision, Session
 
@@ -87,7 +88,7 @@ def load(
     except Exception as error:
         reason = shown(error, 1000)
         raise EngineError(
-            f"{bundle.source}: {manifest.artifact.file} could not be loaded: {reason}. Run `edgekit verify` on it"
+            f"{bundle.source}: {manifest.artifact.file} could not be loaded: {reason}. Run `{EDGEKIT} verify` on it"
         ) from None
     return Engine(format, session, manifest.inputs, manifest.outputs, check_finite=check_finite)
 

@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..command_line import EDGEKIT
 from ..decode import DecodeError, canonical_json, decode, parse_json, to_plain
 from ..errors import EngineError
 from ..files import user_cache, write_bytes
@@ -109,7 +110,7 @@ def machine_peaks(num_threads: int = 1, *, again: bool = False) -> Peaks:
     except (ValueError, DecodeError):
         last = " | ".join(done.stderr.strip().splitlines()[-2:])
         raise EngineError(
-            f"this machine's peaks could not be measured (status {done.returncode}): {last}. Run `edgekit doctor`"
+            f"this machine's peaks could not be measured (status {done.returncode}): {last}. Run `{EDGEKIT} doctor`"
         ) from None
     if kept is not None:
         peaks = better(kept, peaks)

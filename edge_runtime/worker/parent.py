@@ -18,6 +18,7 @@ import numpy as np
 
 from .. import errors
 from ..arrays import Arrays
+from ..command_line import EDGEKIT
 from ..errors import EngineError
 from ..python_child import PythonChild
 from .child import decode_arrays, encode_arrays
@@ -197,7 +198,7 @@ class Worker:
                 self._child.kill()
                 raise EngineError(
                     f"{self.name}: its process gave no answer to {request['do']!r} within {self._timeout_s:.0f} s and "
-                    "was ended. Run `edgekit verify` on the bundle"
+                    f"was ended. Run `{EDGEKIT} verify` on the bundle"
                 )
             # os.read and not the buffered reader: select cannot see what sits in a Python buffer.
             piece = os.read(descriptor, min(count - len(received), 1 << 20))
@@ -232,4 +233,4 @@ def _how(status: int) -> str:
 def _advice(status: int) -> str:
     if -status == signal.SIGKILL:
         return "The system does that when memory runs out: free memory, or use a smaller model."
-    return _CRASHED if status < 0 else "Run `edgekit verify` on the bundle."
+    return _CRASHED if status < 0 else f"Run `{EDGEKIT} verify` on the bundle."

@@ -16,6 +16,7 @@ from edgekit.edge_runtime.bundle.bundle import Bundle, find_bundles
 from edgekit.edge_runtime.bundle.manifest import Manifest, OutputSpec, TensorSpec
 from edgekit.edge_runtime.bundle.status import why_of
 from edgekit.edge_runtime.choice import engine_for, engines_for
+from edgekit.edge_runtime.command_line import EDGEKIT, command_line
 from edgekit.edge_runtime.errors import EdgekitError, InputError, UsageError
 from edgekit.edge_runtime.format import bytes_text, db_text, percent_text
 from edgekit.edge_runtime.tasks.classification import Answer
@@ -86,12 +87,12 @@ def sign(path: Path, key: Path) -> None:
 
     if path.name.endswith(SUFFIX):
         written = signature.sign_attestation(path, key)
-        out.print(f"Signed: {escape(str(written))}. Next: edgekit inspect BUNDLE --key PUBLIC.pem", soft_wrap=True)
+        out.print(f"Signed: {escape(str(written))}. Next: {EDGEKIT} inspect BUNDLE --key PUBLIC.pem", soft_wrap=True)
         return
     with Bundle.open(path) as bundle:
         warn_unverified(bundle.manifest)
-    written, name = signature.sign(path, key), escape(str(path))
-    out.print(f"Signed: {escape(str(written))}. Next: edgekit verify {name} --key PUBLIC.pem", soft_wrap=True)
+    written, after = signature.sign(path, key), command_line("verify", path, "--key", "PUBLIC.pem")
+    out.print(f"Signed: {escape(str(written))}. Next: {escape(after)}", soft_wrap=True)
 
 
 def pack(path: Path, target: Path | None) -> Path:
@@ -102,8 +103,8 @@ def pack(path: Path, target: Path | None) -> Path:
             raise UsageError(f"{path} is already a .zip. To copy it, name the new file with --out")
         zipped = bundle.save_zip(target or Path(f"{bundle.folder}.zip"))
     Bundle.open(zipped).close()
-    name = escape(str(zipped))
-    out.print(f"{name} ({bytes_text(zipped.stat().st_size)}). Next: edgekit verify {name}", soft_wrap=True)
+    size, after = bytes_text(zipped.stat().st_size), command_line("verify", zipped)
+    out.print(f"{escape(str(zipped))} ({size}). Next: {escape(after)}", soft_wrap=True)
     return zipped
 
 

@@ -11,6 +11,7 @@ from edgekit.edge_runtime.bundle.attestation import Beside, find_attestations
 from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.edge_runtime.bundle.manifest import ImagePreprocessing, Manifest, Program, StageResult, Verdict
 from edgekit.edge_runtime.choice import kept_choice
+from edgekit.edge_runtime.command_line import EDGEKIT
 from edgekit.edge_runtime.decode import to_plain
 from edgekit.edge_runtime.engines import installed_engines
 from edgekit.edge_runtime.errors import EdgekitError, shown
@@ -134,7 +135,7 @@ def _engines_here(bundle: Bundle) -> dict[str, str]:
         elif chosen is not None:
             texts[program.name] = f"{', '.join(found)}; auto takes {chosen.text}"
         elif len(found) > 1:
-            advice = "`edgekit benchmark --engine auto` finds out which is fastest"
+            advice = f"`{EDGEKIT} benchmark --engine auto` finds out which is fastest"
             texts[program.name] = f"{found[0]}; also installed: {', '.join(found[1:])}. {advice}"
         else:
             texts[program.name] = found[0]

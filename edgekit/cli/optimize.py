@@ -14,6 +14,7 @@ from edgekit.edge_runtime.benchmark import measurement
 from edgekit.edge_runtime.benchmark.measure import Progress
 from edgekit.edge_runtime.bundle.manifest import Manifest
 from edgekit.edge_runtime.bundle.status import STATUSES, tone_of
+from edgekit.edge_runtime.command_line import EDGEKIT
 from edgekit.edge_runtime.decode import to_plain
 from edgekit.edge_runtime.errors import UsageError
 from edgekit.edge_runtime.format import metric_name, percent_text, value_text
@@ -47,7 +48,7 @@ def request_of(typed: Mapping[str, Any], file: Path | None = None) -> Request:
     kept = read_request(file) if file else {}
     asked = kept | {name: _READ[name](value) if name in _READ else value for name, value in typed.items()}
     if "model" not in asked:
-        raise UsageError("say which model: edgekit optimize WHAT, or --from FILE. `edgekit models` lists some")
+        raise UsageError(f"say which model: {EDGEKIT} optimize WHAT, or --from FILE. `{EDGEKIT} models` lists some")
     return Request(**asked)
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgekit.edge_runtime.command_line import EDGEKIT
+
 if TYPE_CHECKING:
     from edgekit.edge_runtime.worker.policy import Policy
 
@@ -19,7 +21,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode="markdown",
     help="From a trained PyTorch model to the smallest and fastest bundle that provably keeps its accuracy.\n\n"
-    "Start with `edgekit quickstart`, then look at the result with `edgekit demo`.",
+    f"Start with `{EDGEKIT} quickstart`, then look at the result with `{EDGEKIT} demo`.",
 )
 
 
@@ -42,7 +44,7 @@ def edgekit(
 
 MAKE, USE = "Make bundles", "Check, run and measure bundles (no torch needed for ONNX)"
 
-Model = Annotated[str, typer.Argument(help="A built-in model; `edgekit models` lists them.")]
+Model = Annotated[str, typer.Argument(help=f"A built-in model; `{EDGEKIT} models` lists them.")]
 BundlePath = Annotated[Path, typer.Argument(help="A bundle folder or .zip.")]
 BundlePaths = Annotated[list[Path], typer.Argument(help="Bundle folders or .zip files, or a folder that holds them.")]
 Runs = Annotated[Path, typer.Option(help="Where training runs and measurements are kept.")]

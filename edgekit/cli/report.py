@@ -9,6 +9,7 @@ from edgekit.edge_runtime.benchmark.measurement import Measurement
 from edgekit.edge_runtime.benchmark.rows import Row
 from edgekit.edge_runtime.benchmark.table import input_note
 from edgekit.edge_runtime.bundle.status import stamp_of
+from edgekit.edge_runtime.command_line import command_line
 from edgekit.edge_runtime.format import difference_text, kept_text, quality_name, smaller_text
 from edgekit.optimize.report.page import write_report
 from edgekit.optimize.report.verdict import best_row, best_undecided, pareto
@@ -58,7 +59,7 @@ def closing_lines(measured: Measurement) -> list[str]:
     return [
         *lines,
         f"[dim]Not beaten in both size and speed (Pareto front): {escape(names)}[/dim]",
-        f"Next: [bold]edgekit demo --bundles {escape(measured.bundles)}[/bold]",
+        f"Next: [bold]{escape(command_line('demo', '--bundles', measured.bundles))}[/bold]",
     ]
 
 

@@ -8,7 +8,6 @@ can be written again without training. One model that fails does not stop the ot
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, fields, replace
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from edgekit.edge_runtime.command_line import command_line
 from edgekit.edge_runtime.errors import Interrupted, UsageError
 from edgekit.train.book_model import BookModel
 from edgekit.train.loop.device import check_settings
@@ -54,13 +54,13 @@ class ReproductionRequest:
 
     def command(self) -> str:
         """What a user types to ask for the same."""
-        words = ["edgekit", "reproduce"]
+        words = ["reproduce"]
         for option in fields(self):
             value = getattr(self, option.name)
             if value != option.default:
                 for item in value if isinstance(value, tuple) else (value,):
                     words += [f"--{option.name}", str(item)]
-        return shlex.join(words)
+        return command_line(*words)
 
 
 @dataclass(frozen=True, kw_only=True)
