@@ -35,6 +35,7 @@ def main(folder: Path, allow: Sequence[str] = ()) -> None:
         return
     pair = _choose_pair(shelf, folder)
     _list_refused(shelf)
+    _list_not_loaded(shelf)
     if pair is None:
         return
     try:
@@ -73,6 +74,16 @@ def _list_refused(shelf: Shelf) -> None:
     with st.expander(name, icon=":material/gpp_bad:", key="refused"):
         for refused in shelf.refused:
             st.markdown(f"**{escape_markdown(refused.path.name)}**: {escape_markdown(refused.reason)}")
+
+
+def _list_not_loaded(shelf: Shelf) -> None:
+    if not shelf.run_code:
+        return
+    count = len(shelf.run_code)
+    name = f"{count_text(count, 'bundle')} not loaded, because {'it runs' if count == 1 else 'they run'} code"
+    with st.expander(name, icon=":material/code:", key="run_code"):
+        for one in shelf.run_code:
+            st.markdown(f"**{escape_markdown(one.path.name)}**: {escape_markdown(one.reason)}")
 
 
 def _compare(left: Bundle, right: Bundle) -> None:

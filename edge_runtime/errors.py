@@ -32,6 +32,10 @@ class BundleError(EdgekitError):
     """A bundle was refused: it is damaged, hostile, incomplete or from a newer edgekit."""
 
 
+class RunsCode(BundleError):
+    """Loading a bundle runs code from its file, and nobody allowed that. Nothing is wrong with the bundle itself."""
+
+
 class EngineError(EdgekitError):
     """An engine could not load or run a model file, or its process died."""
 

@@ -16,7 +16,17 @@ from ..bundle import versions
 from ..bundle.bundle import Bundle
 from ..bundle.manifest import Manifest
 from ..command_line import EDGEKIT
-from ..errors import BundleError, EdgekitError, EngineError, InputError, MissingDependency, UsageError, shown, unknown
+from ..errors import (
+    BundleError,
+    EdgekitError,
+    EngineError,
+    InputError,
+    MissingDependency,
+    RunsCode,
+    UsageError,
+    shown,
+    unknown,
+)
 from .engine import Engine, OpenSession, Options, Precision, Session
 
 __all__ = ["ENGINES", "RUNS_CODE", "Engine", "OpenSession", "Options", "Precision", "Session", "load"]
@@ -94,7 +104,7 @@ def load(
 
 
 def check_allowed(manifest: Manifest, source: str, allow: Sequence[str]) -> None:
-    """Raises BundleError where loading a model runs code from its file and `allow` does not name its format.
+    """Raises RunsCode where loading a model runs code from its file and `allow` does not name its format.
 
     Raises:
         UsageError: `allow` names something that is not a format of `RUNS_CODE`.
@@ -104,7 +114,7 @@ def check_allowed(manifest: Manifest, source: str, allow: Sequence[str]) -> None
             raise unknown("format to allow", name, RUNS_CODE)
     for format in (program.artifact.format for program in manifest.programs):
         if format in RUNS_CODE and format not in allow:
-            raise BundleError(
+            raise RunsCode(
                 f"{source} has the format {format!r}: loading it runs code from the file. If you trust its maker, add "
                 f'--allow {format}, or in Python: load_engine(bundle, allow=("{format}",))'
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from edgekit.edge_runtime.bundle.manifest import Manifest, OutputSpec, TensorSpe
 from edgekit.edge_runtime.bundle.status import why_of
 from edgekit.edge_runtime.choice import engines_for
 from edgekit.edge_runtime.command_line import EDGEKIT, command_line
-from edgekit.edge_runtime.errors import EdgekitError, UsageError
+from edgekit.edge_runtime.errors import EdgekitError, RunsCode, UsageError
 from edgekit.edge_runtime.format import bytes_text, db_text, percent_text
 from edgekit.edge_runtime.worker.attest import attestation_of, write_attestation
 from edgekit.edge_runtime.worker.policy import NO_CODE, Policy
@@ -147,10 +148,34 @@ def expand_folders(paths: Sequence[Path]) -> list[Path]:
     return bundles
 
 
+def open_all(paths: Sequence[Path], policy: Policy, opened: ExitStack) -> list[Bundle]:
+    """Opens the bundles among `paths`, and warns of what is not proven of one.
+
+    In a folder of bundles, those that would run code are left out with a note, since nobody asked for them by name.
+    Raises as `Policy.open`, and BundleError if none is left.
+    """
+    bundles, left_out = [], []
+    for path in expand_folders(paths):
+        try:
+            bundles.append(opened.enter_context(policy.open(path)))
+        except RunsCode as error:
+            if path in paths:
+                raise
+            left_out.append(error)
+    if not bundles and left_out:
+        raise left_out[0]
+    for bundle in bundles:
+        warn_unverified(bundle.manifest)
+    for error in left_out:
+        err.print(f"[yellow]not loaded[/yellow] {escape(str(error))}", soft_wrap=True)
+    return bundles
+
+
 def _print_outcome(path: Path, outcome: ReplayResult | EdgekitError) -> None:
     if isinstance(outcome, EdgekitError):
         text = str(outcome) if str(outcome).startswith(str(path)) else f"{path}: {outcome}"
-        out.print(f"[red]✗[/red] {escape(text)}", soft_wrap=True)
+        mark = "[yellow]not loaded[/yellow]" if isinstance(outcome, RunsCode) else _mark(False)
+        out.print(f"{mark} {escape(text)}", soft_wrap=True)
         return
     mark = _mark(outcome.passed)
     stamp = f" {stamp_markup(outcome.status)}" if stamp_markup(outcome.status) else ""

@@ -211,6 +211,16 @@ def test_the_request_as_a_command(tmp_path):
     assert asked.command() == f"{EDGEKIT} reproduce --models a --models b --seeds 2 --runs 'my runs'"
 
 
+def test_results_and_docs_are_touched_only_when_told_to_publish():
+    asked = ReproductionRequest()
+    assert (asked.results_folder, asked.docs_folder) == (asked.runs / "results", asked.runs / "report")
+    told = ReproductionRequest(publish=True)
+    assert (told.results_folder, told.docs_folder) == (Path("results"), Path("docs"))
+    assert told.command() == f"{EDGEKIT} reproduce --publish"
+    named = ReproductionRequest(out=Path("a"), docs=Path("b"))
+    assert (named.results_folder, named.docs_folder) == (Path("a"), Path("b"))
+
+
 def test_trainings_at_the_same_time_share_the_cores():
     with threads(6):
         assert [threads_each(jobs) for jobs in (1, 2, 4, 9)] == [6, 3, 1, 1]

@@ -45,12 +45,22 @@ class ReproductionRequest:
     """auto, cpu, cuda or mps."""
     jobs: int = 1
     """Trainings that run at the same time."""
-    out: Path = Path("results")
-    """The folder of the results files."""
+    out: Path | None = None
+    """The folder of the results files. None: `results` in the folder of the runs."""
     runs: Path = Path("runs/reproduction")
     """The folder of the training runs, in which each device has a folder of its own."""
-    docs: Path = Path("docs")
-    """The folder of REPRODUCTION.md and its figures."""
+    docs: Path | None = None
+    """The folder of REPRODUCTION.md and its figures. None: `report` in the folder of the runs."""
+    publish: bool = False
+    """Write to `results/` and `docs/`, in which the repository of edgekit keeps what was measured."""
+
+    @property
+    def results_folder(self) -> Path:
+        return self.out or (Path("results") if self.publish else self.runs / "results")
+
+    @property
+    def docs_folder(self) -> Path:
+        return self.docs or (Path("docs") if self.publish else self.runs / "report")
 
     def command(self) -> str:
         """What a user types to ask for the same."""
@@ -59,7 +69,7 @@ class ReproductionRequest:
             value = getattr(self, option.name)
             if value != option.default:
                 for item in value if isinstance(value, tuple) else (value,):
-                    words += [f"--{option.name}", str(item)]
+                    words += [f"--{option.name}", *([] if item is True else [str(item)])]
         return command_line(*words)
 
 
@@ -130,9 +140,9 @@ def reproduce(
         failures = _train(chosen, request, place, show)
     chapters = sorted({model.chapter for model in [*chosen, *skipped]})
     files = results.write_results(
-        chapters, place, request.out, device=request.device, epochs=request.epochs, on_note=on_note
+        chapters, place, request.results_folder, device=request.device, epochs=request.epochs, on_note=on_note
     )
-    files += report.write(request.out, request.docs)
+    files += report.write(request.results_folder, request.docs_folder)
     return Reproduction(files=tuple(files), failures=failures)
 
 
