@@ -51,6 +51,7 @@ from .exporters.errors import exported
 from .golden_floors import golden_floors
 from .other_engines import OtherRun, record, run_others
 from .recipes import Recipe
+from .ruling import NOTHING_WRITTEN
 from .tuning.table import Tuning, tuned
 from .user_model.evaluation import run_in_pieces
 from .verify import Chain, FloatReference, measure, verdict_on
@@ -154,7 +155,7 @@ def pack_bundle(
             else None
         )
         if ran and ran.verdict.status == "refused" and not allow_unverified:
-            raise VerificationError(f"{name}: {ran.verdict.reason}. Nothing was written. {_ways_on(recipe)}")
+            raise VerificationError(f"{name}: {ran.verdict.reason}. {NOTHING_WRITTEN}. {_ways_on(recipe)}")
 
         others = run_others(
             model, recipe, reference, draft, folder, golden, max_drop=max_drop, on_event=on_event

@@ -26,6 +26,7 @@ from .deploy import DeployModel, Predict, run_module
 from .exporters import Stage
 from .judge import Compared, judge
 from .recipes import RECIPES, Recipe
+from .ruling import NOTHING_WRITTEN
 from .user_model.evaluation import check_finite, evaluated
 
 # What capturing or rewriting a graph may change: the order of float additions, nothing more (relative to the range).
@@ -140,7 +141,7 @@ class Chain:
                 f"Required: {missed.held_to}; found SQNR {missed.sqnr_db:.1f} dB, relative error "
                 f"{missed.relative:.2g}, agreement {percent_text(missed.agreement)} against {before!r}. "
                 f"Worst is golden sample {worst} ({self._truth(worst)}). {self._rewrites(stage)}{_next(recipe)}"
-                "Nothing was written; --allow-unverified keeps the bundle for study, stamped unverified"
+                f"{NOTHING_WRITTEN}; --allow-unverified keeps the bundle for study, stamped unverified"
             )
 
     def _compare(

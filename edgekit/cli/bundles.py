@@ -199,6 +199,9 @@ def _print_outcome(path: Path, outcome: ReplayResult | EdgekitError) -> None:
         out.print(f"    {_output_line(output, several=several)}", soft_wrap=True)
     for note in outcome.notes:
         out.print(f"    [yellow]{escape(note)}[/yellow]", soft_wrap=True)
+    if not outcome.passed:
+        advice = "shows whether the engine works on this machine"
+        out.print(f"    Next: {escape(command_line('doctor'))} {advice}", soft_wrap=True)
 
 
 def _output_line(output: OutputReplay, *, several: bool) -> str:

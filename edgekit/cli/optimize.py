@@ -26,7 +26,7 @@ from edgekit.optimize.user_model.picture_samples import read_labels
 from edgekit.optimize.user_model.request import Request, read_request
 
 from .bundles import print_json
-from .report import closing_lines
+from .report import closing_lines, next_commands
 from .terminal import err, escape, out, print_measurement, progress, stage_line
 
 
@@ -76,6 +76,8 @@ def finish(result: Result, request: Request, *, as_json: bool) -> bool:
         out.print(text, soft_wrap=True, markup=False)
         for line in closing_lines(measured):
             out.print(line, soft_wrap=True)
+        for line in next_commands(measured, results):
+            out.print(f"[yellow]{escape(line)}[/yellow]", soft_wrap=True)
         if delivered.packed:
             out.print(f"[dim]{escape(travelling(delivered.packed[0].manifest))}[/dim]", soft_wrap=True)
     if request.strict and any(row.status in STATUSES and STATUSES[row.status].strict for row in measured.rows):
