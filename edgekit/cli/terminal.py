@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from rich import box, markup
 from rich.console import Console
 from rich.measure import Measurement as Width
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.progress import Progress, TimeRemainingColumn
+from rich.table import Column, Table
 
 from edgekit.edge_runtime.benchmark.measure import Progress as OnProgress
 from edgekit.edge_runtime.benchmark.measurement import Measurement
@@ -31,6 +31,7 @@ from edgekit.edge_runtime.bundle.manifest import StageResult
 from edgekit.edge_runtime.bundle.status import Tone, stamp_of, tone_of
 from edgekit.edge_runtime.format import count_text, db_text, percent_text, rate_text, ratio_text
 
+from .bars import columns as bar_columns
 from .narrow import fits, print_blocks, print_table
 
 TABLE_WIDTH = 164  # a pipe or file has no width of its own; folding a table there helps nobody
@@ -228,10 +229,7 @@ def stage_line(result: StageResult, *, named: bool = False) -> str:
 def progress(label: str, *, quiet: bool = False) -> Iterator[OnProgress]:
     """A bar with the time left, on stderr; yields `on_progress(done, total)`. Without a terminal, nothing is drawn."""
     bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
+        *bar_columns(err, TimeRemainingColumn(table_column=Column(no_wrap=True))),
         console=err,
         transient=True,
         disable=quiet or not err.is_terminal,
