@@ -39,6 +39,7 @@ from .events import (
     MeasuredBefore,
     MeasuringProgress,
     OnEvent,
+    StepBegun,
     ignore,
 )
 from .front_ends import front_ends
@@ -90,6 +91,7 @@ def deliver(
         InputError: the float model answers NaN or infinity.
         ExportError: not one bundle could be made, and the float model cannot be measured either.
     """
+    on_event(StepBegun(text="running the float model"))
     reference = FloatReference.of(model)
     samples = len(next(iter(reference.validation.values())))
     on_event(FloatMeasured(model=model.name, metric=reference.metric, samples=samples))
@@ -206,7 +208,8 @@ def _pack_all(
             raise EdgekitError(f"{name} could not be written: {error.strerror}{place}. {_finished(packed)}") from None
         except EdgekitError as error:
             on_event(BundleFailed(name=name, reason=str(error), earlier=isinstance(error, _FailedBefore)))
-            failed.append(_missing(name, pair, "failed", str(error)))
+            refused = isinstance(error, VerificationError)
+            failed.append(_missing(name, pair, "refused" if refused else "failed", str(error)))
             if isinstance(error, VerificationError):
                 missed.add((exporter.name, recipe.name))
             continue

@@ -45,13 +45,13 @@ from edgekit.edge_runtime.worker.replay import larger_batch
 
 from .cache import MADE_FROM
 from .deploy import DeployModel
-from .events import OnEvent, StageChecked, ignore
+from .events import OnEvent, StageChecked, StepBegun, ignore
 from .exporters import Exporter
 from .exporters.errors import exported
 from .golden_floors import golden_floors
 from .other_engines import OtherRun, record, run_others
 from .recipes import Recipe
-from .ruling import NOTHING_WRITTEN
+from .steps import heard_by
 from .tuning.table import Tuning, tuned
 from .user_model.evaluation import run_in_pieces
 from .verify import Chain, FloatReference, measure, verdict_on
@@ -132,7 +132,7 @@ def pack_bundle(
     def on_stage(result: StageResult) -> None:
         on_event(StageChecked(result=result, outputs=len(model.outputs)))
 
-    with _staging(out, name) as folder:
+    with _staging(out, name) as folder, heard_by(on_event):
         chain = Chain(model, recipe, reference, keep_going=allow_unverified, on_stage=on_stage)
         path = folder / f"model{exporter.suffix}"
         for stage in exported(model, exporter, recipe, path):
@@ -149,13 +149,14 @@ def pack_bundle(
         write_bytes(folder / MANIFEST_FILE, draft.to_bytes())
 
         # From here on the bundle is what a device gets: opened, checked, and run where nothing of ours is loaded.
+        on_event(StepBegun(text="running the finished bundle on every sample"))
         ran = (
             _run_packed(model, recipe, reference, chain, folder, golden, max_drop=max_drop, best_of=best_of)
             if exporter.runs_here
             else None
         )
         if ran and ran.verdict.status == "refused" and not allow_unverified:
-            raise VerificationError(f"{name}: {ran.verdict.reason}. {NOTHING_WRITTEN}. {_ways_on(recipe)}")
+            raise VerificationError(f"{name}: {ran.verdict.reason}. Nothing was written. {_ways_on(recipe)}")
 
         others = run_others(
             model, recipe, reference, draft, folder, golden, max_drop=max_drop, on_event=on_event

@@ -17,8 +17,6 @@ from edgekit.edge_runtime.tasks.metrics import NOT_FINITE
 # If a model that says the same to every sample lost no more than this, relative, the samples would prove nothing of
 # any model. Where the budget is smaller it takes its place.
 SAME_TO_ALL = 0.01
-# In every message on an artifact that a check stopped. Of what a library could not make nothing like it is said.
-NOTHING_WRITTEN = "Nothing was written"
 
 
 @dataclass(frozen=True, kw_only=True)

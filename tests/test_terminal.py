@@ -44,7 +44,7 @@ def test_reproduce_draws_its_bars_and_writes_its_results(tmp_path, columns):
 
 # Every bar of the command, drawn by the very functions that draw it; in one process, since torch takes long to come.
 BARS = """
-import struct, sys, termios
+import struct, sys, termios, time
 from fcntl import ioctl
 from types import SimpleNamespace
 
@@ -68,6 +68,8 @@ for columns in (120, 40):
             for i in range(1, 4):
                 on_progress(100 * i, 300)
     with Teller() as teller:
+        teller.tell(events.StepBegun(text="what a library takes long for, in many words"))
+        time.sleep(0.3)
         for event in (events.TrainingProgress, events.MeasuringProgress):
             for i in range(1, 4):
                 teller.tell(event(done=i, total=3))
@@ -93,6 +95,7 @@ def test_every_bar_is_drawn_whole_on_a_wide_and_on_a_narrow_terminal():
         assert "…" not in text.replace("epoch 1 …", "")
         for label in ("Measuring in turns", "Profiling", "Training in 8 bits", "Measuring, interleaved"):
             assert f"{label} " in text
+        assert "what a library" in text
         for whole in ("300/300", "3/3", "100/100", "99/100", "0/2", "a remark after a bar", "all trainings"):
             assert whole in text
         words = {word for line in lines for word in line.split()}

@@ -139,7 +139,8 @@ def _lines(manifest: Manifest, signature_text: str) -> Iterator[tuple[str, str]]
             f"{golden.source or NOT_STATED}; licence: {golden.licence or NOT_STATED}; {_MAY_TRAVEL[golden.may_travel]}",
         )
     yield "tools", ", ".join(f"{name} {version}" for name, version in sorted(manifest.tools.items()))
-    yield from manifest.provenance.items()
+    for name, value in manifest.provenance.items():
+        yield name.replace("_", " "), value
 
 
 def _program_lines(program: Program) -> Iterator[tuple[str, str]]:
@@ -188,8 +189,9 @@ def _picture_text(contract: ImagePreprocessing | None) -> str:
 
 
 def _verdict_text(verdict: Verdict) -> str:
-    text = f"{verdict.status} ({verdict.basis}): {verdict.reason}" if verdict.reason else verdict.status
-    if verdict.samples:
+    reason = verdict.reason.removeprefix(f"{verdict.basis}: ")
+    text = f"{verdict.status} ({verdict.basis}): {reason}" if reason else verdict.status
+    if verdict.samples and verdict.basis != "value":  # one number for all samples knows no flips
         text += f"; {count_text(verdict.flips, 'flip')}, {verdict.lost:,} lost and {verdict.won:,} won"
         text += f" on {count_text(verdict.samples, 'sample')}"
     return text

@@ -31,7 +31,7 @@ def doctor_model(what: str, *, sample_shapes: Sequence[str] = (), as_json: bool)
     if as_json:
         print_json(to_plain(found) | {"runs_everywhere": found.runs_everywhere})
         return found.runs_everywhere
-    out.print(f"[bold]{escape(found.model)}[/bold], with its weights as they are drawn")
+    out.print(f"[bold]{escape(found.model)}[/bold], with its initial weights")
     for note in found.notes:
         out.print(f"  [dim]{escape(note)}[/dim]", soft_wrap=True)
     for engine in found.engines:

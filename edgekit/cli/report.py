@@ -15,7 +15,6 @@ from edgekit.optimize.exporters import EXPORTERS
 from edgekit.optimize.recipes import RECIPES
 from edgekit.optimize.report.page import write_report
 from edgekit.optimize.report.verdict import best_row, best_undecided, pareto
-from edgekit.optimize.ruling import NOTHING_WRITTEN
 
 from .terminal import escape, out
 
@@ -78,12 +77,12 @@ def next_commands(measured: Measurement, results: Path) -> list[str]:
     made = {(row.exporter, row.recipe) for row in measured.rows}
     lines = []
     for row in measured.rows:
-        if row.status != "failed" or not row.exporter:
+        if row.status not in ("refused", "failed") or not row.exporter:
             continue
         known, recipe = EXPORTERS[row.exporter].recipes, RECIPES[row.recipe]
         others = (name for name in _GENTLER if name in known and (row.exporter, name) not in made)
         words = ["optimize", "--from", results, "--exporter", row.exporter, "--recipe"]
-        if NOTHING_WRITTEN not in row.error:  # a library could not make it
+        if row.status == "failed":  # a library could not make it
             command = command_line("doctor", measured.model)
         elif recipe.quantized and (other := next(others, None)):
             command = command_line(*words, other)

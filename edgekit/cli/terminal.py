@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TextIO
 
 from rich import box, markup
 from rich.console import Console
 from rich.measure import Measurement as Width
-from rich.progress import Progress, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
 from edgekit.edge_runtime.benchmark.measure import Progress as OnProgress
@@ -136,7 +137,8 @@ def _table(measured: Measurement, wanted: Sequence[str], *, name_width: int | No
     for row in measured.rows:
         texts = [escape(cell) for cell in cells(row, names, model=measured.model)]
         if row.error:  # the reason may be long, and follows below the table
-            texts[1] = {"not_run": "not run here", "not tried": "not tried"}.get(row.status, "failed")
+            words = {"not_run": "not run here", "not tried": "not tried", "refused": "refused"}
+            texts[1] = words.get(row.status, "failed")
         if name_width:
             rest = (cell.replace(" \\[", "\n\\[").replace(" [", "\n[") for cell in texts[1:])
             texts = [_folded(texts[0], name_width), *rest]
@@ -237,3 +239,42 @@ def progress(label: str, *, quiet: bool = False) -> Iterator[OnProgress]:
     with bar:
         task = bar.add_task(label, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+class Clock:
+    """A line on stderr, while it is a terminal: what is being done, with a moving bar and how long it has taken.
+
+    For what cannot say how far it is. `stream` is the stderr to draw on: while a library's remarks are caught,
+    `sys.stderr` is another one.
+    """
+
+    def __init__(self, label: str, stream: TextIO):
+        self._bar: Progress | None = None
+        console = Console(file=stream, highlight=False)
+        if not console.is_terminal:
+            return
+        self._bar = Progress(
+            TextColumn("  {task.description}", table_column=Column(overflow="fold")),
+            BarColumn(bar_width=12, table_column=Column(no_wrap=True)),
+            TimeElapsedColumn(table_column=Column(no_wrap=True)),
+            console=console,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._bar.add_task(escape(label), total=None)
+        self._bar.start()
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    @contextmanager
+    def hidden(self) -> Iterator[None]:
+        """Takes the line away while something else is printed."""
+        self.close()
+        try:
+            yield
+        finally:
+            if self._bar is not None:
+                self._bar.start()

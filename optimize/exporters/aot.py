@@ -24,6 +24,7 @@ from edgekit.optimize.deploy import DeployModel, run_module, run_session
 from edgekit.optimize.recipes import Recipe
 
 from ..capture import capture
+from ..steps import begin
 from .exporter import Exporter, Stage
 
 _LOGGERS = ("torch.utils.flop_counter", "torch.utils.cpp_extension", "torch._inductor")
@@ -44,10 +45,12 @@ def export(model: DeployModel, recipe: Recipe, path: Path) -> Iterator[Stage]:
     for name in _LOGGERS:
         logging.getLogger(name).setLevel(logging.ERROR)
     _check_compiler()
+    begin("capturing the graph")
     program = capture(model)
     captured = program.module()
     yield Stage(kind="capture", run=lambda arrays: run_module(model, captured, arrays))
 
+    begin("compiling for this processor")
     _compile(program, path)
     yield Stage(kind="lower", run=lambda arrays: _run_package(model, path, arrays), notes={COMPILED_FOR: _target()})
 

@@ -1,6 +1,6 @@
 """`edgekit doctor MODEL`: before any training, what each engine does with every operator of a model.
 
-Nothing here is a list of what should work: the model is captured, lowered and run with its weights as they are drawn.
+Nothing here is a list of what should work: the model is captured, lowered and run with its initial weights.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Preflight:
 def preflight(
     what: str, *, shapes: Sequence[str] = (), on_step: Callable[[str], None] = lambda text: None
 ) -> Preflight:
-    """Takes a model like `edgekit optimize` does, with weights as they are drawn, through every engine.
+    """Takes a model like `edgekit optimize` does, with initial weights, through every engine.
 
     Args:
         shapes: what the model takes, where its source does not say so, like "1,3,224,224".

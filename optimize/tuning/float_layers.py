@@ -28,7 +28,6 @@ from edgekit.edge_runtime.files import write_bytes
 from edgekit.edge_runtime.format import limit_text, percent_text
 from edgekit.edge_runtime.tasks.metrics import Accuracy
 from edgekit.edge_runtime.tasks.registry import task
-from edgekit.optimize.ruling import NOTHING_WRITTEN
 
 from ..deploy import DeployModel, run_module
 from ..layer_notes import Damage, damages_text
@@ -100,7 +99,7 @@ class Search:
                 raise VerificationError(
                     f"{self._model.name}: with all {high} layers back in float what is asked for is still missed "
                     f"({self._limits}; found {trials[high].found} on {self._where}), so the loss comes from what is "
-                    f"quantized between them. {NOTHING_WRITTEN}. Deliver the fp32 bundle"
+                    "quantized between them. Deliver the fp32 bundle"
                 )
             low, high = high, min(max(1, 2 * high), len(damages))
         while high - low > 1:
@@ -109,8 +108,8 @@ class Search:
         if high == len(damages):
             raise VerificationError(
                 f"{self._model.name}: only with all {high} layers back in float is enough kept ({self._limits}, on "
-                f"{self._where}), and then nothing is quantized: that is the float model. "
-                f"{NOTHING_WRITTEN}. Deliver the fp32 bundle, or allow more with --max-drop"
+                f"{self._where}), and then nothing is quantized: that is the float model. Deliver the fp32 bundle, or "
+                "allow more with --max-drop"
             )
         chosen = tuple(damage.layer for damage in damages[:high])
         tried = (f"{k} back: {trials[k].found}" for k in sorted(trials))

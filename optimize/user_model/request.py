@@ -163,7 +163,8 @@ class Request:
     """
 
     task: str = ""
-    """classification, multi_label, regression, segmentation or none. Default: as outputs and true answers say.
+    """classification, multi_label, regression, segmentation or none. Default: what the outputs and the true
+    answers suggest.
 
     classification puts a softmax behind logits, multi_label and segmentation a sigmoid. The true answers are class
     indices (N,), or (N, …) where the model gives classes for each token (N, T, C) or pixel (N, C, H, W); 0 and 1 (N, C)
@@ -180,7 +181,8 @@ class Request:
     """The name of the model in its bundles."""
 
     golden: Given | None = None
-    """The samples that may travel with every bundle: a folder of pictures, or .npy, .npz, .h5. Default: of validation.
+    """The samples that may travel with every bundle: a folder of pictures, or .npy, .npz, .h5. Default:
+    some of --validation.
 
     From Python in the same forms as `calibration`.
     """

@@ -63,7 +63,7 @@ def open_source(
 
     Args:
         weights: a state dict (.safetensors, .pth, …) instead of the source's own weights, or torchvision's by name.
-        random_weights: weights as they are drawn; for trying the way where the real ones cannot be had.
+        random_weights: random initial weights, for trying the way where the real ones cannot be had.
         classes: how many labels there are; a library's model is built for that many where its weights are given.
     Raises:
         UsageError: WHAT is none of the accepted kinds, or the user's code failed.

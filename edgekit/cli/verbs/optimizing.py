@@ -125,8 +125,8 @@ def optimize(
     task: Annotated[
         str,
         typer.Option(
-            help="classification, multi_label, regression, segmentation or none. Default: as outputs and true answers "
-            "say.",
+            help="classification, multi_label, regression, segmentation or none. Default: what the outputs and the "
+            "true answers suggest.",
             rich_help_panel=OWN,
             autocompletion=one_of(names.TASKS),
         ),
@@ -147,8 +147,8 @@ def optimize(
     golden: Annotated[
         Path | None,
         typer.Option(
-            help="The samples that may travel with every bundle: a folder of pictures, or .npy, .npz, .h5. Default: of "
-            "validation.",
+            help="The samples that may travel with every bundle: a folder of pictures, or .npy, .npz, .h5. Default: "
+            "some of --validation.",
             rich_help_panel=OWN,
         ),
     ] = None,
