@@ -101,7 +101,7 @@ def test_every_bar_is_drawn_whole_on_a_wide_and_on_a_narrow_terminal():
         words = {word for line in lines for word in line.split()}
         assert {"birds_cnn_resdeep_independent"} <= words or {"birds_cnn_resdeep_indepe", "ndent"} <= words  # folded
         assert ("loss 0.1234, accuracy 0.9876" in text) == (columns == 120)
-        assert ("━" in text) == (columns == 120)
+        assert ("Profiling ━" in text) == (columns == 120)
 
 
 def test_the_version_and_the_short_help_are_there(edgekit):

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..engines import ENGINES, row_name
-from ..errors import EdgekitError, InputError
+from ..errors import EdgekitError, InputError, MissingDependency
 from ..format import db_text
 from ..machine import cpu
 from ..python_child import run
@@ -119,6 +119,8 @@ def examine(name: str, *, deep: bool = False, models: Path = MODELS) -> EngineRe
             result, right = facts.pop("result"), facts.pop("right")
         else:
             result, right = _run(model_path(format, models), package)
+    except MissingDependency as error:  # its text says what to do
+        return _report(name, "broken", version, result=str(error), remedy="", start=start)
     except EdgekitError as error:
         return _report(name, "broken", version, result=str(error), remedy=_reinstall(name), start=start)
     return _report(
@@ -147,7 +149,11 @@ def installed(package: str) -> str | None:
 
 
 def probe(name: str) -> dict[str, Any]:
-    """What an engine's library reports of itself, in a process of its own. Raises InputError with what went wrong."""
+    """What an engine's library reports of itself, in a process of its own.
+
+    Raises:
+        MissingDependency: it needs something else; the text says what. InputError: what went wrong.
+    """
     try:
         done = run("edgekit.edge_runtime.doctor.probe", [name], timeout_s=PROBE_TIMEOUT_S)
     except subprocess.TimeoutExpired:
@@ -159,7 +165,7 @@ def probe(name: str) -> dict[str, Any]:
         raise InputError(f"its process {how}. {last}".strip())
     facts: dict[str, Any] = json.loads(done.stdout)
     if "error" in facts:
-        raise InputError(facts["error"])
+        raise MissingDependency(facts["error"]) if "remedy" in facts else InputError(facts["error"])
     return facts
 
 

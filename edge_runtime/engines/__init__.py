@@ -39,9 +39,9 @@ ENGINES: dict[str, dict[str, tuple[str, str]]] = {
         "openvino": ("edgekit.edge_runtime.engines.openvino", "openvino"),
     },
     "executorch": {"executorch": ("edgekit.edge_runtime.engines.executorch", "executorch")},
-    "torchscript": {"torch": ("edgekit.edge_runtime.engines.torchscript", "executorch")},
-    "aot": {"torch": ("edgekit.edge_runtime.engines.aot", "executorch")},
-    "torch_export": {"torch": ("edgekit.edge_runtime.engines.torch_export", "executorch")},
+    "torchscript": {"torch": ("edgekit.edge_runtime.engines.torchscript", "torch")},
+    "aot": {"torch": ("edgekit.edge_runtime.engines.aot", "torch")},
+    "torch_export": {"torch": ("edgekit.edge_runtime.engines.torch_export", "torch")},
 }
 # What an engine can compute floats in besides float32.
 PRECISIONS: dict[str, tuple[Precision, ...]] = {"openvino": ("bfloat16",)}

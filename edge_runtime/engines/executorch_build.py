@@ -51,6 +51,25 @@ def missing() -> str | None:
     return None
 
 
+def neither(why: str) -> MissingDependency:
+    """The error where the native runtime cannot be built and the Python one lacks its torch.
+
+    Args:
+        why: what `missing` answered.
+    """
+    remedy = "Install torch, which takes 0.5 GB and more: pip install 'edgekit[torch]'"
+    if "=python" in why:
+        remedy = f"Unset that. {remedy.replace('Install', 'Or install', 1)}"
+    if "compiler" in why:
+        remedy = (
+            "Install g++ or clang++, or set CXX to your compiler, or copy edgekit's native folder in the user's cache "
+            f"from a machine of the same kind. {remedy.replace('Install', 'Or install', 1)}"
+        )
+    return MissingDependency(
+        f"ExecuTorch cannot run natively here: {why}. Its Python runtime needs torch, which is not installed. {remedy}"
+    )
+
+
 def build(source: Path = SOURCE) -> Path:
     """The compiled shim in the user's cache. Compiles it if there is none for this executorch and this compiler.
 
