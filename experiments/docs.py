@@ -24,11 +24,12 @@ from .own_models_table import own_models_table
 from .peers.table import peers_table
 from .rewrites.table import rewrites_table
 from .survey.tables import survey_backbones_table, survey_int8_table, survey_models_table
+from .torch_free import torch_free_table
 from .training.tables import benchmark_table, speedrun_table
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = (
-    "README.md", "docs/NODULES.md", "docs/OPTIMIZATION.md", "docs/OWN_MODEL.md", "docs/REWRITES.md", "docs/SPEED.md",
+    "README.md", "docs/INSTALL.md", "docs/NODULES.md", "docs/OPTIMIZATION.md", "docs/OWN_MODEL.md", "docs/REWRITES.md", "docs/SPEED.md",
     "docs/TRAINING.md",
 )  # fmt: skip
 LESSONS = ROOT / "results" / "luna-synthetic-cuda.json"  # the larger of the two sizes, which the page is about
@@ -82,6 +83,7 @@ RENDERERS: dict[str, Callable[[Path], str]] = {
     "survey_models": survey_models_table,
     "survey_backbones": survey_backbones_table,
     "survey_int8": survey_int8_table,
+    "torch_free": torch_free_table,
 }
 
 
