@@ -82,7 +82,7 @@ def _server(bundles: Path, port: int, allow: Sequence[str]) -> Iterator[subproce
 
 def _stated_settings() -> list[str]:
     """The settings of the config file but the theme, as flags: these outrank the file in the user's home as well."""
-    sections = tomllib.loads(_CONFIG.read_text())
+    sections = tomllib.loads(_CONFIG.read_text(encoding="utf-8"))
     stated = []
     for section in sections.keys() - {"theme"}:
         for name, value in sections[section].items():

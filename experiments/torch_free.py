@@ -1,4 +1,4 @@
-"""A `.pte` without torch beside an ONNX file: what both environments take on disk, and both processes until they answer.
+"""A `.pte` without torch beside an ONNX file: the disk that each takes, and each process until it answers.
 
     uv venv /tmp/onnx && uv pip install --python /tmp/onnx/bin/python '.[onnx]'
     uv venv /tmp/pte && uv pip install --python /tmp/pte/bin/python . && \

@@ -6,9 +6,9 @@ imports an engine: its package's metadata tell whether it is installed.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import json
-import os
 import platform
 import signal
 import subprocess
@@ -160,7 +160,9 @@ def probe(name: str) -> dict[str, Any]:
         raise InputError(f"its process gave no answer within {PROBE_TIMEOUT_S:.0f} s") from None
     if done.returncode:
         number = done.returncode
-        how = f"was killed by {signal.Signals(-number).name}" if number < 0 else f"ended with status {number}"
+        how = f"was killed by signal {-number}" if number < 0 else f"ended with status {number}"
+        with contextlib.suppress(ValueError):
+            how = f"was killed by {signal.Signals(-number).name}"
         last = " | ".join(done.stderr.strip().splitlines()[-2:])
         raise InputError(f"its process {how}. {last}".strip())
     facts: dict[str, Any] = json.loads(done.stdout)
@@ -171,13 +173,15 @@ def probe(name: str) -> dict[str, Any]:
 
 def machine() -> Machine:
     """This machine, as its system describes it."""
+    import psutil  # its import is not free
+
     flags = cpu.flags()
     return Machine(
         cpu=cpu.name(),
         int8_isa=tuple(flag for flag in cpu.INT8_ISA if flag in flags),
         vector_isa=tuple(flag for flag in cpu.VECTOR_ISA if flag in flags),
         cores=cpu.cores(),
-        memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        memory_bytes=psutil.virtual_memory().total,
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         python=platform.python_version(),
     )

@@ -136,7 +136,7 @@ PROBES: dict[str, Callable[[], Facts]] = {
 
 
 def main() -> None:
-    answer = os.fdopen(os.dup(1), "w")
+    answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # native libraries print to descriptor 1
     warnings.simplefilter("ignore")
     try:

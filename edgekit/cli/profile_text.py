@@ -75,11 +75,11 @@ def print_peaks(peaks: Peaks) -> None:
         f"{peak.name} {operations_text(peak.value) if peak.unit == 'GOP/s' else f'{peak.value:.3g} GB/s'}"
         for peak in peaks.peaks
     ]
-    threads = count_text(peaks.num_threads, "thread")
+    threads, place = count_text(peaks.num_threads, "thread"), peaks_file(peaks.num_threads)
+    kept = f" The peaks are kept for a day; to measure them now, delete {escape(str(place))}." if place else ""
     out.print(
         f"[dim]Peaks of this machine ({escape(peaks.cpu)}, {threads}, {peaks.measured_at}): {', '.join(values)}. "
-        "One multiply-accumulate counts as two operations. The peaks are kept for a day; to measure them now, delete "
-        f"{escape(str(peaks_file(peaks.num_threads)))}.[/dim]",
+        f"One multiply-accumulate counts as two operations.{kept}[/dim]",
         soft_wrap=True,
     )
 
