@@ -21,6 +21,7 @@ from edgekit.demo_app.launch import KEY_WORD
 from edgekit.demo_app.page_html import escape_markdown
 from edgekit.demo_app.shelf import Shelf, default_pair, read_shelf, title
 from edgekit.edge_runtime.bundle.bundle import Bundle
+from edgekit.edge_runtime.command_line import EDGEKIT
 from edgekit.edge_runtime.errors import EdgekitError
 from edgekit.edge_runtime.format import count_text
 
@@ -50,6 +51,7 @@ def main(folder: Path, allow: Sequence[str] = (), *, key: str | None = None) -> 
         return
     pair = _choose_pair(shelf, folder)
     _list_refused(shelf)
+    _list_not_loaded(shelf)
     if pair is None:
         return
     try:
@@ -61,7 +63,7 @@ def main(folder: Path, allow: Sequence[str] = (), *, key: str | None = None) -> 
 def _choose_pair(shelf: Shelf, folder: Path) -> tuple[Bundle, Bundle] | None:
     if not shelf.models:
         st.error(
-            f"No readable bundles in {escape_markdown(folder)}. `edgekit quickstart` makes some in bundles/.",
+            f"No readable bundles in {escape_markdown(folder)}. `{EDGEKIT} quickstart` makes some in bundles/.",
             icon=":material/inventory_2:",
         )
         return None
@@ -88,6 +90,16 @@ def _list_refused(shelf: Shelf) -> None:
     with st.expander(name, icon=":material/gpp_bad:", key="refused"):
         for refused in shelf.refused:
             st.markdown(f"**{escape_markdown(refused.path.name)}**: {escape_markdown(refused.reason)}")
+
+
+def _list_not_loaded(shelf: Shelf) -> None:
+    if not shelf.run_code:
+        return
+    count = len(shelf.run_code)
+    name = f"{count_text(count, 'bundle')} not loaded, because {'it runs' if count == 1 else 'they run'} code"
+    with st.expander(name, icon=":material/code:", key="run_code"):
+        for one in shelf.run_code:
+            st.markdown(f"**{escape_markdown(one.path.name)}**: {escape_markdown(one.reason)}")
 
 
 def _compare(left: Bundle, right: Bundle) -> None:

@@ -20,6 +20,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from edgekit.edge_runtime.bundle.bundle import find_bundles
+from edgekit.edge_runtime.command_line import EDGEKIT
 from edgekit.edge_runtime.errors import BundleError, EdgekitError, MissingDependency, UsageError
 from edgekit.edge_runtime.python_child import PythonChild
 
@@ -51,7 +52,7 @@ def launch(
         EdgekitError: the server ended on its own.
     """
     if not find_bundles(bundles):
-        raise BundleError(f"no bundles in {bundles}. `edgekit quickstart` makes some in bundles/")
+        raise BundleError(f"no bundles in {bundles}. `{EDGEKIT} quickstart` makes some in bundles/")
     if importlib.util.find_spec("streamlit") is None:
         raise MissingDependency("the demo needs streamlit, which is not installed. Run: pip install 'edgekit[demo]'")
     port = _free_port() if port is None else _checked_port(port)
@@ -91,7 +92,7 @@ def _server(bundles: Path, port: int, words: Sequence[str]) -> Iterator[subproce
 
 def _stated_settings() -> list[str]:
     """The settings of the config file but the theme, as flags: these outrank the file in the user's home as well."""
-    sections = tomllib.loads(_CONFIG.read_text())
+    sections = tomllib.loads(_CONFIG.read_text(encoding="utf-8"))
     stated = []
     for section in sections.keys() - {"theme"}:
         for name, value in sections[section].items():

@@ -35,8 +35,16 @@ class MissingData(EdgekitError):
     """A data set or weight file is not on disk and could not be downloaded."""
 
 
+class NoHome(EdgekitError):
+    """This user has no home folder, and nothing says where else to keep files."""
+
+
 class BundleError(EdgekitError):
     """A bundle was refused: it is damaged, hostile, incomplete or from a newer edgekit."""
+
+
+class RunsCode(BundleError):
+    """Loading a bundle runs code from its file, and nobody allowed that. Nothing is wrong with the bundle itself."""
 
 
 class EngineError(EdgekitError):

@@ -12,11 +12,11 @@ import os
 import stat
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from .errors import UsageError, shown
+from .errors import NoHome, UsageError, shown
 from .owner import hidden_prefix, remove, sweep_once
 
 MOST_BYTES = 1 << 30  # of a file that is read whole because an option names it
@@ -163,7 +163,39 @@ def write_bytes(target: Path, content: bytes, *, beside: Path | None = None) -> 
 
 
 def user_cache() -> Path:
-    """The folder for files that can be made again at any time."""
+    """The folder for files that can be made again at any time.
+
+    Raises:
+        NoHome: this user has no home folder, as in a container that was given only a number.
+    """
     # The specification of XDG_CACHE_HOME says to ignore a relative path.
-    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return (base if base.is_absolute() else Path("~/.cache").expanduser()) / "edgekit"
+    for name in ("XDG_CACHE_HOME", *(["LOCALAPPDATA"] if os.name == "nt" else [])):
+        if (base := Path(os.environ.get(name, ""))).is_absolute():
+            return base / "edgekit"
+    return home() / ".cache" / "edgekit"
+
+
+def home() -> Path:
+    """The user's home folder. Raises NoHome."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        raise NoHome(
+            "this user has no home folder to keep files in. Set HOME, or XDG_CACHE_HOME and EDGEKIT_DATA, to folders "
+            "that may be written to"
+        ) from None
+
+
+def cached(*parts: str) -> Path | None:
+    """A place in the user's cache for what is kept only to save time; None where this user has no cache."""
+    try:
+        return user_cache().joinpath(*parts)
+    except NoHome:
+        return None
+
+
+def keep(path: Path | None, content: bytes) -> None:
+    """Writes what is kept only to save time. Where that cannot be written, nothing is lost but the time."""
+    if path is not None:
+        with suppress(OSError):
+            write_bytes(path, content)

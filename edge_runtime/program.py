@@ -59,11 +59,14 @@ def sigterm_interrupts() -> Iterator[None]:
             os.kill(os.getpid(), number)
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    # Windows has SIGBREAK for what a parent or Ctrl-Break asks; SIGTERM is never sent there.
+    numbers = [signal.SIGTERM, *([signal.SIGBREAK] if sys.platform == "win32" else [])]
+    before = {number: signal.signal(number, interrupt) for number in numbers}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
 
 
 def program(*, interrupted: str = "interrupted") -> Callable[[Callable[_P, None]], Callable[_P, int]]:

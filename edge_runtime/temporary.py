@@ -8,7 +8,6 @@ is in the name). Knows nothing about what is in them.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import functools
 import os
 import shutil
@@ -18,6 +17,7 @@ import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
+from .locking import is_ours, lock_folder
 from .owner import is_gone, mark
 
 PREFIX = "edgekit-process-"
@@ -33,7 +33,7 @@ class LockedFolder:
     def __init__(self) -> None:
         sweep_once()
         self.path = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{mark()}-"))
-        self.descriptor = _lock(self.path)
+        self.descriptor = lock_folder(self.path)
         self._finalizer = weakref.finalize(self, _remove, self.path, self.descriptor, os.getpid())
 
     def remove(self) -> None:
@@ -56,8 +56,11 @@ def temporary_folder() -> Iterator[Path]:
 
 def _remove(path: Path, descriptor: int, owner: int) -> None:
     if os.getpid() == owner:  # a fork of the owner, which ends before it, leaves the folder alone
+        if not hasattr(os, "O_DIRECTORY"):  # the descriptor is of a file inside, which Windows would not let go
+            os.close(descriptor)
         shutil.rmtree(path, ignore_errors=True)
-        os.close(descriptor)
+        if hasattr(os, "O_DIRECTORY"):
+            os.close(descriptor)
 
 
 @functools.cache
@@ -72,21 +75,6 @@ def sweep() -> None:
         with contextlib.suppress(OSError):  # locked, another user's, or gone meanwhile
             about = path.lstat()
             is_young = time.time() - about.st_mtime < YOUNG_S
-            if about.st_uid != os.getuid() or (is_young and not is_gone(path.name)):
+            if not is_ours(about.st_uid) or (is_young and not is_gone(path.name)):
                 continue
-            descriptor = _lock(path)
-            try:
-                shutil.rmtree(path, ignore_errors=True)
-            finally:
-                os.close(descriptor)
-
-
-def _lock(path: Path) -> int:
-    """A descriptor of the folder with its lock. Raises OSError where another process has that, or for a link."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        raise
-    return descriptor
+            _remove(path, lock_folder(path), os.getpid())

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from edgekit.edge_runtime.benchmark.measurement import Measurement
 from edgekit.edge_runtime.benchmark.rows import Row
+from edgekit.edge_runtime.command_line import command_line
 from edgekit.edge_runtime.errors import MissingData, UsageError
 from edgekit.train.registry import book_model
 
@@ -112,7 +113,7 @@ def _of_registry(request: Request) -> Iterator[_Ready]:
         )
     weights = Path(request.weights or Path(request.runs) / name / "weights.safetensors")
     if not weights.is_file():
-        raise MissingData(f"no weights at {weights}. Train them: edgekit train {name}, or give --weights FILE")
+        raise MissingData(f"no weights at {weights}. Train them: {command_line('train', name)}, or give --weights FILE")
     model = deploy_book_model(book, weights).with_max_batch(request.max_batch)
     yield _Ready(model=model, make_eager=lambda samples: eager_candidate(model, weights, samples))
 

@@ -20,6 +20,7 @@ import numpy as np
 from ..bundle.golden import write_arrays
 from ..bundle.manifest import StageResult
 from ..bundle.status import present_name
+from ..command_line import EDGEKIT
 from ..decode import DecodeError, canonical_json, decode, parse_json, to_plain
 from ..errors import UsageError
 from ..files import check_plain, read_plain, write_atomically, write_bytes
@@ -159,7 +160,9 @@ def load(path: Path) -> Measurement:
     try:
         return decode(Measurement, _in_present_words(parse_json(read_plain(path))))
     except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}. `edgekit benchmark … --out FILE` writes one") from None
+        raise UsageError(
+            f"cannot read {path}: {error.strerror}. `{EDGEKIT} benchmark … --out FILE` writes one"
+        ) from None
     except DecodeError as error:
         raise UsageError(
             f"{path} is not a measurement of edgekit: {error}. Give a results.json of `optimize` or `benchmark --out`"

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from ..command_line import EDGEKIT
 from ..errors import BundleError
 from ..files import write_atomically
 from .names import MANIFEST_FILE, SAFE_NAME
@@ -220,4 +221,4 @@ def _reason(error: OSError) -> str:
 
 
 def _refused(path: Path, what: str) -> BundleError:
-    return BundleError(f"{path} was refused: {what}. Fetch the bundle again, or pack its folder with `edgekit pack`")
+    return BundleError(f"{path} was refused: {what}. Fetch the bundle again, or pack its folder with `{EDGEKIT} pack`")

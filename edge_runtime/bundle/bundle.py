@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from ..command_line import EDGEKIT
 from ..errors import BundleError, shown
 from ..files import check_output, copy_plain, is_plain_file, sha256_file
 from ..temporary import LockedFolder
@@ -62,7 +63,7 @@ class Bundle:
         except (OSError, ValueError) as error:  # a path of 5,000 characters, or with a NUL in it
             raise BundleError(f"{shown(source)} is not a path to a bundle: {error.args[-1]}. Check the path") from None
         if not there:
-            raise BundleError(f"no bundle at {shown(source)}. `edgekit optimize MODEL` makes bundles in bundles/")
+            raise BundleError(f"no bundle at {shown(source)}. `{EDGEKIT} optimize MODEL` makes bundles in bundles/")
         if not opened.is_dir() and not is_plain_file(opened):
             raise BundleError(f"{source} is neither a bundle folder nor a .zip file")
         if opened.is_dir() and not private:
@@ -170,7 +171,7 @@ def find_bundles(root: str | Path) -> list[Path]:
     if (root / MANIFEST_FILE).is_file() or root.suffix == ".zip":
         return [root]
     if not root.is_dir():
-        raise BundleError(f"no folder {root}. `edgekit quickstart` makes bundles in bundles/")
+        raise BundleError(f"no folder {root}. `{EDGEKIT} quickstart` makes bundles in bundles/")
     shown = (path for path in root.iterdir() if not path.name.startswith("."))
     return sorted(p for p in shown if (p / MANIFEST_FILE).is_file() or (p.suffix == ".zip" and p.is_file()))
 

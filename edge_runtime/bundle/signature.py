@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ..command_line import EDGEKIT
 from ..errors import BundleError, MissingDependency, UsageError, shown
 from ..files import copy_plain, read_plain, sha256_file, write_bytes
 from ..owner import sweep
@@ -151,7 +152,7 @@ def check(bundle: Bundle, public_key: Path) -> None:
         raise UsageError(f"{bundle.source} can be changed after the check. Open it with private=True")
     if not bundle.signed:
         raise BundleError(
-            f"{bundle.source} is not signed: it holds no {SIGNATURE_FILE}. Its maker signs with `edgekit sign`"
+            f"{bundle.source} is not signed: it holds no {SIGNATURE_FILE}. Its maker signs with `{EDGEKIT} sign`"
         )
     config = _verifier(public_key)
     try:

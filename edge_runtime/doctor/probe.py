@@ -35,7 +35,7 @@ def _openvino() -> Facts:
 
 def _executorch() -> Facts:
     from ..engines import executorch_native
-    from ..engines.executorch_build import find_compiler, version_of
+    from ..engines.executorch_build import find_compiler, neither, version_of
 
     facts: Facts = {"version": version_of(executorch_native.package_folder())}
     asked = os.environ.get("EDGEKIT_EXECUTORCH", "")
@@ -45,8 +45,10 @@ def _executorch() -> Facts:
         facts["runtime"] = "native (C++, without torch)"
         facts["shim"] = str(executorch_native.build())
     else:
-        from ..engines.executorch_python import runtime
-
+        try:
+            from ..engines.executorch_python import runtime
+        except ModuleNotFoundError:
+            raise neither(why) from None
         loaded = runtime()
         backends, operators = list(loaded._get_registered_backend_names()), list(loaded._get_operator_names())
         facts["runtime"] = f"Python, with torch ({why})"
@@ -133,13 +135,13 @@ PROBES: dict[str, Callable[[], Facts]] = {
 
 
 def main() -> None:
-    answer = os.fdopen(os.dup(1), "w")
+    answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # native libraries print to descriptor 1
     warnings.simplefilter("ignore")
     try:
         facts = PROBES[sys.argv[1]]()
-    except EdgekitError as error:
-        facts = {"error": str(error)}
+    except EdgekitError as error:  # its text says what to do
+        facts = {"error": str(error), "remedy": ""}
     except Exception as error:
         facts = {"error": f"{type(error).__name__}: {shown(error, 400)}"}
     answer.write(json.dumps(facts))

@@ -16,6 +16,7 @@ from ..bundle.manifest import Manifest
 from ..errors import EngineError, MissingDependency, unknown
 from . import executorch_native
 from .engine import OpenSession, Options, Session
+from .executorch_build import neither, package_folder
 
 VARIABLE = "EDGEKIT_EXECUTORCH"
 
@@ -25,9 +26,12 @@ def _native(path: Path, manifest: Manifest, options: Options) -> Session:
 
 
 def _python(why: str = "") -> OpenSession:
-    # Imports torch. If a package is missing, whoever asked for this engine names it.
-    from . import executorch_python
-
+    try:
+        from . import executorch_python  # imports torch
+    except ModuleNotFoundError as error:
+        if error.name != "torch":  # whoever asked for this engine names what is missing
+            raise
+        raise neither(why or f"{VARIABLE}=python is set") from None
     return partial(executorch_python.open_session, why=why)
 
 
@@ -35,6 +39,7 @@ def _choose() -> OpenSession:
     asked = os.environ.get(VARIABLE, "")
     if asked not in ("", "native", "python"):
         raise unknown(VARIABLE, asked, ["native", "python"])
+    package_folder()  # without executorch itself there is nothing to choose from
     if asked == "python":
         return _python()
     reason = executorch_native.missing()

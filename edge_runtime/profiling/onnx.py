@@ -53,7 +53,7 @@ class _Session:
     def events(self) -> list[dict[str, Any]]:
         """The nodes of all runs, in the order in which they ran. Ends the session's profile."""
         try:
-            recorded = json.loads(Path(self._session.end_profiling()).read_text())
+            recorded = json.loads(Path(self._session.end_profiling()).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise EngineError(f"onnxruntime's profile cannot be read: {error}. Update onnxruntime") from None
         finally:

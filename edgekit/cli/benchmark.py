@@ -28,7 +28,7 @@ from edgekit.edge_runtime.format import count_text, db_text, limit_text
 from edgekit.edge_runtime.worker.policy import NO_CODE, Policy
 from edgekit.edge_runtime.worker.replay import replay_opened
 
-from .bundles import expand_folders, print_json, warn_unverified
+from .bundles import expand_folders, open_all, print_json
 from .terminal import err, out, print_measurement, progress
 
 SHOWN_FLIPS = 5
@@ -70,9 +70,7 @@ def benchmark(
         _check_target(printing.save_to, expanded)
     settings = replace(QUICK if quick else Settings(), num_threads=sweep.threads[0], spin=spin)
     with ExitStack() as opened:
-        bundles = [opened.enter_context(policy.open(path)) for path in expanded]
-        for bundle in bundles:
-            warn_unverified(bundle.manifest)
+        bundles = open_all(paths, policy, opened)
         taken, failed = _engines(bundles, engine, settings, policy)
         manifests = [bundle.manifest for bundle, _ in taken]
         wanted = [bundle_candidate(b.folder, engine=name, spin=spin, allow=policy.allow) for b, name in taken]

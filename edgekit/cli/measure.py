@@ -27,7 +27,7 @@ from edgekit.edge_runtime.profiling.profile import profile_bundle
 from edgekit.edge_runtime.profiling.roofline_plot import roofline_svg
 from edgekit.edge_runtime.worker.policy import NO_CODE, Policy
 
-from .bundles import expand_folders, print_json, warn_unverified
+from .bundles import expand_folders, open_all, print_json
 from .profile_text import ProfileReport, print_peaks, print_profile
 from .terminal import err, escape, out, progress, stamp_markup
 
@@ -156,10 +156,7 @@ def profile(
 def _opened(paths: Sequence[Path], policy: Policy) -> Iterator[list[Path]]:
     """The folders of the checked bundles; that of a `.zip` lasts as long as this context."""
     with ExitStack() as opened:
-        bundles = [opened.enter_context(policy.open(path)) for path in expand_folders(paths)]
-        for bundle in bundles:
-            warn_unverified(bundle.manifest)
-        yield [bundle.folder for bundle in bundles]
+        yield [bundle.folder for bundle in open_all(paths, policy, opened)]
 
 
 def _only_threads(sweep: Sweep, option: str) -> int:

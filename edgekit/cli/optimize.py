@@ -15,6 +15,7 @@ from edgekit.edge_runtime.benchmark import measurement
 from edgekit.edge_runtime.benchmark.measure import Progress
 from edgekit.edge_runtime.bundle.manifest import Manifest
 from edgekit.edge_runtime.bundle.status import STATUSES, tone_of
+from edgekit.edge_runtime.command_line import EDGEKIT
 from edgekit.edge_runtime.decode import to_plain
 from edgekit.edge_runtime.errors import UsageError
 from edgekit.edge_runtime.format import metric_name, percent_text, value_text
@@ -26,7 +27,7 @@ from edgekit.optimize.user_model.picture_samples import read_labels
 from edgekit.optimize.user_model.request import Request, read_request
 
 from .bundles import print_json
-from .report import closing_lines
+from .report import closing_lines, next_commands
 from .terminal import Clock, err, escape, out, print_measurement, progress, stage_line
 
 
@@ -48,7 +49,7 @@ def request_of(typed: Mapping[str, Any], file: Path | None = None) -> Request:
     kept = read_request(file) if file else {}
     asked = kept | {name: _READ[name](value) if name in _READ else value for name, value in typed.items()}
     if "model" not in asked:
-        raise UsageError("say which model: edgekit optimize WHAT, or --from FILE. `edgekit models` lists some")
+        raise UsageError(f"say which model: {EDGEKIT} optimize WHAT, or --from FILE. `{EDGEKIT} models` lists some")
     return Request(**asked)
 
 
@@ -76,6 +77,8 @@ def finish(result: Result, request: Request, *, as_json: bool) -> bool:
         out.print(text, soft_wrap=True, markup=False)
         for line in closing_lines(measured):
             out.print(line, soft_wrap=True)
+        for line in next_commands(measured, results):
+            out.print(f"[yellow]{escape(line)}[/yellow]", soft_wrap=True)
         if delivered.packed:
             out.print(f"[dim]{escape(travelling(delivered.packed[0].manifest))}[/dim]", soft_wrap=True)
     if request.strict and any(row.status in STATUSES and STATUSES[row.status].strict for row in measured.rows):

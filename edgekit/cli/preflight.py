@@ -14,6 +14,7 @@ from edgekit.optimize.preflight.check import preflight
 from edgekit.optimize.preflight.places import EngineFindings, Finding, Layer
 
 from .bundles import print_json
+from .narrow import print_table
 from .terminal import err, out
 
 _STYLES = {"missing": "bold red", "fallback": "yellow", "delegated": "green"}
@@ -64,7 +65,7 @@ def _print_engine(found: EngineFindings) -> None:
         counts = _counts((one.operator, one.count) for one in plain)
         out.print(f"  {sum(one.count for one in plain)} operators run on portable kernels: {counts}", soft_wrap=True)
     if listed := [one for one in found.findings if one.placing == "missing" or one.remedy]:
-        out.print(_table(listed))
+        print_table(_table(listed), out)
     if found.rewrites:
         out.print(f"  Rewritten by edgekit itself: {escape(found.rewrites)}", soft_wrap=True)
         left = _counts((one.operator, one.count) for one in found.remaining)

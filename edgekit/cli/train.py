@@ -13,6 +13,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from edgekit.cli.train_progress import epoch_progress
+from edgekit.edge_runtime.command_line import EDGEKIT, command_line
 from edgekit.edge_runtime.decode import canonical_json, to_plain
 from edgekit.edge_runtime.errors import EdgekitError, UsageError
 from edgekit.train.book_model import BookModel
@@ -36,7 +37,7 @@ def train_model(
     resume: bool = False,
     epoch_samples: int | None = None,
     json: bool = False,
-    program: str = "edgekit train",
+    program: str = f"{EDGEKIT} train",
 ) -> RunResult:
     """Trains a registered model into `out`/`name` and prints the result, with the command to run next.
 
@@ -92,7 +93,7 @@ def train_model(
     if json:
         sys.stdout.write(canonical_json(result_as_json(result)).decode())
     else:
-        print(summary(model, result, next_command=shlex.join(["edgekit", "optimize", name, *runs])))
+        print(summary(model, result, next_command=command_line("optimize", name, *runs)))
     return result
 
 
@@ -131,7 +132,7 @@ def summary(model: BookModel, result: RunResult, *, next_command: str) -> str:
 
 
 def list_models(*, as_json: bool = False) -> None:
-    """Prints every registered model with its chapter, task, summary and target."""
+    """Prints every registered model with its chapter, task, target and summary."""
     if as_json:
         entries = [
             {
@@ -147,14 +148,13 @@ def list_models(*, as_json: bool = False) -> None:
         ]
         sys.stdout.write(canonical_json(entries).decode())
         return
-    from rich.console import Console
-    from rich.table import Table
+    from edgekit.cli.terminal import listing, out
 
-    table = Table("model", "chapter", "task", "summary", "target", box=None, pad_edge=False)
-    for model in BOOK_MODELS.values():
-        target = f"{model.target.metric} {model.target.value:.2f}"
-        table.add_row(model.name, str(model.chapter), model.task, model.summary, target)
-    Console().print(table)
+    rows = [
+        (model.name, f"{model.chapter}", model.task, f"{model.target.metric} {model.target.value:.2f}", model.summary)
+        for model in BOOK_MODELS.values()
+    ]
+    listing(("model", "chapter", "task", "target", "summary"), rows, console=out)
 
 
 def _warn_of_unfinished(folder: Path, command: str) -> None:

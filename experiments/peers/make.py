@@ -232,7 +232,7 @@ def ncnn_fp32(model: str, folder: Path) -> None:
         names |= {f"ncnn{key}": str((folder / "ncnn").with_suffix(f".{key}")) for key in ("param", "bin")}
         settings = [f"inputshape=[{sides}]f32", "fp16=0", *(f"{key}={path}" for key, path in names.items())]
         done = subprocess.run(
-            [pnnx.EXEC_PATH, str(folder / "bare.ts"), *settings], capture_output=True, text=True, check=False
+            [pnnx.EXEC_PATH, str(folder / "bare.ts"), *settings], capture_output=True, encoding="utf-8", check=False
         )
         if done.returncode or not (folder / "ncnn.param").exists():
             raise RuntimeError(f"pnnx ended with status {done.returncode}: {done.stderr.strip()[-200:]}")

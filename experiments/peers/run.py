@@ -64,7 +64,7 @@ def _make(name: str, model: str, folder: Path, say: Callable[[str], None]) -> st
     """Makes one kind of file, unless that was tried before; returns why it could not be made, "" where it was."""
     kept = folder / f"made-{name}.json"
     if kept.is_file():
-        return json.loads(kept.read_text())["error"]
+        return json.loads(kept.read_text(encoding="utf-8"))["error"]
     say(f"{model}: making {name}")
     reason = ""
     try:
@@ -100,7 +100,7 @@ def measure_model(
 ) -> None:
     """Measures the candidates that have files, and keeps rows and raw samples in the model's folder at once."""
     folder = place / safe_name(model)
-    facts = json.loads((folder / FRONT).read_text())
+    facts = json.loads((folder / FRONT).read_text(encoding="utf-8"))
     with np.load(folder / DATA) as data:
         samples = {name: data[name] for name in ("pixels", "tensors")}
         wanted_answers = data["answers"]
@@ -170,12 +170,14 @@ def collected(place: Path, models: Sequence[str] = MODELS) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for model in models:
         files = sorted((place / safe_name(model)).glob("measured-*.json"))
-        by_threads = {file.stem.removeprefix("measured-"): json.loads(file.read_text()) for file in files}
+        by_threads = {
+            file.stem.removeprefix("measured-"): json.loads(file.read_text(encoding="utf-8")) for file in files
+        }
         if by_threads:
             found[model] = by_threads
     peaks = {}
     for file in sorted(place.glob("peaks-*.json")):
-        peaks[file.stem.removeprefix("peaks-")] = json.loads(file.read_text())
+        peaks[file.stem.removeprefix("peaks-")] = json.loads(file.read_text(encoding="utf-8"))
     return {
         "models": found,
         "peaks": peaks,

@@ -31,7 +31,7 @@ def peers_table(path: Path) -> str:
     """The ratios of each model for each number of threads, how near the roof it is, and every candidate's figures."""
     if not path.is_file():
         return f"Not measured yet: `{_COMMAND}`, on a machine that does nothing else.\n"
-    results = json.loads(path.read_text())
+    results = json.loads(path.read_text(encoding="utf-8"))
     threads = sorted({count for of_model in results["models"].values() for count in of_model}, key=int)
     lines: list[str] = []
     for count in threads:

@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
+from edgekit.edge_runtime.command_line import EDGEKIT
 from edgekit.edge_runtime.errors import EdgekitError, MissingData
 from edgekit.edge_runtime.owner import mark
 from edgekit.train.data import luna_store
@@ -82,7 +83,7 @@ def test_an_interrupted_preparation_goes_on_with_the_same_result(store, root, tm
         prepare(root, tmp_path / "store", on_scan=stop)
     with (tmp_path / "store" / "train-crop.bin").open("ab") as file:
         file.write(b"half a row")
-    with pytest.raises(MissingData, match="is unfinished. Run `edgekit luna prepare` again: it continues"):
+    with pytest.raises(MissingData, match=f"is unfinished. Run `{EDGEKIT} luna prepare` again: it continues"):
         read_index(tmp_path / "store")
     prepare(root, tmp_path / "store", on_scan=lambda entry, total: done.append(entry.uid))
     assert len(done) == 4
@@ -130,7 +131,7 @@ def test_a_store_of_other_lists_or_of_something_else_is_left_alone(store, root, 
 
 
 def test_what_is_no_store_is_named(store, tmp_path):
-    with pytest.raises(MissingData, match="there are no prepared scans in .* run: edgekit luna prepare DIR"):
+    with pytest.raises(MissingData, match=f"there are no prepared scans in .* run: {EDGEKIT} luna prepare DIR"):
         read_index(tmp_path)
     (tmp_path / INDEX).write_text("{")
     with pytest.raises(EdgekitError, match="index.json is damaged"):

@@ -5,6 +5,7 @@ Knows geometry and files; `luna.py` knows what is at a place. MetaImage is read 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from edgekit.edge_runtime.errors import InputError, MissingData, shown
 from edgekit.edge_runtime.native_output import caught_stderr
-from edgekit.train.data.dicom import Volume, read_series
+from edgekit.train.data.dicom import Volume, check_orthonormal, read_series
 
 AIR_HU, CLIP_HU = -1000, 1000  # what the book clips to: air, and dense bone
 Index = tuple[int, int, int]
@@ -56,12 +57,14 @@ def read_metaimage(path: Path) -> Volume:
         raise InputError(f"{path} cannot be read as MetaImage: {reason}. Download it again") from None
     across, down, along = image.GetSpacing()
     x, y, z = image.GetOrigin()
+    # SimpleITK's columns are the directions of column, row and slice; ours are rows, slice first.
+    orientation = np.array(image.GetDirection(), np.float64).reshape(3, 3).T[::-1].copy()
+    check_orthonormal(orientation, str(path))
     return Volume(
         hu=SimpleITK.GetArrayFromImage(image),
         spacing_mm=(along, down, across),
         origin_mm=(x, y, z),
-        # SimpleITK's columns are the directions of column, row and slice; ours are rows, slice first.
-        orientation=np.array(image.GetDirection(), np.float64).reshape(3, 3).T[::-1].copy(),
+        orientation=orientation,
         series_uid=path.stem,
     )
 
@@ -86,6 +89,15 @@ def _check_header(path: Path) -> None:
         raise InputError(
             f"{path} is not a MetaImage header: it lacks DimSize, ElementType or ElementDataFile. Download it again"
         ) from None
+    spacing = fields.get("ElementSpacing", "none")
+    if (
+        not re.fullmatch(r"(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?(\s+|$)" * 3, spacing)
+        or min(map(float, spacing.split())) <= 0
+    ):
+        raise InputError(
+            f"{path} does not say how large a voxel is: ElementSpacing should be 3 numbers above 0, found {spacing}. "
+            "Export the scan again"
+        )
     if len(sides) != 3 or min(sides) < 1 or element not in _ELEMENT_BYTES or data.startswith("LIST"):
         raise InputError(f"{path} is not a scan: found {element} of size {sides} in {data}. Give one volume of numbers")
     if data != "LOCAL" and (Path(data).name != data or "\\" in data or "%" in data):

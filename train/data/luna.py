@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgekit.edge_runtime.command_line import EDGEKIT
 from edgekit.edge_runtime.errors import InputError, MissingData
 from edgekit.edge_runtime.files import read_plain
 
@@ -151,7 +152,7 @@ def scans(root: Path) -> dict[str, Path]:
     if not paths:
         raise MissingData(
             f"there are no scans in {root}. It should hold subset0/*.mhd and so on, unpacked from LUNA16's archives, "
-            f"with {CANDIDATES} and {MALIGNANCY} beside them. `edgekit luna synthesize` makes synthetic scans"
+            f"with {CANDIDATES} and {MALIGNANCY} beside them. `{EDGEKIT} luna synthesize` makes synthetic scans"
         )
     return paths
 

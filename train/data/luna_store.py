@@ -15,6 +15,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from edgekit.edge_runtime.command_line import EDGEKIT
 from edgekit.edge_runtime.decode import DecodeError, canonical_json, decode, parse_json, to_plain
 from edgekit.edge_runtime.errors import EdgekitError, InputError, MissingData
 from edgekit.edge_runtime.files import folder_atomically, sha256_file, write_bytes
@@ -202,14 +203,14 @@ def read_index(store: Path) -> Index:
     if not path.is_file():
         raise MissingData(
             f"there are no prepared scans in {store}. With LUNA16's scans in DIR, or synthetic ones made by "
-            "`edgekit luna synthesize DIR`, run: edgekit luna prepare DIR"
+            f"`{EDGEKIT} luna synthesize DIR`, run: {EDGEKIT} luna prepare DIR"
         )
     try:
         index = decode(Index, parse_json(path.read_bytes()), INDEX)
     except DecodeError as error:
         raise EdgekitError(f"{path} is damaged: {error}. Remove {store} and prepare the scans again") from None
     if not index.finished:
-        raise MissingData(f"{store} is unfinished. Run `edgekit luna prepare` again: it continues")
+        raise MissingData(f"{store} is unfinished. Run `{EDGEKIT} luna prepare` again: it continues")
     return index
 
 
