@@ -13,8 +13,10 @@ from edgekit.edge_runtime.bundle.golden import GoldenSet
 from edgekit.edge_runtime.bundle.manifest import Manifest
 from edgekit.edge_runtime.errors import BundleError
 from edgekit.edge_runtime.tasks.classification import Answer
+from edgekit.edge_runtime.tasks.detection import Detections
 from edgekit.edge_runtime.tasks.metrics import max_abs, sqnr_db
-from edgekit.edge_runtime.tasks.registry import TASKS, answers_to
+from edgekit.edge_runtime.tasks.registry import TASKS, Task, answers_to, read_outputs
+from edgekit.edge_runtime.tasks.regression import Estimate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,9 +108,27 @@ def answers(manifest: Manifest, outputs: Arrays) -> list[Answer] | None:
     task = TASKS.get(manifest.task)
     if task is None:
         return None
-    first = manifest.outputs[0]
-    rows = answers_to(outputs[first.name], task=task, holds=first.holds, labels=manifest.labels)
+    rows = _read(manifest, outputs, task)
     return [row for row in rows if isinstance(row, Answer)] or None
+
+
+def found(manifest: Manifest, outputs: Arrays) -> list[Detections] | None:
+    """What a detector finds in each picture, in pixels of its input; None for any other task. Raises as `answers`."""
+    task = TASKS.get(manifest.task)
+    if task is None or not task.beside:
+        return None
+    return [row for row in _read(manifest, outputs, task) if isinstance(row, Detections)]
+
+
+def differing(manifest: Manifest, left: Arrays, right: Arrays) -> np.ndarray:
+    """(N,) bool: in which pictures two detectors of one task find something else. Raises as `answers`."""
+    task = TASKS[manifest.task]
+    pair = (read_outputs(side, manifest.holds, task=task, suppression=manifest.suppression) for side in (left, right))
+    return task.differ(*pair)
+
+
+def _read(manifest: Manifest, outputs: Arrays, task: Task) -> Sequence[Answer | Estimate | Detections]:
+    return answers_to(outputs, manifest.holds, task=task, labels=manifest.labels, suppression=manifest.suppression)
 
 
 def truth(manifest: Manifest, golden: GoldenSet, index: int) -> str | None:

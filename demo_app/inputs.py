@@ -58,8 +58,9 @@ def choose(left: Bundle, right: Bundle, golden: GoldenSet) -> Chosen | None:
 def _sample(left: Bundle, right: Bundle, golden: GoldenSet, pictures: bool) -> Chosen:
     shown = min(golden.samples, MOST_THUMBNAILS)
     captions = [_caption(left, golden, i, pictures) for i in range(shown)]
+    labelled = pictures and truth(left.manifest, golden, 0) is not None
     st.caption(
-        f"Real inputs from the bundle, {'with their true labels' if pictures else 'by number'}."
+        f"Real inputs from the bundle{', with their true labels' if labelled else '' if pictures else ', by number'}."
         + (f" These are the first {shown} of {golden.samples:,}." if shown < golden.samples else "")
     )
     with st.container(key="grid", height=300 if shown > 40 else "content"):

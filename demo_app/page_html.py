@@ -38,10 +38,19 @@ def escape_markdown(text: object) -> str:
     return _MARKUP.sub(r"\\\1", " ".join(str(text).split()))
 
 
-def answer_card(side: str, bundle: Bundle, answer: Answer | None, latency: Latency | None, engine: str | None) -> str:
-    """One bundle: its answer in large type, its measured and recorded figures below. `side` is "left" or "right"."""
+def answer_card(
+    side: str, bundle: Bundle, answer: Answer | None, latency: Latency | None, engine: str | None, boxes: str = ""
+) -> str:
+    """One bundle: its answer in large type, its measured and recorded figures below.
+
+    Args:
+        side: "left" or "right".
+        boxes: HTML that shows the answer of a detector, in place of `answer`.
+    """
     manifest = bundle.manifest
-    if answer is None:
+    if boxes:
+        headline = boxes
+    elif answer is None:
         headline = '<div class="ek-answer ek-none">no answer yet</div>'
     else:
         label, probability = escape_html(answer.label), escape_html(percent_text(answer.probability))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import streamlit as st
 
 from edgekit.edge_runtime.arrays import Arrays
@@ -14,9 +15,10 @@ from edgekit.edge_runtime.command_line import EDGEKIT
 from edgekit.edge_runtime.errors import EdgekitError
 from edgekit.edge_runtime.format import db_text, percent_text, smaller_text, speed_text
 from edgekit.edge_runtime.tasks.classification import Answer
+from edgekit.edge_runtime.tasks.detection import Detections
 from edgekit.edge_runtime.tasks.registry import TASKS
 
-from . import cached, charts, page_html
+from . import boxes_html, cached, charts, page_html
 from . import compare as comparing
 from .inputs import Chosen
 from .page_html import escape_markdown
@@ -38,6 +40,8 @@ class _Reply:
     """Its outputs."""
     answer: Answer | None = None
     """The answer in them, where the task has labels."""
+    found: Detections | None = None
+    """What a detector finds, in pixels of its input."""
     error: str | None = None
     """Why there is no answer."""
 
@@ -51,14 +55,20 @@ def answers(left: Bundle, right: Bundle, chosen: Chosen | None, golden: GoldenSe
         st.info("Choose a picture to see both answers.", icon=":material/add_photo_alternate:")
     elif replies[0].answer is not None and replies[1].answer is not None:
         st.html(page_html.verdict(replies[0].answer, replies[1].answer, chosen.truth))
+    elif replies[0].found is not None and replies[1].found is not None:
+        same = not comparing.differing(left.manifest, replies[0].outputs or {}, replies[1].outputs or {}).any()
+        st.html(boxes_html.verdict(replies[0].found, replies[1].found, same=same))
     slots = [column.empty() for column in st.columns(2, gap="small")]
     sides = list(zip(("left", "right"), (left, right), replies, strict=True))
-    for slot, (side, bundle, reply) in zip(slots, sides, strict=True):  # shown before measuring, which takes a moment
-        slot.html(page_html.answer_card(side, bundle, reply.answer, None, reply.engine))
+    drawn = [_drawn(bundle, reply, given) for (_, bundle, reply), given in zip(sides, inputs, strict=True)]
+    for slot, (side, bundle, reply), boxes in zip(
+        slots, sides, drawn, strict=True
+    ):  # before measuring, which takes time
+        slot.html(page_html.answer_card(side, bundle, reply.answer, None, reply.engine, boxes))
     latencies = None if failed else _latencies(left, right, golden)
     for i, (side, bundle, reply) in enumerate(sides):
         latency = latencies[i] if latencies else None
-        slots[i].html(page_html.answer_card(side, bundle, reply.answer, latency, reply.engine))
+        slots[i].html(page_html.answer_card(side, bundle, reply.answer, latency, reply.engine, drawn[i]))
     for _, bundle, reply in sides:
         if reply.error:
             st.error(
@@ -70,7 +80,7 @@ def answers(left: Bundle, right: Bundle, chosen: Chosen | None, golden: GoldenSe
     if chart is not None:
         st.html(page_html.legend(left.name, right.name))
         st.altair_chart(chart, width="stretch", key="probabilities")
-    elif replies[0].outputs is not None and replies[0].answer is None:
+    elif replies[0].outputs is not None and replies[0].answer is None and replies[0].found is None:
         _raw(left, replies[0].outputs, replies[1].outputs)
 
 
@@ -78,6 +88,9 @@ def golden(left: Bundle, right: Bundle, samples: GoldenSet) -> None:
     """All golden samples through both bundles: how many agree, by how much they differ, and which do not agree."""
     try:
         outputs = cached.golden_answers(left, samples.inputs), cached.golden_answers(right, samples.inputs)
+        if comparing.found(left.manifest, outputs[0]) is not None:
+            _found(left, samples, outputs)
+            return
         first, second = comparing.answers(left.manifest, outputs[0]), comparing.answers(right.manifest, outputs[1])
         if first is None or second is None:
             largest, sqnr = comparing.raw_difference(*outputs)
@@ -115,6 +128,36 @@ def golden(left: Bundle, right: Bundle, samples: GoldenSet) -> None:
     st.html(page_html.gallery((sample, None if pixels is None else pixels[sample.index]) for sample in shown))
 
 
+def _drawn(bundle: Bundle, reply: _Reply, inputs: Arrays | None) -> str:
+    """A detector's boxes over what it sees; "" for any other task, and before there is an input."""
+    if reply.found is None or inputs is None:
+        return ""
+    pixels = raw_pixels(bundle.manifest, inputs) if is_picture(bundle.manifest) else None
+    return boxes_html.drawn(pixels, reply.found)
+
+
+def _found(left: Bundle, samples: GoldenSet, outputs: tuple[Arrays, Arrays]) -> None:
+    """How many golden pictures get the same boxes from both, and those that do not."""
+    first, second = (comparing.found(left.manifest, side) for side in outputs)
+    assert first is not None
+    assert second is not None
+    differ = comparing.differing(left.manifest, *outputs)
+    count, other = len(differ), int(differ.sum())
+    boxes = {
+        f"Boxes, {side}": f"{sum(len(one.certain) for one in found):,}"
+        for side, found in (("left", first), ("right", second))
+    }
+    _totals({"Agree": f"{count - other} of {count}", "Agreement": percent_text(1 - other / count)} | boxes)
+    st.caption(
+        "Both find the same where each box from 50 % on has a partner in the other: of its label, overlapping it by "
+        "half. " + ("These pictures differ:" if other else f"They do in all {count} golden pictures.")
+    )
+    if other and is_picture(left.manifest):
+        pixels = raw_pixels(left.manifest, samples.inputs)
+        shown = [int(i) for i in np.flatnonzero(differ)[:MOST_MOVED]]
+        st.html(boxes_html.gallery((i, pixels[i], first[i], second[i]) for i in shown))
+
+
 def _totals(figures: dict[str, str]) -> None:
     columns = st.container(key="totals").columns(len(figures))
     for column, (name, value) in zip(columns, figures.items(), strict=True):
@@ -127,8 +170,13 @@ def _ask(bundle: Bundle, inputs: Arrays | None) -> _Reply:
         if inputs is None:
             return _Reply(engine=runner.engine)
         outputs = runner.run(inputs)
-        known = comparing.answers(bundle.manifest, outputs)
-        return _Reply(engine=runner.engine, outputs=outputs, answer=known[0] if known else None)
+        known, found = comparing.answers(bundle.manifest, outputs), comparing.found(bundle.manifest, outputs)
+        return _Reply(
+            engine=runner.engine,
+            outputs=outputs,
+            answer=known[0] if known else None,
+            found=found[0] if found else None,
+        )
     except EdgekitError as error:
         return _Reply(error=str(error))
 

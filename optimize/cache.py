@@ -37,6 +37,7 @@ MADE_FROM = "made_from"  # the fingerprint, in the manifest's provenance
 # samples are read as, are causes themselves, so that the code that reads them is not among these.
 MAKES_BUNDLES = (
     *("optimize/pack.py", "optimize/verify.py", "optimize/golden_floors.py", "optimize/deploy.py"),
+    "optimize/heads.py",
     *("optimize/capture.py", "optimize/user_model/signature.py"),
     *("optimize/gate.py", "optimize/judge.py", "optimize/ruling.py", "edge_runtime/statistics"),
     "optimize/other_engines.py",
@@ -68,7 +69,8 @@ def fingerprint(
     preprocessing = to_plain(model.preprocessing) if model.preprocessing else None
     of_model = [model.name, model.task, list(model.labels), preprocessing, specs, model.weights_sha256, model.notes]
     origins = [to_plain(one) for one in (model.samples_from, model.weights_from) if one]
-    of_model += [model.gated, model.shown, model.holds or "", origins]
+    kept = to_plain(model.suppression) if model.suppression else None
+    of_model += [model.gated, model.shown, model.holds or "", kept, origins]
     digest.update(canonical_json([*of_model, exporter.name, recipe.name, tools, [str(value) for value in settings]]))
     targets: Arrays = {} if model.targets is None else {"": model.targets}
     trained_on: Arrays = {}

@@ -275,7 +275,7 @@ def _judged(model: DeployModel, outputs: Mapping[str, Arrays]) -> dict[str, Answ
     """The outputs of candidates, by name, to the validation split, as answers; but for those too large to keep."""
     found = {}
     for name, arrays in outputs.items():
-        first = model.answers(arrays[model.outputs[0].name])
+        first = model.answers(arrays)
         truth = model.targets_of(np.arange(len(first)))
         answers = answers_of(model.task, first, truth, inputs=model.validation, labels=model.labels, split="validation")
         if answers is not None:

@@ -19,21 +19,24 @@ from torch import nn
 from edgekit.edge_runtime.arrays import Arrays
 from edgekit.edge_runtime.bundle.contract import Holds
 from edgekit.edge_runtime.bundle.manifest import (
+    DETECTION,
     BatchRange,
     ImagePreprocessing,
     SamplesOrigin,
+    Suppression,
     TensorSpec,
     WeightsOrigin,
 )
 from edgekit.edge_runtime.engines import Session
 from edgekit.edge_runtime.errors import MissingData, UsageError
 from edgekit.edge_runtime.files import sha256_file
-from edgekit.edge_runtime.tasks.holds import read_as
 from edgekit.edge_runtime.tasks.metrics import TaskMetric
-from edgekit.edge_runtime.tasks.registry import metric_named, task
+from edgekit.edge_runtime.tasks.registry import metric_named, read_outputs, task
 from edgekit.train.book_model import BookModel, FitConfig, input_module
 from edgekit.train.checkpoint import load_weights
 from edgekit.train.dataset import Dataset, Split
+
+from .heads import BOXES, HEADS, HOLDS, Deployable, DeployableDetector
 
 GOLDEN_SAMPLES = 32
 # Two classes whose probabilities are closer than this are a near tie. The loosest of the float recipes (fp16, 40 dB)
@@ -41,36 +44,6 @@ GOLDEN_SAMPLES = 32
 NEAR_TIE = 0.02
 # Raw inputs (N, …) by name -> answers (N, …) by name, in whatever runs the model.
 Predict = Callable[[Arrays], Arrays]
-
-
-class Deployable(nn.Module):
-    """input module -> model -> head, as one module: raw input (N, …) in, answers (N, …) float32 out."""
-
-    def __init__(self, inputs: nn.Module, model: nn.Module, head: nn.Module):
-        super().__init__()
-        self.inputs = inputs
-        self.model = model
-        self.head = head
-
-    def forward(self, raw: torch.Tensor) -> torch.Tensor:
-        return self.head(self.model(self.inputs(raw)))
-
-
-# By task: the name of the output, and what turns the model's outputs into answers inside the exported graph.
-HEADS: dict[str, tuple[str, nn.Module]] = {
-    "classification": ("probabilities", nn.Softmax(dim=-1)),
-    "multi_label": ("probabilities", nn.Sigmoid()),
-    "regression": ("prediction", nn.Identity()),
-    "next_character": ("log_probabilities", nn.Identity()),
-    "segmentation": ("mask", nn.Identity()),
-}
-# What the first output of a deployed model holds, by its task, where the model says nothing else.
-HOLDS: dict[str, Holds] = {
-    "classification": "probabilities",
-    "multi_label": "independent_probabilities",
-    "next_character": "log_probabilities",
-    "segmentation": "mask",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +74,8 @@ class DeployModel:
     None where the true answers are not known: then `validation` serves to check the stages, and no accuracy is
     measured, unless `evaluate` does so: it takes a `Predict` and gives a number, or one for each sample; more is
     better. `gated` names the metric that artifacts are held to, the task's own where empty; `shown` the one that is
-    reported. `holds` is what the first output holds, where its task does not say. `groups` (N,) says which validation
+    reported. `holds` is what the first output holds, where its task does not say; `suppression` says
+    which boxes of a detector count. `groups` (N,) says which validation
     samples belong together, such as a patient's. `unlabelled` are further raw inputs, without truth, on which answers
     are compared. `golden` are the samples that travel with every bundle, where they were chosen; else they are taken
     from `validation`; `samples_from` and `weights_from` say whose they are. `noise` says that the samples are random,
@@ -125,6 +99,7 @@ class DeployModel:
     gated: str = ""
     shown: str = ""
     holds: Holds | None = None
+    suppression: Suppression | None = None
     golden: Golden | None = None
     samples_from: SamplesOrigin | None = None
     weights_from: WeightsOrigin | None = None
@@ -140,12 +115,18 @@ class DeployModel:
         return self.inputs[0].batch
 
     def output_holds(self, place: int) -> Holds:
-        """What the output at `place` holds; only the first one is the task's answer."""
-        return (self.holds or HOLDS.get(self.task, "values")) if place == 0 else "values"
+        """What the output at `place` holds; only those that the task reads are its answer."""
+        held = (self.holds,) if self.holds else HOLDS.get(self.task, ())
+        return held[place] if place < len(held) else "values"
 
-    def answers(self, first: np.ndarray) -> np.ndarray:
-        """The first output (N, …) as the task takes it: classes along axis 1."""
-        return read_as(first, self.output_holds(0), task(self.task).takes)
+    def is_answer(self, place: int) -> bool:
+        """Whether the output at `place` is one of those that the task reads."""
+        return place < max(1, len(HOLDS.get(self.task, ())))
+
+    def answers(self, outputs: Arrays) -> np.ndarray:
+        """Outputs (N, …) by name as the task takes them: classes along axis 1, or what is found, (N, K, 6)."""
+        holds = {spec.name: self.output_holds(place) for place, spec in enumerate(self.outputs)}
+        return read_outputs(outputs, holds, task=task(self.task), suppression=self.suppression)
 
     def metric(self) -> TaskMetric:
         """A new metric of the kind that is reported: `shown`, else the task's own."""
@@ -249,15 +230,19 @@ def load_book_module(book: BookModel, weights: Path) -> LoadedModule:
     """
     model = book.build()
     load_weights(model, weights)
-    output, head = HEADS[book.task]
-    module = Deployable(input_module(book), model, head).eval().requires_grad_(False)
-    taken = input_spec(book)
+    return loaded_module(book, model)
+
+
+def loaded_module(book: BookModel, model: nn.Module) -> LoadedModule:
+    """A registry model's module behind raw input, with the weights it has."""
+    head = HEADS[book.task]
+    kind = DeployableDetector if book.task == DETECTION else Deployable
+    module, taken = kind(input_module(book), model, head[1]).eval().requires_grad_(False), input_spec(book)
     with torch.inference_mode():
         given = module(torch.zeros(taken.shape, dtype=getattr(torch, taken.dtype)))
-    shape = tuple(given.shape)
-    return LoadedModule(
-        module=module, inputs=(taken,), outputs=(TensorSpec(name=output, dtype="float32", shape=shape),)
-    )
+    named = zip((head[0], BOXES), given if isinstance(given, tuple) else (given,), strict=False)
+    outputs = tuple(TensorSpec(name=name, dtype="float32", shape=tuple(one.shape)) for name, one in named)
+    return LoadedModule(module=module, inputs=(taken,), outputs=outputs)
 
 
 def input_spec(book: BookModel) -> TensorSpec:
@@ -296,6 +281,7 @@ def deploy_book_model(book: BookModel, weights: Path) -> DeployModel:
         weights_sha256=sha256_file(weights),
         origin=data.origin,
         gated=book.gated or book.target.metric,
+        suppression=book.suppression,
         groups=data.validation.groups,
         training=training_data(book, data),
     )
@@ -321,8 +307,9 @@ def run_session(model: DeployModel, session: Session, arrays: Arrays) -> Arrays:
 
 
 def training_data(book: BookModel, data: Dataset) -> TrainingData | None:
-    """What `book` is trained on; None for a model of crops, whose split is too large for memory."""
-    if book.crops:  # rows that say where to read, not what the model takes
+    """What `book` is trained on; None for a model of crops, whose split is too large for memory, and for a detector,
+    whose loss needs what it gives in training alone."""
+    if book.crops or book.task == DETECTION:  # rows of crops say where to read, not what the model takes
         return None
     return TrainingData(inputs=data.train.inputs, targets=data.train.targets, fit=book.fit)
 

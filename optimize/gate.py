@@ -22,8 +22,10 @@ from edgekit.edge_runtime.errors import InputError
 from edgekit.edge_runtime.format import limit_text, percent_text
 from edgekit.edge_runtime.statistics.enough import enough_hits, enough_unlabelled
 from edgekit.edge_runtime.statistics.paired import Loss, hits_loss, loss_high, share_high, split_error
+from edgekit.edge_runtime.statistics.precision_loss import precision_loss
 from edgekit.edge_runtime.statistics.resampled import auc_loss, sums_loss
 from edgekit.edge_runtime.statistics.sum_metrics import SumMetric, hit_rows, mean_of
+from edgekit.edge_runtime.tasks.average_precision import Matches
 from edgekit.edge_runtime.tasks.detection_metrics import auc
 
 from .ruling import Budget, Measured, broken, check_finite, nothing_proven, planned, ruled
@@ -33,6 +35,7 @@ __all__ = [
     "Budget",
     "judge_answers",
     "judge_auc",
+    "judge_found",
     "judge_hits",
     "judge_lossless",
     "judge_metric",
@@ -170,6 +173,35 @@ def judge_auc(
     loss = auc_loss(first, second, positive, groups=groups, error=budget.error)
     # Who says the same to all ranks nothing: half.
     return planned(loss, replace(budget, same_to_all=0.5), replace(measured, values=(area, area - loss.value)), flips)
+
+
+def judge_found(
+    metric: str,
+    before: Matches,
+    after: Matches | None,
+    budget: Budget,
+    *,
+    groups: npt.ArrayLike | None = None,
+    flips: int = 0,
+) -> Verdict:
+    """Whether an artifact keeps the average precision of what it finds; as `judge_metric`.
+
+    Args:
+        before, after: what the float model and the artifact found in the same pictures; None where a number is none.
+    """
+    measured = Measured(
+        metric=metric,
+        higher_is_better=True,
+        is_share=True,
+        values=(before.value, math.nan if after is None else after.value),
+        samples=len(before.truths),
+        groups=0 if groups is None else len(np.unique(np.asarray(groups))),
+        basis="bootstrap",
+    )
+    if after is None:
+        return broken(measured, budget)
+    loss = precision_loss(before, after, groups=groups, error=budget.error)
+    return planned(loss, budget, measured, flips)
 
 
 def judge_value(name: str, before: float, after: float, budget: Budget, *, samples: int) -> Verdict:

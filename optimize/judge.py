@@ -25,12 +25,23 @@ from edgekit.edge_runtime.statistics.sum_metrics import (
     mean_of,
     mean_rows,
 )
+from edgekit.edge_runtime.tasks.average_precision import AveragePrecision50, MeanAveragePrecision, matched
+from edgekit.edge_runtime.tasks.detection import same_found
 from edgekit.edge_runtime.tasks.metrics import right_and_counted
 from edgekit.edge_runtime.tasks.multi_label import label_f1
 from edgekit.edge_runtime.tasks.registry import task
 from edgekit.edge_runtime.tasks.variation import same_to_all, varies, varying_sqnr_db
 
-from .gate import Budget, judge_answers, judge_auc, judge_hits, judge_lossless, judge_metric, judge_value
+from .gate import (
+    Budget,
+    judge_answers,
+    judge_auc,
+    judge_found,
+    judge_hits,
+    judge_lossless,
+    judge_metric,
+    judge_value,
+)
 
 FLAGGED = 0.5  # a probability from which a pixel belongs to the object, as in `tasks.segmentation`
 
@@ -40,20 +51,24 @@ class Compared:
     """The float model's and an artifact's answers to the same samples, by output name, with what is known of them."""
 
     float_outputs: Arrays
-    """(N, …) each, in the order of the model's outputs; the first one is judged by the metric."""
+    """(N, …) each, in the order of the model's outputs."""
     outputs: Arrays
     """The artifact's, of the same names and shapes."""
     targets: np.ndarray | None
     """(N, …) true answers; None where nobody knows them."""
+    answers: tuple[np.ndarray, np.ndarray] | None = None
+    """What is judged by the metric, (N, …) of both, as the task takes it; None: the first output as it is."""
     groups: np.ndarray | None = None
     """(N,) what each sample belongs to; None where each is on its own."""
     unlabelled: tuple[np.ndarray, np.ndarray] | None = None
-    """The first output of both, (U, …), for samples of the same kind without truth."""
+    """The same of both, (U, …), for samples of the same kind without truth."""
     scores: tuple[np.ndarray, np.ndarray] | None = None
     """What a user's `evaluate` gave for both: one number each, or one for each sample; more is better."""
 
     @property
     def first(self) -> tuple[np.ndarray, np.ndarray]:
+        if self.answers is not None:
+            return self.answers
         name = next(iter(self.float_outputs))
         return self.float_outputs[name], self.outputs[name]
 
@@ -209,6 +224,20 @@ def _judge_bits(compared: Compared, task_name: str, budget: Budget) -> Verdict:
     return judge_metric(metric, rows(before), rows(after), budget, groups=compared.groups, flips=flips)
 
 
+def _judge_precision(metric: type[MeanAveragePrecision]) -> Callable[..., Verdict]:
+    def judged(compared: Compared, task_name: str, budget: Budget) -> Verdict:
+        before, after = compared.first
+        assert compared.targets is not None
+        truth = compared.targets
+        flips = int(task(task_name).differ(before, after).sum())
+        first, same = (matched(rows, truth, metric.thresholds) for rows in (before, same_found(before)))
+        second = None if np.isnan(after).any() else matched(after, truth, metric.thresholds)
+        budget = _with_same(budget, same.value)
+        return judge_found(metric.name, first, second, budget, groups=compared.groups, flips=flips)
+
+    return judged
+
+
 def _with_same(budget: Budget, value: float) -> Budget:
     return Budget(max_drop=budget.max_drop, same_to_all=value, error=budget.error)
 
@@ -238,4 +267,6 @@ GATED: Mapping[str, Callable[[Compared, str, Budget], Verdict]] = {
     "auc": _judge_auc,
     "mean_absolute_error": _judge_error,
     "bits_per_character": _judge_bits,
+    "mean_average_precision": _judge_precision(MeanAveragePrecision),
+    "average_precision_50": _judge_precision(AveragePrecision50),
 }

@@ -51,7 +51,7 @@ from .steps import heard_by
 from .temporary_files import collected
 from .tuning.table import Tuning, tuned
 from .user_model.evaluation import run_in_pieces
-from .verify import Chain, FloatReference, measure, verdict_on
+from .verify import Chain, FloatReference, also_shown, measure, verdict_on
 
 GOLDEN_FILE = "golden.npz"
 
@@ -167,7 +167,7 @@ def pack_bundle(
             | ({BEST_OF: str(best_of)} if ran and ran.as_best else {}),
             status=_status(model, chain, ran.verdict) if ran else "not_run",
             verdict=ran.verdict if ran else None,
-            metrics=(ran.metric,) if ran and ran.metric else (),
+            metrics=ran.metrics if ran else (),
             stages=tuple(chain.results),
         )
         write_bytes(folder / MANIFEST_FILE, final.to_bytes())
@@ -182,7 +182,7 @@ class _Ran:
     """What the finished bundle answered in a process of its own, and what that says of it."""
 
     answers: Arrays
-    metric: Metric | None
+    metrics: tuple[Metric, ...]
     verdict: Verdict
     as_best: bool  # verified also as the best of several
 
@@ -219,7 +219,8 @@ def _run_packed(
     decided = verdict(ERROR)
     # The best of several that passed is wrong more often than one of them; so the error is divided among them.
     as_best = decided.kept and (decided.lossless or best_of == 1 or verdict(ERROR / best_of).kept)
-    return _Ran(answers=answers, metric=metric, verdict=decided, as_best=as_best)
+    metrics = (metric, *also_shown(model, metric, answers, reference)) if metric else ()
+    return _Ran(answers=answers, metrics=metrics, verdict=decided, as_best=as_best)
 
 
 def _ways_on(recipe: Recipe) -> str:
@@ -291,6 +292,7 @@ def _manifest(
             golden=model.samples_from or SamplesOrigin(source=model.origin, licence=None, may_travel=None),
         ),
         tools=tools | {"python": platform.python_version()},
+        suppression=model.suppression,
         provenance={"weights_sha256": model.weights_sha256, "data": model.origin} | model.notes | chain.notes,
     )
 

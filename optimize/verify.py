@@ -17,8 +17,9 @@ from edgekit.edge_runtime.bundle.verdict import Verdict
 from edgekit.edge_runtime.errors import VerificationError
 from edgekit.edge_runtime.format import limit_text, percent_text
 from edgekit.edge_runtime.statistics.paired import ERROR
+from edgekit.edge_runtime.tasks.average_precision import AveragePrecision50, MeanAveragePrecision
 from edgekit.edge_runtime.tasks.holds import kind
-from edgekit.edge_runtime.tasks.metrics import max_abs, relative_error
+from edgekit.edge_runtime.tasks.metrics import TaskMetric, max_abs, relative_error
 from edgekit.edge_runtime.tasks.registry import task
 from edgekit.edge_runtime.tasks.variation import ROUNDING, varying_sqnr_db
 
@@ -62,7 +63,7 @@ class FloatReference:
         """
         answers = run_module(model, model.module, model.validation)
         check_finite(answers)
-        indices = model.golden_indices(answers[model.outputs[0].name])
+        indices = model.golden_indices(answers[model.outputs[0].name])  # of which a detector's are not looked at
         golden = None if model.golden is None else run_module(model, model.module, model.golden.inputs)
         metric, scores = measure(model, answers, lambda arrays: run_module(model, model.module, arrays))
         return cls(
@@ -151,7 +152,7 @@ class Chain:
         agreement = kind(self._model.output_holds(place)).agreement(wanted, got)
         if exact:
             held_to, passed = f"relative error ≤ {EXACT:g}", relative <= EXACT
-        elif recipe.lossy and place == 0 and self._reference.metric is not None:
+        elif recipe.lossy and self._model.is_answer(place) and self._reference.metric is not None:
             # The verdict on the model's own metric decides; here only what is broken is stopped.
             held_to, passed = f"SQNR ≥ {BROKEN_DB:g} dB; the metric decides", sqnr >= BROKEN_DB
         else:
@@ -200,29 +201,44 @@ def measure(
     Where the model comes with an `evaluate` of its own, that is asked, with `predict`. None where neither it nor the
     true answers are there. Without `reference` the answers are the float model's own.
     """
-    first, scores = model.outputs[0].name, None
+    scores = None
     before = None if reference is None else reference.metric
     if model.evaluate is not None:
         evaluation = evaluated(model.evaluate, predict)
         found, scores = evaluation.metric, evaluation.scores
     elif model.targets is not None:
-        counted = model.metric()
-        counted.update(model.answers(answers[first]), model.targets)
-        found = Metric(
-            name=type(counted).name,
-            value=counted.value,
-            low=counted.low,
-            high=counted.high,
-            samples=counted.samples,
-            float_value=counted.value,
-            agreement=1.0,
-        )
+        found = _counted(model, model.metric(), answers, model.targets)
     else:
         return None, None
     if reference is None or before is None:
         return found, scores
-    agreement = task(model.task).agreement(*map(model.answers, (reference.validation[first], answers[first])))
+    agreement = task(model.task).agreement(*map(model.answers, (reference.validation, answers)))
     return replace(found, float_value=before.value, agreement=agreement), scores
+
+
+def _counted(model: DeployModel, metric: TaskMetric, answers: Arrays, targets: np.ndarray) -> Metric:
+    metric.update(model.answers(answers), targets)
+    return Metric(
+        name=type(metric).name,
+        value=metric.value,
+        low=metric.low,
+        high=metric.high,
+        samples=metric.samples,
+        float_value=metric.value,
+        agreement=1.0,
+    )
+
+
+def also_shown(
+    model: DeployModel, metric: Metric | None, answers: Arrays, reference: FloatReference
+) -> tuple[Metric, ...]:
+    """What is told beside a measured `metric`: of a detector its average precision at an overlap of 0.50 too."""
+    if metric is None or model.targets is None or metric.name != MeanAveragePrecision.name:
+        return ()
+    before, after = (
+        _counted(model, AveragePrecision50(), outputs, model.targets) for outputs in (reference.validation, answers)
+    )
+    return (replace(after, float_value=before.value, agreement=metric.agreement),)
 
 
 def verdict_on(
@@ -244,16 +260,14 @@ def verdict_on(
         unlabelled: its answers to `model.unlabelled`.
         max_drop: how much of the float model's value may be lost, relative.
     """
-    first = model.outputs[0].name
     judged = reference.validation if reference.metric is not None else reference.golden_outputs
     compared = Compared(
-        float_outputs=judged | {first: model.answers(judged[first])},
-        outputs=answers | {first: model.answers(answers[first])},
+        float_outputs=judged,
+        outputs=answers,
+        answers=(model.answers(judged), model.answers(answers)),
         targets=None if model.evaluate is not None else model.targets,
         groups=model.groups,
-        unlabelled=(model.answers(reference.unlabelled[first]), model.answers(unlabelled[first]))
-        if unlabelled
-        else None,
+        unlabelled=(model.answers(reference.unlabelled), model.answers(unlabelled)) if unlabelled else None,
         scores=None if reference.scores is None or scores is None else (reference.scores, scores),
     )
     return judge(

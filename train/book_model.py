@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from edgekit.edge_runtime.bundle.manifest import ImagePreprocessing, TensorSpec
+from edgekit.edge_runtime.bundle.manifest import ImagePreprocessing, Suppression, TensorSpec
 from edgekit.train.dataset import Dataset
 from edgekit.train.extra_metrics import ExtraMetrics
 from edgekit.train.preprocess import Clip, FeatureNormalize, PixelNormalize
@@ -139,7 +139,8 @@ class BookModel:
     task: str
     """A name in `edgekit.edge_runtime.tasks.registry.TASKS`."""
     build: Callable[[], nn.Module]
-    """Makes the module with fresh weights. It returns logits; for a regression, numbers in the target's unit."""
+    """Makes the module with fresh weights. It returns logits; for a regression, numbers in the target's unit; for a
+    detection logits (N, A, C) and boxes (N, A, 4), and in training the places (A, 2) besides."""
     data: Callable[[], Dataset]
     """Reads the data set."""
     normalization: Normalization | None
@@ -166,6 +167,8 @@ class BookModel:
     """A few real rows to verify artifacts with, where `data` is not on disk. Nothing is trained on them."""
     extra_metrics: Callable[[], ExtraMetrics] | None = None
     """Measured after each epoch, in addition to the task's metric."""
+    suppression: Suppression | None = None
+    """Which boxes of a detector count; None for any other task."""
     gated: str = ""
     """The metric that artifacts are held to, where that is not the target's: one of `optimize/judge.py`."""
 

@@ -21,7 +21,8 @@ class Split:
     targets: np.ndarray
     """(N,) int64, class indices; in a training split also (N, C) float32, probabilities of the classes.
 
-    For a regression (N, F) float32, in the model's unit; for masks (N, 1, H, W) float32, 0 or 1.
+    For a regression (N, F) float32, in the model's unit; for masks (N, 1, H, W) float32, 0 or 1; for boxes (N, M, 6)
+    float32: label, 1 for a crowd, left, top, right, bottom in pixels of the input, and -1 in unused rows.
     """
     kinds: np.ndarray | None = None
     """(N,) int64, the kinds that balancing tells apart, where these are not the targets."""

@@ -13,6 +13,7 @@ from edgekit.train.models import (
     birds_resdeep,
     cifar10_fast,
     digits_cnn,
+    digits_detector,
     digits_features,
     lidc_malignancy,
     luna_classifier,
@@ -28,6 +29,7 @@ BOOK_MODELS: dict[str, BookModel] = {
     for model in (
         digits_cnn.MODEL,
         digits_features.MODEL,
+        digits_detector.MODEL,
         mnist_net.MODEL,
         wine_quality.MODEL,
         bike_demand.MODEL,

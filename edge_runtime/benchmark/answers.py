@@ -44,14 +44,14 @@ class Answers:
 def answers_of(
     task_name: str, outputs: np.ndarray, targets: np.ndarray, *, inputs: Arrays, labels: tuple[str, ...], split: str
 ) -> Answers | None:
-    """Outputs (N, …) of a model as answers; None when they are too large to keep.
+    """Outputs (N, …) of a model as answers; None when they are too large to keep, or boxes, which have no fixed place.
 
     Targets of shape (N, 0) mean that the truth is not known.
     """
     known = task(task_name)
     picks_one = known.agreement is top_agreement
     numbers = outputs.size // max(1, outputs.shape[1]) if picks_one else outputs.size
-    if numbers > MAX_NUMBERS:
+    if numbers > MAX_NUMBERS or known.beside:
         return None
     top = np.where(np.isnan(outputs).any(axis=1), -1, outputs.argmax(axis=1)) if picks_one else outputs
     scores = _scores(known.metric(), outputs, top, targets)

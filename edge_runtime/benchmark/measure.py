@@ -23,8 +23,7 @@ from ..engines import engine_name, row_name
 from ..errors import InputError
 from ..machine.energy import POWERCAP, EnergyMeter
 from ..machine.machine_state import MachineState, Reading, machine_state, read_counters
-from ..tasks.holds import read_as
-from ..tasks.registry import task
+from ..tasks.registry import read_outputs, task
 from ..worker.parent import Worker
 from .answers import Answers, answers_of
 from .benchmark_result import BenchmarkResult, Settings
@@ -114,10 +113,9 @@ def candidate_of(
     chosen = engine_name(format, str(path), engine)
 
     def keep_answers(outputs: Arrays) -> Answers | None:
-        first = manifest.outputs[0]
         return answers_of(
             manifest.task,
-            read_as(outputs[first.name], first.holds, task(manifest.task).takes),
+            read_outputs(outputs, manifest.holds, task=task(manifest.task), suppression=manifest.suppression),
             golden.targets,
             inputs=golden.inputs,
             labels=manifest.labels,

@@ -1,4 +1,4 @@
-"""A model's inputs and outputs, and how a picture becomes an input. Checked data; runs nothing."""
+"""A model's inputs and outputs, how a picture becomes an input, and which boxes count. Checked data; runs nothing."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-from .limits import MAX_PICTURE_SIDE, MAX_RANK, MAX_SIDE
+from .limits import MAX_DETECTIONS, MAX_PICTURE_SIDE, MAX_RANK, MAX_SIDE
 
 Dtype = Literal["uint8", "int8", "int32", "int64", "float16", "float32"]
 Holds = Literal[
@@ -83,6 +83,30 @@ class OutputSpec(TensorSpec):
     def of(cls, spec: TensorSpec, holds: Holds) -> OutputSpec:
         """`spec` as an output."""
         return cls(name=spec.name, dtype=spec.dtype, shape=spec.shape, batch=spec.batch, holds=holds)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suppression:
+    """Which of a detector's dense boxes count as found; `tasks/detection.py` carries it out.
+
+    For each label on its own: the surest box is kept, and those that overlap it too much are dropped, and so on.
+    """
+
+    score_threshold: float = 0.05
+    """The lowest score of a box that counts, 0 to 1."""
+    iou_threshold: float = 0.5
+    """A box that overlaps a surer one of its label by more than this is dropped, 0 to 1."""
+    max_detections: int = 100
+    """How many boxes are kept of a picture at most, of all labels together."""
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.score_threshold <= 1 and 0 <= self.iou_threshold <= 1):
+            raise ValueError(
+                f"score_threshold and iou_threshold go from 0 to 1, found {self.score_threshold:g} and "
+                f"{self.iou_threshold:g}"
+            )
+        if not 1 <= self.max_detections <= MAX_DETECTIONS:
+            raise ValueError(f"max_detections goes from 1 to {MAX_DETECTIONS:,}, found {self.max_detections:,}")
 
 
 @dataclass(frozen=True, kw_only=True)

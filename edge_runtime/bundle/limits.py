@@ -14,6 +14,7 @@ JSON_LIMITS = Limits(depth=16, commas=524_288, items=262_144, fields=1_024, text
 MAX_RANK = 16  # axes of a tensor, the batch axis included; as many as ExecuTorch allows
 MAX_SIDE = 1 << 24  # of one axis
 MAX_PICTURE_SIDE = 8192
+MAX_DETECTIONS = 10_000  # that are kept of one picture
 MAX_PROGRAMS = 16
 MAX_TENSORS = 256  # inputs of a program, and outputs
 MAX_ENGINES = 16  # that ran a program's golden replay

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from ..decode import decode, to_plain
 from ..errors import UsageError
-from .contract import BatchRange, ImagePreprocessing, OutputSpec, TensorSpec
+from .contract import BatchRange, ImagePreprocessing, OutputSpec, Suppression, TensorSpec
 from .limits import MAX_BUNDLE_BYTES, MAX_FILE_BYTES, MAX_PROGRAMS
 from .names import MANIFEST_FILE, SAFE_NAME, SIGNATURE_FILE
 from .programs import MAIN, Artifact, EngineRun, Floor, Golden, Program, one_floor
@@ -36,6 +36,7 @@ __all__ = [
     "Program",
     "SamplesOrigin",
     "StageResult",
+    "Suppression",
     "TensorSpec",
     "Verdict",
     "WeightsOrigin",
@@ -43,6 +44,7 @@ __all__ = [
 ]
 
 FORMAT_VERSION = 2
+DETECTION = "detection"  # the task whose boxes are suppressed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,6 +165,8 @@ class Manifest:
     """The exact versions that made it, by package."""
     provenance: dict[str, str]
     """Notes on how it was made."""
+    suppression: Suppression | None = field(default=None, metadata={"left_out": True})
+    """Which boxes of a detector count; None, and no such field in JSON, for every other task."""
 
     def __post_init__(self) -> None:
         if not SAFE_NAME.fullmatch(self.name):
@@ -191,6 +195,8 @@ class Manifest:
                 f"preprocessing gives {picture.dtype} {list(picture.shape)}, the first program takes {taken.dtype} "
                 f"{taken.shape_text}"
             )
+        if (self.suppression is None) != (self.task != DETECTION):
+            raise ValueError(f"suppression belongs to the task {DETECTION!r} and to no other, found {self.task[:80]!r}")
         for program in self.programs:
             program.check_format_2()
         for metric in self.metrics:
@@ -266,6 +272,11 @@ class Manifest:
     @property
     def outputs(self) -> tuple[OutputSpec, ...]:
         return self.program().outputs
+
+    @property
+    def holds(self) -> dict[str, str]:
+        """What each output holds, by its name, in order."""
+        return {spec.name: spec.holds for spec in self.outputs}
 
     @property
     def engines(self) -> tuple[EngineRun, ...]:

@@ -88,6 +88,9 @@ _FORMAT_2: dict[str, dict[str, Any]] = _PICTURES | {
     "StageResult.sqnr_db": {"minimum": -200, "maximum": 200},
     "TensorSpec.name": _whole(names.TENSOR_NAME.pattern),
     "TensorSpec.shape": {"items": {"type": "integer", **_SIDE}, "minItems": 1},
+    "Suppression.iou_threshold": _SHARE,
+    "Suppression.max_detections": {"minimum": 1, "maximum": limits.MAX_DETECTIONS},
+    "Suppression.score_threshold": _SHARE,
     "Verdict.budget": _COUNT,
     **dict.fromkeys((f"Verdict.{name}" for name in _COUNTED), _SAMPLES),
 }

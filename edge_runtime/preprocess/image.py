@@ -49,8 +49,27 @@ def load_image(source: str | Path | bytes, contract: ImagePreprocessing, *, inve
             64 MiB, 100 megapixels or 65,535 pixels on a side; the last two show in the header, before decoding. Or it
             is so long and thin that "resize_center_crop" would make more than 100 megapixels of it.
     """
+    return load_seen(source, contract, invert=invert)[0]
+
+
+def load_seen(
+    source: str | Path | bytes, contract: ImagePreprocessing, *, invert: bool = False
+) -> tuple[np.ndarray, tuple[int, int]]:
+    """As `load_image`, and the upright picture's own width and height, in which `seen_area` says what is seen."""
     where = "the picture" if isinstance(source, bytes) else str(source)
-    return _to_array(plain_picture(open_picture(source), where), contract, invert)
+    image = plain_picture(open_picture(source), where)
+    return _to_array(image, contract, invert), image.size
+
+
+def seen_area(size: tuple[int, int], contract: ImagePreprocessing) -> tuple[float, float, float, float]:
+    """What of an upright picture of this width and height the input shows: left, top, right, bottom, in its pixels.
+
+    A place (x, y) of the input is at left + x · (right - left) / width and top + y · (bottom - top) / height of the
+    picture.
+    """
+    if contract.resize == "stretch" or (contract.resize == "resize_crop" and size == (contract.width, contract.height)):
+        return 0.0, 0.0, float(size[0]), float(size[1])
+    return _centre(size, contract)
 
 
 def array_to_image(array: np.ndarray) -> Image.Image:

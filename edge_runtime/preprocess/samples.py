@@ -23,6 +23,8 @@ class Sample:
     """Where it comes from, for a person."""
     arrays: Arrays
     """One array for each input, in its dtype and shape."""
+    size: tuple[int, int] | None = None
+    """(width, height) of a picture as it was given, in its pixels."""
 
 
 def samples_of_files(given: Sequence[str], inputs: Sequence[TensorSpec]) -> Iterator[Sample]:

@@ -98,7 +98,7 @@ HOLDS: dict[str, Kind] = {
     ),
     "values": Kind(description="numbers, whose meaning the labels name", agreement=near),
     "boxes": Kind(description="(N, K, 4): left, top, right and bottom, in pixels of the input", agreement=near),
-    "scores": Kind(description="(N, K): how sure each box is, 0 to 1", agreement=near),
+    "scores": Kind(description="(N, K), or (N, K, C) for each label: how sure each box is, 0 to 1", agreement=near),
     "classes": Kind(description="(N, K): the index of each box's label", agreement=equal),
     "features": Kind(description="numbers that only another program reads", agreement=near),
 }

@@ -16,9 +16,9 @@ from ..bundle.manifest import BatchRange, Floor, Manifest
 from ..engines import engine_name
 from ..errors import BundleError, shown
 from ..format import floor_text
-from ..tasks.holds import kind, readable
+from ..tasks.holds import kind
 from ..tasks.metrics import max_abs, sqnr_db
-from ..tasks.registry import TASKS, task
+from ..tasks.registry import TASKS, task, unread
 from ..tasks.variation import varying_sqnr_db
 from .parent import Worker
 from .policy import NO_CODE, Policy
@@ -146,11 +146,9 @@ def check_task(bundle: Bundle) -> None:
             f"{bundle.source} has the task {shown(repr(manifest.task), 80)}, which this edgekit does not know. "
             f"Known: {', '.join(sorted(TASKS))}. Upgrade edgekit, or pack the bundle with a known task"
         )
-    if len(manifest.programs) == 1 and not readable(manifest.outputs[0].holds, TASKS[manifest.task].takes):
-        raise BundleError(
-            f"{bundle.source} has the task {manifest.task}, which takes {TASKS[manifest.task].takes}, but its first "
-            f"output holds {manifest.outputs[0].holds}. Pack the bundle again, and say what the output holds"
-        )
+    wrong = unread([spec.holds for spec in manifest.programs[0].outputs], TASKS[manifest.task])
+    if len(manifest.programs) == 1 and wrong:
+        raise BundleError(f"{bundle.source} has {wrong}. Pack the bundle again, and say what the output holds")
 
 
 def larger_batch(batch: BatchRange | None, samples: int) -> int:

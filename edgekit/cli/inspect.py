@@ -9,7 +9,14 @@ from typing import Any
 from edgekit.edge_runtime.bundle import versions
 from edgekit.edge_runtime.bundle.attestation import Beside, find_attestations
 from edgekit.edge_runtime.bundle.bundle import Bundle, find_bundles
-from edgekit.edge_runtime.bundle.manifest import ImagePreprocessing, Manifest, Program, StageResult, Verdict
+from edgekit.edge_runtime.bundle.manifest import (
+    ImagePreprocessing,
+    Manifest,
+    Program,
+    StageResult,
+    Suppression,
+    Verdict,
+)
 from edgekit.edge_runtime.choice import kept_choice
 from edgekit.edge_runtime.command_line import EDGEKIT, command_line
 from edgekit.edge_runtime.decode import to_plain
@@ -114,6 +121,10 @@ def _lines(manifest: Manifest, signature_text: str) -> Iterator[tuple[str, str]]
     )
     yield "bundle", f"{manifest.name} ({manifest.status}, format {manifest.format_version})"
     yield "model", f"{manifest.model}: {manifest.task}, {len(manifest.labels)} {labels_are}"
+    if known:
+        yield "task", known.description
+    if manifest.suppression:
+        yield "boxes", _suppression_text(manifest.suppression)
     yield "made by", f"{manifest.exporter}, recipe {manifest.recipe}"
     for program in manifest.programs:
         prefix = f"{program.name} " if len(manifest.programs) > 1 else ""
@@ -130,6 +141,9 @@ def _lines(manifest: Manifest, signature_text: str) -> Iterator[tuple[str, str]]
         if metric
         else "not measured",
     )
+    for further in manifest.metrics[1:]:
+        float_text = value_text(further.name, further.float_value)
+        yield metric_name(further.name), f"{metric_text(further)}; float {float_text}"
     yield "labels", ", ".join(manifest.labels[:12]) + (", …" if len(manifest.labels) > 12 else "")
     if manifest.format_version > 1:
         weights, golden = manifest.origin.weights, manifest.origin.golden
@@ -186,6 +200,13 @@ def _picture_text(contract: ImagePreprocessing | None) -> str:
         return contract.expects
     mean, std = (", ".join(f"{value:g}" for value in values) for values in (contract.mean, contract.std))
     return f"{contract.expects}; the device normalizes it: mean {mean}, std {std}"
+
+
+def _suppression_text(suppression: Suppression) -> str:
+    return (
+        f"from a score of {suppression.score_threshold:g}; of one label, a box that overlaps a surer one by more than "
+        f"{suppression.iou_threshold:g} (intersection over union) is dropped; at most {suppression.max_detections:,}"
+    )
 
 
 def _verdict_text(verdict: Verdict) -> str:

@@ -17,9 +17,10 @@ from edgekit.edge_runtime.choice import engine_for
 from edgekit.edge_runtime.command_line import command_line
 from edgekit.edge_runtime.errors import InputError, UsageError
 from edgekit.edge_runtime.files import write_atomically
-from edgekit.edge_runtime.format import percent_text
+from edgekit.edge_runtime.format import limit_text, percent_text
 from edgekit.edge_runtime.preprocess.samples import Sample, sample_of_row, sample_of_text, samples_of_files
 from edgekit.edge_runtime.tasks.classification import Answer
+from edgekit.edge_runtime.tasks.detection import CERTAIN, Detections
 from edgekit.edge_runtime.tasks.registry import answers_to, task
 from edgekit.edge_runtime.tasks.regression import Estimate
 from edgekit.edge_runtime.worker.policy import NO_CODE, Policy
@@ -67,14 +68,14 @@ class Given:
             yield text, sample_of_text(text, manifest.inputs)
 
     def _picture(self, image: Path, manifest: Manifest) -> Sample | InputError:
-        from edgekit.edge_runtime.preprocess.image import load_image  # Pillow, which only pictures need
+        from edgekit.edge_runtime.preprocess.image import load_seen  # Pillow, which only pictures need
 
         assert manifest.preprocessing is not None
         try:
-            pixels = load_image(image, manifest.preprocessing, invert=self.invert)
+            pixels, size = load_seen(image, manifest.preprocessing, invert=self.invert)
         except InputError as error:
             return error
-        return Sample(name=str(image), arrays={manifest.inputs[0].name: pixels})
+        return Sample(name=str(image), arrays={manifest.inputs[0].name: pixels}, size=size)
 
 
 def predict(
@@ -112,7 +113,7 @@ def predict(
             outputs = worker.run(sample.arrays)
             if save_to is not None:
                 kept.append(outputs)
-            plain, line = _answer(outputs, manifest, top, saved=save_to is not None)
+            plain, line = _answer(outputs, sample.size, manifest, top, saved=save_to is not None)
             answers.append({kind: name, **plain})
             if not as_json:
                 out.print(f"{escape(name)}: {line}", soft_wrap=True)
@@ -143,21 +144,36 @@ def _takes(path: Path, manifest: Manifest) -> str:
     return f"{tensors_text(manifest.inputs)}. {command_line('predict', path, *files)}"
 
 
-def _answer(outputs: Arrays, manifest: Manifest, top: int, *, saved: bool) -> tuple[dict[str, Any], str]:
-    """A sample's answer as plain data and as one line."""
-    first = manifest.outputs[0]
+def _answer(
+    outputs: Arrays, size: tuple[int, int] | None, manifest: Manifest, top: int, *, saved: bool
+) -> tuple[dict[str, Any], str]:
+    """A sample's answer as plain data and as one line; `size`: (width, height) of a picture as it was given."""
     try:
-        rows = answers_to(outputs[first.name], task=task(manifest.task), holds=first.holds, labels=manifest.labels)
+        (answer,) = answers_to(
+            outputs,
+            manifest.holds,
+            task=task(manifest.task),
+            labels=manifest.labels,
+            suppression=manifest.suppression,
+        )
     except UsageError:  # too many numbers to print
         if not saved:
             raise
         shapes = {name: list(array.shape) for name, array in outputs.items()}
         return {"shapes": shapes}, ", ".join(f"{escape(name)} {shape}" for name, shape in shapes.items())
-    return _in_both_forms(rows[0], top)
+    contract = manifest.preprocessing
+    if isinstance(answer, Detections) and size is not None and contract is not None:
+        from edgekit.edge_runtime.preprocess.image import seen_area
+
+        answer = answer.placed(seen_area(size, contract), (contract.width, contract.height), size)
+    return _in_both_forms(answer, top)
 
 
-def _in_both_forms(answer: Answer | Estimate, top: int) -> tuple[dict[str, Any], str]:
-    """An answer as plain data and as one line: the `top` most probable labels, or every number."""
+def _in_both_forms(answer: Answer | Estimate | Detections, top: int) -> tuple[dict[str, Any], str]:
+    """An answer as plain data and as one line: the `top` most probable labels, every number, or what is found."""
+    if isinstance(answer, Detections):
+        found = [{"label": one.label, "score": one.score, "box": list(one.box)} for one in answer.found]
+        return {"detections": found}, _found_line(answer)
     if isinstance(answer, Estimate):
         line = ", ".join(f"{escape(label)} [bold]{value:.4g}[/bold]" for label, value in answer.values)
         return {"values": dict(answer.values)}, line
@@ -165,3 +181,15 @@ def _in_both_forms(answer: Answer | Estimate, top: int) -> tuple[dict[str, Any],
     others = ", ".join(f"{escape(label)} {percent_text(p)}" for label, p in answer.ranking[1:top])
     plain = {"label": answer.label, "probability": answer.probability, "top": ranking}
     return plain, f"[bold]{escape(answer.label)}[/bold] {percent_text(answer.probability)}  [dim]{others}[/dim]"
+
+
+def _found_line(answer: Detections) -> str:
+    """Like "7 98.2 % at 10,12 to 24,31; and 3 below 50 %"."""
+    parts = []
+    for one in answer.certain:
+        left, top, right, bottom = (f"{edge:.0f}" for edge in one.box)
+        at = f"[dim]at {left},{top} to {right},{bottom}[/dim]"
+        parts.append(f"[bold]{escape(one.label)}[/bold] {percent_text(one.score)} {at}")
+    fainter = len(answer.found) - len(parts)
+    parts += [f"[dim]{'and ' if parts else ''}{fainter:,} below {limit_text(CERTAIN)}[/dim]"] if fainter else []
+    return "; ".join(parts) or "nothing found"

@@ -12,13 +12,11 @@ from dataclasses import dataclass, replace
 import torch
 
 from edgekit.edge_runtime.arrays import Arrays
-from edgekit.edge_runtime.bundle.manifest import TensorSpec
 from edgekit.edge_runtime.errors import ExportError
-from edgekit.train.book_model import input_module
 from edgekit.train.registry import book_model
 
 from ..capture import capture
-from ..deploy import HEADS, Deployable, DeployModel, input_spec
+from ..deploy import DeployModel, loaded_module
 from ..exporters import EXPORTERS
 from ..exporters.errors import exported
 from ..recipes import RECIPES
@@ -96,18 +94,15 @@ def random_model(what: str, shapes: Sequence[str] = ()) -> tuple[DeployModel, tu
         notes = (own.says[0],) if own.says else ()
         return _with(own.model, one), notes
     book = book_model(what)
-    output, head = HEADS[book.task]
-    module = Deployable(input_module(book), book.build(), head).eval().requires_grad_(False)
-    taken = input_spec(book)
-    sample = noise((taken,), 1).arrays
-    with torch.inference_mode():
-        given = module(torch.from_numpy(sample[taken.name]))
+    loaded = loaded_module(book, book.build())
+    sample = noise(loaded.inputs, 1).arrays
     return DeployModel(
         name=book.name,
         task=book.task,
-        module=module,
-        inputs=(taken,),
-        outputs=(TensorSpec(name=output, dtype="float32", shape=tuple(given.shape)),),
+        module=loaded.module,
+        inputs=loaded.inputs,
+        outputs=loaded.outputs,
+        suppression=book.suppression,
         preprocessing=book.preprocessing,
         labels=book.labels,
         calibration=sample,

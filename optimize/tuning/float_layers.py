@@ -173,9 +173,7 @@ class Search:
 
     def _flipped(self, wanted: Arrays, answers: Arrays) -> float:
         """The share of answers that are no longer float's."""
-        first = self._model.outputs[0].name
-        pair = (self._model.answers(wanted[first]), self._model.answers(answers[first]))
-        return 1 - task(self._model.task).agreement(*pair)
+        return 1 - task(self._model.task).agreement(self._model.answers(wanted), self._model.answers(answers))
 
     def _remember(self, key: str, measure: Callable[[], float]) -> float:
         """A measurement of an earlier, interrupted search, or a new one, which is kept at once."""

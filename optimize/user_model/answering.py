@@ -12,18 +12,21 @@ import numpy as np
 from torch import Tensor, nn
 
 from edgekit.edge_runtime.bundle.contract import Holds
+from edgekit.edge_runtime.bundle.manifest import DETECTION
 from edgekit.edge_runtime.errors import InputError, UsageError
+from edgekit.edge_runtime.tasks.detection import COLUMNS
 from edgekit.edge_runtime.tasks.registry import metric_named
 
-from ..deploy import HEADS
+from ..heads import HEADS
 
-TASKS = ("classification", "multi_label", "regression", "segmentation", "none")
+TASKS = ("classification", "multi_label", "regression", "segmentation", "detection", "none")
 # What a user can be asked to be held to, by task, beside the task's own.
 METRICS = {
     "classification": ("accuracy", "f1", "recall", "precision", "auc"),
     "multi_label": ("label_f1",),
     "regression": ("mean_absolute_error",),
     "segmentation": ("dice", "iou", "f1", "recall", "precision"),
+    "detection": ("mean_average_precision", "average_precision_50"),
     "none": ("mean_absolute_error",),
 }
 
@@ -88,7 +91,7 @@ def answering(
     task = asked or _task_of(first, targets, classes_known)
     if not first.is_floating_point() and task != "none":
         raise UsageError(
-            f"--task {task} needs numbers in float; the first output is {_words(first)}. Use --task none, or give "
+            f"--task {task} needs numbers in float; the first output is {words_of(first)}. Use --task none, or give "
             "scores instead of the chosen class"
         )
     if task == "classification":
@@ -97,6 +100,8 @@ def answering(
         found = _multi_label(first, targets, probe)
     elif task == "segmentation":
         found = _segmentation(first, targets, probe)
+    elif task == DETECTION:
+        found = _detection(first, targets, probe)
     elif task == "regression":
         found = _regression(first, targets, asked=bool(asked))
     else:
@@ -127,8 +132,8 @@ def _task_of(first: Tensor, targets: np.ndarray | None, classes_known: bool) -> 
     if one == shape[1:]:
         return "none"
     raise InputError(
-        f"the true answers are {targets.dtype} {list(one)} a sample and the model gives {_words(first)}, which fit no "
-        f"task. {_fitting(shape)}"
+        f"the true answers are {targets.dtype} {list(one)} a sample and the model gives {words_of(first)}, which fit "
+        f"no task. {_fitting(shape)}"
     )
 
 
@@ -173,7 +178,7 @@ def _classification(first: Tensor, targets: np.ndarray | None, labels: int, prob
     if len(shape) < 2 or shape[0] != 1:
         raise UsageError(
             f"--task classification needs a score for each class, (1, C), (1, T, C) or (1, C, H, W); the model gives "
-            f"{_words(first)}. Use --task none, or wrap the model"
+            f"{words_of(first)}. Use --task none, or wrap the model"
         )
     if len(shape) == 2 and shape[1] < 2:
         raise UsageError(
@@ -184,7 +189,7 @@ def _classification(first: Tensor, targets: np.ndarray | None, labels: int, prob
     if axis is None:
         raise InputError(
             f"the true answers are {'' if targets is None else f'{targets.dtype} {list(targets.shape[1:])} a sample'} "
-            f"and the model gives {_words(first)}, which is no score of each class. {_fitting(shape)}"
+            f"and the model gives {words_of(first)}, which is no score of each class. {_fitting(shape)}"
         )
     if targets is not None and targets.dtype.kind == "f":
         if not (targets == targets.round()).all():
@@ -229,8 +234,8 @@ def _segmentation(first: Tensor, targets: np.ndarray | None, probe: Tensor | Non
     shape = tuple(first.shape)
     if len(shape) != 4 or shape[:2] != (1, 1):
         raise UsageError(
-            f"--task segmentation needs one mask, (1, 1, H, W); the model gives {_words(first)}. For a class for each "
-            "pixel, (1, C, H, W), use --task classification"
+            f"--task segmentation needs one mask, (1, 1, H, W); the model gives {words_of(first)}. For a class for "
+            "each pixel, (1, C, H, W), use --task classification"
         )
     if targets is not None:
         targets = targets[:, np.newaxis] if targets.ndim == 3 else targets
@@ -244,10 +249,26 @@ def _segmentation(first: Tensor, targets: np.ndarray | None, probe: Tensor | Non
     return Answering(task="segmentation", output="", head=head, shape=shape, count=1, targets=targets, says=says)
 
 
+def _detection(first: Tensor, targets: np.ndarray | None, probe: Tensor | None) -> Answering:
+    """Of the scores, which `scores_and_boxes` has put first."""
+    single = first.ndim == 2
+    shape = (*first.shape, 1) if single else tuple(first.shape)
+    if targets is not None:
+        if targets.ndim != 3 or targets.shape[2] != COLUMNS or not (targets[..., 0] < shape[2]).all():
+            raise InputError(
+                f"--task detection needs true boxes (N, M, {COLUMNS}) in pixels of the input: label from 0 to "
+                f"{shape[2] - 1}, 1 for a crowd, left, top, right, bottom, with a label of -1 in rows that are not "
+                f"used; found {targets.dtype} {list(targets.shape)}. Or give a file in COCO's format"
+            )
+        targets = targets.astype(np.float32)
+    head, says = _sigmoid(Column(nn.Identity()) if single else nn.Identity(), probe)
+    return Answering(task=DETECTION, output="", head=head, shape=shape, count=shape[2], targets=targets, says=says)
+
+
 def _regression(first: Tensor, targets: np.ndarray | None, *, asked: bool) -> Answering:
     if first.ndim > 2:
         if targets is not None and targets.shape[1:] != tuple(first.shape[1:]):
-            raise InputError(f"the targets are {list(targets.shape[1:])} a sample, the model gives {_words(first)}")
+            raise InputError(f"the targets are {list(targets.shape[1:])} a sample, the model gives {words_of(first)}")
         says = ("numbers for each place go by the task none: held to their mean absolute error",)
         return replace(_none(first, targets), says=says)
     head, shape = _column(first, "regression")
@@ -266,7 +287,7 @@ def _none(first: Tensor, targets: np.ndarray | None) -> Answering:
     if targets is not None and targets.shape[1:] != tuple(first.shape[1:]):
         raise InputError(
             f"the true answers are {targets.dtype} {list(targets.shape[1:])} a sample and the model gives "
-            f"{_words(first)}. With --task none both are compared number by number. {_fitting(tuple(first.shape))}"
+            f"{words_of(first)}. With --task none both are compared number by number. {_fitting(tuple(first.shape))}"
         )
     return Answering(task="none", output="", head=nn.Identity(), shape=tuple(first.shape), count=0, targets=targets)
 
@@ -278,7 +299,7 @@ def _column(first: Tensor, task: str) -> tuple[nn.Module, tuple[int, ...]]:
         return Column(nn.Identity()), (1, 1)
     if len(shape) != 2 or shape[0] != 1:
         raise UsageError(
-            f"--task {task} needs one row of numbers for each sample, (1, N) float; the model gives {_words(first)}. "
+            f"--task {task} needs one row of numbers for each sample, (1, N) float; the model gives {words_of(first)}. "
             "Use --task none, or wrap the model"
         )
     return nn.Identity(), shape
@@ -294,7 +315,7 @@ def _binary(targets: np.ndarray) -> bool:
     return bool(np.isin(targets, (0, 1)).all())
 
 
-def _words(tensor: Tensor) -> str:
+def words_of(tensor: Tensor) -> str:
     return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
 
 

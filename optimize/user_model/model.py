@@ -14,23 +14,30 @@ import torch
 from torch import Tensor, nn
 
 from edgekit.edge_runtime.arrays import Arrays
-from edgekit.edge_runtime.bundle.manifest import ImagePreprocessing, SamplesOrigin, TensorSpec, WeightsOrigin
+from edgekit.edge_runtime.bundle.manifest import (
+    DETECTION,
+    SamplesOrigin,
+    TensorSpec,
+    WeightsOrigin,
+)
 from edgekit.edge_runtime.errors import InputError, UsageError, unknown
 
 from ..deploy import DeployModel, Golden
 from .answering import TASKS, Answering, answering, checked_metric, shown_metric
 from .array_samples import Samples, fewer, noise, without
+from .coco import ENDING
+from .detector import scores_first, suppression_of
 from .inputs import Inputs
 from .matching import Matched, Notes, match_samples
 from .module import FirstRun, Parts, first_run, inert, tensors_of
-from .picture_samples import class_folders, csv_of_numbers, labelled_pictures
 from .request import DTYPES, Request
 from .signature import Passing, Signature, signature_of
 from .sources import Source, plain_name
+from .truth import classes_of, truth_of_pictures
 from .weights import check_weights, weights_sha256
 from .writes import depends_on
 
-OF_CLASSES = ("classification", "multi_label")
+OF_CLASSES = ("classification", "multi_label", DETECTION)
 PROBED_SAMPLES = 32
 CHECKED_SAMPLES = 64  # without true answers, the stages are checked on so many
 GENERIC = "class {}"
@@ -74,12 +81,16 @@ def own_model(source: Source, request: Request) -> OwnModel:
     copied = _copied(module, inputs, ran, passing, samples, notes)
     plain = Parts(inputs=inputs.module, model=module, head=nn.Identity(), names=names, passing=passing, copied=copied,
                   outputs=ran.places)  # fmt: skip
+    asked = request.task or (DETECTION if matched.labelled and matched.labelled.suffix.lower() == ENDING else "")
+    if asked == DETECTION:
+        ran = scores_first(ran)
+        plain = replace(plain, outputs=ran.places)
     first_name, first = next(iter(ran.answers.items()))
     probe, known = _probe(plain, real), bool(request.labels or source.labels or inputs.picture)
     if matched.labelled and inputs.picture:
-        validation = _truth_of_pictures(matched.labelled, inputs.picture, first, source, request)
+        validation = truth_of_pictures(matched.labelled, inputs.picture, first, source, request, notes)
     targets = validation.targets if validation and request.evaluate is None else None
-    found = answering(first, targets, asked=request.task, classes_known=known, labels=len(request.labels),
+    found = answering(first, targets, asked=asked, classes_known=known, labels=len(request.labels),
                       probe=probe, name=first_name)  # fmt: skip
     labels = _labels(found, source, request, matched, notes)
     notes.says += found.says
@@ -114,6 +125,7 @@ def own_model(source: Source, request: Request) -> OwnModel:
         gated=metric,
         shown=shown_metric(metric),
         holds=found.holds,
+        suppression=suppression_of(request, found.task),
         golden=_golden(matched.golden, found, inputs.picture is not None),
         samples_from=_samples_from(request, matched.golden, checked, real is not None),
         weights_from=WeightsOrigin(source=source.weights, licence=request.weights_licence or source.licence),
@@ -215,26 +227,6 @@ def _copied(
     return tuple(names[place] for place in ran.writes.inputs)
 
 
-def _truth_of_pictures(
-    path: Path, picture: ImagePreprocessing, first: Tensor, source: Source, request: Request
-) -> Samples:
-    """Pictures with their truth: numbers of a CSV where the task has some, else the index of each one's class."""
-    asked, count = request.task, first.shape[-1] if first.ndim == 2 else 1 if first.ndim == 1 else 0
-    if asked in ("regression", "multi_label") or (not asked and count and csv_of_numbers(path, count)):
-        return labelled_pictures(path, picture, name="image", labels=(), task="regression")
-    classes = class_folders(path)
-    if request.labels or len(source.labels) == count:
-        labels: Sequence[str] = request.labels or source.labels
-    elif (count == 1 and len(classes) == 2) or count == len(classes):
-        labels = classes
-    else:
-        raise InputError(
-            f"{path} has {len(classes):,} classes and the model gives {list(first.shape[1:])} numbers. "
-            "Give the labels in the order of the outputs: --labels FILE"
-        )
-    return labelled_pictures(path, picture, name="image", labels=labels, task="classification")
-
-
 def _probe(parts: Parts, real: Samples | None) -> Tensor | None:
     """(M, …) the first output to some real samples: whether they are probabilities shows in several alone."""
     if real is None:
@@ -292,12 +284,15 @@ def _labels(found: Answering, source: Source, request: Request, matched: Matched
     if len(source.labels) == count:
         notes.add(f"labels: the {count:,} of {source.what}")
         return source.labels
-    classes = class_folders(matched.labelled) if matched.labelled else ()
+    classes = classes_of(matched.labelled) if matched.labelled else ()
     if found.task == "multi_label" and count == 1 and len(classes) == 2:
         notes.add(f"labels: {classes[1]!r}, of which the model gives the probability; else {classes[0]!r}")
         return classes[1:]
+    where = matched.labelled.name if matched.labelled else ""
+    if len(classes) == count and found.task == DETECTION:
+        notes.add(f"labels: the categories of {where} by ascending id")
+        return classes
     if len(classes) == count and found.task == "classification":
-        where = matched.labelled.name if matched.labelled else ""
         notes.add(f"labels: the classes of {where} in alphabetical order, as ImageFolder has them")
         return classes
     notes.add(f"labels: none were given, so answers are called {GENERIC.format(0)} to {GENERIC.format(count - 1)}")

@@ -27,11 +27,11 @@ _MAX_BYTES = 8 << 30
 
 
 def holds_pictures(path: Path) -> bool:
-    """Whether a folder, or a CSV of files and labels, is of pictures; raises when nothing is there to read."""
+    """Whether a folder, a CSV of files and labels, or a COCO file is of pictures; raises when nothing is there."""
     if not path.exists():
         raise MissingData(f"there is nothing at {path}. Give a folder of pictures, or a file of arrays")
     if path.is_file():
-        return path.suffix.lower() == ".csv"
+        return path.suffix.lower() in (".csv", ".json")
     if not path.is_dir():  # a device or a pipe, which would be read without end or waited for
         raise InputError(
             f"{path} is neither a folder nor a regular file. Give a folder of pictures, or a file of arrays"

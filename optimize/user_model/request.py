@@ -134,7 +134,8 @@ class Request:
     """
 
     validation: Given | None = None
-    """Samples with true answers: one folder per class, a CSV of file,label, or arrays with `targets`.
+    """Samples with true answers: one folder per class, a CSV of file,label, boxes in COCO's format (.json), or arrays
+    with `targets`.
 
     From Python in the same forms as `calibration`. Samples that are in both are left out of the calibration.
     """
@@ -146,8 +147,8 @@ class Request:
     """
 
     targets: Array | None = None
-    """The true answers to `validation`, where that is arrays: (N,) int64 class indices, or (N, F) float32 for a
-    regression. From Python alone."""
+    """The true answers to `validation`, where that is arrays: (N,) int64 class indices, (N, F) float32 for a
+    regression, or (N, M, 6) for boxes. From Python alone."""
 
     evaluate: Callable[[Predict], float | np.ndarray] | None = None
     """Instead of `targets`: takes a function from arrays to answers, both dicts by name of arrays (N, …), calls it as
@@ -157,6 +158,9 @@ class Request:
     "probabilities", "prediction", the keys of a dict that `forward` gives, else "output".
     """
 
+    images: str | Path | None = None
+    """The folder of the pictures that a COCO file names. Default: where the file is."""
+
     labels: Sequence[str] = ()
     """One label per line, in the order of the outputs.
 
@@ -164,16 +168,29 @@ class Request:
     """
 
     task: str = ""
-    """classification, multi_label, regression, segmentation or none. Default: what the outputs and the true
-    answers suggest.
+    """classification, multi_label, regression, segmentation, detection or none. Default: what the outputs and the
+    true answers suggest.
 
     classification puts a softmax behind logits, multi_label and segmentation a sigmoid. The true answers are class
     indices (N,), or (N, …) where the model gives classes for each token (N, T, C) or pixel (N, C, H, W); 0 and 1 (N, C)
     for multi_label and (N, 1, H, W) for segmentation; numbers (N, F) for a regression. Indices below 0 are not counted.
+    detection takes a model that gives scores (N, A, C), behind which it puts a sigmoid unless they lie from 0 to 1, and
+    boxes (N, A, 4): left, top, right, bottom in pixels of the input. The true boxes come from a COCO file, or are
+    (N, M, 6): label, 1 for a crowd, left, top, right, bottom in pixels of the input, a label of -1 in unused rows.
     """
 
     metric: str = ""
-    """What bundles are held to instead of the task's own metric: iou for masks; f1, recall, precision or auc."""
+    """What bundles are held to instead of the task's own metric: iou for masks; average_precision_50 for boxes; f1,
+    recall, precision or auc."""
+
+    score_threshold: float | None = None
+    """The lowest score of a box that counts, 0 to 1. Default: 0.05."""
+
+    iou_threshold: float | None = None
+    """Drop a box that overlaps a surer one of its label by more than this, 0 to 1. Default: 0.5."""
+
+    max_detections: int | None = None
+    """Keep at most this many boxes of a picture. Default: 100."""
 
     expect_accuracy: float | None = None
     """What the float model should reach, such as 0.89: stop at once where it does not."""
@@ -275,12 +292,14 @@ class Request:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()}
 
 
-_PATHS = ("weights", "out", "runs", "calibration", "validation", "unlabelled", "golden")
+_PATHS = ("weights", "out", "runs", "calibration", "validation", "images", "unlabelled", "golden")
+SUPPRESSION = ("score_threshold", "iou_threshold", "max_detections")
 _OF_PICTURES = ("resize", "resize_to", "mean", "std", "mode", "interpolation")
 _FROM_PYTHON = ("targets", "evaluate")
 # What a user's own model needs and a model of the registry, which has data and settings, does not take.
 USER_MODEL = (
     *("calibration", "validation", "unlabelled", "golden", *_FROM_PYTHON),
+    *("images", *SUPPRESSION),
     *("labels", "task", "metric", "name", "sample_shape", "calibration_samples", "random_samples", "random_weights"),
     *("no_normalise", *_OF_PICTURES),
 )
@@ -324,7 +343,7 @@ def _types_in_files() -> dict[str, Any]:
     hints = typing.get_type_hints(Request)
     texts = dict.fromkeys(("recipes", "exporters", "labels", "sample_shape"), tuple[str, ...])
     numbers = dict.fromkeys(("mean", "std"), tuple[float, ...] | None)
-    paths = dict.fromkeys(("weights", "calibration", "validation", "unlabelled", "golden"), str | None)
+    paths = dict.fromkeys(("weights", "calibration", "validation", "images", "unlabelled", "golden"), str | None)
     others = {"model": str, "out": str, "runs": str}
     return {
         name: (texts | numbers | paths | others).get(name, hint)

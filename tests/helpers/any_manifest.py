@@ -22,6 +22,7 @@ from edgekit.edge_runtime.bundle.manifest import (
     Program,
     SamplesOrigin,
     StageResult,
+    Suppression,
     TensorSpec,
     Verdict,
     WeightsOrigin,
@@ -156,6 +157,10 @@ def programs(draw: st.DrawFn, name: str, files: list[str], picture: ImagePreproc
 @st.composite
 def manifests(draw: st.DrawFn) -> Manifest:
     picture, state, judged = draw(st.none() | pictures()), draw(literals(status.Status)), draw(st.none() | verdicts())
+    task = draw(TEXT | st.just("detection"))
+    suppression = st.builds(
+        Suppression, score_threshold=SHARE, iou_threshold=SHARE, max_detections=st.integers(1, 10_000)
+    )
     held = status.STATUSES[state].held
     if held and judged and judged.status != state:
         judged = None
@@ -192,7 +197,7 @@ def manifests(draw: st.DrawFn) -> Manifest:
         format_version=2,
         name=draw(NAME),
         model=draw(TEXT),
-        task=draw(TEXT),
+        task=task,
         recipe=draw(TEXT),
         exporter=draw(TEXT),
         status=state,
@@ -207,6 +212,7 @@ def manifests(draw: st.DrawFn) -> Manifest:
         origin=draw(origin),
         tools=draw(TEXTS),
         provenance=draw(TEXTS),
+        suppression=draw(suppression) if task == "detection" else None,
     )
 
 

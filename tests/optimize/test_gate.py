@@ -15,6 +15,7 @@ from edgekit.optimize.gate import (
     judge_metric,
     judge_value,
 )
+from edgekit.optimize.judge import Compared, judge
 
 ERRORS = mean_of("mean_absolute_error", higher_is_better=False)
 PERCENT = Budget(max_drop=0.01)
@@ -230,3 +231,47 @@ def test_the_reason_is_one_sentence_with_its_numbers():
     )
     better = judge_hits(*hits(1000, won=40, wrong=10), PERCENT)
     assert better.reason.startswith("accuracy gained 4.00 points, a gain of at least 3.0")
+
+
+def found_somewhere(pictures, spread, seed=1):
+    """What two models find of one box a picture, (N, 1, 6), and the truth."""
+    draw = np.random.default_rng(seed)
+    truth = np.zeros((pictures, 1, 6))
+    truth[..., 2:4] = draw.integers(0, 20, (pictures, 1, 2))
+    truth[..., 4:] = truth[..., 2:4] + 20
+    found = truth + 0.0
+    found[..., 1] = draw.random((pictures, 1))
+    moved = found + 0.0
+    moved[..., 2:] += spread * draw.standard_normal(moved[..., 2:].shape)
+    return found, moved, truth
+
+
+@pytest.mark.parametrize(("spread", "status"), [(0.05, "verified"), (3.0, "refused")])
+def test_a_detector_is_held_to_its_average_precision(spread, status):
+    before, after, truth = found_somewhere(150, spread)
+    pair = {"float_outputs": {"scores": before[..., 1]}, "outputs": {"scores": after[..., 1]}, "targets": truth}
+    verdict = judge(
+        Compared(**pair, answers=(before, after)),
+        task_name="detection",
+        max_drop=0.1,
+        agreement_floor=0.9,
+        float_recipe=False,
+        error=0.05,
+    )
+    assert (verdict.status, verdict.basis, verdict.metric) == (status, "bootstrap", "mean_average_precision")
+    assert verdict.float_value == pytest.approx(1.0)
+    assert verdict.loss == pytest.approx(verdict.float_value - verdict.value)
+    assert (verdict.low <= verdict.loss <= verdict.high, verdict.samples) == (True, 150)
+
+
+def test_a_detector_that_answers_nan_is_broken_and_one_that_always_says_the_same_proves_nothing():
+    before, after, truth = found_somewhere(40, 0.1)
+    after[3] = np.nan
+    asked = {"task_name": "detection", "max_drop": 0.01, "agreement_floor": 0.9, "float_recipe": False, "error": 0.05}
+    outputs = {"float_outputs": {"scores": before[..., 1]}, "outputs": {"scores": before[..., 1]}}
+    broken = judge(Compared(**outputs, targets=truth, answers=(before, after)), **asked)
+    assert (broken.status, broken.basis, broken.loss) == ("refused", "broken", NOT_FINITE)
+    same = np.repeat(truth[:1], 40, axis=0)
+    found = np.repeat(before[:1], 40, axis=0)
+    nothing = judge(Compared(**outputs, targets=same, answers=(found, found)), **asked)
+    assert (nothing.status, nothing.basis) == ("unverified", "nothing")

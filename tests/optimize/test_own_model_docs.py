@@ -1,5 +1,6 @@
 """docs/OWN_MODEL.md word for word: the user's file, the pictures, the commands and the five lines of Python."""
 
+import itertools
 import re
 import shlex
 import sys
@@ -10,9 +11,11 @@ from conftest import ROOT
 
 from edgekit.cli import main
 from edgekit.edge_runtime.bundle.bundle import Bundle
+from edgekit.optimize import Request
 
 TEXT = (ROOT / "docs" / "OWN_MODEL.md").read_text()
 MODEL, PREPARE, FIVE_LINES, *OTHERS, EVALUATE = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+*OTHERS, DETECTOR, BLOCKS = OTHERS
 COMMANDS, *FURTHER = (text.splitlines() for text in re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL))
 KINDS = {"my_reviews": "accuracy 100", "my_tagger": "accuracy 100", "my_prices": "mean absolute error 0.0"}
 
@@ -68,6 +71,47 @@ def test_the_other_kinds_work_as_typed(name, place, tmp_path, monkeypatch, capsy
     assert "lossless" in said
     assert "held_out.npz, travel with every bundle" in said
     monkeypatch.delitem(sys.modules, name)
+
+
+@pytest.fixture
+def detector(tmp_path, monkeypatch):
+    """A folder with the page's detector and its pictures."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_detector.py").write_text(DETECTOR)
+    exec(compile(BLOCKS, "OWN_MODEL.md", "exec"), {})
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_the_detector_works_as_typed(detector, monkeypatch, capsys):
+    optimize, predict = FURTHER[len(KINDS)]
+    assert run(optimize, monkeypatch) == 0
+    said = capsys.readouterr().out
+    assert "my_detector float: mean average precision 100 % on 150 validation samples" in said
+    assert "blocks_held_out" not in said.split("travel with every bundle")[0].splitlines()[0]
+    manifest = Bundle.open(detector / "bundles" / "my_detector-onnx-w8a8_static").manifest
+    assert (manifest.status, manifest.labels) == ("verified", ("red", "green"))
+    assert [metric.name for metric in manifest.metrics] == ["mean_average_precision", "average_precision_50"]
+    assert run(predict, monkeypatch) == 0
+    shown = re.findall(r"^    (blocks_held_out/0.png: .*)$", TEXT, re.MULTILINE)
+    assert capsys.readouterr().out.splitlines() == shown
+
+
+def test_the_detector_s_float_model_finds_every_block(detector):
+    """The fast half: nothing is exported."""
+    from edgekit.optimize.user_model.model import own_model
+    from edgekit.optimize.user_model.sources import open_source
+    from edgekit.optimize.verify import FloatReference
+
+    words = shlex.split(FURTHER[len(KINDS)][0])
+    asked = {key.removeprefix("--"): value for key, value in itertools.pairwise(words) if key.startswith("--")}
+    names = ("task", "calibration", "validation", "images")
+    request = Request(
+        model=words[2], sample_shape=asked["sample-shape"], no_normalise=True, **{n: asked[n] for n in names}
+    )
+    own = own_model(open_source(words[2]), request)
+    assert (own.model.task, own.model.labels) == ("detection", ("red", "green"))
+    assert FloatReference.of(own.model).metric.value == 1.0
 
 
 @pytest.mark.slow

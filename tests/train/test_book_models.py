@@ -33,8 +33,14 @@ def test_an_entry_fits_together(model):
     assert (model.preprocessing is None) == (model.takes is not None)
     taken = input_spec(model)
     raw = torch.zeros(2, *taken.shape[1:], dtype=getattr(torch, taken.dtype))
+    given = model.build().eval()(input_module(model)(raw))
+    assert (model.suppression is None) == (model.task != "detection")
+    if model.suppression:
+        scores, boxes = given
+        assert (scores.shape[::2], boxes.shape) == ((2, len(model.labels)), (2, scores.shape[1], 4))
+        return
     shape = (2, 1, *taken.shape[2:]) if model.task == "segmentation" else (2, len(model.labels))
-    assert model.build().eval()(input_module(model)(raw)).shape == shape
+    assert given.shape == shape
 
 
 def test_the_digits_constants_are_those_of_the_training_split():

@@ -16,11 +16,14 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.optimizer import ParamsT
 
+from edgekit.edge_runtime.bundle.contract import Suppression
+from edgekit.edge_runtime.tasks.detection import detections
 from edgekit.edge_runtime.tasks.metrics import TaskMetric
 from edgekit.edge_runtime.tasks.registry import task
 from edgekit.train.book_model import BookModel, FitConfig, input_module
 from edgekit.train.dataset import Split
 from edgekit.train.extra_metrics import ExtraMetrics
+from edgekit.train.loop.detection_loss import detection_loss
 
 MISS_WEIGHT = 8  # the book's: of the loss on nodule pixels alone
 
@@ -45,15 +48,16 @@ def _dice_loss(masks: Tensor, targets: Tensor) -> Tensor:
 
 
 # By task: (outputs, targets) to the mean loss of the batch.
-LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+LOSSES: dict[str, Callable[[Any, Tensor], Tensor]] = {
     "classification": F.cross_entropy,
     "regression": _mean_squared_error,
     "next_character": F.nll_loss,  # the model ends in log_softmax
     "segmentation": _dice_and_misses,
+    "detection": detection_loss,
 }
 
 
-def loss_of(task_name: str, config: FitConfig) -> Callable[[Tensor, Tensor], Tensor]:
+def loss_of(task_name: str, config: FitConfig) -> Callable[[Any, Tensor], Tensor]:
     """The task's training loss; a classification's with `config.label_smoothing`."""
     if not config.label_smoothing:
         return LOSSES[task_name]
@@ -126,11 +130,16 @@ def on_device(model: BookModel, split: Split, device: torch.device | str) -> tup
 
 
 def evaluate(
-    module: nn.Module, inputs: Tensor, targets: Tensor, task_name: str, extra: ExtraMetrics | None = None
+    module: nn.Module,
+    inputs: Tensor,
+    targets: Tensor,
+    task_name: str,
+    extra: ExtraMetrics | None = None,
+    suppression: Suppression | None = None,
 ) -> TaskMetric:
     """The task's metric of `module`, in eval mode, over all of `inputs`, as `on_device` makes them.
 
-    `extra` metrics are filled in the same pass.
+    `extra` metrics are filled in the same pass; `suppression` says which boxes of a detector count.
     """
     metric = task(task_name).metric()
     module.eval()
@@ -138,11 +147,19 @@ def evaluate(
         step = max(1, min(_EVALUATION_BATCH, _EVALUATION_NUMBERS // max(1, inputs[0].numel())))
         for start in range(0, len(inputs), step):
             piece = slice(start, start + step)
-            outputs, truth = module(inputs[piece]).float().cpu().numpy(), targets[piece].cpu().numpy()
+            outputs, truth = _answers(module(inputs[piece]), suppression), targets[piece].cpu().numpy()
             metric.update(outputs, truth)
             if extra:
                 extra.update(outputs, truth)
     return metric
+
+
+def _answers(outputs: Tensor | tuple[Tensor, Tensor], suppression: Suppression | None) -> np.ndarray:
+    """A model's outputs as its task's metric takes them: of a detector what is found, (N, K, 6)."""
+    if isinstance(outputs, Tensor):
+        return outputs.float().cpu().numpy()
+    scores, boxes = (one.float() for one in outputs)
+    return detections(scores.sigmoid().cpu().numpy(), boxes.cpu().numpy(), suppression or Suppression())
 
 
 def _sent(array: np.ndarray, device: torch.device | str) -> Tensor:

@@ -104,7 +104,7 @@ class Run:
             )
         extra = model.extra_metrics() if model.extra_metrics else None
         answers = ValidationPass(extra) if log and log.shows(epoch) else None
-        metric = evaluate(self._module, *self._validation, model.task, answers or extra)
+        metric = evaluate(self._module, *self._validation, model.task, answers or extra, model.suppression)
         values = {metric.name: metric.value, **(extra.values() if extra else {})}
         if config.best_by and self._fabric.is_global_zero and is_best(values, self.curve, config.best_by):
             checkpoint.save_weights(self._net, self._folder / checkpoint.BEST_FILE)
@@ -152,7 +152,7 @@ class Run:
         if self._config.best_by:
             self._fabric.barrier()
             checkpoint.load_weights(self._net, self._folder / checkpoint.BEST_FILE)
-        metric = evaluate(self._module, *self._validation, self._model.task)
+        metric = evaluate(self._module, *self._validation, self._model.task, suppression=self._model.suppression)
         if self._fabric.is_global_zero:
             checkpoint.save_weights(self._net, self._folder / checkpoint.WEIGHTS_FILE)
         self._fabric.barrier()

@@ -108,8 +108,15 @@ def optimize(
     validation: Annotated[
         Path | None,
         typer.Option(
-            help="Samples with true answers: one folder per class, a CSV of file,label, or arrays with `targets`.",
+            help="Samples with true answers: one folder per class, a CSV of file,label, boxes in COCO's format "
+            "(.json), or arrays with `targets`.",
             rich_help_panel=OWN,
+        ),
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            help="The folder of the pictures that a COCO file names. Default: where the file is.", rich_help_panel=OWN
         ),
     ] = None,
     unlabelled: Annotated[
@@ -125,8 +132,8 @@ def optimize(
     task: Annotated[
         str,
         typer.Option(
-            help="classification, multi_label, regression, segmentation or none. Default: what the outputs and the "
-            "true answers suggest.",
+            help="classification, multi_label, regression, segmentation, detection or none. Default: what the outputs "
+            "and the true answers suggest.",
             rich_help_panel=OWN,
             autocompletion=one_of(names.TASKS),
         ),
@@ -134,11 +141,26 @@ def optimize(
     metric: Annotated[
         str,
         typer.Option(
-            help="What bundles are held to instead of the task's own metric: iou for masks; f1, recall, precision or "
-            "auc.",
+            help="What bundles are held to instead of the task's own metric: iou for masks; average_precision_50 for "
+            "boxes; f1, recall, precision or auc.",
             rich_help_panel=OWN,
         ),
     ] = "",
+    score_threshold: Annotated[
+        float | None,
+        typer.Option(help="The lowest score of a box that counts, 0 to 1. Default: 0.05.", rich_help_panel=OWN),
+    ] = None,
+    iou_threshold: Annotated[
+        float | None,
+        typer.Option(
+            help="Drop a box that overlaps a surer one of its label by more than this, 0 to 1. Default: 0.5.",
+            rich_help_panel=OWN,
+        ),
+    ] = None,
+    max_detections: Annotated[
+        int | None,
+        typer.Option(help="Keep at most this many boxes of a picture. Default: 100.", rich_help_panel=OWN),
+    ] = None,
     expect_accuracy: Annotated[
         float | None,
         typer.Option(help="What the float model should reach, such as 0.89: stop at once where it does not."),
