@@ -30,6 +30,16 @@ _CHUNK = 4_000_000  # weights in memory at a time
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class _Ranked:
+    """The boxes of one label, the surest first."""
+
+    pictures: np.ndarray
+    """(D,) int64, where each was found."""
+    thresholds: tuple[tuple[np.ndarray, np.ndarray, int], ...]
+    """(D,) which are hits and (D,) which count, and at how many thresholds they are just these."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Matches:
     """What a model found in N pictures, held to the truth: D boxes, sorted by label, then picture, the surest first.
 
@@ -57,12 +67,19 @@ class Matches:
         return float(self.values.mean())
 
     @functools.cached_property
-    def ranked(self) -> dict[int, np.ndarray]:
+    def ranked(self) -> dict[int, _Ranked]:
         """By each label that is among the truth: its boxes, the surest first; of equals the earlier picture's."""
         by_label = {
             int(label): np.flatnonzero(self.labels == label) for label in np.flatnonzero(self.truths.sum(axis=0))
         }
-        return {label: rows[np.argsort(-self.scores[rows], kind="stable")] for label, rows in by_label.items()}
+        found = {}
+        for label, rows in by_label.items():
+            rows = rows[np.argsort(-self.scores[rows], kind="stable")]
+            marks = self.hits[:, rows] + 2 * self.ignored[:, rows].astype(np.uint8)
+            distinct, counts = np.unique(marks, axis=0, return_counts=True)
+            thresholds = tuple((mark == 1, mark < 2, int(count)) for mark, count in zip(distinct, counts, strict=True))
+            found[label] = _Ranked(pictures=self.pictures[rows], thresholds=thresholds)
+        return found
 
 
 def precision(matches: Matches, weights: np.ndarray, truth_weights: np.ndarray | None = None) -> np.ndarray:
@@ -75,23 +92,18 @@ def precision(matches: Matches, weights: np.ndarray, truth_weights: np.ndarray |
     """
     of_truth = (weights if truth_weights is None else truth_weights) @ matches.truths  # (B, C)
     total = np.zeros(len(weights))
-    for label, rows in matches.ranked.items():
-        here, every = weights[:, matches.pictures[rows]], None
-        for hits, ignored in zip(matches.hits[:, rows], matches.ignored[:, rows], strict=True):
-            if ignored.any() or every is None:
-                counted = np.cumsum(here * ~ignored, axis=1)
-                every = None if ignored.any() else counted
-            else:
-                counted = every
-            at = hits & ~ignored
-            true = np.cumsum(here[:, at], axis=1)
+    for label, ranked in matches.ranked.items():
+        here = weights[:, ranked.pictures]
+        every = np.cumsum(here, axis=1)
+        for hits, counts, times in ranked.thresholds:
+            true = np.cumsum(here[:, hits], axis=1)
             if not true.shape[1]:
                 continue
+            counted = (every if counts.all() else np.cumsum(here * counts, axis=1))[:, hits]
             # Precision at a place is the best at it or further down: nobody would stop where it is worse.
-            best = true / (counted[:, at] + np.spacing(1))
-            best = np.maximum.accumulate(best[:, ::-1], axis=1)[:, ::-1]
+            best = np.maximum.accumulate((true / (counted + np.spacing(1)))[:, ::-1], axis=1)[:, ::-1]
             reached = np.searchsorted(RECALLS, true / of_truth[:, label, np.newaxis], side="right")
-            total += (best * np.diff(reached, axis=1, prepend=0)).sum(axis=1) / len(RECALLS)
+            total += times * (best * np.diff(reached, axis=1, prepend=0)).sum(axis=1) / len(RECALLS)
     return total / max(1, len(matches.ranked) * len(matches.hits))
 
 
@@ -167,7 +179,7 @@ def _evaluated(found: np.ndarray, truth: np.ndarray, count: int, thresholds: tup
 
     def boxes_of(rows: np.ndarray, *, found: bool) -> Any:
         one = COCO()
-        listed = []
+        listed: list[dict[str, Any]] = []
         for picture, label, second, *box in _listed(rows):
             left, top, right, bottom = box
             width, height = right - left, bottom - top

@@ -95,7 +95,7 @@ def test_a_task_reads_its_own_form_as_it_is(name):
 
 
 def test_logits_are_answered_with_the_probabilities_behind_them():
-    found = answers_to(LOGITS, task=task("classification"), holds="logits", labels=("a", "b", "c"))
+    found = answers_to({"o": LOGITS}, {"o": "logits"}, task=task("classification"), labels=("a", "b", "c"))
     assert [answer.label for answer in found] == ["a", "c"]
     assert found[0].probability == pytest.approx(SOFTMAX[0, 0])
 

@@ -193,7 +193,7 @@ def test_a_wrong_shape_names_the_layer_and_the_users_line():
         ({"calibration": Samples(arrays={"x": np.zeros((4, 9, 9, 3), np.uint8)}, words="s")}, r"is \[9, 9, 3\] each"),
         (
             {"task": "ranking"},
-            "unknown task 'ranking'. Known: classification, multi_label, none, regression, segmentation",
+            "unknown task 'ranking'. Known: classification, detection, multi_label, none, regression, segmentation",
         ),
     ],
 )

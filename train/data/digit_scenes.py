@@ -42,7 +42,8 @@ def _scenes(split: Split, name: str, pictures: int | None = None) -> Split:
     """So many pictures of digits drawn anew each time; without a number, until each digit was there once."""
     draw = np.random.default_rng(_SEEDS[name])
     left = np.argsort(draw.random(len(split)), kind="stable").tolist()
-    inputs, targets = [], []
+    inputs: list[np.ndarray] = []
+    targets: list[np.ndarray] = []
     while len(inputs) < pictures if pictures else left:
         count = 1 + int(draw.random() * MOST)
         if pictures:
