@@ -71,7 +71,11 @@ def sweep_once() -> None:
 
 def sweep() -> None:
     """Removes this user's folders that no process locks any more."""
-    for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+    try:
+        folders = list(Path(tempfile.gettempdir()).glob(f"{PREFIX}*"))
+    except OSError:  # a system without a place for temporary files: whoever needs one will say so
+        return
+    for path in folders:
         with contextlib.suppress(OSError):  # locked, another user's, or gone meanwhile
             about = path.lstat()
             is_young = time.time() - about.st_mtime < YOUNG_S

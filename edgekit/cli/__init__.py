@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.edge_runtime.errors import EdgekitError
 from edgekit.edge_runtime.program import sigterm_interrupts, survive_any_encoding
+from edgekit.edge_runtime.temporary import sweep_once
 
 if TYPE_CHECKING:
     from .verbs import app
@@ -31,6 +32,7 @@ def main() -> None:
     survive_any_encoding()
     try:
         with sigterm_interrupts():
+            sweep_once()  # what a killed command left, also for a verb that makes no temporary folder itself
             from .verbs import app
 
             app()

@@ -56,7 +56,13 @@ def _opened(path: Path) -> Iterator[Any]:
     with file:
         try:
             yield file
-        except (OSError, RuntimeError, KeyError, ValueError) as error:  # as many kinds as h5py raises on damaged files
+        except (
+            OSError,
+            RuntimeError,
+            KeyError,
+            TypeError,
+            ValueError,
+        ) as error:  # as many kinds as h5py raises on damaged files
             raise InputError(f"{path} is damaged: {shown(error)}. Save it again") from None
 
 
@@ -99,6 +105,10 @@ def _rows(path: Path, dataset: Any, name: str) -> np.ndarray:
         )
     try:
         return np.asarray(dataset[:])
+    except MemoryError:
+        raise InputError(
+            f"{path}: {shown(repr(name), 80)} takes {dataset.nbytes:,} bytes, too many for this memory. Give fewer"
+        ) from None
     except OSError as error:
         raise InputError(f"{path} is damaged: {shown(repr(name), 80)} cannot be read: {shown(error)}") from None
 
