@@ -60,7 +60,9 @@ def sigterm_interrupts() -> Iterator[None]:
         raise KeyboardInterrupt
 
     # Windows has SIGBREAK for what a parent or Ctrl-Break asks; SIGTERM is never sent there.
-    numbers = [signal.SIGTERM, *([signal.SIGBREAK] if sys.platform == "win32" else [])]
+    numbers = [signal.SIGTERM]
+    if sys.platform == "win32":
+        numbers.append(signal.SIGBREAK)
     before = {number: signal.signal(number, interrupt) for number in numbers}
     try:
         yield
