@@ -131,6 +131,10 @@ def write_atomically(target: Path, *, beside: Path | None = None) -> Iterator[Pa
             os.fsync(file.fileno())
         part.chmod(0o644)  # otherwise mkstemp's 0600 would stay with the file wherever it goes
         part.replace(target)
+    except OSError as error:
+        if error.filename in (None, name):  # a failed write names no file, and a temporary name helps nobody
+            error.filename = str(target)
+        raise
     finally:
         part.unlink(missing_ok=True)
 

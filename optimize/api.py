@@ -14,6 +14,7 @@ from edgekit.edge_runtime.benchmark.measurement import Measurement
 from edgekit.edge_runtime.benchmark.rows import Row
 from edgekit.edge_runtime.command_line import command_line
 from edgekit.edge_runtime.errors import MissingData, UsageError
+from edgekit.edge_runtime.locking import alone_in
 from edgekit.train.registry import book_model
 
 from .combinations import Combination, combinations
@@ -71,7 +72,8 @@ def optimize(request: Request, *, on_event: OnEvent = ignore) -> Result:
         the rows of the table, and where the bundles are.
 
     Raises:
-        UsageError, InputError, MissingData: the model, samples or names do not fit; nothing was made.
+        UsageError, InputError, MissingData: the model, samples or names do not fit, or another process works in the
+            run's folder; nothing was made.
         Interrupted: Ctrl-C; finished bundles are kept.
         ExportError: not one bundle could be made, and the float model cannot be measured either.
     """
@@ -82,7 +84,8 @@ def optimize(request: Request, *, on_event: OnEvent = ignore) -> Result:
             on_event(Remark(text=text))
         pairs = pairs if ready.calibrated else _without_samples(pairs, on_event)
         earlier = results_path(request, ready.model.name)
-        delivered = deliver(ready.model, pairs, request, ready.make_eager, earlier=earlier, on_event=on_event)
+        with alone_in(earlier.parent, make=False):
+            delivered = deliver(ready.model, pairs, request, ready.make_eager, earlier=earlier, on_event=on_event)
     return Result(delivered=delivered, says=ready.says)
 
 

@@ -22,7 +22,14 @@ from edgekit.edge_runtime.benchmark.rows import Row, Status, Subject
 from edgekit.edge_runtime.bundle import versions
 from edgekit.edge_runtime.bundle.manifest import Manifest, Metric
 from edgekit.edge_runtime.engines import RUNS_CODE, row_name
-from edgekit.edge_runtime.errors import EdgekitError, ExportError, Interrupted, UsageError, VerificationError
+from edgekit.edge_runtime.errors import (
+    EdgekitError,
+    ExportError,
+    Interrupted,
+    UsageError,
+    VerificationError,
+    system_text,
+)
 from edgekit.edge_runtime.format import metric_name, value_text
 from edgekit.edge_runtime.tasks.registry import metric_named
 
@@ -204,8 +211,7 @@ def _pack_all(
         except KeyboardInterrupt:
             raise Interrupted(f"interrupted at {name}. {_finished(packed)}") from None
         except OSError as error:
-            place = f" ({error.filename})" if error.filename else ""
-            raise EdgekitError(f"{name} could not be written: {error.strerror}{place}. {_finished(packed)}") from None
+            raise EdgekitError(f"{name} could not be written: {system_text(error)}. {_finished(packed)}") from None
         except EdgekitError as error:
             on_event(BundleFailed(name=name, reason=str(error), earlier=isinstance(error, _FailedBefore)))
             refused = isinstance(error, VerificationError)

@@ -13,11 +13,13 @@ import pytest
 from conftest import ENVIRONMENT, ROOT
 from test_layers import FILES
 
-from edgekit.edge_runtime.errors import NoHome
+from edgekit.edge_runtime.errors import NoHome, UsageError
 from edgekit.edge_runtime.files import cached, keep, user_cache
-from edgekit.edge_runtime.locking import lock, lock_folder
+from edgekit.edge_runtime.locking import alone_in, lock, lock_folder
 from edgekit.edge_runtime.machine.machine_state import by_psutil, read_counters
 from edgekit.edge_runtime.worker.pipe import SelectingReader, ThreadedReader
+from edgekit.train.loop.fit import fit
+from edgekit.train.registry import book_model
 
 ONE_SYSTEM_ONLY = {"resource", "fcntl", "pwd", "grp", "termios", "pty", "tty", "msvcrt", "winreg", "_winapi", "syslog"}
 NOT_ON_WINDOWS = {
@@ -177,3 +179,26 @@ def test_a_cache_that_cannot_be_written_costs_nothing_but_time(tmp_path):
     keep(tmp_path / "file" / "below" / "x.json", b"nothing")
     assert (tmp_path / "file").read_bytes() == b""
     assert np.array_equal([p.name for p in tmp_path.iterdir()], ["file"])
+
+
+def test_two_do_not_work_in_one_folder(tmp_path):
+    with alone_in(tmp_path / "run"):
+        (tmp_path / "link").symlink_to(tmp_path / "run")
+        for place in ("run", "link"):
+            said = f"another process works in {tmp_path / place}, and two would mix"
+            with pytest.raises(UsageError, match=said), alone_in(tmp_path / place):
+                pass
+    assert not (tmp_path / "run").exists()  # nothing came into it
+    with alone_in(tmp_path / "none", make=False):
+        pass
+    assert not (tmp_path / "none").exists()
+    (tmp_path / "file").write_bytes(b"")
+    with alone_in(tmp_path / "file" / "below"):  # who writes there says what is wrong
+        pass
+
+
+def test_a_second_training_into_the_same_folder_is_refused_before_it_reads_anything(tmp_path):
+    with alone_in(tmp_path / "run"):
+        with pytest.raises(UsageError, match="another process works in .*give another --runs"):
+            fit(book_model("digits_cnn"), tmp_path / "run", device="cpu")
+        assert list((tmp_path / "run").iterdir()) == []

@@ -5,11 +5,13 @@ The command itself is built when it is asked for, because `python -m edgekit.tra
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from edgekit.edge_runtime.errors import EdgekitError
+from edgekit.edge_runtime.errors import EdgekitError, system_text
 from edgekit.edge_runtime.program import sigterm_interrupts, survive_any_encoding
 from edgekit.edge_runtime.temporary import sweep_once
 
@@ -50,13 +52,11 @@ def main() -> None:
         _complain("interrupted")
         sys.exit(130)
     except BrokenPipeError:
-        # Whoever read our output (`| head`) is gone; Python would complain again when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        _leave(1)  # whoever read our output (`| head`) is gone
     except OSError as error:
-        place = f" ({error.filename})" if error.filename else ""
-        _complain(f"{error.strerror or error}{place}")
-        sys.exit(1)
+        # Whoever writes a file names it, so this is about what is printed.
+        _complain(system_text(error, unnamed="standard output" if error.errno in (errno.ENOSPC, errno.EIO) else ""))
+        _leave(1)
 
 
 # The extra that a missing package belongs to; "" for the base, which a source checkout without an install may lack.
@@ -84,4 +84,12 @@ _EXTRAS = {
 
 
 def _complain(message: str) -> None:
-    print(f"error: {message}", file=sys.stderr)
+    with contextlib.suppress(OSError, ValueError):  # standard error may be full or closed too
+        print(f"error: {message}", file=sys.stderr, flush=True)
+
+
+def _leave(status: int) -> NoReturn:
+    """Ends the program where its output cannot be written: Python would complain again when it flushes at exit."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(status)

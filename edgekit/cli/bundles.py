@@ -170,8 +170,8 @@ def open_all(paths: Sequence[Path], policy: Policy, opened: ExitStack) -> list[B
         raise left_out[0]
     for bundle in bundles:
         warn_unverified(bundle.manifest)
-    for error in left_out:
-        err.print(f"[yellow]not loaded[/yellow] {escape(str(error))}", soft_wrap=True)
+    for reason in left_out:
+        err.print(f"[yellow]not loaded[/yellow] {escape(str(reason))}", soft_wrap=True)
     return bundles
 
 

@@ -69,9 +69,9 @@ def inspect_all(path: Path, *, as_json: bool, key: Path | None = None) -> bool:
         heads = ("bundle", "status", "size", "runs on", "accuracy")
         good = {one: manifest for one, manifest in opened.items() if isinstance(manifest, Manifest)}
         listing(heads, [_row(one, manifest) for one, manifest in good.items()])
-        for one, error in opened.items():
-            if isinstance(error, EdgekitError):
-                text = str(error) if str(error).startswith(str(one)) else f"{one}: {error}"
+        for one, found in opened.items():
+            if isinstance(found, EdgekitError):
+                text = str(found) if str(found).startswith(str(one)) else f"{one}: {found}"
                 out.print(f"[red]✗[/red] {escape(text)}", soft_wrap=True)
         if good:
             out.print(f"[dim]More of one: {escape(command_line('inspect', next(iter(good))))}[/dim]", soft_wrap=True)

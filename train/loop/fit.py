@@ -6,12 +6,15 @@ repeats an uninterrupted one, on the CPU bit for bit with the same number of thr
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from edgekit.edge_runtime.errors import EdgekitError
+from edgekit.edge_runtime.locking import alone_in
 from edgekit.train import checkpoint, provenance
 from edgekit.train.book_model import BookModel, FitConfig
 from edgekit.train.checkpoint import EpochRecord, RunRecord
@@ -66,8 +69,8 @@ def fit(
         keep_every_s: epochs shorter than 20 ms are saved only this often, and the last of them; 0 saves every one.
 
     Raises:
-        UsageError: an unknown device or precision, one that this machine does not have, or no run that these settings
-            could resume.
+        UsageError: an unknown device or precision, one that this machine does not have, no run that these settings
+            could resume, or another process that trains into `folder`.
         MissingData: the data set is not on disk.
         Interrupted: Ctrl-C; the last finished epoch is kept, and the message says how to resume.
         EdgekitError: the loss is no longer a number, a file is damaged, or the disk is full.
@@ -76,6 +79,23 @@ def fit(
     precision = precision or config.precision
     check_settings(device, precision)
     provenance.commit()  # now, when the code was just loaded; hours later another commit may be checked out
+    # Of several processes that train one model together, the first one holds the folder for all.
+    with alone_in(folder) if os.environ.get("RANK", "0") == "0" else nullcontext():
+        return _fit(model, folder, config, device, precision, go_on, command, tensorboard, on_epoch, keep_every_s)
+
+
+def _fit(
+    model: BookModel,
+    folder: Path,
+    config: FitConfig,
+    device: str,
+    precision: str,
+    go_on: bool,
+    command: str,
+    tensorboard: bool,
+    on_epoch: Callable[[EpochRecord], None] | None,
+    keep_every_s: float,
+) -> RunResult:
     state = resume.state_to_resume(folder, command) if go_on else None
     run_id = state.run_id if state else uuid.uuid4().hex
     with resume.keeping_last_epoch(folder, run_id, epochs=config.epochs, command=command), threads(config.cpu_threads):

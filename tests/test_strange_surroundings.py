@@ -1,0 +1,109 @@
+"""A full disk, a closed pipe, a file for a folder, no place for temporary files: the sentence names what and how."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ENVIRONMENT, ROOT
+
+from edgekit.edge_runtime.errors import system_text
+from edgekit.edge_runtime.files import write_bytes
+
+OLD = Path(__file__).parent / "data" / "format1" / "digits_cnn-onnx-w8a8_static"
+MEASURED = ROOT / "results" / "quickstart.json"
+
+
+def shell(text, **environment):
+    """What `edgekit …` in a shell's words prints, its errors, and its status."""
+    around = ENVIRONMENT | {"PYTHONPATH": str(ROOT)} | environment
+    command = text.replace("edgekit", f"{sys.executable} -m edgekit").replace("BUNDLE", str(OLD))
+    done = subprocess.run(["bash", "-c", command], cwd=ROOT, env=around, capture_output=True, timeout=100)
+    return done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"), done.returncode
+
+
+@pytest.mark.parametrize("verb", ["inspect BUNDLE", "inspect BUNDLE --json", "--help", "--version"])
+def test_a_full_disk_behind_standard_output_is_one_sentence(verb):
+    _, errors, status = shell(f"edgekit {verb} > /dev/full")
+    assert errors == "error: No space left on device: standard output. Free space there, or choose another place\n"
+    assert status == 1
+
+
+def test_a_full_disk_behind_standard_error_too_ends_in_silence():
+    assert shell("edgekit inspect BUNDLE > /dev/full 2> /dev/full") == ("", "", 1)
+
+
+@pytest.mark.parametrize("verb", ["inspect BUNDLE", "--help", "inspect BUNDLE --json"])
+def test_a_reader_that_goes_is_no_error(verb):
+    out, errors, _ = shell(f"edgekit {verb} | head -n 1")
+    assert len(out.splitlines()) == 1
+    assert errors == ""
+
+
+def test_closed_streams_change_nothing():
+    assert shell("edgekit inspect BUNDLE >&- 2>&-")[2] == 0
+    assert "verified" in shell("edgekit inspect BUNDLE <&-")[0]
+
+
+def test_a_file_too_large_is_named_and_nothing_is_left(tmp_path):
+    _, errors, _ = shell(f"ulimit -f 1; edgekit pack BUNDLE --out {tmp_path}/x.zip 2>&1 | cat >&2")
+    assert f"{tmp_path}/x.zip was not written: File too large" in errors
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_where_a_folder_is_needed_is_named(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    _, errors, status = shell(f"edgekit report {MEASURED} --out {tmp_path}/file/report.html")
+    assert f"{tmp_path}/file" in errors
+    assert "a file where a folder is needed" in errors
+    assert (status, "Traceback" in errors) == (1, False)
+
+
+@pytest.mark.parametrize("variables", [{"HOME": ""}, {"HOME": "/nowhere"}, {"TMPDIR": "/nowhere"}, {"TMPDIR": ""}])
+def test_json_is_clean_without_a_home_or_a_place_for_temporary_files(variables):
+    out, _, status = shell("edgekit verify BUNDLE --json", **variables)
+    assert (status, json.loads(out)[0]["passed"]) == (0, True)
+
+
+@pytest.mark.parametrize(
+    "variables", [{"NO_COLOR": "1"}, {"COLUMNS": "40"}, {"TERM": "dumb"}, {"LC_ALL": "C"}, {"TZ": "x"}]
+)
+def test_json_is_the_same_on_any_terminal(variables):
+    out, _, status = shell("edgekit inspect BUNDLE --json 2> /dev/null", **variables)
+    assert (status, json.loads(out)["name"]) == (0, OLD.name)
+
+
+WRITES = """
+import resource, sys
+from pathlib import Path
+from edgekit.edge_runtime.errors import system_text
+from edgekit.edge_runtime.files import write_bytes
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10))
+try:
+    write_bytes(Path(sys.argv[1]), bytes(99))
+except OSError as error:
+    print(system_text(error))
+"""
+
+
+def test_a_write_that_fails_names_the_file_that_was_meant(tmp_path):
+    target = tmp_path / "results.json"
+    around = ENVIRONMENT | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", WRITES, target], env=around, capture_output=True, text=True)
+    assert done.stdout.startswith(f"File too large: {target}. Raise the limit on the size of files"), done.stderr
+    assert list(tmp_path.iterdir()) == []
+    write_bytes(target, b"now it can")
+
+
+def test_what_the_system_says_becomes_a_sentence_with_advice():
+    assert system_text(OSError(28, "No space left on device", "/x")) == (
+        "No space left on device: /x. Free space there, or choose another place"
+    )
+    assert system_text(OSError(30, "Read-only file system", "/x")).endswith("a disk that can be written to")
+    text = system_text(FileNotFoundError(2, "No usable temporary directory found in ['/tmp']"))
+    assert text.endswith("Set TMPDIR to a folder that may be written to")
+    assert system_text(OSError("odd")) == "odd"
+    assert os.strerror(28) == "No space left on device"
