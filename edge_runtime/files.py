@@ -71,6 +71,21 @@ def write_atomically(target: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
+def require_writable(folder: Path) -> None:
+    """Makes a folder where it is missing, and tries that files can be made in it, before hours of work for it.
+
+    Raises:
+        OSError: they cannot; it names the folder.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        error.filename = str(folder)
+        raise
+
+
 def write_bytes(target: Path, content: bytes) -> None:
     """Writes `content` to `target`, atomically."""
     with write_atomically(target) as part:

@@ -12,6 +12,7 @@ from conftest import ENVIRONMENT, ROOT
 from edgekit.edge_runtime.errors import system_text
 from edgekit.edge_runtime.files import write_bytes
 
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/dev/full and ulimit are Linux's")
 OLD = Path(__file__).parent / "data" / "format1" / "digits_cnn-onnx-w8a8_static"
 MEASURED = ROOT / "results" / "quickstart.json"
 
@@ -96,6 +97,27 @@ def test_a_write_that_fails_names_the_file_that_was_meant(tmp_path):
     assert done.stdout.startswith(f"File too large: {target}. Raise the limit on the size of files"), done.stderr
     assert list(tmp_path.iterdir()) == []
     write_bytes(target, b"now it can")
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("/data/.x.npz.9zeulb4o.part", "/data/x.npz"),
+        ("ro/.b.zip.123-456-0a1b2c3d.o_xfbp3f.part", "ro/b.zip"),
+        ("/data/.hidden", "/data/.hidden"),
+        ("/data/x.part", "/data/x.part"),
+    ],
+)
+def test_a_temporary_name_is_told_as_what_it_was_to_become(name, meant):
+    assert system_text(OSError(30, "Read-only file system", name)).startswith(f"Read-only file system: {meant}. Choose")
+
+
+def test_where_nothing_can_be_written_is_said_before_the_work(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    place = tmp_path / "file" / "below"
+    out, errors, status = shell(f"edgekit benchmark BUNDLE --quick --out {place}/x.json")
+    assert (out, status) == ("", 1)
+    assert errors.startswith(f"error: Not a directory: {place}. A part of that path is a file")
 
 
 def test_what_the_system_says_becomes_a_sentence_with_advice():

@@ -23,6 +23,7 @@ from edgekit.edge_runtime.choice import AUTO, engines_for, kept_choice
 from edgekit.edge_runtime.decode import to_plain
 from edgekit.edge_runtime.engines import engine_name, row_name
 from edgekit.edge_runtime.errors import BundleError, EngineError, VerificationError
+from edgekit.edge_runtime.files import require_writable
 from edgekit.edge_runtime.format import count_text, db_text, limit_text
 from edgekit.edge_runtime.worker.policy import NO_CODE, Policy
 from edgekit.edge_runtime.worker.replay import replay_opened
@@ -65,6 +66,8 @@ def benchmark(
         spin: whether several threads may wait for the next run at full speed.
     """
     settings = replace(QUICK if quick else Settings(), num_threads=sweep.threads[0], spin=spin)
+    if printing.save_to is not None:
+        require_writable(printing.save_to.parent)
     with ExitStack() as opened:
         bundles = open_all(paths, policy, opened)
         taken, failed = _engines(bundles, engine, settings, policy)

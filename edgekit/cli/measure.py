@@ -11,7 +11,7 @@ from edgekit.edge_runtime.benchmark.scaling import Sweep
 from edgekit.edge_runtime.bundle.status import PROVEN
 from edgekit.edge_runtime.decode import canonical_json, to_plain
 from edgekit.edge_runtime.errors import UsageError
-from edgekit.edge_runtime.files import write_bytes
+from edgekit.edge_runtime.files import require_writable, write_bytes
 from edgekit.edge_runtime.format import count_text, db_text, ms_text, percent_text
 from edgekit.edge_runtime.loadgen.scenarios import (
     MLPERF_DURATION_S,
@@ -121,6 +121,8 @@ def profile(
 ) -> None:
     """Profiles one bundle after the other, prints its operators against this machine's peaks, and keeps all of it."""
     threads, seconds = _only_threads(sweep, "--profile"), QUICK_PROFILE_S if quick else PROFILE_S
+    if save_to is not None:
+        require_writable(save_to)
     profiles = []
     with _opened(paths, policy) as bundles, progress("Profiling", quiet=as_json) as on_progress:
         peaks = machine_peaks(threads)

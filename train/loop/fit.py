@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from edgekit.edge_runtime.errors import EdgekitError
+from edgekit.edge_runtime.files import require_writable
 from edgekit.edge_runtime.locking import alone_in
 from edgekit.train import checkpoint, provenance
 from edgekit.train.book_model import BookModel, FitConfig
@@ -97,6 +98,10 @@ def _fit(
     keep_every_s: float,
 ) -> RunResult:
     state = resume.state_to_resume(folder, command) if go_on else None
+    try:
+        require_writable(folder)  # rather than after the first epoch, which may take an hour
+    except OSError as error:
+        raise checkpoint.unwritable(folder, error) from None
     run_id = state.run_id if state else uuid.uuid4().hex
     with resume.keeping_last_epoch(folder, run_id, epochs=config.epochs, command=command), threads(config.cpu_threads):
         dataset = model.data()
