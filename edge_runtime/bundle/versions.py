@@ -32,6 +32,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+from ..command_line import PIP
 from ..errors import BundleError
 from .manifest import Manifest
 
@@ -140,7 +141,7 @@ def _executorch(manifest: Manifest, path: Path) -> tuple[str, ...]:
     if not release(made):
         return (f"{manifest.name} does not say which ExecuTorch made it; executorch {installed} is installed",)
     if _newer(made, installed):
-        raise _too_new(manifest, "ExecuTorch", made, f"executorch {installed}", f"pip install 'executorch=={made}'")
+        raise _too_new(manifest, "ExecuTorch", made, f"executorch {installed}", f"{PIP} install 'executorch=={made}'")
     return ()
 
 
@@ -171,7 +172,7 @@ def _check_required(manifest: Manifest, engine: str) -> None:
     if _newer(needed, installed):
         raise BundleError(
             f"{manifest.name} needs {engine} {needed} or newer; {installed} is installed. "
-            f"Run: pip install '{engine}>={needed}'"
+            f"Run: {PIP} install '{engine}>={needed}'"
         )
 
 
@@ -182,7 +183,7 @@ def _torchscript(manifest: Manifest, path: Path) -> tuple[str, ...]:
     if not release(made):
         return (f"{manifest.name} does not say which torch made it; torch {installed} is installed",)
     if _newer(made, installed, parts=2):
-        raise _too_new(manifest, "torch", made, f"torch {installed}", f"pip install 'torch=={made}'")
+        raise _too_new(manifest, "torch", made, f"torch {installed}", f"{PIP} install 'torch=={made}'")
     return ()
 
 

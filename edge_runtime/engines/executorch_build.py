@@ -15,6 +15,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from ..command_line import install
 from ..errors import EngineError, MissingDependency, NoHome
 from ..files import user_cache, write_atomically
 from ..locking import is_ours
@@ -59,7 +60,7 @@ def neither(why: str) -> MissingDependency:
     Args:
         why: what `missing` answered.
     """
-    remedy = "Install torch, which takes 0.5 GB and more: pip install 'edgekit[torch]'"
+    remedy = f"Install torch, which takes 0.5 GB and more: {install('torch')}"
     if "=python" in why:
         remedy = f"Unset that. {remedy.replace('Install', 'Or install', 1)}"
     if "compiler" in why:
@@ -180,7 +181,7 @@ def package_folder() -> Path:
     for folder in (spec and spec.submodule_search_locations) or ():
         if (Path(folder) / "version.py").is_file():
             return Path(folder)
-    raise MissingDependency("executorch is not installed. Run: pip install 'edgekit[executorch]'")
+    raise MissingDependency(f"executorch is not installed. Run: {install('executorch')}")
 
 
 def version_of(package: Path) -> str:

@@ -11,6 +11,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from edgekit.edge_runtime.command_line import install
 from edgekit.edge_runtime.errors import EdgekitError, system_text
 from edgekit.edge_runtime.program import sigterm_interrupts, survive_any_encoding
 
@@ -43,8 +44,7 @@ def main() -> None:
         extra = _EXTRAS.get((error.name or "").split(".")[0])
         if extra is None:
             raise
-        what = f"edgekit[{extra}]" if extra else "edgekit"
-        _complain(f"this needs {error.name}, which is not installed. Run: pip install '{what}'")
+        _complain(f"this needs {error.name}, which is not installed. Run: {install(extra)}")
         sys.exit(1)
     except KeyboardInterrupt:
         _complain("interrupted")

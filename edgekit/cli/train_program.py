@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from edgekit.edge_runtime.command_line import install
 from edgekit.edge_runtime.errors import MissingDependency
 from edgekit.edge_runtime.program import program
 
@@ -34,7 +35,7 @@ def main() -> None:
         if error.name is None or error.name.startswith("edgekit"):
             raise
         raise MissingDependency(
-            f"training needs {error.name}, which is not installed. Run: pip install 'edgekit[train]'"
+            f"training needs {error.name}, which is not installed. Run: {install('train')}"
         ) from None
 
 
