@@ -9,11 +9,18 @@ import errno
 import re
 from collections.abc import Iterable
 
+MOST_MESSAGE = 4000  # characters: longer ones hide what they say; their beginning and end are kept
+
 
 class EdgekitError(Exception):
     """The base of all expected failures. Its text is written for the user, not for a log."""
 
     exit_status = 1
+
+    def __str__(self) -> str:
+        """The message, bounded: names and reasons in it may come from a stranger's file."""
+        text = super().__str__()
+        return text if len(text) <= MOST_MESSAGE else f"{text[: MOST_MESSAGE // 2]} … {text[-MOST_MESSAGE // 2 :]}"
 
 
 class UsageError(EdgekitError):

@@ -24,6 +24,7 @@ from edgekit.edge_runtime.decode import canonical_json, to_plain
 from edgekit.edge_runtime.errors import BundleError, UsageError
 from edgekit.edge_runtime.files import cached, keep
 from edgekit.edge_runtime.machine.cpu import machine
+from edgekit.edge_runtime.owner import sweep_once
 
 from .deploy import DeployModel
 from .exporters import Exporter
@@ -42,7 +43,8 @@ MAKES_BUNDLES = (
     *("optimize/user_model/module.py", "optimize/user_model/evaluation.py", "optimize/layer_notes.py"),
     *("optimize/exporters", "optimize/recipes", "optimize/rewrites", "optimize/tuning"),
     *("edge_runtime/bundle/contract.py", "edge_runtime/bundle/golden.py", "edge_runtime/bundle/manifest.py"),
-    *("edge_runtime/bundle/verdict.py", "edge_runtime/bundle/versions.py", "edge_runtime/tasks"),
+    *("edge_runtime/bundle/verdict.py", "edge_runtime/bundle/versions.py", "edge_runtime/bundle/onnx_file.py"),
+    "edge_runtime/tasks",
 )
 TRAINS_BUNDLES = ("train/loop", "train/book_model.py")  # besides, where a recipe trains on
 _ROOT = Path(__file__).resolve().parent.parent  # the folders of all parts, in a source checkout and in a wheel
@@ -96,6 +98,7 @@ def code_digest(*, trains: bool, root: Path = _ROOT) -> str:
 
 def unchanged_bundle(folder: Path, made_from: str) -> Bundle | None:
     """The bundle in `folder`, opened, where it is sound and was made from the same causes."""
+    sweep_once(folder.parent.absolute())  # it may be set aside, by a run that was killed before it had a new one
     try:
         bundle = Bundle.open(folder)
     except BundleError:  # none, or a damaged one: it is made again

@@ -23,7 +23,7 @@ from ..bundle.status import present_name
 from ..command_line import EDGEKIT
 from ..decode import DecodeError, canonical_json, decode, parse_json, to_plain
 from ..errors import UsageError
-from ..files import write_atomically, write_bytes
+from ..files import check_plain, read_plain, write_atomically, write_bytes
 from ..format import count_text, metric_name
 from ..machine.cpu import machine
 from ..machine.machine_state import MachineState
@@ -158,7 +158,7 @@ def save_rows(measured: Measurement, path: Path) -> None:
 def load(path: Path) -> Measurement:
     """Reads a measurement. Raises UsageError where the file is missing or is not one."""
     try:
-        return decode(Measurement, _in_present_words(parse_json(path.read_bytes())))
+        return decode(Measurement, _in_present_words(parse_json(read_plain(path))))
     except OSError as error:
         raise UsageError(
             f"cannot read {path}: {error.strerror}. `{EDGEKIT} benchmark … --out FILE` writes one"
@@ -196,6 +196,7 @@ def load_raw(path: Path) -> Raw:
     rounds: dict[str, dict[int, np.ndarray]] = {}
     answers: dict[str, dict[str, np.ndarray]] = {}
     try:
+        check_plain(raw_path)
         with np.load(raw_path, allow_pickle=False) as archive:
             for key in archive.files:
                 name, group, kind = (*key.rsplit("/", 2), "", "")[:3]

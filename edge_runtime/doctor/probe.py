@@ -9,15 +9,14 @@ from __future__ import annotations
 import json
 import os
 import sys
-import tempfile
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import EdgekitError, shown
+from ..temporary import temporary_folder
 
 Facts = dict[str, Any]
 
@@ -63,8 +62,8 @@ def _torchscript() -> Facts:
     from ..engines.torchscript import TorchScriptSession
 
     torch, module, weights, given = _int8_product()
-    with tempfile.TemporaryDirectory(prefix="edgekit-doctor-") as folder:
-        path = Path(folder) / "model.ts"
+    with temporary_folder() as folder:
+        path = folder / "model.ts"
         torch.jit.script(module).save(str(path))
         product = TorchScriptSession(path, 1).run([given])[0]
     engines = [name for name in torch.backends.quantized.supported_engines if name != "none"]
@@ -79,8 +78,8 @@ def _aot() -> Facts:
     from ..engines.aot import AotSession
 
     torch, module, weights, given = _int8_product()
-    with tempfile.TemporaryDirectory(prefix="edgekit-doctor-") as folder:
-        path = Path(folder) / "model.pt2"
+    with temporary_folder() as folder:
+        path = folder / "model.pt2"
         program = torch.export.export(module, (torch.from_numpy(given),))
         torch._inductor.aoti_compile_and_package(
             program, package_path=str(path), inductor_configs={"aot_inductor.precompile_headers": False}
@@ -94,8 +93,8 @@ def _torch_export() -> Facts:
     from ..engines.torch_export import TorchExportSession
 
     torch, module, weights, given = _int8_product()
-    with tempfile.TemporaryDirectory(prefix="edgekit-doctor-") as folder:
-        path = Path(folder) / "model.pt2"
+    with temporary_folder() as folder:
+        path = folder / "model.pt2"
         torch.export.save(torch.export.export(module, (torch.from_numpy(given),)), path)
         product = TorchExportSession(path, 1).run([given])[0]
     return _compared(product, given, weights) | {"version": torch.__version__, "provides": ["torch operators"]}

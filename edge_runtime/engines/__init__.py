@@ -89,7 +89,11 @@ def load(
             f"{name} computes in float32, not in {shown(repr(precision), 80)}. Engines with more: {others}"
         )
     open_session = open_session_of(format, source, name)
-    for note in versions.check(manifest, path, name):
+    try:
+        notes = versions.check(manifest, path, name)
+    except OSError as error:  # taken away since the bundle was opened
+        raise EngineError(f"{bundle.source}: {path.name} cannot be read: {error.strerror or error}") from None
+    for note in notes:
         warnings.warn(note, RuntimeWarning, stacklevel=3)  # the caller of `load_engine`
     try:
         session = open_session(path, manifest, Options(num_threads=num_threads, spin=spin, precision=precision))
@@ -98,7 +102,8 @@ def load(
     except Exception as error:
         reason = shown(error, 1000)
         raise EngineError(
-            f"{bundle.source}: {manifest.artifact.file} could not be loaded: {reason}. Run `{EDGEKIT} verify` on it"
+            f"{bundle.source}: {manifest.artifact.file} could not be loaded: {reason}. "
+            + (versions.newer_advice(manifest, name) or f"Run `{EDGEKIT} verify` on it")
         ) from None
     return Engine(format, session, manifest.inputs, manifest.outputs, check_finite=check_finite)
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from edgekit.edge_runtime.command_line import install
 from edgekit.edge_runtime.errors import EdgekitError, system_text
 from edgekit.edge_runtime.program import sigterm_interrupts, survive_any_encoding
+from edgekit.edge_runtime.temporary import sweep_once
 
 if TYPE_CHECKING:
     from .verbs import app
@@ -34,6 +35,7 @@ def main() -> None:
     survive_any_encoding()
     try:
         with sigterm_interrupts():
+            sweep_once()  # what a killed command left, also for a verb that makes no temporary folder itself
             from .verbs import app
 
             app()

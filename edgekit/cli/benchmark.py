@@ -22,13 +22,13 @@ from edgekit.edge_runtime.bundle.manifest import Manifest
 from edgekit.edge_runtime.choice import AUTO, engines_for, kept_choice
 from edgekit.edge_runtime.decode import to_plain
 from edgekit.edge_runtime.engines import engine_name, row_name
-from edgekit.edge_runtime.errors import BundleError, EngineError, VerificationError
-from edgekit.edge_runtime.files import require_writable
+from edgekit.edge_runtime.errors import BundleError, EngineError, UsageError, VerificationError
+from edgekit.edge_runtime.files import check_output, require_writable
 from edgekit.edge_runtime.format import count_text, db_text, limit_text
 from edgekit.edge_runtime.worker.policy import NO_CODE, Policy
 from edgekit.edge_runtime.worker.replay import replay_opened
 
-from .bundles import open_all, print_json
+from .bundles import expand_folders, open_all, print_json
 from .terminal import err, out, print_measurement, progress
 
 SHOWN_FLIPS = 5
@@ -67,6 +67,7 @@ def benchmark(
     """
     settings = replace(QUICK if quick else Settings(), num_threads=sweep.threads[0], spin=spin)
     if printing.save_to is not None:
+        _check_target(printing.save_to, expand_folders(paths))
         require_writable(printing.save_to.parent)
     with ExitStack() as opened:
         bundles = open_all(paths, policy, opened)
@@ -87,6 +88,14 @@ def benchmark(
         print_json(to_plain(measured))
     else:
         print_measurement(measured, details=printing.details)
+
+
+def _check_target(target: Path, bundles: Sequence[Path]) -> None:
+    """Raises UsageError, before anything is measured, where the result could not be kept."""
+    if target.suffix == ".npz" or target.is_dir():
+        raise UsageError(f"--out should be a .json file, found {target}; the raw samples go into an .npz beside it")
+    for one in (target, target.with_suffix(".npz")):
+        check_output(one, bundles)
 
 
 def _engines(

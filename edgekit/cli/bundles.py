@@ -17,6 +17,7 @@ from edgekit.edge_runtime.bundle.status import why_of
 from edgekit.edge_runtime.choice import engines_for
 from edgekit.edge_runtime.command_line import EDGEKIT, command_line
 from edgekit.edge_runtime.errors import EdgekitError, RunsCode, UsageError
+from edgekit.edge_runtime.files import check_output
 from edgekit.edge_runtime.format import bytes_text, db_text, percent_text
 from edgekit.edge_runtime.worker.attest import attestation_of, write_attestation
 from edgekit.edge_runtime.worker.policy import NO_CODE, Policy
@@ -97,7 +98,10 @@ def pack(path: Path, target: Path | None) -> Path:
         warn_unverified(bundle.manifest)
         if target is None and not path.is_dir():
             raise UsageError(f"{path} is already a .zip. To copy it, name the new file with --out")
-        zipped = bundle.save_zip(target or Path(f"{bundle.folder}.zip"))
+        named = path if path.name not in ("", "..") else path.resolve()  # "." is a bundle too, and has a name
+        zipped = target or named.with_name(f"{named.name}.zip")
+        check_output(zipped, [path])
+        bundle.save_zip(zipped)
     Bundle.open(zipped).close()
     size, after = bytes_text(zipped.stat().st_size), command_line("verify", zipped)
     out.print(f"{escape(str(zipped))} ({size}). Next: {escape(after)}", soft_wrap=True)

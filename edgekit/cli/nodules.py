@@ -17,7 +17,7 @@ from edgekit.cli.terminal import progress
 from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.edge_runtime.decode import canonical_json, to_plain
 from edgekit.edge_runtime.errors import Interrupted, UsageError
-from edgekit.edge_runtime.files import sha256_file
+from edgekit.edge_runtime.files import check_output, sha256_file
 from edgekit.train.data.ct import read_scan
 from edgekit.train.nodules import report
 from edgekit.train.nodules.analysis import Analysis, analyse, choose_weights, load_nets
@@ -59,6 +59,7 @@ def nodules(
     try:
         began = time.perf_counter()
         report.check_free(out)
+        check_output(out, [path for path in (scan, bundles, against) if path])
         reference = read_results(against) if against else None
         with ExitStack() as stack:
             if bundles:

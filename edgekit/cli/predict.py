@@ -16,7 +16,7 @@ from edgekit.edge_runtime.bundle.manifest import Manifest
 from edgekit.edge_runtime.choice import engine_for
 from edgekit.edge_runtime.command_line import command_line
 from edgekit.edge_runtime.errors import InputError, UsageError
-from edgekit.edge_runtime.files import write_atomically
+from edgekit.edge_runtime.files import check_output, require_writable, write_atomically
 from edgekit.edge_runtime.format import percent_text
 from edgekit.edge_runtime.preprocess.samples import Sample, sample_of_row, sample_of_text, samples_of_files
 from edgekit.edge_runtime.tasks.classification import Answer
@@ -93,6 +93,9 @@ def predict(
         engine: what runs it, as in `choice.engine_for`.
         save_to: an .npz for all outputs of all samples, by name: (N, …).
     """
+    if save_to is not None:
+        check_output(save_to, [path, *given.images, *(Path(word.rpartition("=")[2]) for word in given.files)])
+        require_writable(save_to.parent)
     with ExitStack() as opened:
         bundle = opened.enter_context(policy.open(path))
         manifest = bundle.manifest.only()

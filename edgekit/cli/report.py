@@ -10,6 +10,7 @@ from edgekit.edge_runtime.benchmark.rows import Row
 from edgekit.edge_runtime.benchmark.table import input_note
 from edgekit.edge_runtime.bundle.status import stamp_of
 from edgekit.edge_runtime.command_line import command_line
+from edgekit.edge_runtime.files import check_output
 from edgekit.edge_runtime.format import difference_text, kept_text, quality_name, smaller_text
 from edgekit.optimize.exporters import EXPORTERS
 from edgekit.optimize.recipes import RECIPES
@@ -21,7 +22,9 @@ from .terminal import escape, out
 
 def report(results: Path, target: Path | None) -> None:
     """Writes the report on a results.json. Raises UsageError where that is not a measurement."""
-    path = write_report(measurement.load(results), target or results.with_name("report.html"))
+    target = target or results.with_name("report.html")
+    check_output(target, [results, results.with_suffix(".npz")])
+    path = write_report(measurement.load(results), target)
     out.print(f"Report: {path}", soft_wrap=True, markup=False)
 
 

@@ -9,12 +9,14 @@ from pathlib import Path
 from edgekit.edge_runtime.command_line import install
 from edgekit.edge_runtime.errors import MissingDependency
 from edgekit.edge_runtime.program import program
+from edgekit.edge_runtime.temporary import sweep_once
 
 
 @program(interrupted="interrupted before training began")
 def main() -> None:
     """Trains the model that the command line names."""
     options = _options()
+    sweep_once()
     try:
         from edgekit.cli.train import train_model  # brings torch, which takes seconds; --help is answered at once
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import platform
-import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from edgekit.edge_runtime.arrays import Arrays
 from edgekit.edge_runtime.engines.aot import COMPILED_FOR, AotSession
 from edgekit.edge_runtime.errors import MissingDependency
 from edgekit.edge_runtime.files import write_atomically
+from edgekit.edge_runtime.temporary import temporary_folder
 from edgekit.optimize.deploy import DeployModel, run_module, run_session
 from edgekit.optimize.recipes import Recipe
 
@@ -59,8 +59,8 @@ def _compile(program: torch.export.ExportedProgram, path: Path) -> None:
     from torch._inductor import aoti_compile_and_package
     from torch._inductor.runtime.cache_dir_utils import cache_dir
 
-    with tempfile.TemporaryDirectory(prefix="edgekit-aot-") as folder:
-        made = Path(folder) / "model.pt2"
+    with temporary_folder() as folder:
+        made = folder / "model.pt2"
         aoti_compile_and_package(program, package_path=str(made), inductor_configs=_CONFIG)
         _without_paths(made, path, [str(Path(torch.__file__).parent.parent), cache_dir()])
 

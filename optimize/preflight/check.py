@@ -5,11 +5,9 @@ Nothing here is a list of what should work: the model is captured, lowered and r
 
 from __future__ import annotations
 
-import tempfile
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 
@@ -24,6 +22,7 @@ from ..deploy import HEADS, Deployable, DeployModel, input_spec
 from ..exporters import EXPORTERS
 from ..exporters.errors import exported
 from ..recipes import RECIPES
+from ..temporary_files import collected
 from ..user_model.array_samples import noise
 from ..user_model.model import own_model
 from ..user_model.request import Request
@@ -134,8 +133,8 @@ def _torchscript(model: DeployModel, name: str) -> EngineFindings:
 
 def _capture(model: DeployModel) -> None:
     """Captures the model, as every exporter but TorchScript begins. Raises ExportError, told as torch.export's own."""
-    with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
-        path = Path(folder) / "model.onnx"
+    with collected() as folder:
+        path = folder / "model.onnx"
         stage = next(exported(model, EXPORTERS["onnx"], RECIPES["fp32"], path, subject="torch.export"))
         stage.run(model.calibration)
 
@@ -143,6 +142,6 @@ def _capture(model: DeployModel) -> None:
 def _run(model: DeployModel, name: str) -> None:
     """Carries out an exporter's stages on one sample. Raises ExportError, which names the operator and the line."""
     exporter = EXPORTERS[name]
-    with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
-        for stage in exported(model, exporter, RECIPES["fp32"], Path(folder) / f"model{exporter.suffix}"):
+    with collected() as folder:
+        for stage in exported(model, exporter, RECIPES["fp32"], folder / f"model{exporter.suffix}"):
             stage.run(model.calibration)

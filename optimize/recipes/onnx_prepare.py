@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import onnx
 from onnxruntime.quantization.shape_inference import quant_pre_process
+
+from edgekit.edge_runtime.temporary import temporary_folder
 
 from .layers import onnx_layer, onnx_layers, onnx_products, onnx_tail, onnx_unread
 from .recipe import FloatLayers
@@ -30,8 +31,8 @@ def prepared(source: Path, float_layers: FloatLayers = frozenset()) -> Iterator[
     Raises:
         ValueError: `float_layers` names a layer that is not among `choosable_layers`.
     """
-    with tempfile.TemporaryDirectory(prefix="edgekit-onnx-") as folder:
-        ready = Path(folder) / "prepared.onnx"
+    with temporary_folder() as folder:
+        ready = folder / "prepared.onnx"
         try:
             quant_pre_process(source, ready)
         except Exception:

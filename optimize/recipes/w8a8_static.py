@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,6 +12,7 @@ import torch
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 
 from edgekit.edge_runtime.arrays import Arrays
+from edgekit.edge_runtime.temporary import temporary_folder
 
 from .convert import convert
 from .layers import joins_float, torch_layer
@@ -48,8 +48,8 @@ def quantize_onnx(
 
     `method` of `ranges.METHODS` says how activations' ranges follow from the calibration samples.
     """
-    with prepared(source, float_layers) as (ready, excluded), tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
-        ranges = Path(folder) / "ranges.json"
+    with prepared(source, float_layers) as (ready, excluded), temporary_folder() as folder:
+        ranges = folder / "ranges.json"
         known = _RANGES.recall(source, calibration, method, ranges)
         if not known and method != "minmax":
             write_ranges(ready, calibration, QUANTIZED_OPERATORS, method, ranges)

@@ -19,6 +19,7 @@ from torch import nn
 
 from edgekit.edge_runtime.decode import DecodeError, decode, parse_json
 from edgekit.edge_runtime.errors import UsageError, unknown
+from edgekit.edge_runtime.files import read_plain
 
 from ..deploy import Predict
 from .array_samples import Samples
@@ -292,7 +293,7 @@ def read_request(path: str | Path) -> dict[str, Any]:
         UsageError: the file cannot be read, keeps no request, or a field is unknown or of another type.
     """
     try:
-        plain = parse_json(Path(path).read_bytes())
+        plain = parse_json(read_plain(Path(path)))
     except OSError as error:
         raise UsageError(
             f"cannot read {path}: {error.strerror}. Give a results.json or a JSON file of options"

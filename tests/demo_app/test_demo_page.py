@@ -11,12 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import streamlit.config
+from key_pair import write_pair
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 from tiny_bundle import LABELS, PICTURE, change_manifest, make_bundle, probabilities, quarter_pictures, quarter_weights
 
 import edgekit.demo_app.app
 from edgekit.demo_app import cached
+from edgekit.edge_runtime.bundle import signature
 from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.edge_runtime.preprocess.image import load_image
 
@@ -152,6 +155,28 @@ def test_a_bad_upload_gets_a_message_and_the_page_goes_on(page, pair, kind):
     checked(at.segmented_control(key="way").set_value("Sample").run())
     assert len(at.error) == 0
     assert text(at, "label-left") == LABELS[0]
+
+
+@pytest.mark.parametrize("name", ["server.enableCORS", "server.enableXsrfProtection"])
+def test_nothing_is_shown_by_a_server_without_its_protections(page, pair, name):
+    streamlit.config.set_option(name, False)
+    try:
+        at = page(pair)
+    finally:
+        streamlit.config.set_option(name, True)
+    assert [error.value.split(",")[0] for error in at.error] == [f"This server was started without {name}"]
+    assert len(at.selectbox) == 0
+
+
+def test_with_a_key_only_bundles_signed_for_it_are_shown(monkeypatch, tmp_path):
+    folder = make_pair(tmp_path / "bundles")
+    (private, public), (_, other) = write_pair(tmp_path, "maker"), write_pair(tmp_path, "other")
+    signature.sign(folder / "quarters-onnx-fp32", private)
+    for key, refused in ((public, 1), (other, 2)):
+        monkeypatch.setattr(sys, "argv", [str(APP), str(folder), f"--key={key}"])
+        at = checked(AppTest.from_file(APP, default_timeout=60).run())
+        assert at.expander[0].label.startswith(f"{refused} bundle")
+        assert len(at.selectbox) == (3 if refused == 1 else 0)
 
 
 def test_a_damaged_bundle_is_listed_as_refused_and_the_rest_works(page, tmp_path):

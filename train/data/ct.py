@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from edgekit.edge_runtime.errors import InputError, MissingData
+from edgekit.edge_runtime.errors import InputError, MissingData, shown
+from edgekit.edge_runtime.native_output import caught_stderr
 from edgekit.train.data.dicom import Volume, check_orthonormal, read_series
 
 AIR_HU, CLIP_HU = -1000, 1000  # what the book clips to: air, and dense bone
@@ -49,7 +50,8 @@ def read_metaimage(path: Path) -> Volume:
         raise MissingData(f"there is no scan at {path}. Give a .mhd or .mha file, or a folder of DICOM slices")
     _check_header(path)
     try:
-        image = SimpleITK.ReadImage(str(path))
+        with caught_stderr():  # its warnings; what keeps it from reading is in the exception
+            image = SimpleITK.ReadImage(str(path))
     except RuntimeError as error:  # SimpleITK's only kind; its last line has the reason
         reason = str(error).strip().splitlines()[-1]
         raise InputError(f"{path} cannot be read as MetaImage: {reason}. Download it again") from None
@@ -70,9 +72,12 @@ def read_metaimage(path: Path) -> Volume:
 def _check_header(path: Path) -> None:
     """Refuses files that SimpleITK would pad with zeros, or fail on without a reason."""
     fields: dict[str, str] = {}
-    for line in path.read_bytes()[:_HEADER_BYTES].decode("latin-1").splitlines():
+    with path.open("rb") as file:
+        header = file.read(_HEADER_BYTES).decode("latin-1")
+    # Lines as MetaIO has them, which also takes a colon for an equals sign: it is not to read another header than this.
+    for line in header.split("\n"):
         key, equals, value = line.partition("=")
-        if not equals:
+        if not equals or ":" in key:
             break
         fields[key.strip()] = value.strip()
         if key.strip() == "ElementDataFile":
@@ -95,6 +100,11 @@ def _check_header(path: Path) -> None:
         )
     if len(sides) != 3 or min(sides) < 1 or element not in _ELEMENT_BYTES or data.startswith("LIST"):
         raise InputError(f"{path} is not a scan: found {element} of size {sides} in {data}. Give one volume of numbers")
+    if data != "LOCAL" and (Path(data).name != data or "\\" in data or "%" in data):
+        raise InputError(
+            f"{path} names {shown(repr(data), 120)} for its voxels. Only a file beside it is read: move that file, and "
+            "give its plain name as ElementDataFile"
+        )
     if data == "LOCAL" or fields.get("CompressedData", "False").lower() == "true":
         return  # SimpleITK itself notices when these end early
     raw = path.parent / data

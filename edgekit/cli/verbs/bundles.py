@@ -115,10 +115,12 @@ def demo(
     bundles: Annotated[Path, typer.Option(help="The folder of bundles to show.")] = Path("bundles"),
     port: Annotated[int | None, typer.Option(help="Default: a free one.")] = None,
     browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = True,
+    key: Key = None,
+    require_signature: Signed = False,
     allow: Allow = None,
 ) -> None:
     """Compare the full and the quantized model side by side in a browser. Serves this machine only."""
     from edgekit.demo_app.launch import launch
 
-    policy = policy_of(allow)
-    launch(bundles, port=port, open_browser=browser, allow=policy.allow)
+    policy = policy_of(allow, key=key, require_signature=require_signature)
+    launch(bundles, port=port, open_browser=browser, allow=policy.allow, key=policy.key)
