@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import ENVIRONMENT, ROOT
 
+from edgekit.cli.json_answer import print_json
 from edgekit.edge_runtime.errors import system_text
 from edgekit.edge_runtime.files import write_bytes
 
@@ -79,6 +80,7 @@ def test_json_is_the_same_on_any_terminal(variables):
 WRITES = """
 import resource, sys
 from pathlib import Path
+from edgekit.cli.json_answer import print_json
 from edgekit.edge_runtime.errors import system_text
 from edgekit.edge_runtime.files import write_bytes
 
@@ -88,6 +90,40 @@ try:
 except OSError as error:
     print(system_text(error))
 """
+
+
+NOISY = """
+import os, sys
+
+from edgekit.cli import inspect, main
+
+shown = inspect.inspect_all
+
+def noisy(*words, **named):
+    os.write(1, b"a library in C\\n")
+    os.system("echo a program")
+    print("code in Python")
+    return shown(*words, **named)
+
+inspect.inspect_all = noisy
+sys.argv[0] = "edgekit"
+main()
+"""
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_what_libraries_print_is_not_among_the_json(encoding):
+    around = ENVIRONMENT | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": encoding}
+    command = [sys.executable, "-c", NOISY, "inspect", str(OLD), "--json"]
+    done = subprocess.run(command, env=around, capture_output=True, text=True, encoding=encoding)
+    assert json.loads(done.stdout)["name"] == OLD.name
+    for noise in ("a library in C", "a program", "code in Python"):
+        assert noise in done.stderr
+
+
+def test_json_has_null_for_what_is_no_number(capsys):
+    print_json({"b": float("nan"), "a": [float("inf"), 1.5]}, sort_keys=True)
+    assert json.loads(capsys.readouterr().out) == {"a": [None, 1.5], "b": None}
 
 
 def test_a_write_that_fails_names_the_file_that_was_meant(tmp_path):

@@ -11,6 +11,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from edgekit.cli.json_answer import drop, keep_stdout_clean
 from edgekit.edge_runtime.command_line import install
 from edgekit.edge_runtime.errors import EdgekitError, system_text
 from edgekit.edge_runtime.program import sigterm_interrupts, survive_any_encoding
@@ -33,6 +34,8 @@ def __getattr__(name: str) -> Any:
 def main() -> None:
     """Runs the command. Expected failures are one message and an exit status, never a traceback."""
     survive_any_encoding()
+    if "--json" in sys.argv[1:]:
+        keep_stdout_clean()
     try:
         with sigterm_interrupts():
             sweep_once()  # what a killed command left, also for a verb that makes no temporary folder itself
@@ -90,6 +93,5 @@ def _complain(message: str) -> None:
 
 def _leave(status: int) -> NoReturn:
     """Ends the program where its output cannot be written: Python would complain again when it flushes at exit."""
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    drop()
     sys.exit(status)

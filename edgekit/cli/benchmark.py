@@ -28,7 +28,8 @@ from edgekit.edge_runtime.format import count_text, db_text, limit_text
 from edgekit.edge_runtime.worker.policy import NO_CODE, Policy
 from edgekit.edge_runtime.worker.replay import replay_opened
 
-from .bundles import expand_folders, open_all, print_json
+from .bundles import expand_folders, open_all
+from .json_answer import print_json
 from .terminal import err, out, print_measurement, progress
 
 SHOWN_FLIPS = 5

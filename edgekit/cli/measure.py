@@ -27,7 +27,8 @@ from edgekit.edge_runtime.profiling.profile import profile_bundle
 from edgekit.edge_runtime.profiling.roofline_plot import roofline_svg
 from edgekit.edge_runtime.worker.policy import NO_CODE, Policy
 
-from .bundles import expand_folders, open_all, print_json
+from .bundles import expand_folders, open_all
+from .json_answer import print_json
 from .profile_text import ProfileReport, print_peaks, print_profile
 from .terminal import err, escape, out, progress, stamp_markup
 

@@ -25,7 +25,8 @@ from edgekit.edge_runtime.tasks.regression import Estimate
 from edgekit.edge_runtime.worker.policy import NO_CODE, Policy
 from edgekit.edge_runtime.worker.replay import check_task
 
-from .bundles import print_json, tensors_text, warn
+from .bundles import tensors_text, warn
+from .json_answer import print_json
 from .terminal import err, escape, out
 
 

@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from edgekit.cli.json_answer import keep_stdout_clean
 from edgekit.edge_runtime.command_line import install
 from edgekit.edge_runtime.errors import MissingDependency
 from edgekit.edge_runtime.program import program
@@ -16,6 +17,8 @@ from edgekit.edge_runtime.temporary import sweep_once
 def main() -> None:
     """Trains the model that the command line names."""
     options = _options()
+    if options.json:
+        keep_stdout_clean()
     sweep_once()
     try:
         from edgekit.cli.train import train_model  # brings torch, which takes seconds; --help is answered at once
