@@ -156,6 +156,24 @@ def test_where_nothing_can_be_written_is_said_before_the_work(tmp_path):
     assert errors.startswith(f"error: Not a directory: {place}. A part of that path is a file")
 
 
+@pytest.mark.parametrize("columns", ["0", "", "1", "abc", "-3"])
+def test_whatever_the_width_something_is_shown(columns):
+    out, errors, status = shell("edgekit inspect BUNDLE", COLUMNS=columns)
+    assert (status, errors) == (0, "")
+    assert OLD.name in out
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "cp437", "utf-16", "shift_jis"])
+def test_help_is_readable_in_any_encoding(encoding):
+    around = ENVIRONMENT | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": encoding}
+    command = [sys.executable, "-m", "edgekit", "optimize", "--help"]
+    done = subprocess.run(command, env=around, capture_output=True, cwd=ROOT)
+    text = done.stdout.decode(encoding)
+    assert (done.returncode, done.stderr) == (0, b"")
+    for name in ("executorch_xnnpack", "w8a8_static", "--calibration-samples"):
+        assert name in text
+
+
 def test_what_the_system_says_becomes_a_sentence_with_advice():
     assert system_text(OSError(28, "No space left on device", "/x")) == (
         "No space left on device: /x. Free space there, or choose another place"

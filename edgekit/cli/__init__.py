@@ -34,6 +34,9 @@ def __getattr__(name: str) -> Any:
 def main() -> None:
     """Runs the command. Expected failures are one message and an exit status, never a traceback."""
     survive_any_encoding()
+    for name in ("COLUMNS", "LINES"):
+        if os.environ.get(name, "").strip("0") == "":  # a terminal of no width, as some editors say, would show nothing
+            os.environ.pop(name, None)
     if "--json" in sys.argv[1:]:
         keep_stdout_clean()
     try:
