@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 from ..command_line import install
-from ..errors import EngineError, MissingDependency, NoHome
+from ..errors import EngineError, MissingDependency, NoHome, shown
 from ..files import user_cache, write_atomically
 from ..locking import is_ours
 
@@ -48,7 +48,9 @@ def missing() -> str | None:
         return f"executorch {version_of(package)} lacks {', '.join(absent)}"
     try:
         if _built(package) is None and find_compiler() is None:
-            return "there is no C++ compiler"
+            chosen = os.environ.get("CXX")
+            absent = f"CXX names no C++ compiler that is there ({shown(chosen, 80)})"
+            return absent if chosen else "there is no C++ compiler"
     except NoHome:
         return "there is no home folder to build in, and XDG_CACHE_HOME is not set"
     return None
