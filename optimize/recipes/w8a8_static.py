@@ -19,7 +19,7 @@ from .layers import joins_float, torch_layer
 from .onnx_moving import round_before_moving
 from .onnx_prepare import prepared
 from .onnx_ranges import KnownRanges, write_ranges
-from .onnx_unrounded import read_unrounded
+from .onnx_unrounded import leave_unrounded, read_unrounded
 from .recipe import FloatLayers, Recipe
 
 QUANTIZED_OPERATORS = [
@@ -70,6 +70,7 @@ def quantize_onnx(
         if not known:
             _RANGES.keep(method, ranges)
     read_unrounded(target, QUANTIZED_OPERATORS, excluded)
+    leave_unrounded(target, QUANTIZED_OPERATORS, excluded)
     round_before_moving(target, excluded)
 
 
