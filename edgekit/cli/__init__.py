@@ -9,7 +9,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from edgekit.edge_runtime.errors import EdgekitError, shown
+from edgekit.edge_runtime.errors import EdgekitError
 from edgekit.edge_runtime.program import sigterm_interrupts, survive_any_encoding
 from edgekit.edge_runtime.temporary import sweep_once
 
@@ -54,7 +54,7 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
-        place = f" ({shown(error.filename)})" if error.filename else ""
+        place = f" ({error.filename})" if error.filename else ""
         _complain(f"{error.strerror or error}{place}")
         sys.exit(1)
 
