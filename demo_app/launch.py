@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from edgekit.edge_runtime.bundle.bundle import find_bundles
-from edgekit.edge_runtime.command_line import EDGEKIT
+from edgekit.edge_runtime.command_line import EDGEKIT, install
 from edgekit.edge_runtime.errors import BundleError, EdgekitError, MissingDependency, UsageError
 from edgekit.edge_runtime.python_child import PythonChild
 
@@ -54,7 +54,7 @@ def launch(
     if not find_bundles(bundles):
         raise BundleError(f"no bundles in {bundles}. `{EDGEKIT} quickstart` makes some in bundles/")
     if importlib.util.find_spec("streamlit") is None:
-        raise MissingDependency("the demo needs streamlit, which is not installed. Run: pip install 'edgekit[demo]'")
+        raise MissingDependency(f"the demo needs streamlit, which is not installed. Run: {install('demo')}")
     port = _free_port() if port is None else _checked_port(port)
     url = f"http://{HOST}:{port}"
     words = [*([] if key is None else [f"{KEY_WORD}{key.resolve()}"]), *allow]
@@ -128,7 +128,7 @@ def _wait_until_up(process: subprocess.Popen[bytes], port: int) -> None:
         if process.poll() is not None:
             raise EdgekitError(
                 f"the demo's server ended with status {process.returncode} before it answered; its messages are above. "
-                "If streamlit is damaged, run: pip install --force-reinstall 'edgekit[demo]'"
+                f"If streamlit is damaged, run: {install('demo', again=True)}"
             )
         if _healthy(port):
             return

@@ -55,9 +55,14 @@ def end_after(wait: Callable[[], object], folder: str) -> None:
 
 
 def _remove(folder: str) -> None:
-    with contextlib.suppress(OSError):  # under its old name a library's thread would go on to put files into it
-        os.rename(folder, f"{folder}-ended")
-        shutil.rmtree(f"{folder}-ended", ignore_errors=True)
+    if not folder:
+        return
+    ended = f"{folder}-ended"
+    try:
+        os.rename(folder, ended)  # under its old name a library's thread would go on to put files into it
+    except OSError:  # it is gone; or Windows, which renames no folder with an open file
+        ended = folder
+    shutil.rmtree(ended, ignore_errors=True)
 
 
 def _end(folder: str) -> None:

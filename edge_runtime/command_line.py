@@ -14,15 +14,21 @@ from pathlib import Path
 _CHECKOUT = Path(__file__).resolve().parent.parent
 
 
-def _called() -> str:
-    if "UV_RUN_RECURSION_DEPTH" in os.environ:  # uv sets it for what `uv run` starts
-        return "uv run edgekit"
-    in_checkout = (_CHECKOUT / "pyproject.toml").is_file() and (_CHECKOUT / "edgekit" / "__init__.py").is_file()
-    return "uv run edgekit" if in_checkout and shutil.which("edgekit") is None else "edgekit"
+_IN_CHECKOUT = (_CHECKOUT / "pyproject.toml").is_file() and (_CHECKOUT / "edgekit" / "__init__.py").is_file()
+# uv sets this for what `uv run` starts.
+_BY_UV = "UV_RUN_RECURSION_DEPTH" in os.environ or (_IN_CHECKOUT and shutil.which("edgekit") is None)
 
-
-EDGEKIT = _called()
+EDGEKIT = "uv run edgekit" if _BY_UV else "edgekit"
 """How the command is called here: the start of every command that a message names."""
+PIP = "uv pip" if _BY_UV else "pip"
+"""What installs packages here."""
+
+
+def install(extra: str = "", *, again: bool = False) -> str:
+    """The command that installs edgekit with one of its extras; `again`: anew, where what is there is broken."""
+    force = ("--reinstall " if _BY_UV else "--force-reinstall ") if again else ""
+    name, editable = (".", "-e ") if _IN_CHECKOUT else ("edgekit", "")
+    return f"{PIP} install {force}{editable}'{name}[{extra}]'" if extra else f"{PIP} install {force}{editable}{name}"
 
 
 def command_line(*words: object) -> str:

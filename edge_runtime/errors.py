@@ -6,6 +6,7 @@ The command turns each into one message without a traceback; `exit_status` is wh
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Iterable
 
 MOST_MESSAGE = 4000  # characters: longer ones hide what they say; their beginning and end are kept
@@ -98,6 +99,10 @@ if hasattr(errno, "EDQUOT"):
     _ADVICE[errno.EDQUOT] = _ADVICE[errno.ENOSPC]
 
 
+# A temporary name (`files.write_atomically`), which helps nobody: the file that it was to become is told instead.
+_PART = re.compile(r"(?P<folder>^|.*[/\\])\.(?P<target>[^/\\]+?)(\.\d+-\d+-[0-9a-f]{8})?\.[a-z0-9_]{8}\.part$")
+
+
 def system_text(error: OSError, *, unnamed: str = "") -> str:
     """What the system says of a file, as a sentence: what is wrong, with which file, and what to do.
 
@@ -107,5 +112,6 @@ def system_text(error: OSError, *, unnamed: str = "") -> str:
     said = error.strerror or shown(error)
     if error.errno == errno.ENOENT and not error.filename and "temporary directory" in said:
         return f"{said}. Set TMPDIR to a folder that may be written to"
-    place, advice = shown(error.filename) if error.filename else unnamed, _ADVICE.get(error.errno or 0, "")
+    place = shown(_PART.sub(r"\g<folder>\g<target>", str(error.filename))) if error.filename else unnamed
+    advice = _ADVICE.get(error.errno or 0, "")
     return ". ".join(part for part in (f"{said}: {place}" if place else said, advice) if part)

@@ -11,6 +11,7 @@ import hashlib
 import os
 import stat
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import BinaryIO
 from .errors import NoHome, UsageError, shown
 from .owner import hidden_prefix, remove, sweep_once
 
+_PATIENCE_S = 2.0
 MOST_BYTES = 1 << 30  # of a file that is read whole because an option names it
 
 
@@ -130,13 +132,40 @@ def write_atomically(target: Path, *, beside: Path | None = None) -> Iterator[Pa
         with part.open("rb+") as file:
             os.fsync(file.fileno())
         part.chmod(0o644)  # otherwise mkstemp's 0600 would stay with the file wherever it goes
-        part.replace(target)
+        _replace(part, target)
     except OSError as error:
         if error.filename in (None, name):  # a failed write names no file, and a temporary name helps nobody
             error.filename = str(target)
         raise
     finally:
         part.unlink(missing_ok=True)
+
+
+def _replace(part: Path, target: Path) -> None:
+    deadline = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            part.replace(target)
+            return
+        except PermissionError:  # on Windows also while another process, such as a scanner, reads the old one
+            if os.name != "nt" or time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+
+
+def require_writable(folder: Path) -> None:
+    """Makes a folder where it is missing, and tries that files can be made in it, before hours of work for it.
+
+    Raises:
+        OSError: they cannot; it names the folder.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        error.filename = str(folder)
+        raise
 
 
 @contextmanager

@@ -17,13 +17,15 @@ import time
 import zlib
 from pathlib import Path
 
+from .locking import is_ours
+
 _MARK = r"(?P<pid>[0-9]{1,10})-(?P<began>[0-9]{1,20})-(?P<place>[0-9a-f]{8})"
 # What `hidden_prefix` begins and tempfile ends; `aside` adds the last word.
 _HIDDEN = re.compile(rf"\.(?P<target>.+)\.{_MARK}\.[a-z0-9_]{{8}}(?:\.(?P<kind>part|old))?")
 _ANYWHERE = re.compile(rf"(?:^|[-.]){_MARK}(?:[-.]|$)")
 _UNKNOWN = "0"  # when a process began that cannot see itself, as without /proc
 ELSEWHERE_S = 7 * 86_400.0  # what a process of another machine made, and nobody has touched for so long, is left over
-_MOST_NAME_BYTES = 120  # of the target's own; a file system takes 255 in all
+_MOST_NAME_BYTES = 160  # of the target's own; a file system takes 255 in all
 
 
 def mark() -> str:
@@ -41,9 +43,7 @@ def hidden_prefix(name: str) -> str:
 def is_gone(name: str) -> bool | None:
     """Whether the process whose mark is in `name` has ended; None where that cannot be told, or there is no mark."""
     found = _ANYWHERE.search(name)
-    if found is None or found["place"] != _place() or found["began"] == _UNKNOWN:
-        return None
-    return _start_of(int(found["pid"])) != int(found["began"])
+    return None if found is None else _has_ended(found)
 
 
 def sweep(folder: Path) -> None:
@@ -58,12 +58,16 @@ def sweep(folder: Path) -> None:
     for name in names:
         found = _HIDDEN.fullmatch(name)
         with contextlib.suppress(OSError):  # gone meanwhile
-            if found and _is_left(folder / name):
-                target = folder / found["target"]
-                if found["kind"] == "old" and not os.path.lexists(target):
-                    (folder / name).rename(target)  # it was killed before the new one came in its place
-                else:
-                    remove(folder / name)
+            if found and _is_left(folder / name, found):
+                _clear(folder / name, found)
+
+
+def _clear(path: Path, found: re.Match[str]) -> None:
+    target = path.with_name(found["target"])
+    if found["kind"] != "old" or os.path.lexists(target):
+        remove(path)
+    elif len(target.name.encode()) < _MOST_NAME_BYTES:  # else that may be half of its name
+        path.rename(target)  # it was killed before the new one came in its place
 
 
 def remove(path: Path) -> None:
@@ -82,12 +86,18 @@ def sweep_once(folder: Path) -> None:
     sweep(folder)
 
 
-def _is_left(path: Path) -> bool:
+def _is_left(path: Path, found: re.Match[str]) -> bool:
     about = path.lstat()
-    if hasattr(os, "getuid") and about.st_uid != os.getuid():
+    if not is_ours(about.st_uid):
         return False
-    gone = is_gone(path.name)
+    gone = _has_ended(found)
     return time.time() - about.st_mtime > ELSEWHERE_S if gone is None else gone
+
+
+def _has_ended(found: re.Match[str]) -> bool | None:
+    if found["place"] != _place() or found["began"] == _UNKNOWN:
+        return None
+    return _start_of(int(found["pid"])) != int(found["began"])
 
 
 @functools.cache

@@ -16,7 +16,7 @@ from edgekit.train.registry import BOOK_MODELS
 
 EVERY_HELP = """
 from edgekit.cli import app
-import click, typer
+import typer
 group = typer.main.get_command(app)
 def show(command, words):
     print("=====", *words)

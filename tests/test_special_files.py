@@ -26,6 +26,7 @@ COMMANDS = {
     "sign --key": ("sign", "{here}/x", "--key", "{strange}"),
     "pack": ("pack", "{strange}"),
     "predict": ("predict", "{here}/x", "{strange}"),
+    "predict --input": ("predict", "{here}/x", "--input", "{strange}"),
     "predict BUNDLE": ("predict", "{strange}", "{here}/x.npz"),
     "benchmark": ("benchmark", "{strange}", "--quick"),
     "demo": ("demo", "--bundles", "{strange}", "--no-browser"),

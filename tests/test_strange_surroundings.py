@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from conftest import ENVIRONMENT, ROOT
 
+from edgekit.cli.json_answer import print_json
 from edgekit.edge_runtime.errors import system_text
 from edgekit.edge_runtime.files import write_bytes
 
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/dev/full and ulimit are Linux's")
 OLD = Path(__file__).parent / "data" / "format1" / "digits_cnn-onnx-w8a8_static"
 MEASURED = ROOT / "results" / "quickstart.json"
 
@@ -78,6 +80,7 @@ def test_json_is_the_same_on_any_terminal(variables):
 WRITES = """
 import resource, sys
 from pathlib import Path
+from edgekit.cli.json_answer import print_json
 from edgekit.edge_runtime.errors import system_text
 from edgekit.edge_runtime.files import write_bytes
 
@@ -89,6 +92,40 @@ except OSError as error:
 """
 
 
+NOISY = """
+import os, sys
+
+from edgekit.cli import inspect, main
+
+shown = inspect.inspect_all
+
+def noisy(*words, **named):
+    os.write(1, b"a library in C\\n")
+    os.system("echo a program")
+    print("code in Python")
+    return shown(*words, **named)
+
+inspect.inspect_all = noisy
+sys.argv[0] = "edgekit"
+main()
+"""
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_what_libraries_print_is_not_among_the_json(encoding):
+    around = ENVIRONMENT | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": encoding}
+    command = [sys.executable, "-c", NOISY, "inspect", str(OLD), "--json"]
+    done = subprocess.run(command, env=around, capture_output=True, text=True, encoding=encoding)
+    assert json.loads(done.stdout)["name"] == OLD.name
+    for noise in ("a library in C", "a program", "code in Python"):
+        assert noise in done.stderr
+
+
+def test_json_has_null_for_what_is_no_number(capsys):
+    print_json({"b": float("nan"), "a": [float("inf"), 1.5]}, sort_keys=True)
+    assert json.loads(capsys.readouterr().out) == {"a": [None, 1.5], "b": None}
+
+
 def test_a_write_that_fails_names_the_file_that_was_meant(tmp_path):
     target = tmp_path / "results.json"
     around = ENVIRONMENT | {"PYTHONPATH": str(ROOT)}
@@ -96,6 +133,45 @@ def test_a_write_that_fails_names_the_file_that_was_meant(tmp_path):
     assert done.stdout.startswith(f"File too large: {target}. Raise the limit on the size of files"), done.stderr
     assert list(tmp_path.iterdir()) == []
     write_bytes(target, b"now it can")
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("/data/.x.npz.9zeulb4o.part", "/data/x.npz"),
+        ("ro/.b.zip.123-456-0a1b2c3d.o_xfbp3f.part", "ro/b.zip"),
+        ("/data/.hidden", "/data/.hidden"),
+        ("/data/x.part", "/data/x.part"),
+    ],
+)
+def test_a_temporary_name_is_told_as_what_it_was_to_become(name, meant):
+    assert system_text(OSError(30, "Read-only file system", name)).startswith(f"Read-only file system: {meant}. Choose")
+
+
+def test_where_nothing_can_be_written_is_said_before_the_work(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    place = tmp_path / "file" / "below"
+    out, errors, status = shell(f"edgekit benchmark BUNDLE --quick --out {place}/x.json")
+    assert (out, status) == ("", 1)
+    assert errors.startswith(f"error: Not a directory: {place}. A part of that path is a file")
+
+
+@pytest.mark.parametrize("columns", ["0", "", "1", "abc", "-3"])
+def test_whatever_the_width_something_is_shown(columns):
+    out, errors, status = shell("edgekit inspect BUNDLE", COLUMNS=columns)
+    assert (status, errors) == (0, "")
+    assert OLD.name in out
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "cp437", "utf-16", "shift_jis"])
+def test_help_is_readable_in_any_encoding(encoding):
+    around = ENVIRONMENT | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": encoding}
+    command = [sys.executable, "-m", "edgekit", "optimize", "--help"]
+    done = subprocess.run(command, env=around, capture_output=True, cwd=ROOT)
+    text = done.stdout.decode(encoding)
+    assert (done.returncode, done.stderr) == (0, b"")
+    for name in ("executorch_xnnpack", "w8a8_static", "--calibration-samples"):
+        assert name in text
 
 
 def test_what_the_system_says_becomes_a_sentence_with_advice():

@@ -93,6 +93,13 @@ def test_every_text_file_says_that_it_is_utf8():
     assert wrong == []
 
 
+def test_only_ages_of_files_are_told_by_a_clock_that_may_jump():
+    """Durations come from `time.monotonic` or `time.perf_counter`."""
+    of_files = {"edge_runtime.temporary", "edge_runtime.owner"}
+    named = {name for name, path in PRODUCT.items() if "time.time()" in path.read_text(encoding="utf-8")}
+    assert named <= of_files
+
+
 AS_ON_WINDOWS = """
 import importlib, os, signal, sys
 for name in ("fcntl", "resource", "termios", "pwd", "grp", "pty", "tty"):

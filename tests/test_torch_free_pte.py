@@ -8,6 +8,8 @@ import tomllib
 import pytest
 from conftest import ENVIRONMENT, ROOT
 
+from edgekit.edge_runtime.command_line import install
+
 PTE = ROOT / "edge_runtime" / "doctor" / "models" / "executorch.zip"
 NO_TORCH = """
 import sys
@@ -50,7 +52,9 @@ def test_without_a_compiler_and_without_torch_it_says_what_to_install(device, tm
     assert done.returncode == 1
     assert "there is no C++ compiler. Its Python runtime needs torch, which is not installed" in said
     assert "Install g++ or clang++, or set CXX to your compiler" in said
-    assert "pip install 'edgekit[torch]'" in said
+    assert install("torch") in said
+    done = device(CXX="/nowhere/g++-99")
+    assert "CXX names no C++ compiler that is there (/nowhere/g++-99). Its Python runtime needs torch" in done.stdout
     done = device(EDGEKIT_EXECUTORCH="python")
     assert "EDGEKIT_EXECUTORCH=python is set" in done.stdout
     assert "Unset that" in done.stdout

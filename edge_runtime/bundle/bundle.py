@@ -190,7 +190,9 @@ def _check_content(folder: Path, source: Path, manifest: Manifest) -> None:
     others = sorted({path.name for path in folder.iterdir()} - known)
     if others:
         left = others[0].startswith(f".{SIGNATURE_FILE}.") and others[0].endswith(".part")
-        remedy = "`edgekit sign` was interrupted: sign the bundle again, or remove that file" if left else "Remove it"
+        remedy = (
+            f"`{EDGEKIT} sign` was interrupted: sign the bundle again, or remove that file" if left else "Remove it"
+        )
         raise BundleError(
             f"{source} holds {others[0]!r}, which is not part of the bundle: no checksum covers it. {remedy}"
         )

@@ -12,6 +12,7 @@ from pathlib import Path
 
 _MOST_VERSION_FIELDS = 10_000  # a model has a dozen fields at its top level, and some functions
 _MOST_OPSET_BYTES = 256
+MOST_FIELDS = 2_000_000  # that are looked at for other files: some seconds
 # message -> its fields that may hold a tensor somewhere inside, and what message they are
 _HOLDERS: dict[str, dict[int, str]] = {
     "model": {7: "graph", 20: "training", 25: "function"},
@@ -53,7 +54,7 @@ def onnx_versions(path: Path) -> tuple[int, int]:
 def names_other_files(path: Path) -> bool:
     """Whether a tensor of the model has its numbers in another file, which an engine would open and read.
 
-    Also true of a file that seems to, and is written in a way that cannot be followed.
+    Also true of a file that seems to, and is written in a way that cannot be followed, or not in reasonable time.
     """
     with path.open("rb") as file, _mapped(file.fileno()) as raw:
         # The name of that file stands under this key. The byte before it is the last of its length, 8: in the usual
@@ -67,11 +68,14 @@ def names_other_files(path: Path) -> bool:
 
 
 def _has_external_tensor(raw: mmap.mmap) -> bool:
-    left = [("model", 0, len(raw))]
+    left, seen = [("model", 0, len(raw))], 0
     while left:
         kind, first, last = left.pop()
         inside = _HOLDERS[kind]
         for field, number, start, end in _fields(raw, first, last):
+            seen += 1
+            if seen > MOST_FIELDS:
+                raise _Malformed
             if kind == "tensor" and (field == _EXTERNAL_DATA or (field == _DATA_LOCATION and number)):
                 return True
             if field in inside and number is None:

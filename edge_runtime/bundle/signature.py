@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..command_line import EDGEKIT
+from ..command_line import EDGEKIT, install
 from ..errors import BundleError, MissingDependency, UsageError, shown
 from ..files import copy_plain, read_plain, sha256_file, write_bytes
 from ..owner import sweep
@@ -231,7 +231,7 @@ def _readable(key: Path, kind: str) -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         raise MissingDependency(
-            f"signatures need {error.name}, which is not installed. Run: pip install 'edgekit[sign]'"
+            f"signatures need {error.name}, which is not installed. Run: {install('sign')}"
         ) from None
     except OSError as error:
         raise UsageError(f"{key} cannot be read: {error.strerror or error}. Check the path of the {kind} key") from None

@@ -30,6 +30,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from ..command_line import PIP
 from ..errors import BundleError
 from .manifest import Manifest
 from .onnx_file import names_other_files, onnx_versions
@@ -85,7 +86,7 @@ def newer_advice(manifest: Manifest, engine: str) -> str:
     made, installed = manifest.tools.get(engine, ""), installed_version(engine)
     if not installed or not _newer(made, installed):
         return ""
-    return f"It was made with {engine} {made}, and {installed} is installed. Run: pip install '{engine}>={made}'"
+    return f"It was made with {engine} {made}, and {installed} is installed. Run: {PIP} install '{engine}>={made}'"
 
 
 def requirements(format: str, path: Path, tools: dict[str, str]) -> tuple[dict[str, str], dict[str, str]]:
@@ -124,7 +125,7 @@ def _executorch(manifest: Manifest, path: Path) -> tuple[str, ...]:
     if not release(made):
         return (f"{manifest.name} does not say which ExecuTorch made it; executorch {installed} is installed",)
     if _newer(made, installed):
-        raise _too_new(manifest, "ExecuTorch", made, f"executorch {installed}", f"pip install 'executorch=={made}'")
+        raise _too_new(manifest, "ExecuTorch", made, f"executorch {installed}", f"{PIP} install 'executorch=={made}'")
     return ()
 
 
@@ -155,7 +156,7 @@ def _check_required(manifest: Manifest, engine: str) -> None:
     if _newer(needed, installed):
         raise BundleError(
             f"{manifest.name} needs {engine} {needed} or newer; {installed} is installed. "
-            f"Run: pip install '{engine}>={needed}'"
+            f"Run: {PIP} install '{engine}>={needed}'"
         )
 
 
@@ -166,7 +167,7 @@ def _torchscript(manifest: Manifest, path: Path) -> tuple[str, ...]:
     if not release(made):
         return (f"{manifest.name} does not say which torch made it; torch {installed} is installed",)
     if _newer(made, installed, parts=2):
-        raise _too_new(manifest, "torch", made, f"torch {installed}", f"pip install 'torch=={made}'")
+        raise _too_new(manifest, "torch", made, f"torch {installed}", f"{PIP} install 'torch=={made}'")
     return ()
 
 

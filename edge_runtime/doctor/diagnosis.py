@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from ..command_line import install
 from ..engines import ENGINES, row_name
 from ..errors import EdgekitError, InputError, MissingDependency
 from ..format import db_text
@@ -109,7 +110,7 @@ def examine(name: str, *, deep: bool = False, models: Path = MODELS) -> EngineRe
     format, package, extra = _parts(name)
     version = installed(package)
     if version is None:
-        remedy = f"pip install 'edgekit[{extra}]'"
+        remedy = install(extra)
         return _report(name, "not installed", result=f"{package} is not installed", remedy=remedy)
     if name in DEEP and not deep:
         return _report(name, "not tried", version, result="it compiles its model first", remedy="add --deep")
@@ -195,7 +196,7 @@ def _run(bundle: Path, engine: str) -> tuple[str, bool]:
 
 
 def _reinstall(name: str) -> str:
-    return f"pip install --force-reinstall 'edgekit[{_parts(name)[2]}]'"
+    return install(_parts(name)[2], again=True)
 
 
 def _parts(name: str) -> tuple[str, str, str]:

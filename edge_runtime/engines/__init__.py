@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from ..bundle import versions
 from ..bundle.bundle import Bundle
 from ..bundle.manifest import Manifest
-from ..command_line import EDGEKIT
+from ..command_line import EDGEKIT, install
 from ..errors import (
     BundleError,
     EdgekitError,
@@ -184,7 +184,5 @@ def open_session_of(format: str, source: str, engine: str | None = None) -> Open
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("edgekit"):
             raise
-        raise MissingDependency(
-            f"{source} needs {error.name}, which is not installed. Run: pip install 'edgekit[{extra}]'"
-        ) from None
+        raise MissingDependency(f"{source} needs {error.name}, which is not installed. Run: {install(extra)}") from None
     return open_session

@@ -39,7 +39,10 @@ def _choose() -> OpenSession:
     asked = os.environ.get(VARIABLE, "")
     if asked not in ("", "native", "python"):
         raise unknown(VARIABLE, asked, ["native", "python"])
-    package_folder()  # without executorch itself there is nothing to choose from
+    try:
+        package_folder()
+    except MissingDependency:  # without it there is nothing to choose from; whoever asked for this engine names it
+        raise ModuleNotFoundError("No module named 'executorch'", name="executorch") from None
     if asked == "python":
         return _python()
     reason = executorch_native.missing()

@@ -15,7 +15,8 @@ import shutil
 import sys
 from pathlib import Path
 
-from ..errors import EngineError, MissingDependency, NoHome
+from ..command_line import install
+from ..errors import EngineError, MissingDependency, NoHome, shown
 from ..files import user_cache, write_atomically
 from ..locking import is_ours
 
@@ -47,7 +48,9 @@ def missing() -> str | None:
         return f"executorch {version_of(package)} lacks {', '.join(absent)}"
     try:
         if _built(package) is None and find_compiler() is None:
-            return "there is no C++ compiler"
+            chosen = os.environ.get("CXX")
+            absent = f"CXX names no C++ compiler that is there ({shown(chosen, 80)})"
+            return absent if chosen else "there is no C++ compiler"
     except NoHome:
         return "there is no home folder to build in, and XDG_CACHE_HOME is not set"
     return None
@@ -59,7 +62,7 @@ def neither(why: str) -> MissingDependency:
     Args:
         why: what `missing` answered.
     """
-    remedy = "Install torch, which takes 0.5 GB and more: pip install 'edgekit[torch]'"
+    remedy = f"Install torch, which takes 0.5 GB and more: {install('torch')}"
     if "=python" in why:
         remedy = f"Unset that. {remedy.replace('Install', 'Or install', 1)}"
     if "compiler" in why:
@@ -180,7 +183,7 @@ def package_folder() -> Path:
     for folder in (spec and spec.submodule_search_locations) or ():
         if (Path(folder) / "version.py").is_file():
             return Path(folder)
-    raise MissingDependency("executorch is not installed. Run: pip install 'edgekit[executorch]'")
+    raise MissingDependency(f"executorch is not installed. Run: {install('executorch')}")
 
 
 def version_of(package: Path) -> str:

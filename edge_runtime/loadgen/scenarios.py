@@ -18,7 +18,7 @@ from typing import Any
 from ..bundle.bundle import Bundle
 from ..bundle.status import PROVEN
 from ..choice import engine_for
-from ..command_line import EDGEKIT
+from ..command_line import EDGEKIT, install
 from ..engines import row_name
 from ..errors import EngineError, MissingDependency, UsageError, VerificationError, unknown
 from ..format import db_text, ms_text, percent_text
@@ -168,7 +168,7 @@ def require_loadgen() -> None:
     """Raises MissingDependency unless LoadGen is installed."""
     if importlib.util.find_spec("mlperf_loadgen") is None:
         raise MissingDependency(
-            "--scenario needs mlcommons-loadgen, which is not installed. Run: pip install 'edgekit[loadgen]'"
+            f"--scenario needs mlcommons-loadgen, which is not installed. Run: {install('loadgen')}"
         )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from ..arrays import Arrays
 from ..bundle.contract import TensorSpec
 from ..errors import InputError, UsageError, shown
+from ..files import check_plain
 from .text import last_characters
 
 
@@ -107,6 +108,7 @@ def _by_input(given: Sequence[str], inputs: Sequence[TensorSpec]) -> dict[str, t
 def _samples_in(path: Path, name: str, spec: TensorSpec) -> np.ndarray:
     """(N, …) as the model takes it, without the axis of a batch of one."""
     try:
+        check_plain(path)
         with path.open("rb") as file:
             loaded = np.load(file, allow_pickle=False)
             if isinstance(loaded, np.lib.npyio.NpzFile):

@@ -11,6 +11,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from edgekit.cli.json_answer import drop, keep_stdout_clean
+from edgekit.edge_runtime.command_line import install
 from edgekit.edge_runtime.errors import EdgekitError, system_text
 from edgekit.edge_runtime.program import sigterm_interrupts, survive_any_encoding
 from edgekit.edge_runtime.temporary import sweep_once
@@ -32,6 +34,11 @@ def __getattr__(name: str) -> Any:
 def main() -> None:
     """Runs the command. Expected failures are one message and an exit status, never a traceback."""
     survive_any_encoding()
+    for name in ("COLUMNS", "LINES"):
+        if os.environ.get(name, "").strip("0") == "":  # a terminal of no width, as some editors say, would show nothing
+            os.environ.pop(name, None)
+    if "--json" in sys.argv[1:]:
+        keep_stdout_clean()
     try:
         with sigterm_interrupts():
             sweep_once()  # what a killed command left, also for a verb that makes no temporary folder itself
@@ -45,8 +52,7 @@ def main() -> None:
         extra = _EXTRAS.get((error.name or "").split(".")[0])
         if extra is None:
             raise
-        what = f"edgekit[{extra}]" if extra else "edgekit"
-        _complain(f"this needs {error.name}, which is not installed. Run: pip install '{what}'")
+        _complain(f"this needs {error.name}, which is not installed. Run: {install(extra)}")
         sys.exit(1)
     except KeyboardInterrupt:
         _complain("interrupted")
@@ -90,6 +96,5 @@ def _complain(message: str) -> None:
 
 def _leave(status: int) -> NoReturn:
     """Ends the program where its output cannot be written: Python would complain again when it flushes at exit."""
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    drop()
     sys.exit(status)

@@ -23,12 +23,13 @@ from edgekit.edge_runtime.choice import AUTO, engines_for, kept_choice
 from edgekit.edge_runtime.decode import to_plain
 from edgekit.edge_runtime.engines import engine_name, row_name
 from edgekit.edge_runtime.errors import BundleError, EngineError, UsageError, VerificationError
-from edgekit.edge_runtime.files import check_output
+from edgekit.edge_runtime.files import check_output, require_writable
 from edgekit.edge_runtime.format import count_text, db_text, limit_text
 from edgekit.edge_runtime.worker.policy import NO_CODE, Policy
 from edgekit.edge_runtime.worker.replay import replay_opened
 
-from .bundles import expand_folders, open_all, print_json
+from .bundles import expand_folders, open_all
+from .json_answer import print_json
 from .terminal import err, out, print_measurement, progress
 
 SHOWN_FLIPS = 5
@@ -65,10 +66,10 @@ def benchmark(
             pass the golden replay first.
         spin: whether several threads may wait for the next run at full speed.
     """
-    expanded = expand_folders(paths)
-    if printing.save_to is not None:
-        _check_target(printing.save_to, expanded)
     settings = replace(QUICK if quick else Settings(), num_threads=sweep.threads[0], spin=spin)
+    if printing.save_to is not None:
+        _check_target(printing.save_to, expand_folders(paths))
+        require_writable(printing.save_to.parent)
     with ExitStack() as opened:
         bundles = open_all(paths, policy, opened)
         taken, failed = _engines(bundles, engine, settings, policy)

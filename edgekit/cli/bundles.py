@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -23,6 +21,7 @@ from edgekit.edge_runtime.worker.attest import attestation_of, write_attestation
 from edgekit.edge_runtime.worker.policy import NO_CODE, Policy
 from edgekit.edge_runtime.worker.replay import OutputReplay, ReplayResult, replay_opened
 
+from .json_answer import print_json
 from .terminal import err, escape, out, stamp_markup
 
 
@@ -106,12 +105,6 @@ def pack(path: Path, target: Path | None) -> Path:
     size, after = bytes_text(zipped.stat().st_size), command_line("verify", zipped)
     out.print(f"{escape(str(zipped))} ({size}). Next: {escape(after)}", soft_wrap=True)
     return zipped
-
-
-def print_json(value: object) -> None:
-    """Prints a machine-readable answer, the only thing on stdout."""
-    is_utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-    print(json.dumps(value, indent=2, ensure_ascii=not is_utf8))  # escaped where the encoding lacks characters
 
 
 def warn_unverified(manifest: Manifest) -> None:

@@ -12,7 +12,7 @@ from edgekit.edge_runtime.decode import to_plain
 from edgekit.edge_runtime.doctor.diagnosis import Diagnosis, EngineReport, Machine, diagnose
 from edgekit.edge_runtime.format import bytes_text, count_text
 
-from .bundles import print_json
+from .json_answer import print_json
 from .narrow import print_table
 from .terminal import err, out
 

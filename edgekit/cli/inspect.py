@@ -35,7 +35,8 @@ from edgekit.edge_runtime.format import (
 from edgekit.edge_runtime.tasks.registry import TASKS
 from edgekit.edge_runtime.worker.policy import Policy
 
-from .bundles import print_json, tensors_text, warn_unverified
+from .bundles import tensors_text, warn_unverified
+from .json_answer import print_json
 from .terminal import escape, listing, out
 
 NOT_STATED = "not stated"

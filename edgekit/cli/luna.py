@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from edgekit.cli.json_answer import print_json
 from edgekit.edge_runtime.command_line import EDGEKIT, command_line
-from edgekit.edge_runtime.decode import canonical_json
 from edgekit.train.data import lidc, luna_store, synthetic_ct
 from edgekit.train.data.scan_rows import ScanEntry
 from edgekit.train.data.synthetic_ct import SyntheticScan
@@ -60,7 +60,7 @@ def prepare(
     if as_json:
         skipped = {entry.uid: entry.skipped for entry in index.skipped}
         answer = {"store": str(place), "origin": index.origin, "crops": parts, "skipped": skipped}
-        sys.stdout.write(canonical_json(answer).decode())
+        print_json(answer, sort_keys=True)
         return not skipped
     seconds = time.perf_counter() - began
     print(

@@ -11,7 +11,7 @@ from edgekit.edge_runtime.benchmark.scaling import Sweep
 from edgekit.edge_runtime.bundle.status import PROVEN
 from edgekit.edge_runtime.decode import canonical_json, to_plain
 from edgekit.edge_runtime.errors import UsageError
-from edgekit.edge_runtime.files import check_output, write_bytes
+from edgekit.edge_runtime.files import check_output, require_writable, write_bytes
 from edgekit.edge_runtime.format import count_text, db_text, ms_text, percent_text
 from edgekit.edge_runtime.loadgen.scenarios import (
     MLPERF_DURATION_S,
@@ -27,7 +27,8 @@ from edgekit.edge_runtime.profiling.profile import profile_bundle
 from edgekit.edge_runtime.profiling.roofline_plot import roofline_svg
 from edgekit.edge_runtime.worker.policy import NO_CODE, Policy
 
-from .bundles import expand_folders, open_all, print_json
+from .bundles import expand_folders, open_all
+from .json_answer import print_json
 from .profile_text import ProfileReport, print_peaks, print_profile
 from .terminal import err, escape, out, progress, stamp_markup
 
@@ -122,9 +123,10 @@ def profile(
 ) -> None:
     """Profiles one bundle after the other, prints its operators against this machine's peaks, and keeps all of it."""
     threads, seconds = _only_threads(sweep, "--profile"), QUICK_PROFILE_S if quick else PROFILE_S
-    profiles = []
     if save_to is not None:
         check_output(save_to, expand_folders(paths))
+        require_writable(save_to)
+    profiles = []
     with _opened(paths, policy) as bundles, progress("Profiling", quiet=as_json) as on_progress:
         peaks = machine_peaks(threads)
         for i, path in enumerate(bundles):

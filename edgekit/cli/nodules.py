@@ -5,7 +5,6 @@ Progress goes to standard error, the answer to standard output.
 
 from __future__ import annotations
 
-import sys
 import time
 from contextlib import ExitStack
 from importlib.metadata import version
@@ -13,9 +12,10 @@ from pathlib import Path
 
 import torch
 
+from edgekit.cli.json_answer import print_json
 from edgekit.cli.terminal import progress
 from edgekit.edge_runtime.bundle.bundle import Bundle
-from edgekit.edge_runtime.decode import canonical_json, to_plain
+from edgekit.edge_runtime.decode import to_plain
 from edgekit.edge_runtime.errors import Interrupted, UsageError
 from edgekit.edge_runtime.files import check_output, sha256_file
 from edgekit.train.data.ct import read_scan
@@ -99,7 +99,7 @@ def nodules(
         raise Interrupted(f"interrupted: nothing was written to {out}. The same command starts over") from None
     if as_json:
         answer = report.answer(analysis, provenance) | ({"against": to_plain(comparison)} if comparison else {})
-        sys.stdout.write(canonical_json(answer).decode())
+        print_json(answer, sort_keys=True)
         return
     _print_findings(analysis, provenance, out)
     if comparison:

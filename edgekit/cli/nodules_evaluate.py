@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edgekit.cli.json_answer import print_json
 from edgekit.edge_runtime.decode import canonical_json
 from edgekit.edge_runtime.errors import Interrupted, UsageError
 from edgekit.edge_runtime.files import check_output, write_bytes
@@ -89,7 +90,7 @@ def nodules_evaluate(
     answer = _answer(evaluation, nets, synthetic=(root / MARK_FILE).is_file(), split=str(series or split))
     write_bytes(out / RESULT_FILE, canonical_json(answer))
     if as_json:
-        sys.stdout.write(canonical_json(answer).decode())
+        print_json(answer, sort_keys=True)
         return not evaluation.skipped
     if answer["synthetic"]:
         print(f"{MARK} scans, which show no patient")

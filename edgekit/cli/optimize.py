@@ -26,7 +26,7 @@ from edgekit.optimize.report.page import write_report
 from edgekit.optimize.user_model.picture_samples import read_labels
 from edgekit.optimize.user_model.request import Request, read_request
 
-from .bundles import print_json
+from .json_answer import print_json
 from .report import closing_lines, next_commands
 from .terminal import Clock, err, escape, out, print_measurement, progress, stage_line
 

@@ -16,7 +16,7 @@ from edgekit.edge_runtime.bundle.manifest import Manifest
 from edgekit.edge_runtime.choice import engine_for
 from edgekit.edge_runtime.command_line import command_line
 from edgekit.edge_runtime.errors import InputError, UsageError
-from edgekit.edge_runtime.files import write_atomically
+from edgekit.edge_runtime.files import check_output, require_writable, write_atomically
 from edgekit.edge_runtime.format import limit_text, percent_text
 from edgekit.edge_runtime.preprocess.samples import Sample, sample_of_row, sample_of_text, samples_of_files
 from edgekit.edge_runtime.tasks.classification import Answer
@@ -26,7 +26,8 @@ from edgekit.edge_runtime.tasks.regression import Estimate
 from edgekit.edge_runtime.worker.policy import NO_CODE, Policy
 from edgekit.edge_runtime.worker.replay import check_task
 
-from .bundles import print_json, tensors_text, warn
+from .bundles import tensors_text, warn
+from .json_answer import print_json
 from .terminal import err, escape, out
 
 
@@ -94,6 +95,9 @@ def predict(
         engine: what runs it, as in `choice.engine_for`.
         save_to: an .npz for all outputs of all samples, by name: (N, …).
     """
+    if save_to is not None:
+        check_output(save_to, [path, *given.images, *(Path(word.rpartition("=")[2]) for word in given.files)])
+        require_writable(save_to.parent)
     with ExitStack() as opened:
         bundle = opened.enter_context(policy.open(path))
         manifest = bundle.manifest.only()

@@ -13,7 +13,7 @@ from edgekit.edge_runtime.decode import to_plain
 from edgekit.optimize.preflight.check import preflight
 from edgekit.optimize.preflight.places import EngineFindings, Finding, Layer
 
-from .bundles import print_json
+from .json_answer import print_json
 from .narrow import print_table
 from .terminal import err, out
 

@@ -12,9 +12,10 @@ import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from edgekit.cli.json_answer import print_json
 from edgekit.cli.train_progress import epoch_progress
 from edgekit.edge_runtime.command_line import EDGEKIT, command_line
-from edgekit.edge_runtime.decode import canonical_json, to_plain
+from edgekit.edge_runtime.decode import to_plain
 from edgekit.edge_runtime.errors import EdgekitError, UsageError
 from edgekit.train.book_model import BookModel
 from edgekit.train.loop.early_stopping import kept_epoch, stop_reason
@@ -91,7 +92,7 @@ def train_model(
     if os.environ.get("RANK", "0") != "0":  # one of torchrun's processes answers for all
         return result
     if json:
-        sys.stdout.write(canonical_json(result_as_json(result)).decode())
+        print_json(result_as_json(result), sort_keys=True)
     else:
         print(summary(model, result, next_command=command_line("optimize", name, *runs)))
     return result
@@ -146,7 +147,7 @@ def list_models(*, as_json: bool = False) -> None:
             }
             for model in BOOK_MODELS.values()
         ]
-        sys.stdout.write(canonical_json(entries).decode())
+        print_json(entries, sort_keys=True)
         return
     from edgekit.cli.terminal import listing, out
 

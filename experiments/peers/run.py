@@ -8,14 +8,14 @@ results/peers.json, from which `python -m experiments.docs` makes the tables of 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import pickle
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ import numpy as np
 from edgekit.edge_runtime.decode import canonical_json
 from edgekit.edge_runtime.errors import EdgekitError, MissingDependency, unknown
 from edgekit.edge_runtime.files import write_bytes
+from edgekit.edge_runtime.format import count_text
 from edgekit.edge_runtime.machine.cpu import machine
 from edgekit.edge_runtime.profiling.machine_peaks import machine_peaks
 from edgekit.edge_runtime.program import GOES_ON, program
@@ -195,14 +196,10 @@ def keep_peaks(place: Path, threads: int) -> None:
     write_bytes(place / f"peaks-{threads}.json", canonical_json(figures))
 
 
-@contextlib.contextmanager
-def _bar(model: str, threads: int) -> Iterator[OnProgress]:
-    from rich.console import Console
-    from rich.progress import Progress
+def _bar(model: str, threads: int) -> AbstractContextManager[OnProgress]:
+    from edgekit.cli.terminal import progress
 
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(f"{model}, {threads} thread{'s' * (threads > 1)}", total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
+    return progress(f"{model}, {count_text(threads, 'thread')}")
 
 
 def say(text: str) -> None:

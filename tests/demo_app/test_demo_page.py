@@ -15,7 +15,7 @@ import streamlit.config
 from key_pair import write_pair
 from PIL import Image
 from streamlit.testing.v1 import AppTest
-from tiny_bundle import LABELS, PICTURE, make_bundle, probabilities, quarter_pictures, quarter_weights
+from tiny_bundle import LABELS, PICTURE, change_manifest, make_bundle, probabilities, quarter_pictures, quarter_weights
 
 import edgekit.demo_app.app
 from edgekit.demo_app import cached
@@ -185,6 +185,14 @@ def test_a_damaged_bundle_is_listed_as_refused_and_the_rest_works(page, tmp_path
     at = page(tmp_path)
     assert [expander.label for expander in at.expander] == ["1 bundle in this folder was refused"]
     assert "SHA\\-256 differs" in at.expander[0].markdown[0].value
+    assert text(at, "label-right") == LABELS[0]
+
+
+def test_a_bundle_that_runs_code_is_listed_as_not_loaded(page, tmp_path):
+    change_manifest(make_bundle(make_pair(tmp_path), name="quarters-ts"), artifact={"format": "torchscript"})
+    at = page(tmp_path)
+    assert [expander.label for expander in at.expander] == ["1 bundle not loaded, because it runs code"]
+    assert "add \\-\\-allow torchscript" in at.expander[0].markdown[0].value
     assert text(at, "label-right") == LABELS[0]
 
 

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import shutil
 import subprocess
 import sys
 
@@ -9,7 +10,7 @@ import pytest
 from conftest import ENVIRONMENT, ROOT
 
 from edgekit.cli import app
-from edgekit.edge_runtime.command_line import EDGEKIT, command_line
+from edgekit.edge_runtime.command_line import EDGEKIT, command_line, install
 
 VERBS = (
     "|".join(group.name for group in app.registered_groups)
@@ -36,6 +37,16 @@ def test_a_checkout_says_uv_run_and_an_installed_command_its_name(tmp_path):
     program.chmod(0o755)
     assert called(tmp_path) == "edgekit"
     assert called(tmp_path, UV_RUN_RECURSION_DEPTH="1") == "uv run edgekit"
+
+
+def test_a_checkout_installs_from_itself_and_others_from_the_registry(tmp_path):
+    assert install("onnx") in ("uv pip install -e '.[onnx]'", "pip install -e '.[onnx]'")
+    assert install("onnx", again=True).count("reinstall") == 1
+    copy = shutil.copy(ROOT / "edge_runtime" / "command_line.py", tmp_path)
+    code = f"import runpy; print(runpy.run_path({str(copy)!r})['install']('onnx'))"
+    around = {k: v for k, v in ENVIRONMENT.items() if not k.startswith("UV_")}
+    done = subprocess.run([sys.executable, "-c", code], env=around, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "pip install 'edgekit[onnx]'"
 
 
 def test_a_path_with_a_space_is_one_word():

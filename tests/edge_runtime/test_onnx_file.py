@@ -13,7 +13,7 @@ from tiny_bundle import make_bundle, onnx_model, quarter_weights
 from edgekit.edge_runtime import engines
 from edgekit.edge_runtime.bundle import versions
 from edgekit.edge_runtime.bundle.bundle import Bundle
-from edgekit.edge_runtime.bundle.onnx_file import names_other_files, onnx_versions
+from edgekit.edge_runtime.bundle.onnx_file import MOST_FIELDS, names_other_files, onnx_versions
 from edgekit.edge_runtime.errors import BundleError, EdgekitError
 
 FLOAT = TensorProto.FLOAT
@@ -68,6 +68,14 @@ def test_the_length_of_the_key_may_be_written_in_a_longer_form(tmp_path):
     raw = HIDDEN["an initializer"](elsewhere()).SerializeToString()
     (tmp_path / "x").write_bytes(raw.replace(b"\x08location", b"\x88\x00location"))
     assert names_other_files(tmp_path / "x")
+
+
+def test_a_file_of_endless_fields_is_refused(tmp_path):
+    raw = HIDDEN["an initializer"](numpy_helper.from_array(np.ones(4), "location")).SerializeToString()
+    (tmp_path / "x").write_bytes(raw + b"\x10\x01" * MOST_FIELDS)  # fields of two bytes each
+    assert names_other_files(tmp_path / "x")
+    (tmp_path / "x").write_bytes(raw + b"\x10\x01" * 1_000)
+    assert not names_other_files(tmp_path / "x")
 
 
 def test_the_word_alone_names_no_file(tmp_path):

@@ -77,6 +77,27 @@ def test_what_is_half_removed_does_not_come_back(tmp_path):
     assert names(tmp_path) == []
 
 
+def test_a_name_that_was_cut_off_does_not_come_back_as_another(tmp_path):
+    """Its own name is longer than what a hidden one has room for."""
+    path = tmp_path / "n" / ("x" * 200)
+    path.mkdir(parents=True)
+    left = path.with_name(f".{'x' * 160}.4194304-17-{mark().split('-')[2]}.abcdefgh.old")
+    path.rename(left)
+    sweep(path.parent)
+    assert names(path.parent) == [left.name]
+    with folder_atomically(path, replace=False):
+        assert len(names(path.parent)) == 2
+    assert names(path.parent) == [left.name, path.name]
+
+
+def test_the_mark_of_a_name_is_its_last_one(tmp_path):
+    """What is being written may itself be called like something that a killed process left."""
+    dead = f"4194304-17-{mark().split('-')[2]}"
+    with write_atomically(tmp_path / f"net.{dead}.abcdefgh") as part:
+        sweep(tmp_path)
+        assert part.exists()
+
+
 def test_what_this_process_still_writes_stays(tmp_path):
     with write_atomically(tmp_path / "a.json") as part, folder_atomically(tmp_path / "b", replace=True) as folder:
         sweep(tmp_path)

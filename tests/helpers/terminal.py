@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
-import pty
 import re
 import struct
 import subprocess
 import sys
-import termios
 from dataclasses import dataclass
-from fcntl import ioctl
 
+import pytest
 from conftest import ENVIRONMENT, ROOT
+
+try:
+    import pty
+    import termios
+    from fcntl import ioctl
+except ImportError:  # Windows has no pseudo-terminals
+    pty = None
 
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07]*\x07")  # colours, the cursor, links
 
@@ -37,6 +42,8 @@ def in_terminal(*arguments: object, columns: int = 120, env: dict[str, str] | No
 
 def command_in_terminal(words, *, columns: int = 120, env: dict[str, str] | None = None, cwd=ROOT, timeout=300):
     """Runs `python …` with standard output and error in one pseudo-terminal."""
+    if pty is None:
+        pytest.skip("this system has no pseudo-terminals")
     parent, child = pty.openpty()
     ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
     around = {k: v for k, v in ENVIRONMENT.items() if k not in ("COLUMNS", "NO_COLOR")}

@@ -1,7 +1,6 @@
 """`edgekit reproduce` on digits: it goes on where it stopped, reports what is there, and says what does not work."""
 
 import contextlib
-import fcntl
 import itertools
 import json
 import re
@@ -29,6 +28,8 @@ from edgekit.train.reproduction import results as reproduction
 from edgekit.train.reproduction.reproduce import ReproductionRequest, choose_models, plan_trainings, reproduce
 from edgekit.train.reproduction.time_left import TimeLeft, duration
 from edgekit.train.reproduction.trainings import Step, threads_each, train_all
+
+fcntl = pytest.importorskip("fcntl")  # which Windows lacks
 
 DIGITS = book_model("digits_cnn")
 

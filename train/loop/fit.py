@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from edgekit.edge_runtime.errors import EdgekitError
+from edgekit.edge_runtime.files import require_writable
 from edgekit.edge_runtime.locking import alone_in
 from edgekit.train import checkpoint, provenance
 from edgekit.train.book_model import BookModel, FitConfig
@@ -81,54 +82,46 @@ def fit(
     provenance.commit()  # now, when the code was just loaded; hours later another commit may be checked out
     # Of several processes that train one model together, the first one holds the folder for all.
     with alone_in(folder) if os.environ.get("RANK", "0") == "0" else nullcontext():
-        return _fit(model, folder, config, device, precision, go_on, command, tensorboard, on_epoch, keep_every_s)
-
-
-def _fit(
-    model: BookModel,
-    folder: Path,
-    config: FitConfig,
-    device: str,
-    precision: str,
-    go_on: bool,
-    command: str,
-    tensorboard: bool,
-    on_epoch: Callable[[EpochRecord], None] | None,
-    keep_every_s: float,
-) -> RunResult:
-    state = resume.state_to_resume(folder, command) if go_on else None
-    run_id = state.run_id if state else uuid.uuid4().hex
-    with resume.keeping_last_epoch(folder, run_id, epochs=config.epochs, command=command), threads(config.cpu_threads):
-        dataset = model.data()
-        identity = {"model": model.name, "data": dataset.sha256(), **asdict(config), "precision": precision}
-        if state:
-            resume.check_same_run(state, identity, folder)
-            stopped = stop_reason(state.curve, config.patience, model.task)
-            if (stopped or state.epoch == config.epochs) and (finished := _finished(folder, state)):
-                return RunResult(record=finished, folder=folder, trained_epochs=0, stopped=stopped)
-        fabric = launched_fabric(device, precision)
-        run = Run(
-            model,
-            folder,
-            config,
-            dataset,
-            fabric,
-            run_id=run_id,
-            identity=identity,
-            state=state,
-            keep_every_s=keep_every_s,
-        )
-        log = EventLog(folder, run.curve, epochs=config.epochs) if tensorboard and fabric.is_global_zero else None
-        while not run.ended:
-            epoch = run.train_epoch(log)
-            run.keep()
-            if fabric.is_global_zero and on_epoch:
-                on_epoch(epoch)
-        if log:
-            log.close()
-        record = run.finish()
-    trained = len(run.curve) - (state.epoch if state else 0)
-    return RunResult(record=record, folder=folder, trained_epochs=trained, stopped=run.stopped)
+        state = resume.state_to_resume(folder, command) if go_on else None
+        run_id = state.run_id if state else uuid.uuid4().hex
+        with (
+            resume.keeping_last_epoch(folder, run_id, epochs=config.epochs, command=command),
+            threads(config.cpu_threads),
+        ):
+            dataset = model.data()
+            identity = {"model": model.name, "data": dataset.sha256(), **asdict(config), "precision": precision}
+            if state:
+                resume.check_same_run(state, identity, folder)
+                stopped = stop_reason(state.curve, config.patience, model.task)
+                if (stopped or state.epoch == config.epochs) and (finished := _finished(folder, state)):
+                    return RunResult(record=finished, folder=folder, trained_epochs=0, stopped=stopped)
+            try:
+                require_writable(folder)  # not after the first epoch, which may take an hour
+            except OSError as error:
+                raise checkpoint.unwritable(folder, error) from None
+            fabric = launched_fabric(device, precision)
+            run = Run(
+                model,
+                folder,
+                config,
+                dataset,
+                fabric,
+                run_id=run_id,
+                identity=identity,
+                state=state,
+                keep_every_s=keep_every_s,
+            )
+            log = EventLog(folder, run.curve, epochs=config.epochs) if tensorboard and fabric.is_global_zero else None
+            while not run.ended:
+                epoch = run.train_epoch(log)
+                run.keep()
+                if fabric.is_global_zero and on_epoch:
+                    on_epoch(epoch)
+            if log:
+                log.close()
+            record = run.finish()
+        trained = len(run.curve) - (state.epoch if state else 0)
+        return RunResult(record=record, folder=folder, trained_epochs=trained, stopped=run.stopped)
 
 
 def _finished(folder: Path, state: resume.ResumeState) -> RunRecord | None:
