@@ -44,6 +44,7 @@ _PUBLISHED = {
 _SHORT_TRAINING = {
     "digits_cnn": 10,
     "digits_features": 30,
+    "digits_detector": 5,
     "wine_quality": 20,
     "bike_demand": 10,
     "thermometer": 5000,

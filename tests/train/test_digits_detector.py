@@ -93,7 +93,7 @@ def test_it_learns_and_its_weights_become_a_float_model_that_finds_as_much(scene
     model = replace(MODEL, data=lambda: small)
     result = fit(model, tmp_path, config=replace(MODEL.fit, epochs=2), device="cpu")
     losses = [epoch.loss for epoch in result.record.curve]
-    assert losses[1] < 0.8 * losses[0]
+    assert losses[1] < 0.95 * losses[0]
     assert result.record.metric == "mean_average_precision"
     assert sum(p.numel() for p in MODEL.build().parameters()) == result.record.parameters == 42_430
     deployed = deploy_book_model(model, result.weights)

@@ -101,7 +101,8 @@ def _measured(model: BookModel, data: Dataset, weights: Path, *, device: str = "
     load_weights(module, weights)
     module.to(device)
     validation, train = (
-        evaluate(module, *on_device(model, split, device), model.task) for split in (data.validation, data.train)
+        evaluate(module, *on_device(model, split, device), model.task, suppression=model.suppression)
+        for split in (data.validation, data.train)
     )
     return {
         "validation": validation.value,
