@@ -95,7 +95,13 @@ def edgekit(model: str, folder: Path, *, exporter: str, recipe: str) -> None:
     deployed, reference = pickle.loads((folder / REFERENCE).read_bytes())
     with tempfile.TemporaryDirectory(dir=folder) as made:
         packed = pack_bundle(
-            deployed, KNOWN[exporter], WAYS[recipe], Path(made), reference=reference, allow_unverified=True
+            deployed,
+            KNOWN[exporter],
+            WAYS[recipe],
+            Path(made),
+            reference=reference,
+            allow_unverified=True,
+            other_engines=True,  # `auto` takes only what was proven
         )
         target = folder / "bundles" / f"{exporter}-{recipe}"
         target.parent.mkdir(exist_ok=True)
