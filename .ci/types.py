@@ -3,6 +3,7 @@
 mypy knows no import hook, so it reads a folder of links in which the four parts lie inside `edgekit`, as in a wheel.
 """
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,13 +19,28 @@ def linked(place: Path) -> Path:
     wanted = {path.name: path for path in (ROOT / "edgekit").iterdir() if path.name != "__pycache__"}
     wanted |= {part: ROOT / part for part in PARTS}
     for link in package.iterdir():
-        link.unlink()
+        _remove(link)
     for name, path in wanted.items():
-        (package / name).symlink_to(path)
+        _show(path, package / name)
     experiments = place / "experiments"
-    experiments.unlink(missing_ok=True)
-    experiments.symlink_to(ROOT / "experiments")
+    _remove(experiments)
+    _show(ROOT / "experiments", experiments)
     return place
+
+
+def _show(path: Path, at: Path) -> None:
+    """A link, or a copy where the system allows no links, as Windows does to most."""
+    try:
+        at.symlink_to(path)
+    except OSError:
+        (shutil.copytree if path.is_dir() else shutil.copy)(path, at)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The page: choose two bundles and an input, see both answers side by side.
 
-`streamlit run demo_app/app.py -- BUNDLES FORMAT…` takes the folder, and the formats that may run code from their files.
+`streamlit run demo_app/app.py -- BUNDLES [--key=PUBLIC.pem] FORMAT…` takes the folder, the key that every bundle must
+be signed for, and the formats that may run code from their files.
 Models run in worker processes (`runner`). This process imports no engine, and survives whatever the models do.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import streamlit as st
@@ -15,25 +17,41 @@ import streamlit as st
 from edgekit.demo_app import cached, page_html, panels, pictures
 from edgekit.demo_app.compare import same_golden, why_not_comparable
 from edgekit.demo_app.inputs import choose
+from edgekit.demo_app.launch import KEY_WORD
 from edgekit.demo_app.page_html import escape_markdown
 from edgekit.demo_app.shelf import Shelf, default_pair, read_shelf, title
 from edgekit.edge_runtime.bundle.bundle import Bundle
+from edgekit.edge_runtime.command_line import EDGEKIT
 from edgekit.edge_runtime.errors import EdgekitError
 from edgekit.edge_runtime.format import count_text
 
+PROTECTIONS = ("server.enableCORS", "server.enableXsrfProtection")  # `edgekit demo` states them, a plain start may not
 
-def main(folder: Path, allow: Sequence[str] = ()) -> None:
-    """Draws the page for the bundles of `folder`; `allow` names formats that may run code from their files."""
+
+def main(folder: Path, allow: Sequence[str] = (), *, key: str | None = None) -> None:
+    """Draws the page for the bundles of `folder`.
+
+    Args:
+        allow: formats that may run code from their files.
+        key: the path of the public key that every bundle must be signed for; None asks for no signature.
+    """
     st.set_page_config(page_title="edgekit demo", page_icon=pictures.icon(), layout="wide")
     st.html(Path(__file__).with_name("style.css"))
     st.html(page_html.HEADER)
+    if lacking := [name for name in PROTECTIONS if not st.get_option(name)]:
+        st.error(
+            f"This server was started without {' and '.join(lacking)}, so any web page could read what is shown here. "
+            "A config.toml in .streamlit may say so. Start it with `edgekit demo`."
+        )
+        return
     try:
-        shelf = read_shelf(folder, cached.open_bundle, allow=allow)
+        shelf = read_shelf(folder, partial(cached.open_bundle, key=key), allow=allow)
     except EdgekitError as error:
         st.error(escape_markdown(error))
         return
     pair = _choose_pair(shelf, folder)
     _list_refused(shelf)
+    _list_not_loaded(shelf)
     if pair is None:
         return
     try:
@@ -45,7 +63,7 @@ def main(folder: Path, allow: Sequence[str] = ()) -> None:
 def _choose_pair(shelf: Shelf, folder: Path) -> tuple[Bundle, Bundle] | None:
     if not shelf.models:
         st.error(
-            f"No readable bundles in {escape_markdown(folder)}. `edgekit quickstart` makes some in bundles/.",
+            f"No readable bundles in {escape_markdown(folder)}. `{EDGEKIT} quickstart` makes some in bundles/.",
             icon=":material/inventory_2:",
         )
         return None
@@ -74,6 +92,16 @@ def _list_refused(shelf: Shelf) -> None:
             st.markdown(f"**{escape_markdown(refused.path.name)}**: {escape_markdown(refused.reason)}")
 
 
+def _list_not_loaded(shelf: Shelf) -> None:
+    if not shelf.run_code:
+        return
+    count = len(shelf.run_code)
+    name = f"{count_text(count, 'bundle')} not loaded, because {'it runs' if count == 1 else 'they run'} code"
+    with st.expander(name, icon=":material/code:", key="run_code"):
+        for one in shelf.run_code:
+            st.markdown(f"**{escape_markdown(one.path.name)}**: {escape_markdown(one.reason)}")
+
+
 def _compare(left: Bundle, right: Bundle) -> None:
     reason = why_not_comparable(left, right)
     if reason is not None:
@@ -96,4 +124,7 @@ def _compare(left: Bundle, right: Bundle) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "bundles"), sys.argv[2:])
+    words = sys.argv[2:]
+    keys = [word.removeprefix(KEY_WORD) for word in words if word.startswith(KEY_WORD)]
+    formats = [word for word in words if not word.startswith(KEY_WORD)]
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "bundles"), formats, key=keys[-1] if keys else None)

@@ -10,6 +10,7 @@ from edgekit.edge_runtime.arrays import Arrays
 from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.edge_runtime.bundle.golden import GoldenSet
 from edgekit.edge_runtime.engines import RUNS_CODE
+from edgekit.edge_runtime.worker.policy import Policy
 
 from .compare import renamed
 from .runner import Runner
@@ -19,9 +20,14 @@ MOST_WORKERS = 8  # each holds one model in memory
 
 
 @st.cache_resource(show_spinner=False, max_entries=256, on_release=Bundle.close)
-def open_bundle(path: Path, signature: Signature) -> Bundle:
-    """A checked bundle. Its `signature` is part of the key, so that a bundle that was packed again is opened again."""
-    return Bundle.open(path)
+def open_bundle(path: Path, signature: Signature, key: str | None = None) -> Bundle:
+    """A checked bundle. Its `signature` is part of the key, so that a bundle that was packed again is opened again.
+
+    Args:
+        key: the path of the public key that it must be signed for, if any.
+    """
+    # The shelf says which formats may run code; nothing is run here.
+    return Policy(allow=RUNS_CODE, key=None if key is None else Path(key)).open(path)
 
 
 def runner(bundle: Bundle) -> Runner:

@@ -20,21 +20,31 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from edgekit.edge_runtime.bundle.bundle import find_bundles
+from edgekit.edge_runtime.command_line import EDGEKIT, install
 from edgekit.edge_runtime.errors import BundleError, EdgekitError, MissingDependency, UsageError
 from edgekit.edge_runtime.python_child import PythonChild
 
 HOST = "127.0.0.1"
 START_TIMEOUT_S = 60.0
+KEY_WORD = "--key="  # before the key's path, among the words that the app is given
 _APP = Path(__file__).resolve().parent / "app.py"
 _CONFIG = _APP.parent / ".streamlit" / "config.toml"
 
 
-def launch(bundles: Path, *, port: int | None = None, open_browser: bool = True, allow: Sequence[str] = ()) -> None:
+def launch(
+    bundles: Path,
+    *,
+    port: int | None = None,
+    open_browser: bool = True,
+    allow: Sequence[str] = (),
+    key: Path | None = None,
+) -> None:
     """Serves the demo for a folder of bundles until Ctrl-C or SIGTERM. Prints the address once the server answers.
 
     Args:
         port: on 127.0.0.1, the only address it serves; None takes a free one.
         allow: formats that may run code from their files; other bundles that would run code are not offered.
+        key: the public key that bundles must be signed for; others are not offered.
     Raises:
         BundleError: there is no such folder, or no bundle in it.
         MissingDependency: streamlit is not installed.
@@ -42,12 +52,13 @@ def launch(bundles: Path, *, port: int | None = None, open_browser: bool = True,
         EdgekitError: the server ended on its own.
     """
     if not find_bundles(bundles):
-        raise BundleError(f"no bundles in {bundles}. `edgekit quickstart` makes some in bundles/")
+        raise BundleError(f"no bundles in {bundles}. `{EDGEKIT} quickstart` makes some in bundles/")
     if importlib.util.find_spec("streamlit") is None:
-        raise MissingDependency("the demo needs streamlit, which is not installed. Run: pip install 'edgekit[demo]'")
+        raise MissingDependency(f"the demo needs streamlit, which is not installed. Run: {install('demo')}")
     port = _free_port() if port is None else _checked_port(port)
     url = f"http://{HOST}:{port}"
-    with _server(Path(bundles), port, allow) as process:
+    words = [*([] if key is None else [f"{KEY_WORD}{key.resolve()}"]), *allow]
+    with _server(Path(bundles), port, words) as process:
         _wait_until_up(process, port)
         print(f"The demo is at {url}   (press Ctrl-C to end it)", flush=True)
         if open_browser:
@@ -59,11 +70,11 @@ def launch(bundles: Path, *, port: int | None = None, open_browser: bool = True,
 
 
 @contextlib.contextmanager
-def _server(bundles: Path, port: int, allow: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
+def _server(bundles: Path, port: int, words: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
     """The running server; Ctrl-C and SIGTERM end the block quietly, and nothing is left behind."""
     child = PythonChild(
         "streamlit",
-        ["run", str(_APP), f"--server.port={port}", *_stated_settings(), "--", str(bundles.resolve()), *allow],
+        ["run", str(_APP), f"--server.port={port}", *_stated_settings(), "--", str(bundles.resolve()), *words],
         # A visitor's STREAMLIT_* variables name further settings; so does .streamlit/ in their current folder.
         environment={name: value for name, value in os.environ.items() if not name.startswith("STREAMLIT_")},
         in_own_folder=True,
@@ -81,7 +92,7 @@ def _server(bundles: Path, port: int, allow: Sequence[str]) -> Iterator[subproce
 
 def _stated_settings() -> list[str]:
     """The settings of the config file but the theme, as flags: these outrank the file in the user's home as well."""
-    sections = tomllib.loads(_CONFIG.read_text())
+    sections = tomllib.loads(_CONFIG.read_text(encoding="utf-8"))
     stated = []
     for section in sections.keys() - {"theme"}:
         for name, value in sections[section].items():
@@ -117,7 +128,7 @@ def _wait_until_up(process: subprocess.Popen[bytes], port: int) -> None:
         if process.poll() is not None:
             raise EdgekitError(
                 f"the demo's server ended with status {process.returncode} before it answered; its messages are above. "
-                "If streamlit is damaged, run: pip install --force-reinstall 'edgekit[demo]'"
+                f"If streamlit is damaged, run: {install('demo', again=True)}"
             )
         if _healthy(port):
             return

@@ -11,6 +11,7 @@ from edgekit.edge_runtime.arrays import Arrays
 from edgekit.edge_runtime.benchmark.validity import MAX_SPREAD
 from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.edge_runtime.bundle.golden import GoldenSet
+from edgekit.edge_runtime.command_line import EDGEKIT
 from edgekit.edge_runtime.errors import EdgekitError
 from edgekit.edge_runtime.format import db_text, percent_text, smaller_text, speed_text
 from edgekit.edge_runtime.tasks.classification import Answer
@@ -204,7 +205,7 @@ def _measured(ratios: list[tuple[str, str]], latencies: tuple[Latency, Latency] 
     if latencies:
         st.caption(
             f"Latency measured at {latencies[0].at:%H:%M:%S} on this machine: batch 1, one thread, both in turns. "
-            "`edgekit benchmark` measures for longer, and tells whether the figures are valid."
+            f"`{EDGEKIT} benchmark` measures for longer, and tells whether the figures are valid."
         )
 
 

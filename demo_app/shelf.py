@@ -12,7 +12,7 @@ from pathlib import Path
 from edgekit.edge_runtime.bundle.bundle import Bundle, find_bundles
 from edgekit.edge_runtime.bundle.status import stamp_of
 from edgekit.edge_runtime.engines import check_allowed
-from edgekit.edge_runtime.errors import EdgekitError
+from edgekit.edge_runtime.errors import EdgekitError, RunsCode
 
 Signature = tuple[tuple[str, int, int], ...]
 OpenBundle = Callable[[Path, Signature], Bundle]
@@ -36,6 +36,8 @@ class Shelf:
     """Each model's bundles by its name, both in alphabetical order."""
     refused: tuple[Refused, ...]
     """What was not opened."""
+    run_code: tuple[Refused, ...]
+    """Good bundles that were not loaded, because that runs code from their files and nobody allowed it."""
 
 
 def signature(path: Path) -> Signature:
@@ -47,23 +49,26 @@ def signature(path: Path) -> Signature:
 def read_shelf(folder: Path, open_bundle: OpenBundle, *, allow: Sequence[str] = ()) -> Shelf:
     """Opens every bundle of `folder`. A damaged one does not keep the others from being shown.
 
-    A bundle that would run code from its file is refused, unless `allow` names its format. So is one with several
-    programs.
+    A bundle that would run code from its file is left out, unless `allow` names its format. One with several programs
+    is refused.
 
     Raises:
         BundleError: there is no such folder.
     """
     models: dict[str, list[Bundle]] = {}
-    refused = []
+    refused, run_code = [], []
     for path in find_bundles(folder):
         try:
             bundle = open_bundle(path, signature(path))
             check_allowed(bundle.manifest, path.name, allow)
             bundle.manifest.program()  # one of several would have to be chosen
             models.setdefault(bundle.manifest.model, []).append(bundle)
+        except RunsCode as error:
+            run_code.append(Refused(path=path, reason=str(error)))
         except (EdgekitError, OSError) as error:  # OSError: it was packed again or removed while it was read
             refused.append(Refused(path=path, reason=str(error)))
-    return Shelf(models={name: tuple(models[name]) for name in sorted(models)}, refused=tuple(refused))
+    by_name = {name: tuple(models[name]) for name in sorted(models)}
+    return Shelf(models=by_name, refused=tuple(refused), run_code=tuple(run_code))
 
 
 def is_full(bundle: Bundle) -> bool:

@@ -36,12 +36,16 @@ def end_after(wait: Callable[[], object], folder: str) -> None:
     """
 
     def watch() -> None:
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # signals are the main thread's
+        if hasattr(signal, "pthread_sigmask"):
+            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # signals are the main thread's
         wait()
         _orphaned.set()
         # Without a handler SIGTERM would end the process at once, and this thread with it: nothing wants to clean up.
         if signal.getsignal(signal.SIGTERM) not in (signal.SIG_DFL, signal.SIG_IGN):
-            os.kill(os.getpid(), signal.SIGTERM)
+            if sys.platform == "win32":
+                signal.raise_signal(signal.SIGTERM)  # os.kill would end the process at once there
+            else:
+                os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(GRACE_S)
         _end(folder)
 
@@ -51,17 +55,42 @@ def end_after(wait: Callable[[], object], folder: str) -> None:
 
 
 def _remove(folder: str) -> None:
-    with contextlib.suppress(OSError):  # under its old name a library's thread would go on to put files into it
-        os.rename(folder, f"{folder}-ended")
-        shutil.rmtree(f"{folder}-ended", ignore_errors=True)
+    if not folder:
+        return
+    ended = f"{folder}-ended"
+    try:
+        os.rename(folder, ended)  # under its old name a library's thread would go on to put files into it
+    except OSError:  # it is gone; or Windows, which renames no folder with an open file
+        ended = folder
+    shutil.rmtree(ended, ignore_errors=True)
 
 
 def _end(folder: str) -> None:
     """Removes the temporary folder and ends this process; where it leads its group, with all that it started."""
     _remove(folder)
-    if os.getpgrp() == os.getpid():
+    if not hasattr(os, "getpgrp"):
+        _kill_children()
+    elif os.getpgrp() == os.getpid():
         os.killpg(0, signal.SIGKILL)
     os._exit(1)
+
+
+def _kill_children() -> None:
+    """Ends what this process has started, where there are no groups of processes."""
+    with contextlib.suppress(Exception):  # without psutil they stay; an end must not fail
+        import psutil
+
+        for child in psutil.Process().children(recursive=True):
+            child.kill()
+
+
+def _opened(name: str) -> int:
+    """The descriptor that the parent names: its number, or on Windows the handle that leads to it."""
+    if sys.platform != "win32":
+        return int(name)
+    import msvcrt
+
+    return msvcrt.open_osfhandle(int(name), os.O_RDONLY)
 
 
 def _adopt(package: Path) -> None:
@@ -77,7 +106,7 @@ def _adopt(package: Path) -> None:
 
 def main() -> None:
     descriptor, folder, package, module = sys.argv[1:5]
-    reader = int(descriptor)
+    reader = _opened(descriptor)
     os.set_inheritable(reader, False)
     end_after(lambda: os.read(reader, 1), folder)  # nothing is ever written: it ends when the other end is closed
     _adopt(Path(package))

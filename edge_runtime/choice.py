@@ -26,7 +26,7 @@ from .bundle.bundle import Bundle
 from .decode import DecodeError, canonical_json, decode, parse_json, to_plain
 from .engines import engine_name, installed_engines
 from .errors import EdgekitError, EngineError, UsageError, shown
-from .files import user_cache, write_bytes
+from .files import cached, keep
 from .format import count_text, db_text, difference_text
 from .machine.cpu import machine
 from .worker.parent import Worker
@@ -105,8 +105,7 @@ def choose(
     kept = _kept(path, engines)
     if kept is None:
         kept = _measured(bundle, manifest.program().name, engines, num_threads, spin, allow)
-        with contextlib.suppress(OSError):  # without a place for it, it is measured again next time
-            write_bytes(path, canonical_json(to_plain(kept)))
+        keep(path, canonical_json(to_plain(kept)))  # without a place for it, it is measured again next time
     return kept
 
 
@@ -171,14 +170,16 @@ def engines_for(
     return list(dict.fromkeys(names))
 
 
-def _file(bundle: Bundle, program: str, engines: Sequence[str], num_threads: int, spin: bool) -> Path:
-    """Where the choice is kept; another bundle, version or machine has another place."""
+def _file(bundle: Bundle, program: str, engines: Sequence[str], num_threads: int, spin: bool) -> Path | None:
+    """Where the choice is kept, if anywhere; another bundle, version or machine has another place."""
     found = {name: versions.installed_version(name) for name in engines}
     causes = [_KIND, bundle.sha256, program, found, num_threads, spin, machine()]
-    return user_cache() / "engines" / f"{hashlib.sha256(canonical_json(causes)).hexdigest()[:32]}.json"
+    return cached("engines", f"{hashlib.sha256(canonical_json(causes)).hexdigest()[:32]}.json")
 
 
-def _kept(path: Path, engines: Sequence[str]) -> Choice | None:
+def _kept(path: Path | None, engines: Sequence[str]) -> Choice | None:
+    if path is None:
+        return None
     try:
         choice = decode(Choice, parse_json(path.read_bytes()))
     except (OSError, ValueError, DecodeError):  # there is none, it is damaged, or another version wrote it

@@ -151,8 +151,11 @@ def speed_text(before_ms: float, after_ms: float, *, noise: float) -> str:
 
 
 def metric_name(name: str) -> str:
-    """A metric's name for a person: 'mean absolute error'."""
-    return name.replace("_", " ")
+    """A metric's name for a person: 'mean absolute error', 'label F1'."""
+    return " ".join(_ABBREVIATIONS.get(word, word) for word in name.split("_"))
+
+
+_ABBREVIATIONS = {"f1": "F1", "auc": "AUC", "iou": "IoU", "map": "mAP"}
 
 
 def value_text(name: str, value: float, *, digits: int = 2) -> str:

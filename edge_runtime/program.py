@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from functools import wraps
 from typing import ParamSpec
 
-from .errors import EdgekitError
+from .errors import EdgekitError, system_text
 
 GOES_ON = "interrupted. Run the same command again to continue"
 # The characters beyond ASCII in our tables and sentences, for a terminal that has none of them.
@@ -59,11 +59,16 @@ def sigterm_interrupts() -> Iterator[None]:
             os.kill(os.getpid(), number)
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    # Windows has SIGBREAK for what a parent or Ctrl-Break asks; SIGTERM is never sent there.
+    numbers = [signal.SIGTERM]
+    if sys.platform == "win32":
+        numbers.append(signal.SIGBREAK)
+    before = {number: signal.signal(number, interrupt) for number in numbers}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
 
 
 def program(*, interrupted: str = "interrupted") -> Callable[[Callable[_P, None]], Callable[_P, int]]:
@@ -76,12 +81,16 @@ def program(*, interrupted: str = "interrupted") -> Callable[[Callable[_P, None]
     def wrap(main: Callable[_P, None]) -> Callable[_P, int]:
         @wraps(main)
         def run(*args: _P.args, **kwargs: _P.kwargs) -> int:
+            survive_any_encoding()
             try:
                 with sigterm_interrupts():
                     main(*args, **kwargs)
             except EdgekitError as error:
                 print(f"error: {error}", file=sys.stderr)
                 return error.exit_status
+            except OSError as error:
+                print(f"error: {system_text(error)}", file=sys.stderr)
+                return 1
             except KeyboardInterrupt:
                 print(f"error: {interrupted}", file=sys.stderr)
                 return 130

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from .child_start import end_after
+from .processes import apart, kill_group, name_of
 from .temporary import LockedFolder
 
 if TYPE_CHECKING:
@@ -51,7 +51,8 @@ class PythonChild:
         num_threads: how many threads its numerical libraries take; None leaves that to the environment.
         in_own_folder: its current folder is its temporary one, so that nothing is looked up in the user's.
         python: the interpreter, of another environment that need not have edgekit; empty: this one.
-        stdin, stdout, stderr, text, pass_fds: as for Popen.
+        stdin, stdout, stderr, text: as for Popen; text is UTF-8 on every system.
+        pass_fds: descriptors that the child holds as well.
     """
 
     def __init__(
@@ -76,15 +77,16 @@ class PythonChild:
         _pipes.add(self._alive)
         try:
             self.process: subprocess.Popen[Any] = subprocess.Popen(
-                [python or sys.executable, "-P", _START, str(reader), self.folder, _PACKAGE, module, *arguments],
+                [python or sys.executable, "-P", _START, name_of(reader), self.folder, _PACKAGE, module, *arguments],
                 env=_filtered(os.environ if environment is None else environment, self.folder, num_threads),
                 cwd=self.folder if in_own_folder else None,
                 stdin=stdin,
                 stdout=stdout,
                 stderr=stderr,
                 text=text,
-                start_new_session=True,
-                pass_fds=(reader, self._folder.descriptor, *pass_fds),
+                encoding="utf-8" if text else None,
+                errors="replace" if text else None,
+                **apart((reader, self._folder.descriptor, *pass_fds)),
             )
         except BaseException:
             self._alive.close()
@@ -114,9 +116,7 @@ class PythonChild:
 
     def kill(self) -> None:
         """Kills the process and what it started."""
-        if self.process.returncode is None:  # else its number may be another's by now
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.process.pid, signal.SIGKILL)
+        kill_group(self.process)
 
     def __enter__(self) -> PythonChild:
         return self
@@ -199,7 +199,9 @@ def _filtered(given: Mapping[str, str], folder: Path, num_threads: int | None) -
     if paths:
         kept["PYTHONPATH"] = os.pathsep.join(paths)
     threads = {} if num_threads is None else dict.fromkeys(_THREADS, str(num_threads))
-    return kept | threads | {"PYTHONSAFEPATH": "1", "TMPDIR": str(folder)}
+    # UTF-8, whatever the terminal has: what the child prints is read by us.
+    own = {"PYTHONSAFEPATH": "1", "PYTHONIOENCODING": "utf-8:backslashreplace", "TMPDIR": str(folder)}
+    return kept | threads | own
 
 
 _pipes: weakref.WeakSet[FileIO] = weakref.WeakSet()
@@ -211,4 +213,5 @@ def _let_go() -> None:
         pipe.close()
 
 
-os.register_at_fork(after_in_child=_let_go)
+if hasattr(os, "register_at_fork"):  # without forks there is no such child
+    os.register_at_fork(after_in_child=_let_go)

@@ -21,7 +21,7 @@ MEASURED = ("mobilenet_v2_tf2", "squeezenet1_0")
 
 
 def _kept() -> dict:
-    return json.loads(OUT.read_text()) if OUT.exists() else {}
+    return json.loads(OUT.read_text(encoding="utf-8")) if OUT.exists() else {}
 
 
 def main(names: list[str]) -> None:

@@ -74,7 +74,7 @@ def imagenet(what: str, weights: Path, resize_to: int | None = None) -> Iterator
     """On ImageNet training pictures, one half to calibrate, the other to measure, so the accuracy is optimistic."""
     folder = data_root() / "imagenet_samples"
     labels = read_labels(data_root() / "weights" / "mobilenet_v2_tf2" / "imagenet_labels.txt")[1:]  # 0 is background
-    with (folder / "labels.csv").open(newline="") as file:
+    with (folder / "labels.csv").open(newline="", encoding="utf-8") as file:
         rows = [(folder / row["file"], labels[int(row["class_index"])]) for row in csv.DictReader(file)]
     rows = [(path, label) for path, label in rows if path.is_file() and labels.count(label) == 1]
     order = [rows[i] for i in ranked(range(len(rows)), seed=1)]
@@ -83,7 +83,7 @@ def imagenet(what: str, weights: Path, resize_to: int | None = None) -> Iterator
         halves = {}
         for name, part in (("calibration", order[:half]), ("validation", order[half:])):
             halves[name] = Path(place) / f"{name}.csv"
-            with halves[name].open("w", newline="") as file:
+            with halves[name].open("w", newline="", encoding="utf-8") as file:
                 csv.writer(file).writerows(part)
         source = open_source(what, weights=weights)
         own_range = not what.startswith("torchvision:")  # the module in mobilenet_v2_tf2.py scales pixels itself
@@ -166,7 +166,7 @@ def main() -> None:
     parser.add_argument("--recipes", nargs="+", choices=RECIPE_ORDER, default=RECIPE_ORDER)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    found = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
     for name in options.names or MODELS:
         try:
             found[name] = measured(name, found.get(name, {}).get("bundles", {}), options.recipes)

@@ -24,12 +24,13 @@ from .own_models_table import own_models_table
 from .peers.table import peers_table
 from .rewrites.table import rewrites_table
 from .survey.tables import survey_backbones_table, survey_int8_table, survey_models_table
+from .torch_free import torch_free_table
 from .training.tables import benchmark_table, speedrun_table
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = (
-    "README.md", "docs/NODULES.md", "docs/OPTIMIZATION.md", "docs/OWN_MODEL.md", "docs/REWRITES.md", "docs/SPEED.md",
-    "docs/TRAINING.md",
+    "README.md", "docs/INSTALL.md", "docs/NODULES.md", "docs/OPTIMIZATION.md", "docs/OWN_MODEL.md", "docs/REWRITES.md",
+    "docs/SPEED.md", "docs/TRAINING.md",
 )  # fmt: skip
 LESSONS = ROOT / "results" / "luna-synthetic-cuda.json"  # the larger of the two sizes, which the page is about
 _BLOCK = re.compile(r"<!-- (\w+): (\S+) -->\n(.*?)<!-- end -->", re.DOTALL)
@@ -45,7 +46,7 @@ def bundle_table(path: Path) -> str:
 
 def comparison_table(path: Path) -> str:
     """What `experiments/compare_runs.py` wrote: each seed's training losses and accuracy beside the book's."""
-    comparison = json.loads(path.read_text())
+    comparison = json.loads(path.read_text(encoding="utf-8"))
     losses, ours = comparison["training_loss"], comparison["ours"]
     seeds = [key for key in losses[0] if key.startswith("seed")]
     final = {"book": comparison["book"]["value"]} | {f"seed {run['seed']}": run["validation"] for run in ours["runs"]}
@@ -82,6 +83,7 @@ RENDERERS: dict[str, Callable[[Path], str]] = {
     "survey_models": survey_models_table,
     "survey_backbones": survey_backbones_table,
     "survey_int8": survey_int8_table,
+    "torch_free": torch_free_table,
 }
 
 
@@ -98,7 +100,7 @@ def render(text: str) -> str:
 def main() -> None:
     for name in DOCUMENTS:
         path = ROOT / name
-        write_bytes(path, render(path.read_text()).encode())
+        write_bytes(path, render(path.read_text(encoding="utf-8")).encode())
     results, docs = ROOT / "results", ROOT / "docs"
     reproduction_report.write(results, docs)
     lidc_malignancy.write_page(results / "lidc-malignancy-cpu.json", docs)

@@ -194,7 +194,7 @@ def _python(python: str, *arguments: str, environment: dict[str, str] | None = N
         env=variables | {"OMP_NUM_THREADS": "1"} | (environment or {}),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
     )
     assert process.stdout is not None
     line = process.stdout.readline()

@@ -15,7 +15,7 @@ def own_models_table(path: Path) -> str:
     lines = ["| model | bundle | accuracy [95 %] | float | n | agrees | size | status |",
              "| --- | --- | ---: | ---: | ---: | ---: | ---: | --- |"]  # fmt: skip
     notes, chosen = [], []
-    for name, model in json.loads(path.read_text()).items():
+    for name, model in json.loads(path.read_text(encoding="utf-8")).items():
         for bundle, row in model["bundles"].items():
             if "error" in row:
                 lines.append(f"| {name} | {bundle} | {row['error']} | | | | | not made |")

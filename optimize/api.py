@@ -12,7 +12,9 @@ from pathlib import Path
 
 from edgekit.edge_runtime.benchmark.measurement import Measurement
 from edgekit.edge_runtime.benchmark.rows import Row
+from edgekit.edge_runtime.command_line import command_line
 from edgekit.edge_runtime.errors import MissingData, UsageError
+from edgekit.edge_runtime.locking import alone_in
 from edgekit.train.registry import book_model
 
 from .combinations import Combination, combinations
@@ -70,7 +72,8 @@ def optimize(request: Request, *, on_event: OnEvent = ignore) -> Result:
         the rows of the table, and where the bundles are.
 
     Raises:
-        UsageError, InputError, MissingData: the model, samples or names do not fit; nothing was made.
+        UsageError, InputError, MissingData: the model, samples or names do not fit, or another process works in the
+            run's folder; nothing was made.
         Interrupted: Ctrl-C; finished bundles are kept.
         ExportError: not one bundle could be made, and the float model cannot be measured either.
     """
@@ -81,7 +84,8 @@ def optimize(request: Request, *, on_event: OnEvent = ignore) -> Result:
             on_event(Remark(text=text))
         pairs = pairs if ready.calibrated else _without_samples(pairs, on_event)
         earlier = results_path(request, ready.model.name)
-        delivered = deliver(ready.model, pairs, request, ready.make_eager, earlier=earlier, on_event=on_event)
+        with alone_in(earlier.parent, make=False):
+            delivered = deliver(ready.model, pairs, request, ready.make_eager, earlier=earlier, on_event=on_event)
     return Result(delivered=delivered, says=ready.says)
 
 
@@ -112,7 +116,7 @@ def _of_registry(request: Request) -> Iterator[_Ready]:
         )
     weights = Path(request.weights or Path(request.runs) / name / "weights.safetensors")
     if not weights.is_file():
-        raise MissingData(f"no weights at {weights}. Train them: edgekit train {name}, or give --weights FILE")
+        raise MissingData(f"no weights at {weights}. Train them: {command_line('train', name)}, or give --weights FILE")
     model = deploy_book_model(book, weights).with_max_batch(request.max_batch)
     yield _Ready(model=model, make_eager=lambda samples: eager_candidate(model, weights, samples))
 

@@ -22,8 +22,9 @@ from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.edge_runtime.bundle.manifest import MANIFEST_FILE
 from edgekit.edge_runtime.decode import canonical_json, to_plain
 from edgekit.edge_runtime.errors import BundleError, UsageError
-from edgekit.edge_runtime.files import user_cache, write_bytes
+from edgekit.edge_runtime.files import cached, keep
 from edgekit.edge_runtime.machine.cpu import machine
+from edgekit.edge_runtime.owner import sweep_once
 
 from .deploy import DeployModel
 from .exporters import Exporter
@@ -43,7 +44,8 @@ MAKES_BUNDLES = (
     *("optimize/user_model/module.py", "optimize/user_model/evaluation.py", "optimize/layer_notes.py"),
     *("optimize/exporters", "optimize/recipes", "optimize/rewrites", "optimize/tuning"),
     *("edge_runtime/bundle/contract.py", "edge_runtime/bundle/golden.py", "edge_runtime/bundle/manifest.py"),
-    *("edge_runtime/bundle/verdict.py", "edge_runtime/bundle/versions.py", "edge_runtime/tasks"),
+    *("edge_runtime/bundle/verdict.py", "edge_runtime/bundle/versions.py", "edge_runtime/bundle/onnx_file.py"),
+    "edge_runtime/tasks",
 )
 TRAINS_BUNDLES = ("train/loop", "train/book_model.py")  # besides, where a recipe trains on
 _ROOT = Path(__file__).resolve().parent.parent  # the folders of all parts, in a source checkout and in a wheel
@@ -98,6 +100,7 @@ def code_digest(*, trains: bool, root: Path = _ROOT) -> str:
 
 def unchanged_bundle(folder: Path, made_from: str) -> Bundle | None:
     """The bundle in `folder`, opened, where it is sound and was made from the same causes."""
+    sweep_once(folder.parent.absolute())  # it may be set aside, by a run that was killed before it had a new one
     try:
         bundle = Bundle.open(folder)
     except BundleError:  # none, or a damaged one: it is made again
@@ -107,22 +110,21 @@ def unchanged_bundle(folder: Path, made_from: str) -> Bundle | None:
 
 def failed_before(made_from: str) -> str | None:
     """Why the same attempt failed before; None where it was never made."""
+    path = _failure(made_from)
     try:
-        return _failure(made_from).read_text("utf-8")
+        return None if path is None else path.read_text("utf-8")
     except (OSError, UnicodeDecodeError):
         return None
 
 
 def keep_failure(made_from: str, reason: str) -> None:
     """Keeps the reason, so that the same attempt need not be made again."""
-    path = _failure(made_from)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(path, reason.encode())
+    keep(_failure(made_from), reason.encode())
 
 
-def measured_layers(made_from: str) -> Path:
-    """Where a search for layers keeps what it measured, so that an interrupted one goes on."""
-    return user_cache() / "layers" / f"{made_from}.json"
+def measured_layers(made_from: str) -> Path | None:
+    """Where a search for layers keeps what it measured, so that an interrupted one goes on; None if nowhere."""
+    return cached("layers", f"{made_from}.json")
 
 
 def measured_before(path: Path, baseline: str, bundles: Sequence[Path], settings: Settings) -> Measurement | None:
@@ -148,5 +150,5 @@ def measured_before(path: Path, baseline: str, bundles: Sequence[Path], settings
     return earlier if here and found == wanted else None
 
 
-def _failure(made_from: str) -> Path:
-    return user_cache() / "failed" / f"{made_from}.txt"
+def _failure(made_from: str) -> Path | None:
+    return cached("failed", f"{made_from}.txt")

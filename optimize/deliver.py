@@ -22,7 +22,15 @@ from edgekit.edge_runtime.benchmark.rows import Row, Status, Subject
 from edgekit.edge_runtime.bundle import versions
 from edgekit.edge_runtime.bundle.manifest import Manifest, Metric
 from edgekit.edge_runtime.engines import RUNS_CODE, row_name
-from edgekit.edge_runtime.errors import EdgekitError, ExportError, Interrupted, UsageError, VerificationError
+from edgekit.edge_runtime.errors import (
+    EdgekitError,
+    ExportError,
+    Interrupted,
+    UsageError,
+    VerificationError,
+    system_text,
+)
+from edgekit.edge_runtime.files import require_writable
 from edgekit.edge_runtime.format import metric_name, value_text
 from edgekit.edge_runtime.tasks.registry import metric_named
 
@@ -39,6 +47,7 @@ from .events import (
     MeasuredBefore,
     MeasuringProgress,
     OnEvent,
+    StepBegun,
     ignore,
 )
 from .front_ends import front_ends
@@ -90,6 +99,8 @@ def deliver(
         InputError: the float model answers NaN or infinity.
         ExportError: not one bundle could be made, and the float model cannot be measured either.
     """
+    on_event(StepBegun(text="running the float model"))
+    require_writable(Path(request.out))
     reference = FloatReference.of(model)
     samples = len(next(iter(reference.validation.values())))
     on_event(FloatMeasured(model=model.name, metric=reference.metric, samples=samples))
@@ -202,11 +213,11 @@ def _pack_all(
         except KeyboardInterrupt:
             raise Interrupted(f"interrupted at {name}. {_finished(packed)}") from None
         except OSError as error:
-            place = f" ({error.filename})" if error.filename else ""
-            raise EdgekitError(f"{name} could not be written: {error.strerror}{place}. {_finished(packed)}") from None
+            raise EdgekitError(f"{name} could not be written: {system_text(error)}. {_finished(packed)}") from None
         except EdgekitError as error:
             on_event(BundleFailed(name=name, reason=str(error), earlier=isinstance(error, _FailedBefore)))
-            failed.append(_missing(name, pair, "failed", str(error)))
+            refused = isinstance(error, VerificationError)
+            failed.append(_missing(name, pair, "refused" if refused else "failed", str(error)))
             if isinstance(error, VerificationError):
                 missed.add((exporter.name, recipe.name))
             continue

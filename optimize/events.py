@@ -44,6 +44,13 @@ class BundleBegun:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StepBegun:
+    """Something that may take minutes begins, like "lowering for XNNPACK"; it lasts until the next event."""
+
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class StageChecked:
     """One stage of the bundle was compared with the one before it, in one of its outputs."""
 
@@ -127,6 +134,7 @@ Event = (
     | RecipesLeftOut
     | FloatMeasured
     | BundleBegun
+    | StepBegun
     | StageChecked
     | Trial
     | TrainingProgress

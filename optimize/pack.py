@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -38,19 +34,21 @@ from edgekit.edge_runtime.bundle.status import Status
 from edgekit.edge_runtime.bundle.verdict import Verdict
 from edgekit.edge_runtime.engines import RUNS_CODE
 from edgekit.edge_runtime.errors import UsageError, VerificationError
-from edgekit.edge_runtime.files import sha256_file, write_bytes
+from edgekit.edge_runtime.files import folder_atomically, sha256_file, write_bytes
 from edgekit.edge_runtime.statistics.paired import ERROR
 from edgekit.edge_runtime.worker.parent import Worker
 from edgekit.edge_runtime.worker.replay import larger_batch
 
 from .cache import MADE_FROM
 from .deploy import DeployModel
-from .events import OnEvent, StageChecked, ignore
+from .events import OnEvent, StageChecked, StepBegun, ignore
 from .exporters import Exporter
 from .exporters.errors import exported
 from .golden_floors import golden_floors
 from .other_engines import OtherRun, record, run_others
 from .recipes import Recipe
+from .steps import heard_by
+from .temporary_files import collected
 from .tuning.table import Tuning, tuned
 from .user_model.evaluation import run_in_pieces
 from .verify import Chain, FloatReference, also_shown, measure, verdict_on
@@ -91,6 +89,7 @@ def bundle_name(model: DeployModel, exporter: Exporter, recipe: Recipe) -> str:
     return f"{model.name}-{exporter.name}-{recipe.name}"
 
 
+@collected()
 def pack_bundle(
     model: DeployModel,
     exporter: Exporter,
@@ -131,7 +130,7 @@ def pack_bundle(
     def on_stage(result: StageResult) -> None:
         on_event(StageChecked(result=result, outputs=len(model.outputs)))
 
-    with _staging(out, name) as folder:
+    with folder_atomically(out / name, replace=True) as folder, heard_by(on_event):
         chain = Chain(model, recipe, reference, keep_going=allow_unverified, on_stage=on_stage)
         path = folder / f"model{exporter.suffix}"
         for stage in exported(model, exporter, recipe, path):
@@ -148,6 +147,7 @@ def pack_bundle(
         write_bytes(folder / MANIFEST_FILE, draft.to_bytes())
 
         # From here on the bundle is what a device gets: opened, checked, and run where nothing of ours is loaded.
+        on_event(StepBegun(text="running the finished bundle on every sample"))
         ran = (
             _run_packed(model, recipe, reference, chain, folder, golden, max_drop=max_drop, best_of=best_of)
             if exporter.runs_here
@@ -309,23 +309,3 @@ def _status(model: DeployModel, chain: Chain, verdict: Verdict) -> Status:
     if verdict.status == "refused" or not chain.passed or model.noise:
         return "unverified"
     return verdict.status
-
-
-@contextmanager
-def _staging(out: Path, name: str) -> Iterator[Path]:
-    """A hidden folder beside the target: renamed to `out/name` on success, removed on anything else, Ctrl-C too."""
-    out.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(dir=out, prefix=f".{name}."))
-    target = out / name
-    try:
-        yield staging
-        staging.chmod(0o755)
-        if target.exists():
-            aside = staging.with_name(f"{staging.name}.old")  # as unlike others as the staging name itself
-            target.rename(aside)
-            staging.rename(target)
-            shutil.rmtree(aside)
-        else:
-            staging.rename(target)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)

@@ -118,6 +118,13 @@ def test_python_children_are_started_in_one_place(starts):
     assert {name for name, path in product.items() if starts in path.read_text()} == {"edge_runtime.python_child"}
 
 
+@pytest.mark.parametrize("makes", ["TemporaryDirectory(", "mkdtemp(", "mkstemp(", "NamedTemporaryFile("])
+def test_temporary_files_are_made_where_a_killed_run_s_are_found(makes):
+    product = {name: path for name, path in FILES.items() if not name.startswith("experiments")}
+    makers = {name for name, path in product.items() if makes in path.read_text()}
+    assert makers <= {"edge_runtime.files", "edge_runtime.temporary"}
+
+
 def test_no_imports_run_in_circles_between_files():
     assert circle(EDGES) == []
 

@@ -8,6 +8,7 @@ from terminal import in_terminal
 
 from edgekit.edge_runtime.benchmark.measurement import load, load_raw
 from edgekit.edge_runtime.bundle.bundle import Bundle, find_bundles
+from edgekit.edge_runtime.command_line import EDGEKIT
 
 SEVEN = {
     "torchscript_traced-fp32",
@@ -64,7 +65,7 @@ def test_the_last_lines_say_three_numbers_and_the_next_command(quickstart):
     speed = r"(no difference beyond noise, )?[\d.]+×( faster| slower)? \[[\d.]+, [\d.]+\]"
     numbers = rf"[\d.]+ % of the float accuracy kept, [\d.]+× smaller, {speed}, against PyTorch eager"
     assert re.search(numbers, quickstart.stdout)
-    assert f"Next: edgekit demo --bundles {quickstart.bundles}" in quickstart.stdout
+    assert f"Next: {EDGEKIT} demo --bundles {quickstart.bundles}" in quickstart.stdout
 
 
 def test_the_report_lies_beside_the_run(quickstart):

@@ -70,8 +70,14 @@ def compare(before: Run, after: Run, limits: Limits) -> Comparison:
     """The newer run against the older one, row by row of the same name.
 
     Raises:
-        UsageError: they have no row in common.
+        UsageError: they are of different models, or have no row in common.
     """
+    models = before.measured.model, after.measured.model
+    if not set(models[0].split(", ")) & set(models[1].split(", ")):
+        raise UsageError(
+            f"the older file is of the model {models[0]}, the newer one of {models[1]}: two models cannot be compared. "
+            "Give two measurements of one model"
+        )
     old, new = ({row.name: row for row in run.measured.rows} for run in (before, after))
     if not old.keys() & new.keys():
         raise UsageError(

@@ -20,9 +20,10 @@ import numpy as np
 from ..bundle.golden import write_arrays
 from ..bundle.manifest import StageResult
 from ..bundle.status import present_name
+from ..command_line import EDGEKIT
 from ..decode import DecodeError, canonical_json, decode, parse_json, to_plain
-from ..errors import UsageError
-from ..files import write_atomically, write_bytes
+from ..errors import UsageError, shown
+from ..files import check_plain, read_plain, write_atomically, write_bytes
 from ..format import count_text, metric_name
 from ..machine.cpu import machine
 from ..machine.machine_state import MachineState
@@ -30,6 +31,8 @@ from .answers import Answers
 from .benchmark_result import BenchmarkResult, Settings
 from .rows import Pair, Row, ScalingPoint, Subject, pairs, row
 from .stats import medians_ms
+
+MEASURED_AT = "measured_at"  # in the .npz, which has only names with a slash otherwise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +133,8 @@ def save(
     """Writes `path` (.json) and, beside it, the raw samples as .npz.
 
     The .npz holds `<name>/<round>/wall_ns` and `/cpu_ns` (int64, one value for each run), `<name>/uj` (one value for
-    each round) where the machine counts energy, and `<name>/answers/…`, the fields of `Answers`.
+    each round) where the machine counts energy, and `<name>/answers/…`, the fields of `Answers`; and `measured_at`, as
+    in the .json: a run that is killed between the two leaves files that do not belong together.
 
     Args:
         answers: by name, in place of the results' own answers, which are those to the golden samples.
@@ -144,6 +148,7 @@ def save(
         kept = (answers or {}).get(result.name, result.answers)
         if kept is not None:
             raw |= {f"{result.name}/answers/{key}": np.asarray(value) for key, value in vars(kept).items()}
+    raw[MEASURED_AT] = np.array(measured.measured_at)
     with write_atomically(path.with_suffix(".npz")) as part, part.open("wb") as file:
         write_arrays(file, raw, compression=zipfile.ZIP_DEFLATED)
     save_rows(measured, path)
@@ -157,9 +162,11 @@ def save_rows(measured: Measurement, path: Path) -> None:
 def load(path: Path) -> Measurement:
     """Reads a measurement. Raises UsageError where the file is missing or is not one."""
     try:
-        return decode(Measurement, _in_present_words(parse_json(path.read_bytes())))
+        return decode(Measurement, _in_present_words(parse_json(read_plain(path))))
     except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}. `edgekit benchmark … --out FILE` writes one") from None
+        raise UsageError(
+            f"cannot read {path}: {error.strerror}. `{EDGEKIT} benchmark … --out FILE` writes one"
+        ) from None
     except DecodeError as error:
         raise UsageError(
             f"{path} is not a measurement of edgekit: {error}. Give a results.json of `optimize` or `benchmark --out`"
@@ -186,21 +193,28 @@ class Raw:
 
 
 def load_raw(path: Path) -> Raw:
-    """Reads the `.npz` beside the measurement `path`. Raises UsageError where it exists and cannot be read."""
+    """Reads the `.npz` beside the measurement `path`.
+
+    Raises:
+        UsageError: it exists, and cannot be read or is of another measurement.
+    """
     raw_path = path.with_suffix(".npz")
     if not raw_path.exists():
         return Raw(rounds_p50_ms={}, answers={})
     rounds: dict[str, dict[int, np.ndarray]] = {}
+    measured_at = ""  # older files do not say
     answers: dict[str, dict[str, np.ndarray]] = {}
     try:
+        check_plain(raw_path)
         with np.load(raw_path, allow_pickle=False) as archive:
+            measured_at = str(archive[MEASURED_AT]) if MEASURED_AT in archive.files else ""
             for key in archive.files:
                 name, group, kind = (*key.rsplit("/", 2), "", "")[:3]
                 if group == "answers":
                     answers.setdefault(name, {})[kind] = archive[key]
                 elif kind == "wall_ns":
                     rounds.setdefault(name, {})[int(group)] = archive[key]
-        return Raw(
+        found = Raw(
             rounds_p50_ms={name: medians_ms([wall[i] for i in sorted(wall)]) for name, wall in rounds.items()},
             answers={name: _answers(fields) for name, fields in answers.items()},
         )
@@ -208,6 +222,12 @@ def load_raw(path: Path) -> Raw:
         raise UsageError(
             f"cannot read {raw_path}: {error}. Copy it again, or delete it to compare without it"
         ) from None
+    if measured_at and measured_at != load(path).measured_at:
+        raise UsageError(
+            f"{raw_path} is not of the measurement in {path.name}: it was taken at {shown(measured_at, 40)}. A run was "
+            "interrupted, or one of the two was copied alone. Measure again, or delete it to compare without it"
+        )
+    return found
 
 
 def _answers(fields: Mapping[str, np.ndarray]) -> Answers:

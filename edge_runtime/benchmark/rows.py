@@ -22,7 +22,7 @@ BEST_OF = "verified_as_best_of"
 SLOW_INPUTS = 1.25  # from here on, what the slowest tenth of the inputs takes over the median one is worth saying
 # Those of bundles, and more: "float" is the float model itself, which is no bundle; the last two have an error in place
 # of figures.
-Status = Literal[BundleStatus, "float", "failed", "not tried"]
+Status = Literal[BundleStatus, "float", "refused", "failed", "not tried"]
 
 
 @dataclass(frozen=True, kw_only=True)

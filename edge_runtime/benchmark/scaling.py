@@ -9,6 +9,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from ..command_line import EDGEKIT
 from ..errors import UsageError
 from ..format import count_text
 from .benchmark_result import BenchmarkResult
@@ -65,7 +66,7 @@ def expand(candidates: Sequence[Candidate], sweep: Sweep) -> tuple[list[Candidat
         if len(fixed) == len(candidates):
             raise UsageError(
                 "--batch needs a bundle with a free batch axis; each of these runs one sample at a time. Pack them "
-                "with `edgekit optimize MODEL --max-batch N`"
+                f"with `{EDGEKIT} optimize MODEL --max-batch N`"
             )
         for c in candidates:
             for n in sweep.batches:

@@ -92,7 +92,9 @@ def cells(row: Row, names: Sequence[str], *, model: str = "") -> list[str]:
 
 def error_text(row: Row) -> str:
     """Why a row has no figures."""
-    return row.error if row.status in ("not_run", "not tried") else f"failed: {row.error}"
+    if row.status in ("not_run", "not tried"):
+        return row.error
+    return f"{'refused' if row.status == 'refused' else 'failed'}: {row.error}"
 
 
 def is_stamped(row: Row) -> bool:

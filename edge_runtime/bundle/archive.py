@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from ..errors import BundleError
+from ..command_line import EDGEKIT
+from ..errors import BundleError, system_text
 from ..files import write_atomically
 from .names import MANIFEST_FILE, SAFE_NAME
 
@@ -74,7 +75,7 @@ def write_zip(files: Sequence[tuple[str, Path]], target: Path) -> None:
             directory = b"".join(member.central_header() for member in members)
             archive.write(directory + _end(len(members), len(directory), members[-1].end))
     except OSError as error:
-        raise BundleError(f"{target} was not written: {_reason(error)}") from None
+        raise BundleError(f"{target} was not written: {system_text(error)}") from None
 
 
 def extract_zip(path: Path, into: Path) -> None:
@@ -100,7 +101,7 @@ def extract_zip(path: Path, into: Path) -> None:
         for half in written:
             half.unlink(missing_ok=True)
         if isinstance(error, OSError):
-            raise BundleError(f"{path} was not unpacked: {_reason(error)}") from None
+            raise BundleError(f"{path} was not unpacked: {system_text(error)}") from None
         raise
 
 
@@ -215,9 +216,5 @@ def _end(count: int, size: int, offset: int) -> bytes:
     return _END.pack(b"PK\5\6", 0, 0, count, count, size, offset, 0)
 
 
-def _reason(error: OSError) -> str:
-    return (error.strerror or str(error)) + (f": {error.filename}" if error.filename else "")
-
-
 def _refused(path: Path, what: str) -> BundleError:
-    return BundleError(f"{path} was refused: {what}. Fetch the bundle again, or pack its folder with `edgekit pack`")
+    return BundleError(f"{path} was refused: {what}. Fetch the bundle again, or pack its folder with `{EDGEKIT} pack`")

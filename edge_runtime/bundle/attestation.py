@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..command_line import EDGEKIT
 from ..decode import DecodeError, decode, to_plain
 from ..errors import BundleError, shown
 from ..files import is_plain_file
@@ -152,7 +153,7 @@ def read_attestation(raw: bytes, where: str) -> Attestation:
             raise DecodeError(f"it is not written in the one form of attestations: {unlike}")
     except DecodeError as error:
         raise BundleError(
-            f"{where} was refused: {shown(error)}. Write a new one with `edgekit verify --attest`"
+            f"{where} was refused: {shown(error)}. Write a new one with `{EDGEKIT} verify --attest`"
         ) from None
     return found
 

@@ -7,11 +7,12 @@ model; `engines.load` does. A bundle knows nothing about how it was made.
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from pathlib import Path
 
+from ..command_line import EDGEKIT
 from ..errors import BundleError, shown
-from ..files import copy_plain, is_plain_file, sha256_file
+from ..files import check_output, copy_plain, is_plain_file, sha256_file
+from ..temporary import LockedFolder
 from .archive import extract_zip, write_zip
 from .golden import GoldenSet, load_golden
 from .limits import MAX_FILE_BYTES, MAX_MANIFEST_BYTES, MAX_SIGNATURE_BYTES
@@ -36,7 +37,7 @@ class Bundle:
         source: Path,
         manifest: Manifest,
         sha256: str,
-        temporary: tempfile.TemporaryDirectory | None,
+        temporary: LockedFolder | None,
     ):
         self.folder = folder
         self.source = source
@@ -62,24 +63,24 @@ class Bundle:
         except (OSError, ValueError) as error:  # a path of 5,000 characters, or with a NUL in it
             raise BundleError(f"{shown(source)} is not a path to a bundle: {error.args[-1]}. Check the path") from None
         if not there:
-            raise BundleError(f"no bundle at {shown(source)}. `edgekit optimize MODEL` makes bundles in bundles/")
+            raise BundleError(f"no bundle at {shown(source)}. `{EDGEKIT} optimize MODEL` makes bundles in bundles/")
         if not opened.is_dir() and not is_plain_file(opened):
             raise BundleError(f"{source} is neither a bundle folder nor a .zip file")
         if opened.is_dir() and not private:
             return cls._open_folder(opened, source, None)
-        temporary = tempfile.TemporaryDirectory(prefix="edgekit-bundle-")
+        temporary = LockedFolder()
         try:
             if opened.is_dir():
-                _copy_folder(opened, source, Path(temporary.name))
+                _copy_folder(opened, source, temporary.path)
             else:
-                extract_zip(opened, Path(temporary.name))
-            return cls._open_folder(Path(temporary.name), source, temporary)
+                extract_zip(opened, temporary.path)
+            return cls._open_folder(temporary.path, source, temporary)
         except BaseException:
-            temporary.cleanup()
+            temporary.remove()
             raise
 
     @classmethod
-    def _open_folder(cls, folder: Path, source: Path, temporary: tempfile.TemporaryDirectory | None) -> Bundle:
+    def _open_folder(cls, folder: Path, source: Path, temporary: LockedFolder | None) -> Bundle:
         try:
             raw = _manifest_bytes(folder, source)
             manifest = read_manifest(raw, str(source))
@@ -136,7 +137,12 @@ class Bundle:
         return golden
 
     def save_zip(self, target: str | Path) -> Path:
-        """Packs the bundle into one deterministic `.zip`: equal bundles give equal bytes."""
+        """Packs the bundle into one deterministic `.zip`: equal bundles give equal bytes.
+
+        Raises:
+            UsageError: `target` lies in the bundle's own folder. BundleError: as `write_zip`.
+        """
+        check_output(Path(target), [self.folder])
         names = [MANIFEST_FILE, *(entry.file for entry in self.manifest.files), *([SIGNATURE_FILE] * self.signed)]
         write_zip([(name, self.folder / name) for name in names], Path(target))
         return Path(target)
@@ -144,7 +150,7 @@ class Bundle:
     def close(self) -> None:
         """Removes the temporary folder of a `.zip`; a folder bundle is left as it is."""
         if self._temporary is not None:
-            self._temporary.cleanup()
+            self._temporary.remove()
 
     def __enter__(self) -> Bundle:
         return self
@@ -157,13 +163,17 @@ class Bundle:
 
 
 def find_bundles(root: str | Path) -> list[Path]:
-    """The bundle folders and `.zip` files directly inside `root` (or `root` itself), sorted by name."""
+    """The bundle folders and `.zip` files directly inside `root` (or `root` itself), sorted by name.
+
+    Hidden names are left out: that is what is still being written, or what a killed process left.
+    """
     root = Path(root)
     if (root / MANIFEST_FILE).is_file() or root.suffix == ".zip":
         return [root]
     if not root.is_dir():
-        raise BundleError(f"no folder {root}. `edgekit quickstart` makes bundles in bundles/")
-    return sorted(p for p in root.iterdir() if (p / MANIFEST_FILE).is_file() or (p.suffix == ".zip" and p.is_file()))
+        raise BundleError(f"no folder {root}. `{EDGEKIT} quickstart` makes bundles in bundles/")
+    shown = (path for path in root.iterdir() if not path.name.startswith("."))
+    return sorted(p for p in shown if (p / MANIFEST_FILE).is_file() or (p.suffix == ".zip" and p.is_file()))
 
 
 def _manifest_bytes(folder: Path, source: Path) -> bytes:
@@ -179,8 +189,12 @@ def _check_content(folder: Path, source: Path, manifest: Manifest) -> None:
     known = {MANIFEST_FILE, SIGNATURE_FILE, *(entry.file for entry in manifest.files)}
     others = sorted({path.name for path in folder.iterdir()} - known)
     if others:
+        left = others[0].startswith(f".{SIGNATURE_FILE}.") and others[0].endswith(".part")
+        remedy = (
+            f"`{EDGEKIT} sign` was interrupted: sign the bundle again, or remove that file" if left else "Remove it"
+        )
         raise BundleError(
-            f"{source} holds {others[0]!r}, which is not part of the bundle: no checksum covers it. Remove it"
+            f"{source} holds {others[0]!r}, which is not part of the bundle: no checksum covers it. {remedy}"
         )
     signature = folder / SIGNATURE_FILE
     if signature.is_symlink() or signature.exists():

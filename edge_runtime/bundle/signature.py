@@ -11,20 +11,24 @@ import base64
 import contextlib
 import io
 import json
+import os
 import re
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ..command_line import EDGEKIT, install
 from ..errors import BundleError, MissingDependency, UsageError, shown
-from ..files import copy_plain, sha256_file, write_bytes
+from ..files import copy_plain, read_plain, sha256_file, write_bytes
+from ..owner import sweep
+from ..temporary import temporary_folder
 from .attestation import read_attestation, signature_path
 from .bundle import Bundle
 from .limits import MAX_MANIFEST_BYTES, MAX_SIGNATURE_BYTES
 from .names import MANIFEST_FILE, SIGNATURE_FILE
 
+MAX_KEY_BYTES = 65_536
 MAKE_KEYS = (
     "openssl ecparam -name prime256v1 -genkey -noout -out key.pem; openssl ec -in key.pem -pubout -out public.pem"
 )
@@ -44,18 +48,19 @@ def sign(path: str | Path, private_key: Path) -> Path:
         UsageError: the key cannot be read or is of another kind.
         MissingDependency: model-signing is not installed.
     """
-    with Bundle.open(path, private=True) as bundle, tempfile.TemporaryDirectory(prefix="edgekit-sign-") as temporary:
+    sweep(Path(path))  # a killed run's leftovers would count as files that no checksum covers
+    with Bundle.open(path, private=True) as bundle, temporary_folder() as temporary:
         for program in bundle.manifest.programs:
             bundle.golden(program.name)
         # The folder's name becomes the statement's subject, so it is the bundle's and not a random one.
-        folder = Path(temporary) / bundle.name
+        folder = temporary / bundle.name
         folder.mkdir()
         for name in _covered(bundle):
             shutil.copyfile(bundle.folder / name, folder / name)
         signature = _sign_folder(folder, private_key)
         if bundle.source.is_dir():
             target = bundle.source / SIGNATURE_FILE
-            write_bytes(target, signature)
+            write_bytes(target, signature, beside=_outside(bundle.source))
         else:
             target = bundle.source
             write_bytes(bundle.folder / SIGNATURE_FILE, signature)
@@ -104,17 +109,23 @@ def check_attestation(path: Path, public_key: Path) -> None:
 @contextlib.contextmanager
 def _attestation_alone(path: Path) -> Iterator[Path]:
     """A folder with only a copy of an undamaged attestation, always under the same name."""
-    with tempfile.TemporaryDirectory(prefix="edgekit-sign-") as temporary:
-        copy = Path(temporary) / "copy"
+    with temporary_folder() as temporary:
+        copy = temporary / "copy"
         try:
             copy_plain(path, copy, most_bytes=MAX_MANIFEST_BYTES)
         except OSError as error:
             raise BundleError(f"{path} cannot be read: {error.strerror or error}") from None
         # The folder's name becomes the statement's subject, so it is the bundle's and not a random one.
-        folder = Path(temporary) / "folder" / read_attestation(copy.read_bytes(), str(path)).bundle
+        folder = temporary / "folder" / read_attestation(copy.read_bytes(), str(path)).bundle
         folder.mkdir(parents=True)
         copy.rename(folder / ATTESTATION_FILE)
         yield folder
+
+
+def _outside(folder: Path) -> Path | None:
+    """Where a half-written signature is no file of the bundle: beside its folder, if that is on the same disk."""
+    parent = folder.resolve().parent
+    return parent if os.access(parent, os.W_OK) and parent.stat().st_dev == folder.stat().st_dev else None
 
 
 def _sign_folder(folder: Path, private_key: Path) -> bytes:
@@ -141,7 +152,7 @@ def check(bundle: Bundle, public_key: Path) -> None:
         raise UsageError(f"{bundle.source} can be changed after the check. Open it with private=True")
     if not bundle.signed:
         raise BundleError(
-            f"{bundle.source} is not signed: it holds no {SIGNATURE_FILE}. Its maker signs with `edgekit sign`"
+            f"{bundle.source} is not signed: it holds no {SIGNATURE_FILE}. Its maker signs with `{EDGEKIT} sign`"
         )
     config = _verifier(public_key)
     try:
@@ -200,6 +211,7 @@ def _hashing() -> Any:
 
 def _signer(private_key: Path) -> Any:
     with _readable(private_key, "private"):
+        read_plain(private_key, most_bytes=MAX_KEY_BYTES)
         from model_signing import signing
 
         return signing.Config().use_elliptic_key_signer(private_key=private_key)
@@ -207,6 +219,7 @@ def _signer(private_key: Path) -> Any:
 
 def _verifier(public_key: Path) -> Any:
     with _readable(public_key, "public"):
+        read_plain(public_key, most_bytes=MAX_KEY_BYTES)
         from model_signing import verifying
 
         return verifying.Config().use_elliptic_key_verifier(public_key=public_key)
@@ -218,7 +231,7 @@ def _readable(key: Path, kind: str) -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         raise MissingDependency(
-            f"signatures need {error.name}, which is not installed. Run: pip install 'edgekit[sign]'"
+            f"signatures need {error.name}, which is not installed. Run: {install('sign')}"
         ) from None
     except OSError as error:
         raise UsageError(f"{key} cannot be read: {error.strerror or error}. Check the path of the {kind} key") from None

@@ -4,7 +4,7 @@ The manifest's `tools` say what made the bundle. What is installed is read from 
 imported. Refused, because it would fail inside the engine or, worse, run wrongly:
 
 - executorch: made by a newer ExecuTorch. 1.5.1 runs what 1.4 and 1.5.0 made, not what 1.5.2 made.
-- onnx: an IR version or opset, read from the file, above what the installed onnxruntime loads.
+- onnx: an IR version or opset, read from the file, above what the installed onnxruntime loads; numbers in other files.
 - torchscript, torch_export: made by a torch that is newer by a minor version or more.
 - aot: made by any other torch, or by one that the bundle does not name.
 - any other engine of a format: the bundle asks for a newer one.
@@ -24,16 +24,16 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import io
 import os
 import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
 
+from ..command_line import PIP
 from ..errors import BundleError
 from .manifest import Manifest
+from .onnx_file import names_other_files, onnx_versions
 
 Release = tuple[int, ...]
 
@@ -58,7 +58,6 @@ _ONNX_LIMITS: dict[Release, tuple[int, int]] = {
     (1, 25): (13, 26),
     (1, 32): (14, 28),
 }
-_MOST_FIELDS = 10_000  # a model has a dozen fields at its top level, and some functions
 
 
 def check(manifest: Manifest, path: Path, engine: str = "") -> tuple[str, ...]:
@@ -67,13 +66,27 @@ def check(manifest: Manifest, path: Path, engine: str = "") -> tuple[str, ...]:
     Args:
         engine: its package; the format's usual one if it is empty.
     Raises:
-        BundleError: the engine cannot take this file; both versions are named.
+        BundleError: the engine cannot take this file; both versions are named. Or the file names others, which no
+            checksum covers, and which may be anybody's.
     """
+    if manifest.artifact.format == "onnx" and names_other_files(path):
+        raise BundleError(
+            f"{manifest.name}: {path.name} has some of its numbers in another file, which no checksum covers. It was "
+            "not loaded. Pack the bundle again, with all numbers inside"
+        )
     if engine not in ("", ENGINE_PACKAGES.get(manifest.artifact.format)):
         _check_required(manifest, engine)
         return ()
     known = _CHECKS.get(manifest.artifact.format)
     return known(manifest, path) if known else ()
+
+
+def newer_advice(manifest: Manifest, engine: str) -> str:
+    """What to install where an engine cannot load a file and is older than the one that made it; "" otherwise."""
+    made, installed = manifest.tools.get(engine, ""), installed_version(engine)
+    if not installed or not _newer(made, installed):
+        return ""
+    return f"It was made with {engine} {made}, and {installed} is installed. Run: {PIP} install '{engine}>={made}'"
 
 
 def requirements(format: str, path: Path, tools: dict[str, str]) -> tuple[dict[str, str], dict[str, str]]:
@@ -105,34 +118,6 @@ def release(version: str) -> Release | None:
     return tuple(map(int, found[1].split("."))) if found else None
 
 
-def onnx_versions(path: Path) -> tuple[int, int]:
-    """(IR version, opset of the default domain) of an ONNX file, 0 where it names none.
-
-    Reads the top level of the protobuf message and skips the graph. Of a file that is none, what was found so far:
-    saying what is wrong with it is the engine's affair. Source: onnx.proto3, `ModelProto`.
-    """
-    ir = opset = 0
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        for _ in range(_MOST_FIELDS):
-            tag = _varint(file)
-            if tag is None:
-                break
-            field, wire = tag >> 3, tag & 7
-            value = _varint(file) if wire in (0, 2) else None
-            if value is None:
-                break
-            if wire == 0:
-                ir = value if field == 1 else ir
-            elif value > size - file.tell():  # protobuf can state a length of 2^62
-                break
-            elif field == 8 and value <= 256:  # OperatorSetIdProto: domain, version
-                opset = max(opset, _default_opset(file.read(value)))
-            else:
-                file.seek(value, 1)
-    return ir, opset
-
-
 def _executorch(manifest: Manifest, path: Path) -> tuple[str, ...]:
     made, installed = _needed(manifest, "executorch"), installed_version("executorch")
     if not installed:
@@ -140,7 +125,7 @@ def _executorch(manifest: Manifest, path: Path) -> tuple[str, ...]:
     if not release(made):
         return (f"{manifest.name} does not say which ExecuTorch made it; executorch {installed} is installed",)
     if _newer(made, installed):
-        raise _too_new(manifest, "ExecuTorch", made, f"executorch {installed}", f"pip install 'executorch=={made}'")
+        raise _too_new(manifest, "ExecuTorch", made, f"executorch {installed}", f"{PIP} install 'executorch=={made}'")
     return ()
 
 
@@ -171,7 +156,7 @@ def _check_required(manifest: Manifest, engine: str) -> None:
     if _newer(needed, installed):
         raise BundleError(
             f"{manifest.name} needs {engine} {needed} or newer; {installed} is installed. "
-            f"Run: pip install '{engine}>={needed}'"
+            f"Run: {PIP} install '{engine}>={needed}'"
         )
 
 
@@ -182,7 +167,7 @@ def _torchscript(manifest: Manifest, path: Path) -> tuple[str, ...]:
     if not release(made):
         return (f"{manifest.name} does not say which torch made it; torch {installed} is installed",)
     if _newer(made, installed, parts=2):
-        raise _too_new(manifest, "torch", made, f"torch {installed}", f"pip install 'torch=={made}'")
+        raise _too_new(manifest, "torch", made, f"torch {installed}", f"{PIP} install 'torch=={made}'")
     return ()
 
 
@@ -256,31 +241,3 @@ def _too_new(manifest: Manifest, what: str, made: str, installed: str, remedy: s
         f"{manifest.name} was made with {what} {made}; the installed {installed} is older and cannot be relied on to "
         f"read it. Run: {remedy}, or pack the bundle again with {installed}"
     )
-
-
-def _varint(file: BinaryIO) -> int | None:
-    """The next protobuf variable-length number; None at the end of the file or of what is none."""
-    number = 0
-    for shift in range(0, 64, 7):
-        byte = file.read(1)
-        if not byte:
-            return None
-        number |= (byte[0] & 0x7F) << shift
-        if byte[0] < 0x80:
-            return number
-    return None
-
-
-def _default_opset(raw: bytes) -> int:
-    """The version in an OperatorSetIdProto of the default domain ("" or "ai.onnx"); 0 for other domains."""
-    file = io.BytesIO(raw)
-    version = 0
-    while (tag := _varint(file)) is not None:
-        value = _varint(file)
-        if value is None:
-            break
-        if tag == 0x10:
-            version = value
-        elif tag == 0x0A and file.read(value) not in (b"", b"ai.onnx"):
-            return 0
-    return version

@@ -6,9 +6,9 @@ imports an engine: its package's metadata tell whether it is installed.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import json
-import os
 import platform
 import signal
 import subprocess
@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from ..command_line import install
 from ..engines import ENGINES, row_name
-from ..errors import EdgekitError, InputError
+from ..errors import EdgekitError, InputError, MissingDependency
 from ..format import db_text
 from ..machine import cpu
 from ..python_child import run
@@ -109,7 +110,7 @@ def examine(name: str, *, deep: bool = False, models: Path = MODELS) -> EngineRe
     format, package, extra = _parts(name)
     version = installed(package)
     if version is None:
-        remedy = f"pip install 'edgekit[{extra}]'"
+        remedy = install(extra)
         return _report(name, "not installed", result=f"{package} is not installed", remedy=remedy)
     if name in DEEP and not deep:
         return _report(name, "not tried", version, result="it compiles its model first", remedy="add --deep")
@@ -119,6 +120,8 @@ def examine(name: str, *, deep: bool = False, models: Path = MODELS) -> EngineRe
             result, right = facts.pop("result"), facts.pop("right")
         else:
             result, right = _run(model_path(format, models), package)
+    except MissingDependency as error:  # its text says what to do
+        return _report(name, "broken", version, result=str(error), remedy="", start=start)
     except EdgekitError as error:
         return _report(name, "broken", version, result=str(error), remedy=_reinstall(name), start=start)
     return _report(
@@ -147,31 +150,39 @@ def installed(package: str) -> str | None:
 
 
 def probe(name: str) -> dict[str, Any]:
-    """What an engine's library reports of itself, in a process of its own. Raises InputError with what went wrong."""
+    """What an engine's library reports of itself, in a process of its own.
+
+    Raises:
+        MissingDependency: it needs something else; the text says what. InputError: what went wrong.
+    """
     try:
         done = run("edgekit.edge_runtime.doctor.probe", [name], timeout_s=PROBE_TIMEOUT_S)
     except subprocess.TimeoutExpired:
         raise InputError(f"its process gave no answer within {PROBE_TIMEOUT_S:.0f} s") from None
     if done.returncode:
         number = done.returncode
-        how = f"was killed by {signal.Signals(-number).name}" if number < 0 else f"ended with status {number}"
+        how = f"was killed by signal {-number}" if number < 0 else f"ended with status {number}"
+        with contextlib.suppress(ValueError):
+            how = f"was killed by {signal.Signals(-number).name}"
         last = " | ".join(done.stderr.strip().splitlines()[-2:])
         raise InputError(f"its process {how}. {last}".strip())
     facts: dict[str, Any] = json.loads(done.stdout)
     if "error" in facts:
-        raise InputError(facts["error"])
+        raise MissingDependency(facts["error"]) if "remedy" in facts else InputError(facts["error"])
     return facts
 
 
 def machine() -> Machine:
     """This machine, as its system describes it."""
+    import psutil  # its import is not free
+
     flags = cpu.flags()
     return Machine(
         cpu=cpu.name(),
         int8_isa=tuple(flag for flag in cpu.INT8_ISA if flag in flags),
         vector_isa=tuple(flag for flag in cpu.VECTOR_ISA if flag in flags),
         cores=cpu.cores(),
-        memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        memory_bytes=psutil.virtual_memory().total,
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         python=platform.python_version(),
     )
@@ -185,7 +196,7 @@ def _run(bundle: Path, engine: str) -> tuple[str, bool]:
 
 
 def _reinstall(name: str) -> str:
-    return f"pip install --force-reinstall 'edgekit[{_parts(name)[2]}]'"
+    return install(_parts(name)[2], again=True)
 
 
 def _parts(name: str) -> tuple[str, str, str]:

@@ -9,15 +9,14 @@ from __future__ import annotations
 import json
 import os
 import sys
-import tempfile
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import EdgekitError, shown
+from ..temporary import temporary_folder
 
 Facts = dict[str, Any]
 
@@ -36,7 +35,7 @@ def _openvino() -> Facts:
 
 def _executorch() -> Facts:
     from ..engines import executorch_native
-    from ..engines.executorch_build import find_compiler, version_of
+    from ..engines.executorch_build import find_compiler, neither, version_of
 
     facts: Facts = {"version": version_of(executorch_native.package_folder())}
     asked = os.environ.get("EDGEKIT_EXECUTORCH", "")
@@ -46,8 +45,10 @@ def _executorch() -> Facts:
         facts["runtime"] = "native (C++, without torch)"
         facts["shim"] = str(executorch_native.build())
     else:
-        from ..engines.executorch_python import runtime
-
+        try:
+            from ..engines.executorch_python import runtime
+        except ModuleNotFoundError:
+            raise neither(why) from None
         loaded = runtime()
         backends, operators = list(loaded._get_registered_backend_names()), list(loaded._get_operator_names())
         facts["runtime"] = f"Python, with torch ({why})"
@@ -61,8 +62,8 @@ def _torchscript() -> Facts:
     from ..engines.torchscript import TorchScriptSession
 
     torch, module, weights, given = _int8_product()
-    with tempfile.TemporaryDirectory(prefix="edgekit-doctor-") as folder:
-        path = Path(folder) / "model.ts"
+    with temporary_folder() as folder:
+        path = folder / "model.ts"
         torch.jit.script(module).save(str(path))
         product = TorchScriptSession(path, 1).run([given])[0]
     engines = [name for name in torch.backends.quantized.supported_engines if name != "none"]
@@ -77,8 +78,8 @@ def _aot() -> Facts:
     from ..engines.aot import AotSession
 
     torch, module, weights, given = _int8_product()
-    with tempfile.TemporaryDirectory(prefix="edgekit-doctor-") as folder:
-        path = Path(folder) / "model.pt2"
+    with temporary_folder() as folder:
+        path = folder / "model.pt2"
         program = torch.export.export(module, (torch.from_numpy(given),))
         torch._inductor.aoti_compile_and_package(
             program, package_path=str(path), inductor_configs={"aot_inductor.precompile_headers": False}
@@ -92,8 +93,8 @@ def _torch_export() -> Facts:
     from ..engines.torch_export import TorchExportSession
 
     torch, module, weights, given = _int8_product()
-    with tempfile.TemporaryDirectory(prefix="edgekit-doctor-") as folder:
-        path = Path(folder) / "model.pt2"
+    with temporary_folder() as folder:
+        path = folder / "model.pt2"
         torch.export.save(torch.export.export(module, (torch.from_numpy(given),)), path)
         product = TorchExportSession(path, 1).run([given])[0]
     return _compared(product, given, weights) | {"version": torch.__version__, "provides": ["torch operators"]}
@@ -134,13 +135,13 @@ PROBES: dict[str, Callable[[], Facts]] = {
 
 
 def main() -> None:
-    answer = os.fdopen(os.dup(1), "w")
+    answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # native libraries print to descriptor 1
     warnings.simplefilter("ignore")
     try:
         facts = PROBES[sys.argv[1]]()
-    except EdgekitError as error:
-        facts = {"error": str(error)}
+    except EdgekitError as error:  # its text says what to do
+        facts = {"error": str(error), "remedy": ""}
     except Exception as error:
         facts = {"error": f"{type(error).__name__}: {shown(error, 400)}"}
     answer.write(json.dumps(facts))

@@ -15,7 +15,18 @@ from collections.abc import Sequence
 from ..bundle import versions
 from ..bundle.bundle import Bundle
 from ..bundle.manifest import Manifest
-from ..errors import BundleError, EdgekitError, EngineError, InputError, MissingDependency, UsageError, shown, unknown
+from ..command_line import EDGEKIT, install
+from ..errors import (
+    BundleError,
+    EdgekitError,
+    EngineError,
+    InputError,
+    MissingDependency,
+    RunsCode,
+    UsageError,
+    shown,
+    unknown,
+)
 from .engine import Engine, OpenSession, Options, Precision, Session
 
 __all__ = ["ENGINES", "RUNS_CODE", "Engine", "OpenSession", "Options", "Precision", "Session", "load"]
@@ -28,9 +39,9 @@ ENGINES: dict[str, dict[str, tuple[str, str]]] = {
         "openvino": ("edgekit.edge_runtime.engines.openvino", "openvino"),
     },
     "executorch": {"executorch": ("edgekit.edge_runtime.engines.executorch", "executorch")},
-    "torchscript": {"torch": ("edgekit.edge_runtime.engines.torchscript", "executorch")},
-    "aot": {"torch": ("edgekit.edge_runtime.engines.aot", "executorch")},
-    "torch_export": {"torch": ("edgekit.edge_runtime.engines.torch_export", "executorch")},
+    "torchscript": {"torch": ("edgekit.edge_runtime.engines.torchscript", "torch")},
+    "aot": {"torch": ("edgekit.edge_runtime.engines.aot", "torch")},
+    "torch_export": {"torch": ("edgekit.edge_runtime.engines.torch_export", "torch")},
 }
 # What an engine can compute floats in besides float32.
 PRECISIONS: dict[str, tuple[Precision, ...]] = {"openvino": ("bfloat16",)}
@@ -78,7 +89,11 @@ def load(
             f"{name} computes in float32, not in {shown(repr(precision), 80)}. Engines with more: {others}"
         )
     open_session = open_session_of(format, source, name)
-    for note in versions.check(manifest, path, name):
+    try:
+        notes = versions.check(manifest, path, name)
+    except OSError as error:  # taken away since the bundle was opened
+        raise EngineError(f"{bundle.source}: {path.name} cannot be read: {error.strerror or error}") from None
+    for note in notes:
         warnings.warn(note, RuntimeWarning, stacklevel=3)  # the caller of `load_engine`
     try:
         session = open_session(path, manifest, Options(num_threads=num_threads, spin=spin, precision=precision))
@@ -87,13 +102,14 @@ def load(
     except Exception as error:
         reason = shown(error, 1000)
         raise EngineError(
-            f"{bundle.source}: {manifest.artifact.file} could not be loaded: {reason}. Run `edgekit verify` on it"
+            f"{bundle.source}: {manifest.artifact.file} could not be loaded: {reason}. "
+            + (versions.newer_advice(manifest, name) or f"Run `{EDGEKIT} verify` on it")
         ) from None
     return Engine(format, session, manifest.inputs, manifest.outputs, check_finite=check_finite)
 
 
 def check_allowed(manifest: Manifest, source: str, allow: Sequence[str]) -> None:
-    """Raises BundleError where loading a model runs code from its file and `allow` does not name its format.
+    """Raises RunsCode where loading a model runs code from its file and `allow` does not name its format.
 
     Raises:
         UsageError: `allow` names something that is not a format of `RUNS_CODE`.
@@ -103,7 +119,7 @@ def check_allowed(manifest: Manifest, source: str, allow: Sequence[str]) -> None
             raise unknown("format to allow", name, RUNS_CODE)
     for format in (program.artifact.format for program in manifest.programs):
         if format in RUNS_CODE and format not in allow:
-            raise BundleError(
+            raise RunsCode(
                 f"{source} has the format {format!r}: loading it runs code from the file. If you trust its maker, add "
                 f'--allow {format}, or in Python: load_engine(bundle, allow=("{format}",))'
             )
@@ -168,7 +184,5 @@ def open_session_of(format: str, source: str, engine: str | None = None) -> Open
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("edgekit"):
             raise
-        raise MissingDependency(
-            f"{source} needs {error.name}, which is not installed. Run: pip install 'edgekit[{extra}]'"
-        ) from None
+        raise MissingDependency(f"{source} needs {error.name}, which is not installed. Run: {install(extra)}") from None
     return open_session

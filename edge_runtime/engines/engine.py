@@ -14,6 +14,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from ..bundle.manifest import Manifest, TensorSpec
+from ..command_line import EDGEKIT
 from ..errors import EdgekitError, EngineError, InputError, shown
 
 Precision = Literal["float32", "bfloat16"]
@@ -198,7 +199,7 @@ def _wrong_array(spec: TensorSpec, given: object) -> InputError:
             f"input {spec.name!r} should be a numpy array of {spec.dtype} {spec.shape_text}, "
             f"found {type(given).__name__}. numpy.asarray(VALUE, {spec.dtype!r}) makes one"
         )
-    remedy = "`edgekit inspect BUNDLE` prints a bundle's inputs"
+    remedy = f"`{EDGEKIT} inspect BUNDLE` prints a bundle's inputs"
     if given.dtype.newbyteorder("=") == spec.dtype and not given.dtype.isnative:
         remedy = f"Its byte order is not this machine's: use .astype({spec.dtype!r})"
     return InputError(

@@ -16,6 +16,7 @@ from ..bundle.manifest import Manifest
 from ..errors import EngineError, MissingDependency, unknown
 from . import executorch_native
 from .engine import OpenSession, Options, Session
+from .executorch_build import neither, package_folder
 
 VARIABLE = "EDGEKIT_EXECUTORCH"
 
@@ -25,9 +26,12 @@ def _native(path: Path, manifest: Manifest, options: Options) -> Session:
 
 
 def _python(why: str = "") -> OpenSession:
-    # Imports torch. If a package is missing, whoever asked for this engine names it.
-    from . import executorch_python
-
+    try:
+        from . import executorch_python  # imports torch
+    except ModuleNotFoundError as error:
+        if error.name != "torch":  # whoever asked for this engine names what is missing
+            raise
+        raise neither(why or f"{VARIABLE}=python is set") from None
     return partial(executorch_python.open_session, why=why)
 
 
@@ -35,6 +39,10 @@ def _choose() -> OpenSession:
     asked = os.environ.get(VARIABLE, "")
     if asked not in ("", "native", "python"):
         raise unknown(VARIABLE, asked, ["native", "python"])
+    try:
+        package_folder()
+    except MissingDependency:  # without it there is nothing to choose from; whoever asked for this engine names it
+        raise ModuleNotFoundError("No module named 'executorch'", name="executorch") from None
     if asked == "python":
         return _python()
     reason = executorch_native.missing()

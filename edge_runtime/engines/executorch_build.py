@@ -15,12 +15,15 @@ import shutil
 import sys
 from pathlib import Path
 
-from ..errors import EngineError, MissingDependency
+from ..command_line import install
+from ..errors import EngineError, MissingDependency, NoHome, shown
 from ..files import user_cache, write_atomically
+from ..locking import is_ours
 
 SOURCE = Path(__file__).with_name("executorch_shim.cpp")
 BUILD_TIMEOUT_S = 300
-_COMPILERS = ("g++", "clang++", "c++")
+_COMPILERS = ("clang++", "c++", "g++") if sys.platform == "darwin" else ("g++", "clang++", "c++")
+_SUFFIX = ".dylib" if sys.platform == "darwin" else ".so"
 # Always all kernels: the two libraries add 1.2 MB and 1.5 ms to a start, and most programs have an operator or two
 # outside the delegate.
 _LIBRARIES = (
@@ -38,17 +41,38 @@ def missing() -> str | None:
         package = package_folder()
     except MissingDependency:
         return "executorch is not installed"
-    if sys.platform != "linux":
-        return "the native runtime supports only Linux so far"
-    wanted = [package / "include" / "executorch", *(package / "lib" / f"lib{name}.so" for name in _LIBRARIES)]
+    if sys.platform not in ("linux", "darwin"):
+        return "the native runtime is built by g++ or clang++, on Linux and macOS"
+    wanted = [package / "include" / "executorch", *(package / "lib" / _library(name) for name in _LIBRARIES)]
     if absent := [path.name for path in wanted if not path.exists()]:
         return f"executorch {version_of(package)} lacks {', '.join(absent)}"
     try:
         if _built(package) is None and find_compiler() is None:
-            return "there is no C++ compiler"
-    except RuntimeError:  # from pathlib: a container's user may have no home folder
+            chosen = os.environ.get("CXX")
+            absent = f"CXX names no C++ compiler that is there ({shown(chosen, 80)})"
+            return absent if chosen else "there is no C++ compiler"
+    except NoHome:
         return "there is no home folder to build in, and XDG_CACHE_HOME is not set"
     return None
+
+
+def neither(why: str) -> MissingDependency:
+    """The error where the native runtime cannot be built and the Python one lacks its torch.
+
+    Args:
+        why: what `missing` answered.
+    """
+    remedy = f"Install torch, which takes 0.5 GB and more: {install('torch')}"
+    if "=python" in why:
+        remedy = f"Unset that. {remedy.replace('Install', 'Or install', 1)}"
+    if "compiler" in why:
+        remedy = (
+            "Install g++ or clang++, or set CXX to your compiler, or copy edgekit's native folder in the user's cache "
+            f"from a machine of the same kind. {remedy.replace('Install', 'Or install', 1)}"
+        )
+    return MissingDependency(
+        f"ExecuTorch cannot run natively here: {why}. Its Python runtime needs torch, which is not installed. {remedy}"
+    )
 
 
 def build(source: Path = SOURCE) -> Path:
@@ -77,9 +101,10 @@ def _compile(package: Path, source: Path, target: Path) -> None:
     command = [*(find_compiler() or []), str(source), *_flags(package)]
     try:
         with write_atomically(target) as part:
-            done = subprocess.run([*command, "-o", str(part)], capture_output=True, text=True, timeout=BUILD_TIMEOUT_S)
+            done = subprocess.run([*command, "-o", str(part)], capture_output=True, timeout=BUILD_TIMEOUT_S)
             if done.returncode:
-                errors = [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines()
+                said = done.stderr.decode(errors="replace").splitlines()
+                errors = [line for line in said if "error" in line] or said
                 raise EngineError(
                     f"{command[0]} could not compile {source.name}: {' | '.join(errors[:2])}. Try another CXX"
                 )
@@ -95,11 +120,14 @@ def _compile(package: Path, source: Path, target: Path) -> None:
 
 def _flags(package: Path) -> list[str]:
     include, libraries = package / "include", package / "lib"
+    on_mac = sys.platform == "darwin"
+    # The linker of Linux drops libraries that nothing names, and these register their kernels when they are loaded.
+    keep = [] if on_mac else ["-Wl,--no-as-needed"]
     return [
-        *("-std=c++17", "-O2", "-w", "-shared", "-fPIC", "-fvisibility=hidden"),
+        *("-std=c++17", "-O2", "-w", "-dynamiclib" if on_mac else "-shared", "-fPIC", "-fvisibility=hidden"),
         *("-DC10_USING_CUSTOM_GENERATED_MACROS", "-DET_USE_THREADPOOL"),
         *(f"-I{include}", f"-I{include}/executorch/runtime/core/portable_type/c10"),
-        *(f"-L{libraries}", f"-Wl,-rpath,{libraries}", "-Wl,--no-as-needed", *(f"-l{name}" for name in _LIBRARIES)),
+        *(f"-L{libraries}", f"-Wl,-rpath,{libraries}", *keep, *(f"-l{name}" for name in _LIBRARIES)),
     ]
 
 
@@ -110,12 +138,13 @@ def _built(package: Path, source: Path = SOURCE) -> Path | None:
     else:  # an image whose compiler was removed after the build keeps working
         candidates = sorted(_cache().glob(_file_name(package, None, source)))
     # A library is code, so one that another user could have put there is not loaded.
-    return next((path for path in candidates if path.is_file() and path.stat().st_uid in (os.getuid(), 0)), None)
+    mine = (path for path in candidates if path.is_file() and (is_ours(owner := path.stat().st_uid) or owner == 0))
+    return next(mine, None)
 
 
 def _file_name(package: Path, compiler: list[str] | None, source: Path) -> str:
     """The source's name, a digest of what it was made from, and one of the compiler: `*` where there is none."""
-    library = (package / "lib" / "libexecutorch.so").stat()
+    library = (package / "lib" / _library("executorch")).stat()
     sources = SOURCE.read_bytes() if source == SOURCE else SOURCE.read_bytes() + source.read_bytes()
     made_from = (sources, _flags(package), library.st_size, library.st_mtime_ns, platform.machine())
     maker = "*"
@@ -123,7 +152,11 @@ def _file_name(package: Path, compiler: list[str] | None, source: Path) -> str:
         # Its file stands for its version: asking the compiler would take a process at every start.
         program = Path(compiler[0]).resolve()
         maker = _digest(compiler, program, program.stat().st_size, program.stat().st_mtime_ns)
-    return f"{source.stem}-{version_of(package)}-{_digest(*made_from)}-{maker}.so"
+    return f"{source.stem}-{version_of(package)}-{_digest(*made_from)}-{maker}{_SUFFIX}"
+
+
+def _library(name: str) -> str:
+    return f"lib{name}{_SUFFIX}"
 
 
 def _digest(*parts: object) -> str:
@@ -150,10 +183,10 @@ def package_folder() -> Path:
     for folder in (spec and spec.submodule_search_locations) or ():
         if (Path(folder) / "version.py").is_file():
             return Path(folder)
-    raise MissingDependency("executorch is not installed. Run: pip install 'edgekit[executorch]'")
+    raise MissingDependency(f"executorch is not installed. Run: {install('executorch')}")
 
 
 def version_of(package: Path) -> str:
     # Read from the file, because importing importlib.metadata would add 14 ms to a cold start.
-    match = re.search(r"__version__ = \"([^\"+]+)", (package / "version.py").read_text())
+    match = re.search(r"__version__ = \"([^\"+]+)", (package / "version.py").read_text(encoding="utf-8"))
     return match[1] if match else "of unknown version"

@@ -26,6 +26,8 @@ class OnnxSession:
         # Threads that spin between calls keep a phone's cores busy and disturb measurements. Only whoever says that
         # this model is what the cores are for gets them; with one thread there is none.
         options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spin else "0")
+        # Whatever the file is called: an ending of .ort would choose another reader, which nobody checks for.
+        options.add_session_config_entry("session.load_model_format", "ONNX")
         options.log_severity_level = 3  # errors come as exceptions, and warnings on stderr help nobody on a device
         self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         self._inputs = [spec.name for spec in manifest.inputs]

@@ -89,6 +89,8 @@ class OpenVinoSession:
 
     def __init__(self, path: Path, manifest: Manifest, options: Options):
         self.version = f"openvino {version()}"
+        if path.suffix != ".onnx":  # the ending chooses its reader, and some read other files beside it
+            raise EngineError(f"{self.version} reads ONNX from files that end in .onnx; this one is called {path.name}")
         if options.precision != "float32":
             self.version += f" ({options.precision})"
         settings = {

@@ -19,7 +19,7 @@ _LINE = ":::MLLOG "
 def read_log(path: Path) -> dict[str, Any]:
     """The entries of LoadGen's detail log by key, the last one of each. Raises EngineError."""
     try:
-        lines = [line for line in path.read_text().splitlines() if line.startswith(_LINE)]
+        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith(_LINE)]
         entries = [json.loads(line.removeprefix(_LINE)) for line in lines]
         values = {entry["key"]: entry["value"] for entry in entries}
     except (OSError, ValueError, KeyError) as error:
@@ -40,7 +40,8 @@ def read_answers(path: Path, outputs: Sequence[tuple[str, str, tuple[int, ...]]]
     """
     try:
         # MultiStream fills its last query with samples that it asked for before.
-        last = {entry["qsl_idx"]: bytes.fromhex(entry["data"]) for entry in json.loads(path.read_text())}
+        entries = json.loads(path.read_bytes())
+        last = {entry["qsl_idx"]: bytes.fromhex(entry["data"]) for entry in entries}
         raw = [last[index] for index in sorted(last)]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise EngineError(f"{path}: LoadGen's accuracy log cannot be read: {error}. Run it again") from None

@@ -18,6 +18,7 @@ from typing import Any
 from ..bundle.bundle import Bundle
 from ..bundle.status import PROVEN
 from ..choice import engine_for
+from ..command_line import EDGEKIT, install
 from ..engines import row_name
 from ..errors import EngineError, MissingDependency, UsageError, VerificationError, unknown
 from ..format import db_text, ms_text, percent_text
@@ -167,7 +168,7 @@ def require_loadgen() -> None:
     """Raises MissingDependency unless LoadGen is installed."""
     if importlib.util.find_spec("mlperf_loadgen") is None:
         raise MissingDependency(
-            "--scenario needs mlcommons-loadgen, which is not installed. Run: pip install 'edgekit[loadgen]'"
+            f"--scenario needs mlcommons-loadgen, which is not installed. Run: {install('loadgen')}"
         )
 
 
@@ -213,7 +214,7 @@ def run_scenario(path: Path, settings: LoadgenSettings, out: Path) -> LoadgenRes
             raise VerificationError(
                 f"{name} gave wrong answers {when} ({settings.scenario}): SQNR {db_text(verdict.sqnr_db)}, "
                 f"agrees on {percent_text(verdict.agreement)}; required: {verdict.held_to}. So no speed is reported. "
-                f"Run `edgekit verify` on the bundle. Logs: {logs}"
+                f"Run `{EDGEKIT} verify` on the bundle. Logs: {logs}"
             )
     log = read_log(logs / "performance" / DETAIL)
     scenario = SCENARIOS[settings.scenario]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import platform
+import subprocess
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -16,11 +19,41 @@ VECTOR_ISA = ("avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512_bf16", "asim
 @functools.cache
 def _fields() -> dict[str, str]:
     try:
-        text = Path("/proc/cpuinfo").read_text()
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return {}
+        return _elsewhere()
     lines = (line.split(":", 1) for line in text.splitlines() if ":" in line)
     return {key.strip(): value.strip() for key, value in lines}
+
+
+def _elsewhere() -> dict[str, str]:
+    """What macOS and Windows say, by the names of Linux."""
+    if sys.platform == "darwin":
+        said = dict(line.split(": ", 1) for line in _sysctl().splitlines() if ": " in line)
+        on_arm = {flag: said.get(f"hw.optional.arm.{name}") == "1" for flag, name in _ARM_FLAGS.items()}
+        flags = [flag for flag, has in on_arm.items() if has]
+        flags += " ".join(said.get(key, "") for key in _INTEL_FLAGS).lower().split()
+        return {"model name": said.get("machdep.cpu.brand_string", ""), "flags": " ".join(flags)}
+    if sys.platform == "win32":
+        import winreg
+
+        with contextlib.suppress(OSError), winreg.OpenKey(winreg.HKEY_LOCAL_MACHINE, _WINDOWS_KEY) as key:
+            return {"model name": str(winreg.QueryValueEx(key, "ProcessorNameString")[0]).strip()}
+    return {}
+
+
+_WINDOWS_KEY = r"HARDWARE\DESCRIPTION\System\CentralProcessor\0"
+_ARM_FLAGS = {"asimd": "AdvSIMD", "asimddp": "FEAT_DotProd", "i8mm": "FEAT_I8MM", "fphp": "FEAT_FP16"}
+_INTEL_FLAGS = ("machdep.cpu.features", "machdep.cpu.leaf7_features")
+
+
+def _sysctl() -> str:
+    try:
+        return subprocess.run(
+            ["/usr/sbin/sysctl", "-a"], capture_output=True, encoding="utf-8", errors="replace", timeout=10
+        ).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
 
 
 def name() -> str:

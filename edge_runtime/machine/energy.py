@@ -23,7 +23,7 @@ class Zone:
     """Where its counter wraps around, in microjoules."""
 
     def read_uj(self) -> int:
-        return int((self.path / "energy_uj").read_text())
+        return int((self.path / "energy_uj").read_text(encoding="utf-8"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +72,6 @@ class EnergyMeter:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text().strip()
+        return path.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
         return ""

@@ -6,6 +6,7 @@ parameter, so that a test can read other files. Containers and virtual machines 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Iterable
@@ -60,6 +61,8 @@ class MachineState:
 def read_counters(pids: Iterable[int] = (), *, root: Path = Path("/")) -> Reading:
     """The counters now; the CPU time of the workers `pids` counts as the benchmark's own."""
     proc, cpus = root / "proc", root / "sys/devices/system/cpu"
+    if root == Path("/") and not (proc / "stat").exists():
+        return by_psutil(pids)
     cpu = _words(proc / "stat")
     busy = steal = None
     if len(cpu) >= 9 and cpu[0] == "cpu":
@@ -89,17 +92,52 @@ def read_counters(pids: Iterable[int] = (), *, root: Path = Path("/")) -> Readin
     )
 
 
+def by_psutil(pids: Iterable[int] = ()) -> Reading:
+    """As `read_counters` where there is no /proc: what psutil knows on every system."""
+    import psutil  # not needed on Linux, and not free
+
+    times, processes = psutil.cpu_times(), []
+    for pid in pids:
+        with contextlib.suppress(psutil.Error):  # it has gone
+            processes.append(psutil.Process(pid).cpu_times())
+    busy = sum(getattr(times, name, 0.0) for name in ("user", "nice", "system", "irq", "interrupt", "softirq", "dpc"))
+    load = frequency = None
+    with contextlib.suppress(OSError, AttributeError):
+        load = psutil.getloadavg()[0]
+    with contextlib.suppress(Exception):  # some systems hide it, each in another way
+        frequency = psutil.cpu_freq()
+    return Reading(
+        at_s=time.monotonic(),
+        own_cpu_s=time.process_time() + sum(one.user + one.system for one in processes),
+        busy_cpu_s=busy,
+        fastest_core_khz=round(frequency.current * 1000) if frequency else None,
+        load_1min=load,
+    )
+
+
 def machine_state(readings: Iterable[Reading], *, root: Path = Path("/")) -> MachineState:
     """The readings, with the number of cores, the frequency governors, and whether the machine runs on its battery."""
     governors = {_text(path) for path in root.glob("sys/devices/system/cpu/cpu*/cpufreq/scaling_governor")}
     supplies = list(root.glob("sys/class/power_supply/*"))
     batteries = [_text(path / "status") for path in supplies if _text(path / "type") == "Battery"]
+    if root == Path("/") and not (root / "sys").exists():
+        batteries = _batteries()
     return MachineState(
         readings=tuple(readings),
         cores=os.cpu_count() or 1,
         governor=" ".join(sorted(governors)),
         on_battery="Discharging" in batteries if batteries else None,
     )
+
+
+def _batteries() -> list[str]:
+    """The state of the battery in Linux's words, where there is no /sys."""
+    import psutil
+
+    with contextlib.suppress(Exception):  # some systems hide it, each in another way
+        if (battery := psutil.sensors_battery()) is not None:
+            return ["Charging" if battery.power_plugged else "Discharging"]
+    return []
 
 
 def _cpu_s(folder: Path) -> float:
@@ -126,6 +164,6 @@ def _words(path: Path) -> list[str]:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text().strip()
+        return path.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:  # not there, not allowed, or a sensor that is asleep
         return ""

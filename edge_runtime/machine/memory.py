@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import sys
 from pathlib import Path
 
@@ -14,6 +13,12 @@ def peak_rss_bytes(*, status: Path = STATUS) -> int:
     high_water = _field(status, "VmHWM")
     if high_water is not None:
         return high_water
+    if sys.platform == "win32":
+        import psutil
+
+        return psutil.Process().memory_info().peak_wset
+    import resource
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, others KiB
 
@@ -31,7 +36,7 @@ def rss_bytes(*, status: Path = STATUS) -> int:
 def _field(status: Path, field: str) -> int | None:
     # Not from getrusage: on Linux a child inherits its parent's ru_maxrss across exec.
     try:
-        text = status.read_text()
+        text = status.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
     for line in text.splitlines():

@@ -13,9 +13,12 @@ run. This module knows nothing about models or the sizes they take; `image` does
 
 from __future__ import annotations
 
+import logging
 import re
 import stat
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from io import BytesIO
 from pathlib import Path
 
@@ -32,12 +35,17 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from ..errors import InputError
+from ..errors import InputError, shown
+from ..native_output import caught_stderr
 
 MAX_FILE_BYTES = 64 << 20
 MAX_PIXELS = 100_000_000  # decoded and converted at most about 1.5 GB; a 12-megapixel photo takes 50 to 150 MB
 MAX_SIDE = 65_535  # JPEG's own limit; the first of two resizing passes needs memory for the width times this
 BACKGROUND = 255  # what shows through transparent pixels: white
+
+# What Pillow warns of is said here in errors, or harms no pixel; on standard error it would stand beside our sentences.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 # All decoders that can ever run, by the first bytes of a file. Pillow's own search would also try formats that start
 # other programs (EPS runs Ghostscript), and it prints warnings about large pictures before it refuses them.
@@ -89,13 +97,18 @@ def plain_picture(image: Image.Image, where: str = "the picture") -> Image.Image
         InputError: it is damaged, cut short or too large, or its values for black and white are unknown.
     """
     _check_size(image, where)
+    said: list[str] = []
     try:
-        image.load()
+        # libtiff writes its reasons to standard error, and Pillow says "decoder error -2".
+        with ExitStack() as opened:
+            if isinstance(image, TiffImagePlugin.TiffImageFile):
+                said = opened.enter_context(caught_stderr())
+            image.load()
         return _in_8_bits(_upright(image), where)
     except InputError:
         raise
     except Exception as error:  # as in _open: a damaged picture deserves a message, not a traceback
-        raise _damaged(where, error) from None
+        raise _damaged(where, error, said) from None
 
 
 def _read(path: Path) -> bytes:
@@ -208,6 +221,6 @@ def _too_large(where: str, size: int) -> InputError:
     return InputError(f"{where} has {size:,} bytes; the limit is {MAX_FILE_BYTES:,}. Scale the picture down")
 
 
-def _damaged(where: str, error: Exception) -> InputError:
-    reason = str(error) or type(error).__name__
+def _damaged(where: str, error: Exception, said: Sequence[str] = ()) -> InputError:
+    reason = shown(": ".join([str(error) or type(error).__name__, *said[:1]]))
     return InputError(f"{where} is damaged, cut short or of an unknown kind: {reason}. Save or send the picture again")

@@ -23,9 +23,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ..command_line import EDGEKIT
 from ..decode import DecodeError, canonical_json, decode, parse_json, to_plain
 from ..errors import EngineError
-from ..files import user_cache, write_bytes
+from ..files import cached, keep
 from ..machine.cpu import machine
 from ..python_child import run
 from .tiny_onnx import Tensor, one_node_model
@@ -81,10 +82,10 @@ class Peaks:
         return next((peak for peak in levels if peak.holds_bytes and working_set_bytes <= peak.holds_bytes), levels[-1])
 
 
-def peaks_file(num_threads: int) -> Path:
-    """Where this machine's figures are kept."""
+def peaks_file(num_threads: int) -> Path | None:
+    """Where this machine's figures are kept; None where this user has no cache."""
     key = hashlib.sha256(repr(sorted(machine().items())).encode()).hexdigest()[:12]
-    return user_cache() / f"peaks-{key}-{num_threads}.json"
+    return cached(f"peaks-{key}-{num_threads}.json")
 
 
 def machine_peaks(num_threads: int = 1, *, again: bool = False) -> Peaks:
@@ -96,7 +97,7 @@ def machine_peaks(num_threads: int = 1, *, again: bool = False) -> Peaks:
         EngineError: the process that measures failed.
     """
     path = peaks_file(num_threads)
-    kept = _kept(path)
+    kept = None if path is None else _kept(path)
     if kept is not None and not again:
         return kept
     try:
@@ -109,11 +110,11 @@ def machine_peaks(num_threads: int = 1, *, again: bool = False) -> Peaks:
     except (ValueError, DecodeError):
         last = " | ".join(done.stderr.strip().splitlines()[-2:])
         raise EngineError(
-            f"this machine's peaks could not be measured (status {done.returncode}): {last}. Run `edgekit doctor`"
+            f"this machine's peaks could not be measured (status {done.returncode}): {last}. Run `{EDGEKIT} doctor`"
         ) from None
     if kept is not None:
         peaks = better(kept, peaks)
-    write_bytes(path, canonical_json(to_plain(peaks)))
+    keep(path, canonical_json(to_plain(peaks)))
     return peaks
 
 
@@ -224,8 +225,11 @@ def _cache_bytes(level: int) -> int | None:
     """Size of a cache of the first core, as Linux reports it; None elsewhere."""
     for index in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
         try:
-            if int((index / "level").read_text()) == level and (index / "type").read_text().strip() != "Instruction":
-                text = (index / "size").read_text().strip()
+            if (
+                int((index / "level").read_text(encoding="utf-8")) == level
+                and (index / "type").read_text(encoding="utf-8").strip() != "Instruction"
+            ):
+                text = (index / "size").read_text(encoding="utf-8").strip()
                 return int(text.rstrip("KM")) * {"K": 1 << 10, "M": 1 << 20}.get(text[-1], 1)
         except (OSError, ValueError):
             continue

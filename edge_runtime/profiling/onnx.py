@@ -7,7 +7,6 @@ multiplications from one that keeps the model's own operators. Knows nothing of 
 from __future__ import annotations
 
 import json
-import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ import onnxruntime
 
 from ..bundle.manifest import Manifest
 from ..errors import EngineError
+from ..temporary import LockedFolder
 from .operators import Operator, elements, tensor_bytes
 
 _SUFFIX = "_kernel_time"
@@ -40,9 +40,9 @@ class _Session:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if not pack:
             options.add_session_config_entry("session.disable_prepacking", "1")
-        self._folder = tempfile.TemporaryDirectory(prefix="edgekit-profile-")
+        self._folder = LockedFolder()
         options.enable_profiling = True
-        options.profile_file_prefix = str(Path(self._folder.name) / "onnx")
+        options.profile_file_prefix = str(self._folder.path / "onnx")
         self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         self._inputs = [spec.name for spec in manifest.inputs]
         self._outputs = [spec.name for spec in manifest.outputs]
@@ -53,11 +53,11 @@ class _Session:
     def events(self) -> list[dict[str, Any]]:
         """The nodes of all runs, in the order in which they ran. Ends the session's profile."""
         try:
-            recorded = json.loads(Path(self._session.end_profiling()).read_text())
+            recorded = json.loads(Path(self._session.end_profiling()).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise EngineError(f"onnxruntime's profile cannot be read: {error}. Update onnxruntime") from None
         finally:
-            self._folder.cleanup()
+            self._folder.remove()
         return [event for event in recorded if event.get("cat") == "Node" and event["name"].endswith(_SUFFIX)]
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ..command_line import EDGEKIT
 from ..errors import BundleError, EngineError
 from .next_character import probabilities
 from .regression import Estimate
@@ -51,7 +52,7 @@ def classify(outputs: npt.ArrayLike, labels: Sequence[str]) -> list[Answer]:
     if bad.size:
         raise EngineError(
             f"the model answered {bad.flat[0]:.6g} where a probability from 0 to 1 was expected. "
-            "Export it with its softmax in the graph, and run `edgekit verify` on the bundle"
+            f"Export it with its softmax in the graph, and run `{EDGEKIT} verify` on the bundle"
         )
     return [_answer(row, labels) for row in scores.clip(0.0, 1.0)]
 
@@ -70,7 +71,7 @@ def classify_all(outputs: npt.ArrayLike, labels: Sequence[str]) -> list[Answer] 
             "Pack the bundle again with one label for each class"
         )
     if np.isnan(scores).any():
-        raise EngineError("the model answered NaN, which is no probability. Run `edgekit verify` on the bundle")
+        raise EngineError(f"the model answered NaN, which is no probability. Run `{EDGEKIT} verify` on the bundle")
     top = scores.argmax(axis=1).reshape(len(scores), -1)
     shares = [[float((row == i).mean()) for i in range(len(labels))] for row in top]
     return [Estimate(values=tuple(zip(labels, row, strict=True))) for row in shares]

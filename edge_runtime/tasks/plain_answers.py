@@ -23,8 +23,8 @@ def plain_numbers(outputs: npt.ArrayLike, labels: Sequence[str]) -> list[Estimat
     rows = numbers.reshape(len(numbers), -1)
     if rows.shape[1] > MOST_NUMBERS:
         raise UsageError(
-            f"the model answers each input with {list(numbers.shape[1:])} numbers, too many to print. From Python: "
-            "edgekit.load_engine(edgekit.Bundle.open(PATH)).run({NAME: ARRAY})"
+            f"the model answers each input with {list(numbers.shape[1:])} numbers, too many to print. `--out FILE.npz` "
+            "writes them; from Python: edgekit.load_engine(edgekit.Bundle.open(PATH)).run({NAME: ARRAY})"
         )
     names = labels if len(labels) == rows.shape[1] else [f"[{i}]" for i in range(rows.shape[1])]
     return [Estimate(values=tuple(zip(names, map(float, row), strict=True))) for row in rows]

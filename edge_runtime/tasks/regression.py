@@ -13,6 +13,7 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from ..command_line import EDGEKIT
 from ..errors import BundleError, EngineError, InputError
 from .metrics import NOT_FINITE
 
@@ -179,6 +180,6 @@ def estimate(outputs: npt.ArrayLike, labels: Sequence[str]) -> list[Estimate]:
     if not np.isfinite(numbers).all():
         bad = numbers[~np.isfinite(numbers)]
         raise EngineError(
-            f"the model answered {bad[0]}, which is not a finite number. Run `edgekit verify` on the bundle"
+            f"the model answered {bad[0]}, which is not a finite number. Run `{EDGEKIT} verify` on the bundle"
         )
     return [Estimate(values=tuple(zip(labels, map(float, row), strict=True))) for row in numbers]

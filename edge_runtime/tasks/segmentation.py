@@ -12,6 +12,7 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from ..command_line import EDGEKIT
 from ..errors import BundleError, EngineError, InputError
 from .regression import Estimate, MeanOfSamples
 
@@ -113,6 +114,6 @@ def flagged_share(outputs: npt.ArrayLike, labels: Sequence[str]) -> list[Estimat
     if bad.size:
         raise EngineError(
             f"the model answered {bad.flat[0]:.6g} where a probability from 0 to 1 was expected. "
-            "Export it with its sigmoid in the graph, and run `edgekit verify` on the bundle"
+            f"Export it with its sigmoid in the graph, and run `{EDGEKIT} verify` on the bundle"
         )
     return [Estimate(values=((labels[0], float((mask >= THRESHOLD).mean())),)) for mask in masks]

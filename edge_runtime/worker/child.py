@@ -173,7 +173,7 @@ def main() -> None:
         return
     # If memory runs out, the system should end this process, not its parent.
     with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000")
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="utf-8")
 
     def open_engine() -> Engine:
         return engines.load(

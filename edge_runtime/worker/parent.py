@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import select
 import signal
 import subprocess
 import tempfile
@@ -18,9 +17,12 @@ import numpy as np
 
 from .. import errors
 from ..arrays import Arrays
+from ..command_line import EDGEKIT
 from ..errors import EngineError
+from ..processes import SIGKILL
 from ..python_child import PythonChild
 from .child import decode_arrays, encode_arrays
+from .pipe import PipeReader
 
 _CHILD = "edgekit.edge_runtime.worker.child"
 _CRASHED = "The native library crashed: fetch or pack the bundle again, or update the engine."
@@ -65,6 +67,8 @@ class Worker:
             stderr=self._stderr,
         )
         self._process = self._child.process
+        assert self._process.stdout is not None
+        self._answers = PipeReader(self._process.stdout.fileno())
 
     @classmethod
     def for_bundle(
@@ -154,19 +158,18 @@ class Worker:
 
     def _ask(self, request: dict[str, Any], arrays: Arrays | None = None) -> tuple[dict[str, Any], Arrays]:
         raw = encode_arrays(arrays) if arrays else b""
-        stdin, stdout = self._process.stdin, self._process.stdout
+        stdin = self._process.stdin
         assert stdin is not None
-        assert stdout is not None
         try:
             stdin.write(json.dumps(request | {"nbytes": len(raw)}).encode() + b"\n" + raw)
             stdin.flush()
         except OSError:
             raise self._died(request) from None
         deadline = time.monotonic() + self._timeout_s
-        line = self._read_line(stdout, deadline, request)
+        line = self._read_line(deadline, request)
         try:
             head = json.loads(line)
-            answer = self._read(stdout, head.pop("nbytes"), deadline, request)
+            answer = self._read(head.pop("nbytes"), deadline, request)
             arrays = decode_arrays(answer) if answer else {}
         except EngineError:
             raise
@@ -182,25 +185,22 @@ class Worker:
             raise EngineError(str(head["error"]))
         return head, arrays
 
-    def _read_line(self, stdout: IO[bytes], deadline: float, request: dict[str, Any]) -> bytes:
+    def _read_line(self, deadline: float, request: dict[str, Any]) -> bytes:
         line = b""
         while not line.endswith(b"\n"):
-            line += self._read(stdout, 1, deadline, request)
+            line += self._read(1, deadline, request)
         return line
 
-    def _read(self, stdout: IO[bytes], count: int, deadline: float, request: dict[str, Any]) -> bytes:
+    def _read(self, count: int, deadline: float, request: dict[str, Any]) -> bytes:
         received = bytearray()
-        descriptor = stdout.fileno()
         while len(received) < count:
-            ready, _, _ = select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))
-            if not ready:
+            piece = self._answers.read(count - len(received), deadline)
+            if piece is None:
                 self._child.kill()
                 raise EngineError(
                     f"{self.name}: its process gave no answer to {request['do']!r} within {self._timeout_s:.0f} s and "
-                    "was ended. Run `edgekit verify` on the bundle"
+                    f"was ended. Run `{EDGEKIT} verify` on the bundle"
                 )
-            # os.read and not the buffered reader: select cannot see what sits in a Python buffer.
-            piece = os.read(descriptor, min(count - len(received), 1 << 20))
             if not piece:
                 raise self._died(request)
             received += piece
@@ -230,6 +230,6 @@ def _how(status: int) -> str:
 
 
 def _advice(status: int) -> str:
-    if -status == signal.SIGKILL:
+    if SIGKILL is not None and -status == SIGKILL:
         return "The system does that when memory runs out: free memory, or use a smaller model."
-    return _CRASHED if status < 0 else "Run `edgekit verify` on the bundle."
+    return _CRASHED if status < 0 else f"Run `{EDGEKIT} verify` on the bundle."

@@ -43,11 +43,24 @@ class Policy:
         return cls(allow=allow, key=key)
 
     def open(self, path: str | Path) -> Bundle:
-        """Opens and checks a bundle. With a key it is a private copy, so that what was checked is what is loaded.
+        """Opens and checks a bundle that is to be run.
 
         Raises:
             BundleError: refused, not signed, signed with another key, changed since, or its format is not allowed.
             MissingDependency: signatures need a package that is not installed.
+        """
+        bundle = self.look(path)
+        try:
+            check_allowed(bundle.manifest, str(bundle.source), self.allow)
+        except BaseException:
+            bundle.close()
+            raise
+        return bundle
+
+    def look(self, path: str | Path) -> Bundle:
+        """Opens and checks a bundle of any format, of which nothing is to be loaded. Raises as `open`.
+
+        With a key it is a private copy, so that what was checked is what is used.
         """
         bundle = Bundle.open(path, private=self.key is not None)
         try:
@@ -55,7 +68,6 @@ class Policy:
                 from ..bundle import signature
 
                 signature.check(bundle, self.key)
-            check_allowed(bundle.manifest, str(bundle.source), self.allow)
         except BaseException:
             bundle.close()
             raise

@@ -22,12 +22,14 @@ from edgekit.edge_runtime.bundle.manifest import Manifest
 from edgekit.edge_runtime.choice import AUTO, engines_for, kept_choice
 from edgekit.edge_runtime.decode import to_plain
 from edgekit.edge_runtime.engines import engine_name, row_name
-from edgekit.edge_runtime.errors import BundleError, EngineError, VerificationError
+from edgekit.edge_runtime.errors import BundleError, EngineError, UsageError, VerificationError
+from edgekit.edge_runtime.files import check_output, require_writable
 from edgekit.edge_runtime.format import count_text, db_text, limit_text
 from edgekit.edge_runtime.worker.policy import NO_CODE, Policy
 from edgekit.edge_runtime.worker.replay import replay_opened
 
-from .bundles import expand_folders, print_json, warn_unverified
+from .bundles import expand_folders, open_all
+from .json_answer import print_json
 from .terminal import err, out, print_measurement, progress
 
 SHOWN_FLIPS = 5
@@ -65,10 +67,11 @@ def benchmark(
         spin: whether several threads may wait for the next run at full speed.
     """
     settings = replace(QUICK if quick else Settings(), num_threads=sweep.threads[0], spin=spin)
+    if printing.save_to is not None:
+        _check_target(printing.save_to, expand_folders(paths))
+        require_writable(printing.save_to.parent)
     with ExitStack() as opened:
-        bundles = [opened.enter_context(policy.open(path)) for path in expand_folders(paths)]
-        for bundle in bundles:
-            warn_unverified(bundle.manifest)
+        bundles = open_all(paths, policy, opened)
         taken, failed = _engines(bundles, engine, settings, policy)
         manifests = [bundle.manifest for bundle, _ in taken]
         wanted = [bundle_candidate(b.folder, engine=name, spin=spin, allow=policy.allow) for b, name in taken]
@@ -86,6 +89,14 @@ def benchmark(
         print_json(to_plain(measured))
     else:
         print_measurement(measured, details=printing.details)
+
+
+def _check_target(target: Path, bundles: Sequence[Path]) -> None:
+    """Raises UsageError, before anything is measured, where the result could not be kept."""
+    if target.suffix == ".npz" or target.is_dir():
+        raise UsageError(f"--out should be a .json file, found {target}; the raw samples go into an .npz beside it")
+    for one in (target, target.with_suffix(".npz")):
+        check_output(one, bundles)
 
 
 def _engines(

@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from edgekit.edge_runtime.bundle import versions
 from edgekit.edge_runtime.bundle.attestation import SUFFIX
 from edgekit.edge_runtime.bundle.bundle import Bundle, find_bundles
 from edgekit.edge_runtime.bundle.manifest import Manifest, OutputSpec, TensorSpec
 from edgekit.edge_runtime.bundle.status import why_of
-from edgekit.edge_runtime.choice import engine_for, engines_for
-from edgekit.edge_runtime.errors import EdgekitError, InputError, UsageError
-from edgekit.edge_runtime.format import bytes_text, db_text, limit_text, percent_text
-from edgekit.edge_runtime.tasks.classification import Answer
-from edgekit.edge_runtime.tasks.detection import CERTAIN, Detections
-from edgekit.edge_runtime.tasks.registry import answers_to, task
-from edgekit.edge_runtime.tasks.regression import Estimate
+from edgekit.edge_runtime.choice import engines_for
+from edgekit.edge_runtime.command_line import EDGEKIT, command_line
+from edgekit.edge_runtime.errors import EdgekitError, RunsCode, UsageError
+from edgekit.edge_runtime.files import check_output
+from edgekit.edge_runtime.format import bytes_text, db_text, percent_text
 from edgekit.edge_runtime.worker.attest import attestation_of, write_attestation
 from edgekit.edge_runtime.worker.policy import NO_CODE, Policy
-from edgekit.edge_runtime.worker.replay import OutputReplay, ReplayResult, check_task, replay_opened
+from edgekit.edge_runtime.worker.replay import OutputReplay, ReplayResult, replay_opened
 
+from .json_answer import print_json
 from .terminal import err, escape, out, stamp_markup
 
 
@@ -87,12 +83,12 @@ def sign(path: Path, key: Path) -> None:
 
     if path.name.endswith(SUFFIX):
         written = signature.sign_attestation(path, key)
-        out.print(f"Signed: {escape(str(written))}. Next: edgekit inspect BUNDLE --key PUBLIC.pem", soft_wrap=True)
+        out.print(f"Signed: {escape(str(written))}. Next: {EDGEKIT} inspect BUNDLE --key PUBLIC.pem", soft_wrap=True)
         return
     with Bundle.open(path) as bundle:
         warn_unverified(bundle.manifest)
-    written, name = signature.sign(path, key), escape(str(path))
-    out.print(f"Signed: {escape(str(written))}. Next: edgekit verify {name} --key PUBLIC.pem", soft_wrap=True)
+    written, after = signature.sign(path, key), command_line("verify", path, "--key", "PUBLIC.pem")
+    out.print(f"Signed: {escape(str(written))}. Next: {escape(after)}", soft_wrap=True)
 
 
 def pack(path: Path, target: Path | None) -> Path:
@@ -101,77 +97,14 @@ def pack(path: Path, target: Path | None) -> Path:
         warn_unverified(bundle.manifest)
         if target is None and not path.is_dir():
             raise UsageError(f"{path} is already a .zip. To copy it, name the new file with --out")
-        zipped = bundle.save_zip(target or Path(f"{bundle.folder}.zip"))
+        named = path if path.name not in ("", "..") else path.resolve()  # "." is a bundle too, and has a name
+        zipped = target or named.with_name(f"{named.name}.zip")
+        check_output(zipped, [path])
+        bundle.save_zip(zipped)
     Bundle.open(zipped).close()
-    name = escape(str(zipped))
-    out.print(f"{name} ({bytes_text(zipped.stat().st_size)}). Next: edgekit verify {name}", soft_wrap=True)
+    size, after = bytes_text(zipped.stat().st_size), command_line("verify", zipped)
+    out.print(f"{escape(str(zipped))} ({size}). Next: {escape(after)}", soft_wrap=True)
     return zipped
-
-
-def predict(
-    path: Path,
-    images: Sequence[Path],
-    *,
-    top: int,
-    invert: bool,
-    engine: str | None = None,
-    as_json: bool,
-    policy: Policy = NO_CODE,
-) -> bool:
-    """Prints the answer for each picture, a line each, or why it cannot be read. Returns whether all could be read.
-
-    Args:
-        engine: what runs it, as in `choice.engine_for`.
-    """
-    from edgekit.edge_runtime.preprocess.image import (
-        load_seen,
-        seen_area,
-    )  # Pillow, for the one verb that reads pictures
-
-    with ExitStack() as opened:
-        bundle = opened.enter_context(policy.open(path))
-        chosen = None if engine is None else engine_for(bundle, engine, allow=policy.allow)
-        worker = opened.enter_context(policy.worker(bundle, engine=chosen))
-        manifest = bundle.manifest.only()
-        if manifest.preprocessing is None:
-            raise UsageError(
-                f"{path} takes arrays, not pictures: {tensors_text(manifest.inputs)}. Run it from Python: "
-                "edgekit.load_engine(edgekit.Bundle.open(PATH)).run({NAME: ARRAY})"
-            )
-        check_task(bundle)
-        warn(bundle, chosen)
-        version = worker.load()["version"]
-        answers: list[dict[str, Any]] = []
-        for image in images:
-            try:
-                pixels, size = load_seen(image, manifest.preprocessing, invert=invert)
-            except InputError as error:
-                answers.append({"image": str(image), "error": str(error)})
-                err.print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True)
-                continue
-            (answer,) = answers_to(
-                worker.run({manifest.inputs[0].name: pixels}),
-                manifest.holds,
-                task=task(manifest.task),
-                labels=manifest.labels,
-                suppression=manifest.suppression,
-            )
-            if isinstance(answer, Detections):
-                contract = manifest.preprocessing
-                answer = answer.placed(seen_area(size, contract), (contract.width, contract.height), size)
-            plain, line = _in_both_forms(answer, top)
-            answers.append({"image": str(image), **plain})
-            if not as_json:
-                out.print(f"{escape(str(image))}: {line}", soft_wrap=True)
-    if as_json:
-        print_json({"bundle": manifest.name, "status": manifest.status, "engine": version, "answers": answers})
-    return all("error" not in answer for answer in answers)
-
-
-def print_json(value: object) -> None:
-    """Prints a machine-readable answer, the only thing on stdout."""
-    is_utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-    print(json.dumps(value, indent=2, ensure_ascii=not is_utf8))  # escaped where the encoding lacks characters
 
 
 def warn_unverified(manifest: Manifest) -> None:
@@ -195,32 +128,6 @@ def warn(bundle: Bundle, engine: str | None = None) -> None:
         err.print(f"[yellow]note:[/yellow] {escape(note)}", soft_wrap=True)
 
 
-def _in_both_forms(answer: Answer | Estimate | Detections, top: int) -> tuple[dict[str, Any], str]:
-    """An answer as plain data and as one line: the `top` most probable labels, every number, or what is found."""
-    if isinstance(answer, Detections):
-        found = [{"label": one.label, "score": one.score, "box": list(one.box)} for one in answer.found]
-        return {"detections": found}, _found_line(answer)
-    if isinstance(answer, Estimate):
-        line = ", ".join(f"{escape(label)} [bold]{value:.4g}[/bold]" for label, value in answer.values)
-        return {"values": dict(answer.values)}, line
-    ranking = [{"label": label, "probability": p} for label, p in answer.ranking[:top]]
-    others = ", ".join(f"{escape(label)} {percent_text(p)}" for label, p in answer.ranking[1:top])
-    plain = {"label": answer.label, "probability": answer.probability, "top": ranking}
-    return plain, f"[bold]{escape(answer.label)}[/bold] {percent_text(answer.probability)}  [dim]{others}[/dim]"
-
-
-def _found_line(answer: Detections) -> str:
-    """Like "7 98.2 % at 10,12 to 24,31; and 3 below 50 %"."""
-    parts = []
-    for one in answer.certain:
-        left, top, right, bottom = (f"{edge:.0f}" for edge in one.box)
-        at = f"[dim]at {left},{top} to {right},{bottom}[/dim]"
-        parts.append(f"[bold]{escape(one.label)}[/bold] {percent_text(one.score)} {at}")
-    fainter = len(answer.found) - len(parts)
-    parts += [f"[dim]{'and ' if parts else ''}{fainter:,} below {limit_text(CERTAIN)}[/dim]"] if fainter else []
-    return "; ".join(parts) or "nothing found"
-
-
 def tensors_text(specs: Sequence[TensorSpec]) -> str:
     """Inputs or outputs of a program, in one line."""
     return "; ".join(
@@ -238,10 +145,34 @@ def expand_folders(paths: Sequence[Path]) -> list[Path]:
     return bundles
 
 
+def open_all(paths: Sequence[Path], policy: Policy, opened: ExitStack) -> list[Bundle]:
+    """Opens the bundles among `paths`, and warns of what is not proven of one.
+
+    In a folder of bundles, those that would run code are left out with a note, since nobody asked for them by name.
+    Raises as `Policy.open`, and BundleError if none is left.
+    """
+    bundles, left_out = [], []
+    for path in expand_folders(paths):
+        try:
+            bundles.append(opened.enter_context(policy.open(path)))
+        except RunsCode as error:
+            if path in paths:
+                raise
+            left_out.append(error)
+    if not bundles and left_out:
+        raise left_out[0]
+    for bundle in bundles:
+        warn_unverified(bundle.manifest)
+    for reason in left_out:
+        err.print(f"[yellow]not loaded[/yellow] {escape(str(reason))}", soft_wrap=True)
+    return bundles
+
+
 def _print_outcome(path: Path, outcome: ReplayResult | EdgekitError) -> None:
     if isinstance(outcome, EdgekitError):
         text = str(outcome) if str(outcome).startswith(str(path)) else f"{path}: {outcome}"
-        out.print(f"[red]✗[/red] {escape(text)}", soft_wrap=True)
+        mark = "[yellow]not loaded[/yellow]" if isinstance(outcome, RunsCode) else _mark(False)
+        out.print(f"{mark} {escape(text)}", soft_wrap=True)
         return
     mark = _mark(outcome.passed)
     stamp = f" {stamp_markup(outcome.status)}" if stamp_markup(outcome.status) else ""
@@ -265,6 +196,9 @@ def _print_outcome(path: Path, outcome: ReplayResult | EdgekitError) -> None:
         out.print(f"    {_output_line(output, several=several)}", soft_wrap=True)
     for note in outcome.notes:
         out.print(f"    [yellow]{escape(note)}[/yellow]", soft_wrap=True)
+    if not outcome.passed:
+        advice = "shows whether the engine works on this machine"
+        out.print(f"    Next: {escape(command_line('doctor'))} {advice}", soft_wrap=True)
 
 
 def _output_line(output: OutputReplay, *, several: bool) -> str:

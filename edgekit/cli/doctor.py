@@ -12,7 +12,8 @@ from edgekit.edge_runtime.decode import to_plain
 from edgekit.edge_runtime.doctor.diagnosis import Diagnosis, EngineReport, Machine, diagnose
 from edgekit.edge_runtime.format import bytes_text, count_text
 
-from .bundles import print_json
+from .json_answer import print_json
+from .narrow import print_table
 from .terminal import err, out
 
 _STYLES = {"works": "green", "broken": "bold red", "not installed": "dim", "not tried": "yellow"}
@@ -37,7 +38,7 @@ def doctor(*, deep: bool, build: bool, as_json: bool) -> bool:
         print_json(to_plain(diagnosis) | {"healthy": diagnosis.healthy})
         return diagnosis.healthy
     _print_machine(diagnosis.machine)
-    out.print(_table(diagnosis))
+    print_table(_table(diagnosis), out)
     for report in diagnosis.engines:
         _print_details(report)
     broken = [report.engine for report in diagnosis.engines if report.state == "broken"]

@@ -8,7 +8,7 @@ from typing import Any
 
 from edgekit.edge_runtime.bundle import versions
 from edgekit.edge_runtime.bundle.attestation import Beside, find_attestations
-from edgekit.edge_runtime.bundle.bundle import Bundle
+from edgekit.edge_runtime.bundle.bundle import Bundle, find_bundles
 from edgekit.edge_runtime.bundle.manifest import (
     ImagePreprocessing,
     Manifest,
@@ -18,6 +18,7 @@ from edgekit.edge_runtime.bundle.manifest import (
     Verdict,
 )
 from edgekit.edge_runtime.choice import kept_choice
+from edgekit.edge_runtime.command_line import EDGEKIT, command_line
 from edgekit.edge_runtime.decode import to_plain
 from edgekit.edge_runtime.engines import installed_engines
 from edgekit.edge_runtime.errors import EdgekitError, shown
@@ -32,9 +33,11 @@ from edgekit.edge_runtime.format import (
     value_text,
 )
 from edgekit.edge_runtime.tasks.registry import TASKS
+from edgekit.edge_runtime.worker.policy import Policy
 
-from .bundles import print_json, tensors_text, warn_unverified
-from .terminal import escape, out
+from .bundles import tensors_text, warn_unverified
+from .json_answer import print_json
+from .terminal import escape, listing, out
 
 NOT_STATED = "not stated"
 _MAY_TRAVEL = {
@@ -45,17 +48,52 @@ _MAY_TRAVEL = {
 _SIGNATURES = {"none": "not signed", "not checked": "signed; check it with --key", "good": "signature is good"}
 
 
+def inspect_all(path: Path, *, as_json: bool, key: Path | None = None) -> bool:
+    """`inspect` for a bundle; for a folder of bundles one row each. Returns whether all of them could be opened."""
+    bundles = find_bundles(path) if path.is_dir() else []
+    if bundles in ([], [path]):
+        inspect(path, as_json=as_json, key=key)
+        return True
+    opened: dict[Path, Manifest | EdgekitError] = {}
+    for one in bundles:
+        try:
+            with Policy(key=key).look(one) as bundle:
+                opened[one] = bundle.manifest
+        except EdgekitError as error:
+            opened[one] = error
+    if as_json:
+        plain = {
+            str(one): {"error": str(m)} if isinstance(m, EdgekitError) else to_plain(m) for one, m in opened.items()
+        }
+        print_json(plain)
+    else:
+        heads = ("bundle", "status", "size", "runs on", "accuracy")
+        good = {one: manifest for one, manifest in opened.items() if isinstance(manifest, Manifest)}
+        listing(heads, [_row(one, manifest) for one, manifest in good.items()])
+        for one, found in opened.items():
+            if isinstance(found, EdgekitError):
+                text = str(found) if str(found).startswith(str(one)) else f"{one}: {found}"
+                out.print(f"[red]✗[/red] {escape(text)}", soft_wrap=True)
+        if good:
+            out.print(f"[dim]More of one: {escape(command_line('inspect', next(iter(good))))}[/dim]", soft_wrap=True)
+    return not any(isinstance(one, EdgekitError) for one in opened.values())
+
+
+def _row(path: Path, manifest: Manifest) -> tuple[str, str, str, str, str]:
+    metric = manifest.metrics[0] if manifest.metrics else None
+    size = bytes_text(sum(program.artifact.bytes for program in manifest.programs))
+    formats = ", ".join(dict.fromkeys(program.artifact.format for program in manifest.programs))
+    value = f"{metric_name(metric.name)} {metric_text(metric)}" if metric else "not measured"
+    return str(path), manifest.status.replace("_", " "), size, formats, value
+
+
 def inspect(path: Path, *, as_json: bool, key: Path | None = None) -> None:
     """Prints what a bundle's manifest says, once its checksums were verified, and the attestations beside it.
 
     Args:
         key: the public key that the bundle must be signed for, and that the attestations' signatures are checked with.
     """
-    with Bundle.open(path, private=key is not None) as bundle:
-        if key is not None:
-            from edgekit.edge_runtime.bundle import signature
-
-            signature.check(bundle, key)
+    with Policy(key=key).look(path) as bundle:
         manifest, signed, here = bundle.manifest, bundle.signed, _engines_here(bundle)
         attestations = find_attestations(path, bundle.sha256)
     checked = {one.path: _signature_of(one, key) for one in attestations}
@@ -116,7 +154,8 @@ def _lines(manifest: Manifest, signature_text: str) -> Iterator[tuple[str, str]]
             f"{golden.source or NOT_STATED}; licence: {golden.licence or NOT_STATED}; {_MAY_TRAVEL[golden.may_travel]}",
         )
     yield "tools", ", ".join(f"{name} {version}" for name, version in sorted(manifest.tools.items()))
-    yield from manifest.provenance.items()
+    for name, value in manifest.provenance.items():
+        yield name.replace("_", " "), value
 
 
 def _program_lines(program: Program) -> Iterator[tuple[str, str]]:
@@ -148,7 +187,7 @@ def _engines_here(bundle: Bundle) -> dict[str, str]:
         elif chosen is not None:
             texts[program.name] = f"{', '.join(found)}; auto takes {chosen.text}"
         elif len(found) > 1:
-            advice = "`edgekit benchmark --engine auto` finds out which is fastest"
+            advice = f"`{EDGEKIT} benchmark --engine auto` finds out which is fastest"
             texts[program.name] = f"{found[0]}; also installed: {', '.join(found[1:])}. {advice}"
         else:
             texts[program.name] = found[0]
@@ -172,8 +211,9 @@ def _suppression_text(suppression: Suppression) -> str:
 
 
 def _verdict_text(verdict: Verdict) -> str:
-    text = f"{verdict.status} ({verdict.basis}): {verdict.reason}" if verdict.reason else verdict.status
-    if verdict.samples:
+    reason = verdict.reason.removeprefix(f"{verdict.basis}: ")
+    text = f"{verdict.status} ({verdict.basis}): {reason}" if reason else verdict.status
+    if verdict.samples and verdict.basis != "value":  # one number for all samples knows no flips
         text += f"; {count_text(verdict.flips, 'flip')}, {verdict.lost:,} lost and {verdict.won:,} won"
         text += f" on {count_text(verdict.samples, 'sample')}"
     return text

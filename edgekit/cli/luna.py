@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from edgekit.edge_runtime.decode import canonical_json
+from edgekit.cli.json_answer import print_json
+from edgekit.edge_runtime.command_line import EDGEKIT, command_line
 from edgekit.train.data import lidc, luna_store, synthetic_ct
 from edgekit.train.data.scan_rows import ScanEntry
 from edgekit.train.data.synthetic_ct import SyntheticScan
@@ -30,7 +31,7 @@ def synthesize(root: Path, *, count: int, seed: int = 1, slices: int = 120, side
     print(
         f"{count} {synthetic_ct.MARK} scans in {root}: {len(nodules)} nodules, {sum(n.malignant for n in nodules)} of "
         f"them malignant, and {sum(len(scan.others_mm) for scan in made):,} other candidates. They show no patient\n"
-        f"next:    edgekit luna prepare {root}"
+        f"next:    {command_line('luna', 'prepare', root)}"
     )
 
 
@@ -59,7 +60,7 @@ def prepare(
     if as_json:
         skipped = {entry.uid: entry.skipped for entry in index.skipped}
         answer = {"store": str(place), "origin": index.origin, "crops": parts, "skipped": skipped}
-        sys.stdout.write(canonical_json(answer).decode())
+        print_json(answer, sort_keys=True)
         return not skipped
     seconds = time.perf_counter() - began
     print(
@@ -68,7 +69,7 @@ def prepare(
     )
     for entry in index.skipped:
         print(f"skipped: {entry.uid}: {entry.skipped}", file=sys.stderr)
-    print("next:    edgekit train luna_classifier")
+    print(f"next:    {EDGEKIT} train luna_classifier")
     return not index.skipped
 
 
@@ -96,7 +97,7 @@ def samples(*, store: Path | None = None) -> None:
     counts = {part: index.rows(part, "crop") for part in parts}
     print(
         f"{crops.origin}: {counts['train']} crops to calibrate on, {counts['validation']} to validate on, in {place}\n"
-        "next:    edgekit optimize luna_classifier --weights FILE"
+        f"next:    {EDGEKIT} optimize luna_classifier --weights FILE"
     )
 
 

@@ -11,7 +11,7 @@ from edgekit.edge_runtime.benchmark.scaling import Sweep
 from edgekit.edge_runtime.bundle.status import PROVEN
 from edgekit.edge_runtime.decode import canonical_json, to_plain
 from edgekit.edge_runtime.errors import UsageError
-from edgekit.edge_runtime.files import write_bytes
+from edgekit.edge_runtime.files import check_output, require_writable, write_bytes
 from edgekit.edge_runtime.format import count_text, db_text, ms_text, percent_text
 from edgekit.edge_runtime.loadgen.scenarios import (
     MLPERF_DURATION_S,
@@ -27,7 +27,8 @@ from edgekit.edge_runtime.profiling.profile import profile_bundle
 from edgekit.edge_runtime.profiling.roofline_plot import roofline_svg
 from edgekit.edge_runtime.worker.policy import NO_CODE, Policy
 
-from .bundles import expand_folders, print_json, warn_unverified
+from .bundles import expand_folders, open_all
+from .json_answer import print_json
 from .profile_text import ProfileReport, print_peaks, print_profile
 from .terminal import err, escape, out, progress, stamp_markup
 
@@ -61,6 +62,7 @@ def loadgen(
         allow=policy.allow,
     )
     require_loadgen()
+    check_output(logs or DEFAULT_LOGS, expand_folders(paths))
     with _opened(paths, policy) as bundles:
         if not as_json:
             out.print(f"[bold]{scenario}[/bold]: {SCENARIOS[scenario].about}", soft_wrap=True)
@@ -121,6 +123,9 @@ def profile(
 ) -> None:
     """Profiles one bundle after the other, prints its operators against this machine's peaks, and keeps all of it."""
     threads, seconds = _only_threads(sweep, "--profile"), QUICK_PROFILE_S if quick else PROFILE_S
+    if save_to is not None:
+        check_output(save_to, expand_folders(paths))
+        require_writable(save_to)
     profiles = []
     with _opened(paths, policy) as bundles, progress("Profiling", quiet=as_json) as on_progress:
         peaks = machine_peaks(threads)
@@ -153,10 +158,7 @@ def profile(
 def _opened(paths: Sequence[Path], policy: Policy) -> Iterator[list[Path]]:
     """The folders of the checked bundles; that of a `.zip` lasts as long as this context."""
     with ExitStack() as opened:
-        bundles = [opened.enter_context(policy.open(path)) for path in expand_folders(paths)]
-        for bundle in bundles:
-            warn_unverified(bundle.manifest)
-        yield [bundle.folder for bundle in bundles]
+        yield [bundle.folder for bundle in open_all(paths, policy, opened)]
 
 
 def _only_threads(sweep: Sweep, option: str) -> int:

@@ -5,7 +5,6 @@ Progress goes to standard error, the answer to standard output.
 
 from __future__ import annotations
 
-import sys
 import time
 from contextlib import ExitStack
 from importlib.metadata import version
@@ -13,11 +12,12 @@ from pathlib import Path
 
 import torch
 
+from edgekit.cli.json_answer import print_json
 from edgekit.cli.terminal import progress
 from edgekit.edge_runtime.bundle.bundle import Bundle
-from edgekit.edge_runtime.decode import canonical_json, to_plain
+from edgekit.edge_runtime.decode import to_plain
 from edgekit.edge_runtime.errors import Interrupted, UsageError
-from edgekit.edge_runtime.files import sha256_file
+from edgekit.edge_runtime.files import check_output, sha256_file
 from edgekit.train.data.ct import read_scan
 from edgekit.train.nodules import report
 from edgekit.train.nodules.analysis import Analysis, analyse, choose_weights, load_nets
@@ -59,6 +59,7 @@ def nodules(
     try:
         began = time.perf_counter()
         report.check_free(out)
+        check_output(out, [path for path in (scan, bundles, against) if path])
         reference = read_results(against) if against else None
         with ExitStack() as stack:
             if bundles:
@@ -98,7 +99,7 @@ def nodules(
         raise Interrupted(f"interrupted: nothing was written to {out}. The same command starts over") from None
     if as_json:
         answer = report.answer(analysis, provenance) | ({"against": to_plain(comparison)} if comparison else {})
-        sys.stdout.write(canonical_json(answer).decode())
+        print_json(answer, sort_keys=True)
         return
     _print_findings(analysis, provenance, out)
     if comparison:

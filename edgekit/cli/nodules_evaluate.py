@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
+from edgekit.cli.json_answer import print_json
 from edgekit.edge_runtime.decode import canonical_json
 from edgekit.edge_runtime.errors import Interrupted, UsageError
-from edgekit.edge_runtime.files import write_bytes
+from edgekit.edge_runtime.files import check_output, write_bytes
 from edgekit.train.data.synthetic_ct import MARK, MARK_FILE
 from edgekit.train.nodules.analysis import choose_weights
 from edgekit.train.nodules.bundles import choose_bundles
@@ -60,6 +61,7 @@ def nodules_evaluate(
     """
     if bundles and (weights or segmenter or classifier or malignancy):
         raise UsageError("--bundles brings its own weights: leave out --weights and the nets' files")
+    check_output(out, [bundles] if bundles else [])
     wanted = choose_series(root, split=split, listed=series)
     nets = NetFiles.of(
         choose_bundles(bundles)
@@ -88,7 +90,7 @@ def nodules_evaluate(
     answer = _answer(evaluation, nets, synthetic=(root / MARK_FILE).is_file(), split=str(series or split))
     write_bytes(out / RESULT_FILE, canonical_json(answer))
     if as_json:
-        sys.stdout.write(canonical_json(answer).decode())
+        print_json(answer, sort_keys=True)
         return not evaluation.skipped
     if answer["synthetic"]:
         print(f"{MARK} scans, which show no patient")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +15,7 @@ from edgekit.edge_runtime.benchmark import measurement
 from edgekit.edge_runtime.benchmark.measure import Progress
 from edgekit.edge_runtime.bundle.manifest import Manifest
 from edgekit.edge_runtime.bundle.status import STATUSES, tone_of
+from edgekit.edge_runtime.command_line import EDGEKIT
 from edgekit.edge_runtime.decode import to_plain
 from edgekit.edge_runtime.errors import UsageError
 from edgekit.edge_runtime.format import metric_name, percent_text, value_text
@@ -24,9 +26,9 @@ from edgekit.optimize.report.page import write_report
 from edgekit.optimize.user_model.picture_samples import read_labels
 from edgekit.optimize.user_model.request import Request, read_request
 
-from .bundles import print_json
-from .report import closing_lines
-from .terminal import err, escape, out, print_measurement, progress, stage_line
+from .json_answer import print_json
+from .report import closing_lines, next_commands
+from .terminal import Clock, err, escape, out, print_measurement, progress, stage_line
 
 
 def optimize_command(typed: Mapping[str, Any], file: Path | None, *, as_json: bool) -> bool:
@@ -47,7 +49,7 @@ def request_of(typed: Mapping[str, Any], file: Path | None = None) -> Request:
     kept = read_request(file) if file else {}
     asked = kept | {name: _READ[name](value) if name in _READ else value for name, value in typed.items()}
     if "model" not in asked:
-        raise UsageError("say which model: edgekit optimize WHAT, or --from FILE. `edgekit models` lists some")
+        raise UsageError(f"say which model: {EDGEKIT} optimize WHAT, or --from FILE. `{EDGEKIT} models` lists some")
     return Request(**asked)
 
 
@@ -75,6 +77,8 @@ def finish(result: Result, request: Request, *, as_json: bool) -> bool:
         out.print(text, soft_wrap=True, markup=False)
         for line in closing_lines(measured):
             out.print(line, soft_wrap=True)
+        for line in next_commands(measured, results):
+            out.print(f"[yellow]{escape(line)}[/yellow]", soft_wrap=True)
         if delivered.packed:
             out.print(f"[dim]{escape(travelling(delivered.packed[0].manifest))}[/dim]", soft_wrap=True)
     if request.strict and any(row.status in STATUSES and STATUSES[row.status].strict for row in measured.rows):
@@ -98,15 +102,16 @@ class Teller:
     """Tells events as they come: lines on stdout, bars on stderr. With `as_json` lines go to stderr, without bars."""
 
     def __init__(self, *, as_json: bool = False):
-        self._console, self._quiet = (err if as_json else out), as_json
+        self._console, self._quiet, self._stderr = (err if as_json else out), as_json, sys.stderr
         self._bars = ExitStack()
         self._bar: Progress | None = None
+        self._clock: Clock | None = None
 
     def __enter__(self) -> Teller:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._close_bar()
+        self._close()
 
     def tell(self, event: events.Event) -> None:
         match event:
@@ -114,10 +119,14 @@ class Teller:
                 self._step("Training in 8 bits", done, total)
             case events.MeasuringProgress(done=done, total=total):
                 self._step("Measuring, interleaved", done, total)
-            case events.Trial(text=text):  # also between two steps of a bar
-                self._say(f"    [dim]{escape(text)}[/dim]")
+            case events.StepBegun(text=text):
+                self._close()
+                self._clock = None if self._quiet else Clock(text, self._stderr)
+            case events.Trial(text=text):  # also between two steps of a bar, or of what the clock stands beside
+                with self._clock.hidden() if self._clock else nullcontext():
+                    self._say(f"    [dim]{escape(text)}[/dim]")
             case _:
-                self._close_bar()
+                self._close()
                 for line in lines_of(event):
                     self._say(line)
 
@@ -126,14 +135,19 @@ class Teller:
 
     def _step(self, label: str, done: int, total: int) -> None:
         if self._bar is None:
+            self._close()
             self._bar = self._bars.enter_context(progress(label, quiet=self._quiet))
         self._bar(done, total)
         if done == total:
-            self._close_bar()
+            self._close()
 
-    def _close_bar(self) -> None:
+    def _close(self) -> None:
+        """Takes the bar or the clock off the terminal."""
         self._bars.close()
         self._bar = None
+        if self._clock is not None:
+            self._clock.close()
+            self._clock = None
 
 
 def lines_of(event: events.Event) -> list[str]:
@@ -146,7 +160,8 @@ def lines_of(event: events.Event) -> list[str]:
             return [f"  [yellow]{', '.join(recipes)} left out: {why}[/yellow]"]
         case events.FloatMeasured(model=model, metric=metric, samples=samples):
             if metric is None:
-                return [f"[bold]{escape(model)}[/bold] float: accuracy not measured on {samples:,} real samples"]
+                why = f"no true answers were given; the answers to {samples:,} samples are compared"
+                return [f"[bold]{escape(model)}[/bold] float: accuracy not measured, since {why}"]
             value = f"{metric_name(metric.name)} {value_text(metric.name, metric.value)}"
             return [f"[bold]{escape(model)}[/bold] float: {escape(value)} on {metric.samples:,} validation samples"]
         case events.BundleBegun(name=name, exporter_summary=exporter, recipe_summary=recipe):

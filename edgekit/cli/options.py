@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from edgekit.edge_runtime.command_line import EDGEKIT
+
+from . import names
 
 if TYPE_CHECKING:
     from edgekit.edge_runtime.worker.policy import Policy
@@ -14,12 +18,12 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="edgekit",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"], "terminal_width": names.WIDTH if names.NARROW else None},
+    rich_markup_mode=None if names.NARROW else "markdown",
     help="From a trained PyTorch model to the smallest and fastest bundle that provably keeps its accuracy.\n\n"
-    "Start with `edgekit quickstart`, then look at the result with `edgekit demo`.",
+    f"Start with `{EDGEKIT} quickstart`, then look at the result with `{EDGEKIT} demo`.",
 )
 
 
@@ -40,9 +44,21 @@ def edgekit(
     """The options of the command itself. Its help is the text given to the application."""
 
 
+def starting(known: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
+    """For shell completion: the known names that begin with what was typed."""
+    return lambda incomplete: [name for name in known() if name.startswith(incomplete)]
+
+
+def one_of(known: Iterable[str]) -> Callable[[str], list[str]]:
+    """`starting` for names that are at hand."""
+    return starting(lambda: known)
+
+
 MAKE, USE = "Make bundles", "Check, run and measure bundles (no torch needed for ONNX)"
 
-Model = Annotated[str, typer.Argument(help="A built-in model; `edgekit models` lists them.")]
+Model = Annotated[
+    str, typer.Argument(help=f"A built-in model; `{EDGEKIT} models` lists them.", autocompletion=starting(names.models))
+]
 BundlePath = Annotated[Path, typer.Argument(help="A bundle folder or .zip.")]
 BundlePaths = Annotated[list[Path], typer.Argument(help="Bundle folders or .zip files, or a folder that holds them.")]
 Runs = Annotated[Path, typer.Option(help="Where training runs and measurements are kept.")]
@@ -51,7 +67,8 @@ Allow = Annotated[
     list[str] | None,
     typer.Option(
         help="Load bundles of this format, although loading them runs code from the file: torchscript, aot or "
-        "torch_export. Repeat for more."
+        "torch_export. Repeat for more.",
+        autocompletion=one_of(("torchscript", "aot", "torch_export")),
     ),
 ]
 Key = Annotated[Path | None, typer.Option(help="A public key (PEM). Load only bundles that carry its signature.")]
@@ -64,6 +81,7 @@ EngineName = Annotated[
         "--engine",
         help="What runs it: onnxruntime or openvino for ONNX bundles; auto takes the fastest one that is installed and "
         "passes the golden replay. Default: the format's usual engine.",
+        autocompletion=one_of(names.ENGINES),
     ),
 ]
 Quick = Annotated[bool, typer.Option("--quick", help="Measure briefly. The figures are rough and not valid to quote.")]

@@ -13,7 +13,8 @@ from edgekit.edge_runtime.decode import to_plain
 from edgekit.optimize.preflight.check import preflight
 from edgekit.optimize.preflight.places import EngineFindings, Finding, Layer
 
-from .bundles import print_json
+from .json_answer import print_json
+from .narrow import print_table
 from .terminal import err, out
 
 _STYLES = {"missing": "bold red", "fallback": "yellow", "delegated": "green"}
@@ -30,7 +31,7 @@ def doctor_model(what: str, *, sample_shapes: Sequence[str] = (), as_json: bool)
     if as_json:
         print_json(to_plain(found) | {"runs_everywhere": found.runs_everywhere})
         return found.runs_everywhere
-    out.print(f"[bold]{escape(found.model)}[/bold], with its weights as they are drawn")
+    out.print(f"[bold]{escape(found.model)}[/bold], with its initial weights")
     for note in found.notes:
         out.print(f"  [dim]{escape(note)}[/dim]", soft_wrap=True)
     for engine in found.engines:
@@ -64,7 +65,7 @@ def _print_engine(found: EngineFindings) -> None:
         counts = _counts((one.operator, one.count) for one in plain)
         out.print(f"  {sum(one.count for one in plain)} operators run on portable kernels: {counts}", soft_wrap=True)
     if listed := [one for one in found.findings if one.placing == "missing" or one.remedy]:
-        out.print(_table(listed))
+        print_table(_table(listed), out)
     if found.rewrites:
         out.print(f"  Rewritten by edgekit itself: {escape(found.rewrites)}", soft_wrap=True)
         left = _counts((one.operator, one.count) for one in found.remaining)

@@ -24,6 +24,7 @@ from edgekit.edge_runtime.profiling.operators import Operator
 from edgekit.edge_runtime.profiling.profile import DISTORTED, Profile, typical_ns
 from edgekit.edge_runtime.profiling.roofline import SHORTEST_NS, Point, points, whole
 
+from .narrow import print_table
 from .terminal import TABLE_WIDTH, out
 
 MOST_ROWS = 12
@@ -50,7 +51,7 @@ def print_profile(report: ProfileReport) -> None:
     """The operators, their shares by kind and by place, the run as a whole, and remarks."""
     profile = report.profile
     console = out if out.is_terminal else Console(width=TABLE_WIDTH, highlight=False)
-    console.print(_table(report))
+    print_table(_table(report), console)
     kinds = ", ".join(
         f"{escape(kind)} {percent_text(share, 0)}{f' ({count})' if count > 1 else ''}"
         for kind, count, share in profile.by_kind()[:6]
@@ -74,11 +75,11 @@ def print_peaks(peaks: Peaks) -> None:
         f"{peak.name} {operations_text(peak.value) if peak.unit == 'GOP/s' else f'{peak.value:.3g} GB/s'}"
         for peak in peaks.peaks
     ]
-    threads = count_text(peaks.num_threads, "thread")
+    threads, place = count_text(peaks.num_threads, "thread"), peaks_file(peaks.num_threads)
+    kept = f" The peaks are kept for a day; to measure them now, delete {escape(str(place))}." if place else ""
     out.print(
         f"[dim]Peaks of this machine ({escape(peaks.cpu)}, {threads}, {peaks.measured_at}): {', '.join(values)}. "
-        "One multiply-accumulate counts as two operations. The peaks are kept for a day; to measure them now, delete "
-        f"{escape(str(peaks_file(peaks.num_threads)))}.[/dim]",
+        f"One multiply-accumulate counts as two operations.{kept}[/dim]",
         soft_wrap=True,
     )
 

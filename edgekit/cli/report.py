@@ -9,7 +9,11 @@ from edgekit.edge_runtime.benchmark.measurement import Measurement
 from edgekit.edge_runtime.benchmark.rows import Row
 from edgekit.edge_runtime.benchmark.table import input_note
 from edgekit.edge_runtime.bundle.status import stamp_of
+from edgekit.edge_runtime.command_line import command_line
+from edgekit.edge_runtime.files import check_output
 from edgekit.edge_runtime.format import difference_text, kept_text, quality_name, smaller_text
+from edgekit.optimize.exporters import EXPORTERS
+from edgekit.optimize.recipes import RECIPES
 from edgekit.optimize.report.page import write_report
 from edgekit.optimize.report.verdict import best_row, best_undecided, pareto
 
@@ -18,7 +22,9 @@ from .terminal import escape, out
 
 def report(results: Path, target: Path | None) -> None:
     """Writes the report on a results.json. Raises UsageError where that is not a measurement."""
-    path = write_report(measurement.load(results), target or results.with_name("report.html"))
+    target = target or results.with_name("report.html")
+    check_output(target, [results, results.with_suffix(".npz")])
+    path = write_report(measurement.load(results), target)
     out.print(f"Report: {path}", soft_wrap=True, markup=False)
 
 
@@ -58,8 +64,35 @@ def closing_lines(measured: Measurement) -> list[str]:
     return [
         *lines,
         f"[dim]Not beaten in both size and speed (Pareto front): {escape(names)}[/dim]",
-        f"Next: [bold]edgekit demo --bundles {escape(measured.bundles)}[/bold]",
+        f"Next: [bold]{escape(command_line('demo', '--bundles', measured.bundles))}[/bold]",
     ]
+
+
+_GENTLER = ("w8a8_tuned", "mixed")  # recipes to try where 8 bits everywhere lose too much
+
+
+def next_commands(measured: Measurement, results: Path) -> list[str]:
+    """For each bundle that failed, the command that goes on from there, by its name.
+
+    Args:
+        results: where the measurement is kept, with the options that led to it.
+    """
+    made = {(row.exporter, row.recipe) for row in measured.rows}
+    lines = []
+    for row in measured.rows:
+        if row.status not in ("refused", "failed") or not row.exporter:
+            continue
+        known, recipe = EXPORTERS[row.exporter].recipes, RECIPES[row.recipe]
+        others = (name for name in _GENTLER if name in known and (row.exporter, name) not in made)
+        words = ["optimize", "--from", results, "--exporter", row.exporter, "--recipe"]
+        if row.status == "failed":  # a library could not make it
+            command = command_line("doctor", measured.model)
+        elif recipe.quantized and (other := next(others, None)):
+            command = command_line(*words, other)
+        else:
+            command = command_line(*words, row.recipe, "--allow-unverified")
+        lines.append(f"{row.name}. Next: {command}")
+    return lines
 
 
 def _confidence(best: Row) -> str:

@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TaskID, TextColumn
+from rich.progress import Progress, TaskID, TextColumn
+from rich.table import Column
 
+from edgekit.cli.bars import WIDE, columns
 from edgekit.train.reproduction.reproduce import Plan, ReproductionRequest, reproduce
 from edgekit.train.reproduction.time_left import TimeLeft
 from edgekit.train.reproduction.trainings import Step
-
-_WIDE = 80  # columns of a terminal that has room for a bar and the figures of an epoch
 
 
 def reproduce_models(request: ReproductionRequest, *, report_only: bool) -> bool:
@@ -48,8 +48,9 @@ def show_progress(plan: Plan) -> Iterator[Callable[[Step], None]]:
 
         yield line
         return
-    wide = console.width >= _WIDE
-    with Progress(*_columns(wide=wide), console=console) as progress:
+    wide = console.width >= WIDE
+    note = TextColumn("{task.fields[note]}", table_column=Column(overflow="fold"))
+    with Progress(*columns(console, note), console=console) as progress:
         everything = progress.add_task("[bold]all trainings", total=len(plan.todo), note="")
         bars: dict[str, TaskID] = {}
 
@@ -64,11 +65,6 @@ def show_progress(plan: Plan) -> Iterator[Callable[[Step], None]]:
                 progress.update(everything, completed=left.done, note=left.text)
 
         yield bar
-
-
-def _columns(*, wide: bool) -> tuple[ProgressColumn, ...]:
-    title, note = TextColumn("{task.description}"), TextColumn("{task.fields[note]}")
-    return (title, BarColumn(), MofNCompleteColumn(), note) if wide else (title, MofNCompleteColumn(), note)
 
 
 def _say(text: str) -> None:

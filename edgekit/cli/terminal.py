@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TextIO
 
 from rich import box, markup
 from rich.console import Console
 from rich.measure import Measurement as Width
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Column, Table
 
 from edgekit.edge_runtime.benchmark.measure import Progress as OnProgress
 from edgekit.edge_runtime.benchmark.measurement import Measurement
@@ -31,8 +32,12 @@ from edgekit.edge_runtime.bundle.manifest import StageResult
 from edgekit.edge_runtime.bundle.status import Tone, stamp_of, tone_of
 from edgekit.edge_runtime.format import count_text, db_text, percent_text, rate_text, ratio_text
 
+from .bars import columns as bar_columns
+from .narrow import fits, print_blocks, print_table
+
 TABLE_WIDTH = 164  # a pipe or file has no width of its own; folding a table there helps nobody
 _COLORS: dict[Tone, str] = {"good": "green", "fair": "yellow", "bad": "red"}
+_NARROW_SENTENCE = 24  # columns; a sentence that is folded to less takes too many lines
 FEW = 4  # up to this many candidates are compared with each other in words
 _WHOLE, _FOLDED, _NARROWEST = 99, 19, 13  # characters in a line of a name
 # For ever narrower terminals: the columns to leave out, which --details shows in another table, and where names fold.
@@ -67,12 +72,15 @@ def print_measurement(measured: Measurement, *, details: bool = False, console: 
     """The table, its caption and its footnotes; `details` adds more columns, every pair and what was not checked."""
     console = console if console.is_terminal else Console(width=TABLE_WIDTH, highlight=False)
     main_table, left_out = _fitting_table(measured, console)
-    console.print(main_table)
-    for more in _further_tables(measured, (*left_out, *MORE[1:]), console) if details else ():
-        console.print(more)
+    if main_table is None:
+        print_blocks(_table(measured, (*NARROW, *MORE[1:]) if details else NARROW, name_width=None), console)
+    else:
+        console.print(main_table)
+        for more in _further_tables(measured, (*left_out, *MORE[1:]), console) if details else ():
+            print_table(more, console, whole=True)
     for axis in ("threads", "batch"):
         if (table := _scaling_table(measured, axis)) is not None:
-            console.print(table)
+            print_table(table, console)
     # Not wrapped by us: a file has no width to wrap at, and where a line ended would depend on the CPU's name.
     console.print(f"[dim]{escape(_caption(measured))}[/dim]", soft_wrap=True)
     if details or 1 < len(measured.rows) <= FEW:
@@ -92,14 +100,14 @@ def _caption(measured: Measurement) -> str:
     return f"{measured.caption().removesuffix('.')}{samples}."
 
 
-def _fitting_table(measured: Measurement, console: Console) -> tuple[Table, tuple[str, ...]]:
-    """The first form of the narrow table that fits, and the columns it leaves out. If none fits, rich folds names."""
+def _fitting_table(measured: Measurement, console: Console) -> tuple[Table | None, tuple[str, ...]]:
+    """The first form of the narrow table that fits, and the columns it leaves out; None where none fits."""
     for left_out, name_width in _FORMS:
         kept = [name for name in NARROW if name not in left_out]
         table = _table(measured, kept, name_width=name_width)
-        if _fits(table, console):
-            break
-    return table, left_out
+        if fits(table, console, whole=True):
+            return table, left_out
+    return None, ()
 
 
 def _further_tables(measured: Measurement, names: Sequence[str], console: Console) -> list[Table]:
@@ -108,7 +116,7 @@ def _further_tables(measured: Measurement, names: Sequence[str], console: Consol
     shown: list[str] = []
     for name in present(measured.rows, [NARROW[0], *names])[1:]:
         table = _table(measured, [NARROW[0], *shown, name], name_width=_FOLDED)
-        if shown and not _fits(table, console):
+        if shown and not fits(table, console, whole=True):
             shown = []
             tables.append(_table(measured, [NARROW[0], name], name_width=_FOLDED))
         elif shown:
@@ -117,10 +125,6 @@ def _further_tables(measured: Measurement, names: Sequence[str], console: Consol
             tables.append(table)
         shown.append(name)
     return tables
-
-
-def _fits(table: Table, console: Console) -> bool:
-    return Width.get(console, console.options.update(width=1000), table).maximum <= console.width
 
 
 def _table(measured: Measurement, wanted: Sequence[str], *, name_width: int | None) -> Table:
@@ -133,7 +137,8 @@ def _table(measured: Measurement, wanted: Sequence[str], *, name_width: int | No
     for row in measured.rows:
         texts = [escape(cell) for cell in cells(row, names, model=measured.model)]
         if row.error:  # the reason may be long, and follows below the table
-            texts[1] = {"not_run": "not run here", "not tried": "not tried"}.get(row.status, "failed")
+            words = {"not_run": "not run here", "not tried": "not tried", "refused": "refused"}
+            texts[1] = words.get(row.status, "failed")
         if name_width:
             rest = (cell.replace(" \\[", "\n\\[").replace(" [", "\n[") for cell in texts[1:])
             texts = [_folded(texts[0], name_width), *rest]
@@ -199,6 +204,19 @@ def _style(row: Row, measured: Measurement) -> str:
     return "dim" if row.name == measured.baseline else ""
 
 
+def listing(heads: Sequence[str], rows: Sequence[Sequence[str]], *, console: Console = out) -> None:
+    """Rows whose first cell is a name that one has to type, and whose last is a sentence. Nothing is cut."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for head in heads[:-1]:
+        table.add_column(head, no_wrap=True)
+    table.add_column(heads[-1], min_width=_NARROW_SENTENCE, overflow="fold")
+    for row in rows:
+        table.add_row(f"[bold]{escape(row[0])}[/bold]", *map(escape, row[1:]))
+    if not console.is_terminal:  # a pipe or a file has no width of its own: each row is a line there
+        console = Console(width=Width.get(console, console.options.update(width=1000), table).maximum, highlight=False)
+    print_table(table, console)
+
+
 def stage_line(result: StageResult, *, named: bool = False) -> str:
     """One line of the verified chain, for the log; `named`: with the output's name, where there are several."""
     mark = "[green]✓[/green]" if result.passed else "[red]✗[/red]"
@@ -213,10 +231,7 @@ def stage_line(result: StageResult, *, named: bool = False) -> str:
 def progress(label: str, *, quiet: bool = False) -> Iterator[OnProgress]:
     """A bar with the time left, on stderr; yields `on_progress(done, total)`. Without a terminal, nothing is drawn."""
     bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
+        *bar_columns(err, TimeRemainingColumn(table_column=Column(no_wrap=True))),
         console=err,
         transient=True,
         disable=quiet or not err.is_terminal,
@@ -224,3 +239,42 @@ def progress(label: str, *, quiet: bool = False) -> Iterator[OnProgress]:
     with bar:
         task = bar.add_task(label, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+class Clock:
+    """A line on stderr, while it is a terminal: what is being done, with a moving bar and how long it has taken.
+
+    For what cannot say how far it is. `stream` is the stderr to draw on: while a library's remarks are caught,
+    `sys.stderr` is another one.
+    """
+
+    def __init__(self, label: str, stream: TextIO):
+        self._bar: Progress | None = None
+        console = Console(file=stream, highlight=False)
+        if not console.is_terminal:
+            return
+        self._bar = Progress(
+            TextColumn("  {task.description}", table_column=Column(overflow="fold")),
+            BarColumn(bar_width=12, table_column=Column(no_wrap=True)),
+            TimeElapsedColumn(table_column=Column(no_wrap=True)),
+            console=console,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._bar.add_task(escape(label), total=None)
+        self._bar.start()
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    @contextmanager
+    def hidden(self) -> Iterator[None]:
+        """Takes the line away while something else is printed."""
+        self.close()
+        try:
+            yield
+        finally:
+            if self._bar is not None:
+                self._bar.start()

@@ -12,8 +12,10 @@ import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from edgekit.cli.json_answer import print_json
 from edgekit.cli.train_progress import epoch_progress
-from edgekit.edge_runtime.decode import canonical_json, to_plain
+from edgekit.edge_runtime.command_line import EDGEKIT, command_line
+from edgekit.edge_runtime.decode import to_plain
 from edgekit.edge_runtime.errors import EdgekitError, UsageError
 from edgekit.train.book_model import BookModel
 from edgekit.train.loop.early_stopping import kept_epoch, stop_reason
@@ -36,7 +38,7 @@ def train_model(
     resume: bool = False,
     epoch_samples: int | None = None,
     json: bool = False,
-    program: str = "edgekit train",
+    program: str = f"{EDGEKIT} train",
 ) -> RunResult:
     """Trains a registered model into `out`/`name` and prints the result, with the command to run next.
 
@@ -90,9 +92,9 @@ def train_model(
     if os.environ.get("RANK", "0") != "0":  # one of torchrun's processes answers for all
         return result
     if json:
-        sys.stdout.write(canonical_json(result_as_json(result)).decode())
+        print_json(result_as_json(result), sort_keys=True)
     else:
-        print(summary(model, result, next_command=shlex.join(["edgekit", "optimize", name, *runs])))
+        print(summary(model, result, next_command=command_line("optimize", name, *runs)))
     return result
 
 
@@ -131,7 +133,7 @@ def summary(model: BookModel, result: RunResult, *, next_command: str) -> str:
 
 
 def list_models(*, as_json: bool = False) -> None:
-    """Prints every registered model with its chapter, task, summary and target."""
+    """Prints every registered model with its chapter, task, target and summary."""
     if as_json:
         entries = [
             {
@@ -145,16 +147,15 @@ def list_models(*, as_json: bool = False) -> None:
             }
             for model in BOOK_MODELS.values()
         ]
-        sys.stdout.write(canonical_json(entries).decode())
+        print_json(entries, sort_keys=True)
         return
-    from rich.console import Console
-    from rich.table import Table
+    from edgekit.cli.terminal import listing, out
 
-    table = Table("model", "chapter", "task", "summary", "target", box=None, pad_edge=False)
-    for model in BOOK_MODELS.values():
-        target = f"{model.target.metric} {model.target.value:.2f}"
-        table.add_row(model.name, str(model.chapter), model.task, model.summary, target)
-    Console().print(table)
+    rows = [
+        (model.name, f"{model.chapter}", model.task, f"{model.target.metric} {model.target.value:.2f}", model.summary)
+        for model in BOOK_MODELS.values()
+    ]
+    listing(("model", "chapter", "task", "target", "summary"), rows, console=out)
 
 
 def _warn_of_unfinished(folder: Path, command: str) -> None:

@@ -6,14 +6,20 @@ import argparse
 import sys
 from pathlib import Path
 
+from edgekit.cli.json_answer import keep_stdout_clean
+from edgekit.edge_runtime.command_line import install
 from edgekit.edge_runtime.errors import MissingDependency
 from edgekit.edge_runtime.program import program
+from edgekit.edge_runtime.temporary import sweep_once
 
 
 @program(interrupted="interrupted before training began")
 def main() -> None:
     """Trains the model that the command line names."""
     options = _options()
+    if options.json:
+        keep_stdout_clean()
+    sweep_once()
     try:
         from edgekit.cli.train import train_model  # brings torch, which takes seconds; --help is answered at once
 
@@ -34,7 +40,7 @@ def main() -> None:
         if error.name is None or error.name.startswith("edgekit"):
             raise
         raise MissingDependency(
-            f"training needs {error.name}, which is not installed. Run: pip install 'edgekit[train]'"
+            f"training needs {error.name}, which is not installed. Run: {install('train')}"
         ) from None
 
 

@@ -32,26 +32,17 @@ def epoch_progress(title: str, epochs: int) -> Iterator[OnEpoch]:
 @contextmanager
 def _bar(title: str, epochs: int) -> Iterator[OnEpoch]:
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+    from rich.progress import Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.table import Column
 
-    columns = (
-        TextColumn("[bold]{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[figures]}"),
-        TimeElapsedColumn(),
-        TextColumn("left:"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task(title, total=epochs, figures="epoch 1 …")
+    from edgekit.cli.bars import WIDE, columns
+
+    console = Console(stderr=True)
+    left = TimeRemainingColumn(table_column=Column(no_wrap=True))
+    figures = (TextColumn("{task.fields[figures]}"), TimeElapsedColumn(), TextColumn("left:"))
+    more = (*figures, left) if console.width >= WIDE else (left,)
+    with Progress(*columns(console, *more), console=console) as progress:
+        task = progress.add_task(f"[bold]{title}", total=epochs, figures="epoch 1 …")
         yield lambda record: progress.update(task, completed=record.epoch, figures=_figures(record))
 
 

@@ -16,7 +16,7 @@ def calibration_table(path: Path) -> str:
         "| model | exporter | calibration | accuracy [95 %] | float | SQNR | size | within 1 % |",
         "| --- | --- | --- | ---: | ---: | ---: | ---: | --- |",
     ]
-    for model, rows in json.loads(path.read_text()).items():
+    for model, rows in json.loads(path.read_text(encoding="utf-8")).items():
         for row in rows.values():
             if "error" in row:
                 reason = " ".join(row["error"].split()).replace("|", "\\|")

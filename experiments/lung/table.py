@@ -18,7 +18,7 @@ def luna_bundles_table(path: Path) -> str:
     """One row a bundle: size, faithfulness and time; notes below."""
     if not path.is_file():
         return _NOT_MEASURED.format("python -m experiments.lung.bundles")
-    results = json.loads(path.read_text())
+    results = json.loads(path.read_text(encoding="utf-8"))
     lines = [_head("net", "engine", "form", "recipe", "size", "SQNR", "figure", "float's", "p50", "p95")]
     notes: list[str] = []
     for row in sorted(results["rows"], key=lambda row: (row["model"], row["exporter"], row["form"])):
@@ -109,7 +109,7 @@ def nodules_table(path: Path) -> str:
     """`edgekit nodules` on one scan: bundles compared with the float weights."""
     if not path.is_file():
         return _NOT_MEASURED.format("python -m experiments.lung.scans")
-    results = json.loads(path.read_text())
+    results = json.loads(path.read_text(encoding="utf-8"))
     heads = (
         "flagged voxels",
         "differ",
@@ -160,7 +160,7 @@ def _seconds(one: dict[str, Any]) -> str:
 
 
 def _with(path: Path, key: str) -> list[dict[str, Any]]:
-    rows = json.loads(path.read_text())["rows"] if path.is_file() else []
+    rows = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
     order = ("fp32", "fp16", "int8", "w8a8")
     return sorted((row for row in rows if key in row), key=lambda row: (order.index(row["form"]), row["exporter"]))
 

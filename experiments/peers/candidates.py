@@ -16,7 +16,7 @@ MODELS = (
     "luna_unet",
     "torchvision:mobilenet_v3_small",
     "torchvision:squeezenet1_1",
-    "birds_resdeep",
+    "birds_cnn_resdeep",
     "timm:vit_tiny_patch16_224",
     "timm:levit_128s",
     "timm:mobilevit_xxs",

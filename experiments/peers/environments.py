@@ -27,7 +27,7 @@ def python_of(environment: str) -> str:
     folder = user_cache() / "peers" / environment
     packages, made = list(ENVIRONMENTS[environment]), folder / "edgekit-made.json"
     python = folder / "bin" / "python"
-    if python.exists() and made.is_file() and json.loads(made.read_text()) == packages:
+    if python.exists() and made.is_file() and json.loads(made.read_text(encoding="utf-8")) == packages:
         return str(python)
     uv = shutil.which("uv")
     if uv is None:
@@ -48,7 +48,7 @@ def _call(command: list[str], environment: str) -> None:
     # In a folder without a project of its own: uv would take its settings.
     folder = Path(user_cache())
     folder.mkdir(parents=True, exist_ok=True)
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+    done = subprocess.run(command, cwd=folder, capture_output=True, encoding="utf-8", timeout=_TIMEOUT_S, check=False)
     if done.returncode:
         last = " | ".join(done.stderr.strip().splitlines()[-3:])
         raise EdgekitError(f"the environment {environment!r} could not be made: {last}. Mend it, and run again")

@@ -95,7 +95,13 @@ def edgekit(model: str, folder: Path, *, exporter: str, recipe: str) -> None:
     deployed, reference = pickle.loads((folder / REFERENCE).read_bytes())
     with tempfile.TemporaryDirectory(dir=folder) as made:
         packed = pack_bundle(
-            deployed, KNOWN[exporter], WAYS[recipe], Path(made), reference=reference, allow_unverified=True
+            deployed,
+            KNOWN[exporter],
+            WAYS[recipe],
+            Path(made),
+            reference=reference,
+            allow_unverified=True,
+            other_engines=True,  # `auto` takes only what was proven
         )
         target = folder / "bundles" / f"{exporter}-{recipe}"
         target.parent.mkdir(exist_ok=True)
@@ -232,7 +238,7 @@ def ncnn_fp32(model: str, folder: Path) -> None:
         names |= {f"ncnn{key}": str((folder / "ncnn").with_suffix(f".{key}")) for key in ("param", "bin")}
         settings = [f"inputshape=[{sides}]f32", "fp16=0", *(f"{key}={path}" for key, path in names.items())]
         done = subprocess.run(
-            [pnnx.EXEC_PATH, str(folder / "bare.ts"), *settings], capture_output=True, text=True, check=False
+            [pnnx.EXEC_PATH, str(folder / "bare.ts"), *settings], capture_output=True, encoding="utf-8", check=False
         )
         if done.returncode or not (folder / "ncnn.param").exists():
             raise RuntimeError(f"pnnx ended with status {done.returncode}: {done.stderr.strip()[-200:]}")

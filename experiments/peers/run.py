@@ -8,14 +8,14 @@ results/peers.json, from which `python -m experiments.docs` makes the tables of 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import pickle
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ import numpy as np
 from edgekit.edge_runtime.decode import canonical_json
 from edgekit.edge_runtime.errors import EdgekitError, MissingDependency, unknown
 from edgekit.edge_runtime.files import write_bytes
+from edgekit.edge_runtime.format import count_text
 from edgekit.edge_runtime.machine.cpu import machine
 from edgekit.edge_runtime.profiling.machine_peaks import machine_peaks
 from edgekit.edge_runtime.program import GOES_ON, program
@@ -64,7 +65,7 @@ def _make(name: str, model: str, folder: Path, say: Callable[[str], None]) -> st
     """Makes one kind of file, unless that was tried before; returns why it could not be made, "" where it was."""
     kept = folder / f"made-{name}.json"
     if kept.is_file():
-        return json.loads(kept.read_text())["error"]
+        return json.loads(kept.read_text(encoding="utf-8"))["error"]
     say(f"{model}: making {name}")
     reason = ""
     try:
@@ -100,7 +101,7 @@ def measure_model(
 ) -> None:
     """Measures the candidates that have files, and keeps rows and raw samples in the model's folder at once."""
     folder = place / safe_name(model)
-    facts = json.loads((folder / FRONT).read_text())
+    facts = json.loads((folder / FRONT).read_text(encoding="utf-8"))
     with np.load(folder / DATA) as data:
         samples = {name: data[name] for name in ("pixels", "tensors")}
         wanted_answers = data["answers"]
@@ -170,12 +171,14 @@ def collected(place: Path, models: Sequence[str] = MODELS) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for model in models:
         files = sorted((place / safe_name(model)).glob("measured-*.json"))
-        by_threads = {file.stem.removeprefix("measured-"): json.loads(file.read_text()) for file in files}
+        by_threads = {
+            file.stem.removeprefix("measured-"): json.loads(file.read_text(encoding="utf-8")) for file in files
+        }
         if by_threads:
             found[model] = by_threads
     peaks = {}
     for file in sorted(place.glob("peaks-*.json")):
-        peaks[file.stem.removeprefix("peaks-")] = json.loads(file.read_text())
+        peaks[file.stem.removeprefix("peaks-")] = json.loads(file.read_text(encoding="utf-8"))
     return {
         "models": found,
         "peaks": peaks,
@@ -193,14 +196,10 @@ def keep_peaks(place: Path, threads: int) -> None:
     write_bytes(place / f"peaks-{threads}.json", canonical_json(figures))
 
 
-@contextlib.contextmanager
-def _bar(model: str, threads: int) -> Iterator[OnProgress]:
-    from rich.console import Console
-    from rich.progress import Progress
+def _bar(model: str, threads: int) -> AbstractContextManager[OnProgress]:
+    from edgekit.cli.terminal import progress
 
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(f"{model}, {threads} thread{'s' * (threads > 1)}", total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
+    return progress(f"{model}, {count_text(threads, 'thread')}")
 
 
 def say(text: str) -> None:

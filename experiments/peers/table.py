@@ -31,7 +31,7 @@ def peers_table(path: Path) -> str:
     """The ratios of each model for each number of threads, how near the roof it is, and every candidate's figures."""
     if not path.is_file():
         return f"Not measured yet: `{_COMMAND}`, on a machine that does nothing else.\n"
-    results = json.loads(path.read_text())
+    results = json.loads(path.read_text(encoding="utf-8"))
     threads = sorted({count for of_model in results["models"].values() for count in of_model}, key=int)
     lines: list[str] = []
     for count in threads:
@@ -42,7 +42,9 @@ def peers_table(path: Path) -> str:
     machine, libraries = results["machine"], results["libraries"]
     numbers = {package: number for of_one in libraries.values() for package, number in of_one.items()}
     versions = ", ".join(f"{package} {number}" for package, number in numbers.items())
-    lines += ["", f"{machine['cpu']} ({machine['cores']} cores). {versions}; edgekit at {results['commit']}."]
+    rounds = sorted({found["settings"]["rounds"] for one in results["models"].values() for found in one.values()})
+    how = f"{machine['cpu']} ({machine['cores']} cores), {' or '.join(map(str, rounds))} rounds"
+    lines += ["", f"{how}. {versions}; edgekit at {results['commit']}."]
     return "\n".join(lines) + "\n"
 
 

@@ -14,7 +14,7 @@ _COLUMNS = ("model", "file", "rewritten", "p50", "speed ratio [95 %]", "size", "
 
 def rewrites_table(path: Path) -> str:
     """Two rows for each model, exporter and recipe: as captured, and rewritten; edgekit's own choice is in bold."""
-    results = json.loads(path.read_text())
+    results = json.loads(path.read_text(encoding="utf-8"))
     lines = ["| " + " | ".join(_COLUMNS) + " |", "| --- | --- | --- |" + " ---: |" * 5 + " --- | --- |"]
     lines += [_line(model, row) for model, rows in results["models"].items() for row in rows]
     what = [

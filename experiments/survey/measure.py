@@ -80,7 +80,7 @@ def keep_latency(name: str, place: Path, figures: dict[str, Any]) -> None:
 def kept_latency(place: Path) -> dict[str, Any]:
     """What was measured, by the model's name in the survey."""
     files = {name: _file(name, place) for name in known_models()}
-    return {name: json.loads(path.read_text()) for name, path in files.items() if path.is_file()}
+    return {name: json.loads(path.read_text(encoding="utf-8")) for name, path in files.items() if path.is_file()}
 
 
 def why_slower(floating: Profile, quantized: Profile) -> str:
@@ -129,7 +129,7 @@ def _to_measure(name: str, place: Path, *, retry: bool) -> bool:
     path = _file(name, place)
     if not path.is_file():
         return True
-    kept = json.loads(path.read_text())
+    kept = json.loads(path.read_text(encoding="utf-8"))
     return retry and ("error" in kept or any(one["disturbed"] for one in kept["bundles"].values()))
 
 

@@ -65,7 +65,7 @@ class Combination:
 def kept_row(combination: Combination, place: Path) -> dict[str, Any] | None:
     """The finished row, or None, also for half a file, which a full disk may leave."""
     try:
-        return json.loads(combination.file(place).read_text())
+        return json.loads(combination.file(place).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
 
@@ -148,7 +148,11 @@ def _child(
     end_with_parent()
     # A shell starts background jobs with SIGINT ignored, but only an interrupted process ends the worker it started.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
+    with (
+        open(os.devnull, "w", encoding="utf-8") as nowhere,
+        contextlib.redirect_stdout(nowhere),
+        contextlib.redirect_stderr(nowhere),
+    ):
         try:
             row = _packed(combination, surveyed, reference, folder)
         except EdgekitError as error:

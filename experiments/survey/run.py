@@ -8,7 +8,6 @@ missing there, as on another machine, are taken over first. Writes results/surve
 from __future__ import annotations
 
 import argparse
-import fcntl
 import json
 import sys
 import time
@@ -20,6 +19,7 @@ from typing import Any
 
 import torch
 
+from edgekit.edge_runtime import locking
 from edgekit.edge_runtime.decode import canonical_json
 from edgekit.edge_runtime.errors import EdgekitError, Interrupted, UsageError, unknown
 from edgekit.edge_runtime.files import write_bytes
@@ -178,9 +178,9 @@ def _without_needless(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _alone(place: Path) -> Iterator[None]:
     """Raises UsageError if another survey works in `place`: two would remove each other's unfinished bundles."""
     place.mkdir(parents=True, exist_ok=True)
-    with (place / "lock").open("w") as lock:
+    with (place / "lock").open("w", encoding="utf-8") as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            locking.lock(lock.fileno())
         except OSError:
             raise UsageError(f"another survey works in {place}. Wait for it, or give another --place") from None
         yield
@@ -211,7 +211,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)  # a forked process has none of its parent's threads
     wanted = combinations(options.models, options.exporters, options.recipes)
     with _alone(options.place):
-        if options.out.is_file() and (taken := take_over(json.loads(options.out.read_text()), options.place)):
+        if options.out.is_file() and (taken := take_over(json.loads(options.out.read_bytes()), options.place)):
             say(f"{taken} rows taken over from {options.out}")
         try:
             if options.measure:

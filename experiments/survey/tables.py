@@ -44,7 +44,7 @@ class _Notes:
 
 def survey_models_table(path: Path) -> str:
     """A table for each exporter, with the registry's models; a cell has a recipe's accuracy, size, SQNR and time."""
-    results = json.loads(path.read_text())
+    results = json.loads(path.read_text(encoding="utf-8"))
     rows = [row for row in results["rows"] if not _backbone(row)]
     latency, lines = results["latency"], [*_so_far(rows, results["planned"]["models"]), *_shares(rows), ""]
     for exporter in dict.fromkeys(row["exporter"] for row in rows):
@@ -62,7 +62,7 @@ def survey_models_table(path: Path) -> str:
 
 def survey_backbones_table(path: Path) -> str:
     """One row a backbone: both engines, in float and in 8 bits; then the reason for each failure."""
-    results = json.loads(path.read_text())
+    results = json.loads(path.read_text(encoding="utf-8"))
     rows = [row for row in results["rows"] if _backbone(row)]
     ways = list(dict.fromkeys((row["exporter"], row["recipe"]) for row in rows if row["recipe"] in _RECIPES))
     notes, lines = _Notes(), [*_so_far(rows, results["planned"]["backbones"]), *_shares(rows), ""]
@@ -84,7 +84,7 @@ def survey_backbones_table(path: Path) -> str:
 
 def survey_int8_table(path: Path) -> str:
     """Float against int8, one row for each model and engine; and why int8 is slower where it is."""
-    results = json.loads(path.read_text())
+    results = json.loads(path.read_text(encoding="utf-8"))
     if not results["latency"]:
         return _NOT_MEASURED + "\n"
     mflop = {row["model"]: row["mflop"] for row in results["rows"] if "mflop" in row}

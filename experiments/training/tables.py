@@ -16,7 +16,7 @@ def benchmark_table(path: Path) -> str:
         return (
             f"Not measured yet: `python -m experiments.training.benchmark --device {path.stem.rpartition('-')[2]}`.\n"
         )
-    result = json.loads(path.read_text())
+    result = json.loads(path.read_text(encoding="utf-8"))
     rows = [
         (
             f"`{one['name']}`",
@@ -58,7 +58,7 @@ def speedrun_table(path: Path) -> str:
     """Time and accuracy of `cifar10_fast` for each number of epochs, then where an epoch's time goes."""
     if not path.is_file():
         return "Not measured yet: `python -m experiments.training.speedrun`.\n"
-    result = json.loads(path.read_text())
+    result = json.loads(path.read_text(encoding="utf-8"))
     rows = []
     for setting in result["settings"]:
         runs, time_s = setting["runs"], [one["train_s"] for one in setting["runs"]]

@@ -23,6 +23,7 @@ from edgekit.optimize.deploy import DeployModel, run_module
 from edgekit.optimize.recipes import Recipe
 
 from ..capture import capture
+from ..steps import begin
 from .exporter import Exporter, Stage
 
 _LOGGERS = ("torch.utils._pytree", "torch.utils.flop_counter", "executorch", "torchao", "coremltools")
@@ -89,10 +90,12 @@ def _exporter(name: str, delegate: str, summary: str, partitioner: Callable[[Dep
         from executorch.devtools.backend_debug import get_delegation_info
         from executorch.exir import to_edge_transform_and_lower
 
+        begin("capturing the graph")
         program = capture(model)
         captured = program.module()
         if write_strides(captured):
             program = torch.export.export(captured, model.example, dynamic_shapes=model.dynamic_shapes, strict=False)
+        begin(f"lowering for {delegate}")
         before = logging.root.level
         logging.root.setLevel(logging.ERROR)  # the Vulkan partitioner lists every operator on the root logger
         try:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import platform
-import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,10 +19,12 @@ from edgekit.edge_runtime.arrays import Arrays
 from edgekit.edge_runtime.engines.aot import COMPILED_FOR, AotSession
 from edgekit.edge_runtime.errors import MissingDependency
 from edgekit.edge_runtime.files import write_atomically
+from edgekit.edge_runtime.temporary import temporary_folder
 from edgekit.optimize.deploy import DeployModel, run_module, run_session
 from edgekit.optimize.recipes import Recipe
 
 from ..capture import capture
+from ..steps import begin
 from .exporter import Exporter, Stage
 
 _LOGGERS = ("torch.utils.flop_counter", "torch.utils.cpp_extension", "torch._inductor")
@@ -44,10 +45,12 @@ def export(model: DeployModel, recipe: Recipe, path: Path) -> Iterator[Stage]:
     for name in _LOGGERS:
         logging.getLogger(name).setLevel(logging.ERROR)
     _check_compiler()
+    begin("capturing the graph")
     program = capture(model)
     captured = program.module()
     yield Stage(kind="capture", run=lambda arrays: run_module(model, captured, arrays))
 
+    begin("compiling for this processor")
     _compile(program, path)
     yield Stage(kind="lower", run=lambda arrays: _run_package(model, path, arrays), notes={COMPILED_FOR: _target()})
 
@@ -56,8 +59,8 @@ def _compile(program: torch.export.ExportedProgram, path: Path) -> None:
     from torch._inductor import aoti_compile_and_package
     from torch._inductor.runtime.cache_dir_utils import cache_dir
 
-    with tempfile.TemporaryDirectory(prefix="edgekit-aot-") as folder:
-        made = Path(folder) / "model.pt2"
+    with temporary_folder() as folder:
+        made = folder / "model.pt2"
         aoti_compile_and_package(program, package_path=str(made), inductor_configs=_CONFIG)
         _without_paths(made, path, [str(Path(torch.__file__).parent.parent), cache_dir()])
 

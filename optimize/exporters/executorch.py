@@ -22,6 +22,7 @@ from edgekit.optimize.recipes import Recipe
 from edgekit.optimize.rewrites import FOR_PT2E, FOR_XNNPACK, Rewrite, rewrite
 
 from ..capture import capture
+from ..steps import begin
 from .exporter import Exporter, Stage
 from .layerwise import TorchLayers, calibration_batches
 
@@ -50,10 +51,12 @@ def _export(
     from executorch.devtools.backend_debug import get_delegation_info
     from executorch.exir import to_edge_transform_and_lower
 
+    begin("capturing the graph")
     program = capture(model)
     captured = program.module()
     yield Stage(kind="capture", run=lambda arrays: run_module(model, captured, arrays))
 
+    begin("rewriting the graph")
     if recipe.pt2e is not None:
         rewrites = (*(one for one in rewrites if one not in FOR_PT2E), *FOR_PT2E)
     if applied := rewrite(captured, rewrites):
@@ -61,11 +64,13 @@ def _export(
         program = torch.export.export(captured, model.example, dynamic_shapes=model.dynamic_shapes, strict=False)
 
     if recipe.pt2e is not None:
+        begin("calibrating and quantizing")
         choice = recipe.choose_layers(TorchLayers(model, recipe, captured, lambda: calibration_batches(model)))
         quantized = recipe.pt2e(captured, calibration_batches(model), choice.float_layers)
         yield Stage(kind="quantize", run=lambda arrays: run_module(model, quantized, arrays), notes=choice.notes)
         program = torch.export.export(quantized, model.example, dynamic_shapes=model.dynamic_shapes, strict=False)
 
+    begin("lowering for XNNPACK" if delegate else "lowering")
     if not delegate and recipe.pt2e is not None:
         # Tells torch of the quantized kernels; without a delegate the quantize nodes are lowered to them.
         importlib.import_module("executorch.kernels.quantized")
@@ -74,6 +79,7 @@ def _export(
         edge = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()] if delegate else [])
         info = get_delegation_info(edge.exported_program().graph_module)
         _check_batch(model, edge.exported_program(), name)
+        begin("planning its memory and writing the program")
         path.write_bytes(edge.to_executorch().buffer)
     left = {name: row.non_delegated for name, row in info.delegation_by_operator.items() if row.non_delegated}
     left = {name: count for name, count in left.items() if name != "getitem"}

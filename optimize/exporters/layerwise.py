@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 import itertools
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
 
 from edgekit.edge_runtime.arrays import Arrays
+from edgekit.edge_runtime.temporary import temporary_folder
 from edgekit.optimize.deploy import DeployModel, run_module
 from edgekit.optimize.recipes import Recipe
 from edgekit.optimize.recipes.layers import torch_layers
@@ -60,8 +60,8 @@ class OnnxLayers:
 
         def run(arrays: Arrays) -> Arrays:
             assert self._recipe.onnx is not None
-            with tempfile.TemporaryDirectory(prefix="edgekit-layers-") as folder:
-                target = Path(folder) / "quantized.onnx"
+            with temporary_folder() as folder:
+                target = folder / "quantized.onnx"
                 self._recipe.onnx(self._path, target, self._model.calibration, float_layers)
                 return self._run(self._model, target, arrays)
 

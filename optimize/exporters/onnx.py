@@ -18,6 +18,7 @@ from edgekit.optimize.recipes import Recipe
 from edgekit.optimize.rewrites import FOR_ONNX, FOR_ONNX_INT8, Rewrite, rewrite
 
 from ..capture import capture
+from ..steps import begin
 from .exporter import Exporter, Stage
 from .layerwise import OnnxLayers
 
@@ -30,14 +31,17 @@ def export(
     """capture -> rewrite (raw pixels, and what 8 bits need) -> lower (a float .onnx) -> quantize."""
     if rewrites is None:
         rewrites = FOR_ONNX_INT8 if recipe.needs_calibration else FOR_ONNX
+    begin("capturing the graph")
     exported = capture(model)
     captured = exported.module()
     yield Stage(kind="capture", run=lambda arrays: run_module(model, captured, arrays))
 
+    begin("rewriting the graph")
     if applied := rewrite(captured, rewrites):
         yield Stage(kind="rewrite", run=lambda arrays: run_module(model, captured, arrays), notes=applied.notes)
         exported = torch.export.export(captured, model.example, dynamic_shapes=model.dynamic_shapes, strict=False)
 
+    begin("converting to ONNX")
     program = to_onnx(model, exported)
     float_path = path.with_suffix(".float.onnx")
     program.save(str(float_path), external_data=False)
@@ -48,6 +52,7 @@ def export(
     if recipe.onnx is None:
         float_path.replace(path)
         return
+    begin("calibrating and quantizing")
     choice = recipe.choose_layers(OnnxLayers(model, recipe, float_path, run_onnx))
     recipe.onnx(float_path, path, model.calibration, choice.float_layers)
     float_path.unlink()

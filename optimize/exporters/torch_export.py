@@ -23,6 +23,7 @@ from edgekit.optimize.recipes import Recipe
 from edgekit.optimize.rewrites import FOR_PT2E, rewrite
 
 from ..capture import capture
+from ..steps import begin
 from .exporter import Exporter, Stage
 from .layerwise import TorchLayers, calibration_batches
 
@@ -34,11 +35,13 @@ def export(model: DeployModel, recipe: Recipe, path: Path) -> Iterator[Stage]:
     """capture -> rewrite (what PT2E would get wrong) -> quantize (PT2E) -> lower (serialize)."""
     for name in _LOGGERS:
         logging.getLogger(name).setLevel(logging.ERROR)
+    begin("capturing the graph")
     program = capture(model)
     captured = program.module()
     yield Stage(kind="capture", run=lambda arrays: run_module(model, captured, arrays))
 
     if recipe.pt2e is not None:
+        begin("calibrating and quantizing")
         if applied := rewrite(captured, FOR_PT2E):
             yield Stage(kind="rewrite", run=lambda arrays: run_module(model, captured, arrays), notes=applied.notes)
         choice = recipe.choose_layers(TorchLayers(model, recipe, captured, lambda: calibration_batches(model)))

@@ -15,6 +15,7 @@ import torch
 from edgekit.optimize.deploy import DeployModel, run_module
 from edgekit.optimize.recipes import Recipe
 
+from ..steps import begin
 from .exporter import Exporter, Stage
 from .trace_check import check_trace, warn_again
 
@@ -47,6 +48,7 @@ def _exporter(name: str, summary: str, capture: Capture) -> Exporter:
     def export(model: DeployModel, recipe: Recipe, path: Path) -> Iterator[Stage]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # the deprecation that the module's first line states
+            begin("recording TorchScript")
             captured = capture(model)
             yield Stage(kind="capture", run=lambda arrays: run_module(model, captured, arrays))
             frozen = torch.jit.freeze(captured.eval())

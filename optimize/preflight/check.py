@@ -1,15 +1,13 @@
 """`edgekit doctor MODEL`: before any training, what each engine does with every operator of a model.
 
-Nothing here is a list of what should work: the model is captured, lowered and run with its weights as they are drawn.
+Nothing here is a list of what should work: the model is captured, lowered and run with its initial weights.
 """
 
 from __future__ import annotations
 
-import tempfile
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 
@@ -22,6 +20,7 @@ from ..deploy import DeployModel, loaded_module
 from ..exporters import EXPORTERS
 from ..exporters.errors import exported
 from ..recipes import RECIPES
+from ..temporary_files import collected
 from ..user_model.array_samples import noise
 from ..user_model.model import own_model
 from ..user_model.request import Request
@@ -52,7 +51,7 @@ class Preflight:
 def preflight(
     what: str, *, shapes: Sequence[str] = (), on_step: Callable[[str], None] = lambda text: None
 ) -> Preflight:
-    """Takes a model like `edgekit optimize` does, with weights as they are drawn, through every engine.
+    """Takes a model like `edgekit optimize` does, with initial weights, through every engine.
 
     Args:
         shapes: what the model takes, where its source does not say so, like "1,3,224,224".
@@ -129,8 +128,8 @@ def _torchscript(model: DeployModel, name: str) -> EngineFindings:
 
 def _capture(model: DeployModel) -> None:
     """Captures the model, as every exporter but TorchScript begins. Raises ExportError, told as torch.export's own."""
-    with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
-        path = Path(folder) / "model.onnx"
+    with collected() as folder:
+        path = folder / "model.onnx"
         stage = next(exported(model, EXPORTERS["onnx"], RECIPES["fp32"], path, subject="torch.export"))
         stage.run(model.calibration)
 
@@ -138,6 +137,6 @@ def _capture(model: DeployModel) -> None:
 def _run(model: DeployModel, name: str) -> None:
     """Carries out an exporter's stages on one sample. Raises ExportError, which names the operator and the line."""
     exporter = EXPORTERS[name]
-    with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
-        for stage in exported(model, exporter, RECIPES["fp32"], Path(folder) / f"model{exporter.suffix}"):
+    with collected() as folder:
+        for stage in exported(model, exporter, RECIPES["fp32"], folder / f"model{exporter.suffix}"):
             stage.run(model.calibration)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import re
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from ..deploy import DeployModel
 from ..exporters.onnx import run_onnx, to_onnx
 from ..recipes.w8a8_static import QUANTIZED_OPERATORS, quantize_onnx
 from ..rewrites import FOR_ONNX_INT8, rewrite
+from ..temporary_files import collected
 from .places import (
     EngineFindings,
     Finding,
@@ -36,8 +36,8 @@ _QUANTIZE = ("QuantizeLinear", "DequantizeLinear")
 
 def examine(model: DeployModel, program: torch.export.ExportedProgram) -> EngineFindings:
     """`onnx` in fp32, and which operators its static 8 bits would take, for one captured program."""
-    with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
-        path = Path(folder) / "model.onnx"
+    with collected() as folder:
+        path = folder / "model.onnx"
         try:
             to_onnx(model, program).save(str(path), external_data=False)
         except Exception as failure:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +9,9 @@ from pathlib import Path
 import onnx
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from .layers import onnx_layer, onnx_layers, onnx_tail
+from edgekit.edge_runtime.temporary import temporary_folder
+
+from .layers import onnx_layer, onnx_layers, onnx_products, onnx_tail, onnx_unread
 from .recipe import FloatLayers
 
 _PASSING = {"Relu", "Clip", "MaxPool", "AveragePool", "GlobalAveragePool", "Concat", "Reshape", "Transpose"}
@@ -24,14 +25,14 @@ def prepared(source: Path, float_layers: FloatLayers = frozenset()) -> Iterator[
     """Yields a copy of `source` that onnxruntime's quantizers can read shapes from, removed on exit.
 
     With it go the names of the nodes that the quantizers are to leave alone: those of `float_layers`, what only passes
-    on their answers, the pools and the like behind the last layer, and the pixel normalization in front of the first.
-    Quantized, that took two thirds of a mobilenet_v2's time.
+    on their answers, the pools and the like behind the last layer, the pixel normalization in front of the first, which
+    took two thirds of a mobilenet_v2's time in 8 bits, and what 8 bits make worse or slower in a transformer.
 
     Raises:
         ValueError: `float_layers` names a layer that is not among `choosable_layers`.
     """
-    with tempfile.TemporaryDirectory(prefix="edgekit-onnx-") as folder:
-        ready = Path(folder) / "prepared.onnx"
+    with temporary_folder() as folder:
+        ready = folder / "prepared.onnx"
         try:
             quant_pre_process(source, ready)
         except Exception:
@@ -42,7 +43,7 @@ def prepared(source: Path, float_layers: FloatLayers = frozenset()) -> Iterator[
         if unknown := float_layers - set(onnx_layers(graph)):
             raise ValueError(f"no layers of this graph, so they cannot stay in float: {', '.join(sorted(unknown))}")
         kept = {node.name for node in graph.node if onnx_layer(node) in float_layers}
-        kept |= set(normalization(graph))
+        kept |= _never(graph)
         yield ready, sorted(kept | set(passed_on(graph, kept)) | set(onnx_tail(graph)))
 
 
@@ -53,8 +54,13 @@ def choosable_layers(source: Path) -> tuple[str, ...]:
     """
     with prepared(source) as (ready, _):
         graph = onnx.load(ready, load_external_data=False).graph
-    never = set(normalization(graph))
+    never = _never(graph)
     return tuple(layer for layer in onnx_layers(graph) if layer not in never)
+
+
+def _never(graph: onnx.GraphProto) -> set[str]:
+    """The names of the nodes that would only lose by 8 bits."""
+    return {*normalization(graph), *onnx_unread(graph), *onnx_products(graph)}
 
 
 def passed_on(graph: onnx.GraphProto, kept: Collection[str]) -> list[str]:

@@ -14,6 +14,7 @@ import onnx
 
 _ROUND, _BACK = "QuantizeLinear", "DequantizeLinear"
 # onnxruntime has these move the bytes of what was rounded, a quarter of the memory traffic.
+_PRODUCTS = {"Gemm", "MatMul"}
 _MOVING = {"Slice", "Split", "Gather", "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Expand"}
 
 
@@ -43,6 +44,75 @@ def read_unrounded(path: Path, quantized_operators: Collection[str], excluded: C
         onnx.save(proto, path)
 
 
+def leave_unrounded(path: Path, quantized_operators: Collection[str], excluded: Collection[str]) -> None:
+    """Rewires the QDQ model in `path`, in place: a matrix product is rounded only where an 8-bit operator reads it.
+
+    onnxruntime's quantizer rounds what every operator in 8 bits answers. A product can answer in float as well, which
+    is one rounding and two nodes less where only float nodes follow, directly or behind what moves values. A
+    convolution cannot: onnxruntime would run it in float altogether.
+    """
+    proto = onnx.load(path)
+    graph = proto.graph
+    maker = {name: node for node in graph.node for name in node.output}
+    readers: dict[str, list[onnx.NodeProto]] = {}
+    for node in graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    answers = {tensor.name for tensor in graph.output}
+
+    def is_needed(name: str) -> bool:
+        """Whether an 8-bit operator reads the values of a tensor in float, itself or moved."""
+        for node in readers.get(name, []):
+            if node.op_type == _ROUND:
+                if any(is_needed(back.output[0]) for back in readers.get(node.output[0], []) if back.op_type == _BACK):
+                    return True
+            elif node.op_type in _MOVING and node.name not in excluded:
+                if any(is_needed(moved) for moved in node.output):
+                    return True
+            elif not _is_float(node, quantized_operators, excluded):
+                return True
+        return False
+
+    exact: dict[str, str] = {}  # a tensor that was rounded -> the one that it was made of
+    for node in graph.node:
+        if node.op_type != _ROUND or node.output[0] in answers:
+            continue
+        backs = readers.get(node.output[0], [])
+        origin = node.input[0]
+        while origin in exact or (origin in maker and maker[origin].op_type in _MOVING):
+            origin = exact[origin] if origin in exact else maker[origin].input[0]
+        if origin not in maker or maker[origin].op_type not in _PRODUCTS:
+            continue
+        if all(back.op_type == _BACK and not is_needed(back.output[0]) for back in backs):
+            exact.update((back.output[0], node.input[0]) for back in backs)
+    if exact:
+        _read_exact(graph, exact)
+        _drop_unread(graph)
+        onnx.save(proto, path)
+
+
+def _read_exact(graph: onnx.GraphProto, exact: dict[str, str]) -> None:
+    """Has all readers of a tensor that was rounded read the one it was made of, and the graph answer that one."""
+    for node in graph.node:
+        for place, name in enumerate(node.input):
+            while name in exact:
+                name = exact[name]
+            node.input[place] = name
+    taken = {}  # a tensor -> the answer's name that it takes over
+    for answer in {tensor.name for tensor in graph.output}.intersection(exact):
+        origin = exact[answer]
+        while origin in exact:
+            origin = exact[origin]
+        taken[origin] = answer
+    for node in graph.node:
+        for names in (node.input, node.output):
+            for place, name in enumerate(names):
+                if name in taken:
+                    names[place] = taken[name]
+                elif names is node.output and name in taken.values():
+                    names[place] = f"{name}_rounded"  # which nothing reads
+
+
 def _is_float(node: onnx.NodeProto, quantized_operators: Collection[str], excluded: Collection[str]) -> bool:
     return node.op_type not in (_ROUND, _BACK) and (node.op_type not in quantized_operators or node.name in excluded)
 
@@ -55,7 +125,7 @@ def _before_rounding(maker: dict[str, onnx.NodeProto], name: str) -> str | None:
 
 
 def _drop_unread(graph: onnx.GraphProto) -> None:
-    """Removes roundings that nothing reads any more."""
+    """Removes roundings that nothing reads any more, and their scales."""
     readers = Counter(name for node in graph.node for name in node.input)
     readers.update(tensor.name for tensor in graph.output)
     kept = []
@@ -66,3 +136,6 @@ def _drop_unread(graph: onnx.GraphProto) -> None:
             kept.append(node)
     del graph.node[:]
     graph.node.extend(reversed(kept))
+    constants = [tensor for tensor in graph.initializer if readers[tensor.name]]
+    del graph.initializer[:]
+    graph.initializer.extend(constants)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,13 +12,14 @@ import torch
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 
 from edgekit.edge_runtime.arrays import Arrays
+from edgekit.edge_runtime.temporary import temporary_folder
 
 from .convert import convert
 from .layers import joins_float, torch_layer
 from .onnx_moving import round_before_moving
 from .onnx_prepare import prepared
 from .onnx_ranges import KnownRanges, write_ranges
-from .onnx_unrounded import read_unrounded
+from .onnx_unrounded import leave_unrounded, read_unrounded
 from .recipe import FloatLayers, Recipe
 
 QUANTIZED_OPERATORS = [
@@ -48,8 +48,8 @@ def quantize_onnx(
 
     `method` of `ranges.METHODS` says how activations' ranges follow from the calibration samples.
     """
-    with prepared(source, float_layers) as (ready, excluded), tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
-        ranges = Path(folder) / "ranges.json"
+    with prepared(source, float_layers) as (ready, excluded), temporary_folder() as folder:
+        ranges = folder / "ranges.json"
         known = _RANGES.recall(source, calibration, method, ranges)
         if not known and method != "minmax":
             write_ranges(ready, calibration, QUANTIZED_OPERATORS, method, ranges)
@@ -70,6 +70,7 @@ def quantize_onnx(
         if not known:
             _RANGES.keep(method, ranges)
     read_unrounded(target, QUANTIZED_OPERATORS, excluded)
+    leave_unrounded(target, QUANTIZED_OPERATORS, excluded)
     round_before_moving(target, excluded)
 
 

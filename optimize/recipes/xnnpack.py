@@ -21,7 +21,7 @@ from executorch.backends.xnnpack.quantizer.xnnpack_quantizer_utils import Quanti
 from torchao.quantization.pt2e.quantizer import QuantizationAnnotation, SharedQuantizationSpec
 from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY
 
-from .layers import CLAMPS, MOVING, WEIGHTED, torch_normalization, torch_tail
+from .layers import CLAMPS, MOVING, WEIGHTED, torch_normalization, torch_tail, torch_unread
 
 
 class LayerQuantizer8(XNNPACKQuantizer):
@@ -39,7 +39,7 @@ class LayerQuantizer8(XNNPACKQuantizer):
         self._is_taken = is_taken
 
     def annotate(self, model: torch.fx.GraphModule) -> torch.fx.GraphModule:
-        floating = torch_normalization(model.graph) | torch_tail(model.graph)
+        floating = torch_normalization(model.graph) | torch_tail(model.graph) | torch_unread(model.graph)
         self.set_filter_function(lambda node: node.name not in floating and self._is_taken(node))
         model = super().annotate(model)
         for node in model.graph.nodes:

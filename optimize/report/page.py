@@ -136,6 +136,7 @@ def _counts(rows: tuple[Row, ...]) -> str:
         (stamp_of("unverified"), "bad", statuses.count("unverified")),
         (stamp_of("not_run"), "", statuses.count("not_run")),
         ("not tried", "", statuses.count("not tried")),
+        ("refused", "bad", statuses.count("refused")),
         ("failed", "bad", statuses.count("failed")),
         ("not valid to quote", "bad", sum(bool(row.invalid_because) for row in rows)),
     ]

@@ -14,6 +14,7 @@ from edgekit.edge_runtime.benchmark.rows import Row
 from edgekit.edge_runtime.benchmark.table import cells, columns, is_stamped, present, shared_reasons
 from edgekit.edge_runtime.benchmark.validity import unchecked
 from edgekit.edge_runtime.bundle.manifest import StageResult
+from edgekit.edge_runtime.command_line import EDGEKIT
 from edgekit.edge_runtime.format import db_text, percent_text
 
 GLOSSARY = {
@@ -190,14 +191,14 @@ def commands(measured: Measurement, best: Row | None) -> str:
         bundle = shlex.quote(f"{measured.bundles}/{best.name}")
         lines = [
             (
-                f"edgekit demo --bundles {folder}",
+                f"{EDGEKIT} demo --bundles {folder}",
                 "compare float and quantized side by side, in a browser",
             ),
-            (f"edgekit verify {bundle}", "check every file, and run the golden inputs"),
-            (f"edgekit predict {bundle} PICTURE", "run it on a picture of your own"),
-            (f"edgekit pack {bundle}", "make one .zip for the device"),
+            (f"{EDGEKIT} verify {bundle}", "check every file, and run the golden inputs"),
+            (f"{EDGEKIT} predict {bundle} PICTURE", "run it on a picture of your own"),
+            (f"{EDGEKIT} pack {bundle}", "make one .zip for the device"),
         ]
-    again = f"edgekit optimize {shlex.quote(measured.model)}"
+    again = f"{EDGEKIT} optimize {shlex.quote(measured.model)}"
     if any(row.error for row in measured.rows):
         row = next(row for row in measured.rows if row.error)
         only = f" --exporter {shlex.quote(row.exporter)} --recipe {shlex.quote(row.recipe)}" if row.exporter else ""
@@ -205,7 +206,7 @@ def commands(measured: Measurement, best: Row | None) -> str:
     if any(row.invalid_because for row in measured.rows):
         lines.append(
             (
-                f"edgekit benchmark {folder} --out results.json",
+                f"{EDGEKIT} benchmark {folder} --out results.json",
                 "measure again on a quiet machine",
             )
         )

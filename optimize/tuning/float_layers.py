@@ -24,7 +24,7 @@ import numpy as np
 from edgekit.edge_runtime.arrays import Arrays
 from edgekit.edge_runtime.decode import DecodeError, canonical_json, parse_json
 from edgekit.edge_runtime.errors import VerificationError
-from edgekit.edge_runtime.files import write_bytes
+from edgekit.edge_runtime.files import keep
 from edgekit.edge_runtime.format import limit_text, percent_text
 from edgekit.edge_runtime.tasks.metrics import Accuracy
 from edgekit.edge_runtime.tasks.registry import task
@@ -65,7 +65,7 @@ class Search:
         model: DeployModel,
         *,
         max_drop: float,
-        kept: Path,
+        kept: Path | None,
         sqnr_floor_db: float = -np.inf,
         agreement_floor: float = 0.0,
         say: OnTrial = lambda line: None,
@@ -180,11 +180,12 @@ class Search:
         kept = self._read()
         if key not in kept:
             kept[key] = float(measure())
-            self._kept.parent.mkdir(parents=True, exist_ok=True)
-            write_bytes(self._kept, canonical_json(kept))
+            keep(self._kept, canonical_json(kept))
         return kept[key]
 
     def _read(self) -> dict[str, Any]:
+        if self._kept is None:
+            return {}
         try:
             found = parse_json(self._kept.read_bytes())
         except (OSError, DecodeError):  # none, or damaged: it is only a saving of time

@@ -17,7 +17,7 @@ from edgekit.edge_runtime.arrays import Arrays
 from edgekit.edge_runtime.bundle.manifest import TensorSpec
 from edgekit.edge_runtime.errors import InputError, MissingData
 from edgekit.train.data import ranked
-from edgekit.train.data.hdf5 import read_array
+from edgekit.train.data.hdf5 import read_all
 
 from .signature import Signature
 
@@ -137,13 +137,7 @@ def _arrays_of(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise MissingData(f"there is nothing at {path}. Give a folder of pictures, or a file of arrays")
     if path.suffix.lower() in (".h5", ".hdf5"):
-        import h5py  # only who reads HDF5 needs it
-
-        if not h5py.is_hdf5(path):
-            raise InputError(f"{path} is not an HDF5 file, or is damaged")
-        with h5py.File(path, "r") as file:
-            inside = [name for name in file if hasattr(file[name], "shape") and file[name].shape]
-        return {name: read_array(path, name) for name in inside}
+        return read_all(path)
     if path.suffix.lower() not in (".npy", ".npz"):
         raise InputError(f"{path} is not a file of arrays. Known: {', '.join(ARRAYS)}")
     try:

@@ -10,12 +10,13 @@ import importlib.util
 from difflib import get_close_matches
 from pathlib import Path
 
+from edgekit.edge_runtime.command_line import EDGEKIT, command_line
 from edgekit.edge_runtime.errors import UsageError
 from edgekit.train.registry import BOOK_MODELS
 
 ACCEPTED = (
-    "a name that `edgekit models` lists; package.module:callable or path/to/file.py:callable, where the callable gives "
-    "an nn.Module; torchvision:NAME, like torchvision:mobilenet_v2; timm:NAME, like timm:resnet18.a1_in1k; a "
+    f"a name that `{EDGEKIT} models` lists; package.module:callable or path/to/file.py:callable, where the callable "
+    "gives an nn.Module; torchvision:NAME, like torchvision:mobilenet_v2; timm:NAME, like timm:resnet18.a1_in1k; a "
     "TorchScript file or a program of torch.export (.pt2)"
 )
 _WEIGHTS = (".pt", ".pth", ".ckpt", ".safetensors", ".bin", ".th", ".state", ".pkl")
@@ -28,8 +29,8 @@ def guess(what: str) -> UsageError:
     if path.suffix in _WEIGHTS and (path.exists() or "/" in what):
         there = "a weights file" if path.exists() else "the name of a weights file, which is not there"
         return UsageError(
-            f"{what} is {there}: give the model that it is for, then --weights. Like edgekit optimize my_net.py:build "
-            f"--weights {what}"
+            f"{what} is {there}: give the model that it is for, then --weights. Like "
+            + command_line("optimize", "my_net.py:build", "--weights", what)
         )
     if path.suffix == ".py":
         return _python_file(path, what)
@@ -43,7 +44,8 @@ def guess(what: str) -> UsageError:
         return UsageError(f"unknown model {what!r}. {' or '.join(names)}? Say which")
     if _is_module(what):
         return UsageError(
-            f"{what} is a Python module: say which of its names gives the model, like edgekit optimize {what}:build"
+            f"{what} is a Python module: say which of its names gives the model, like "
+            + command_line("optimize", f"{what}:build")
         )
     close = get_close_matches(what, BOOK_MODELS, n=3, cutoff=0.5)
     meant = f" Did you mean {' or '.join(close)}?" if close else ""
@@ -55,14 +57,17 @@ def _python_file(path: Path, what: str) -> UsageError:
         return UsageError(f"there is no file {what}. Give the path of your Python file, a colon and a name in it")
     names = model_names(path)
     if len(names) == 1:
-        return UsageError(f"{what}: say which of its names gives the model. edgekit optimize {what}:{names[0]}?")
+        return UsageError(
+            f"{what}: say which of its names gives the model. " + command_line("optimize", f"{what}:{names[0]}") + "?"
+        )
     if not names:
         return UsageError(
             f"{what} has no class or function at its top level that could give a model. Add one without arguments that "
-            f"returns the nn.Module, like build, and run edgekit optimize {what}:build"
+            f"returns the nn.Module, like build, and run " + command_line("optimize", f"{what}:build")
         )
     return UsageError(
-        f"{what}: which of its names gives the model: {', '.join(names)}? Like edgekit optimize {what}:{names[0]}"
+        f"{what}: which of its names gives the model: {', '.join(names)}? Like "
+        + command_line("optimize", f"{what}:{names[0]}")
     )
 
 
@@ -93,11 +98,14 @@ def _callable_bare(arguments: ast.arguments, *, skipped: int) -> bool:
 
 def _folder(path: Path, what: str) -> UsageError:
     if (path / "manifest.json").is_file():
-        return UsageError(f"{what} is a finished bundle. edgekit verify {what} proves it; give the PyTorch model here")
+        return UsageError(
+            f"{what} is a finished bundle. {command_line('verify', what)} proves it; give the PyTorch model here"
+        )
     if (path / "config.json").is_file():
         return UsageError(
             f"{what} looks like a Hugging Face model. Give a function that loads it, in a file of yours: "
-            "def build(): return AutoModelForImageClassification.from_pretrained(…). Then: edgekit optimize f.py:build"
+            "def build(): return AutoModelForImageClassification.from_pretrained(…). Then: "
+            + command_line("optimize", "f.py:build")
         )
     return UsageError(f"{what} is a folder. Give a model: {ACCEPTED}")
 

@@ -18,6 +18,7 @@ from urllib.request import Request, urlopen
 import torch
 from torch import nn
 
+from edgekit.edge_runtime.command_line import install
 from edgekit.edge_runtime.errors import MissingData, UsageError
 from edgekit.train.data.download import impatient
 
@@ -108,7 +109,7 @@ def timm_source(name: str, *, own: bool, random: bool, classes: int | None) -> S
     try:
         import timm
     except ModuleNotFoundError:
-        raise MissingData("timm is not installed. Run: pip install 'edgekit[timm]'") from None
+        raise MissingData(f"timm is not installed. Run: {install('timm')}") from None
     if not timm.is_model(name):
         raise _unknown("timm", name, timm.list_models())
     torch.manual_seed(0)

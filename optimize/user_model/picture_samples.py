@@ -7,6 +7,7 @@ with the file's name.
 from __future__ import annotations
 
 import csv
+import io
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 
 from edgekit.edge_runtime.bundle.manifest import ImagePreprocessing
 from edgekit.edge_runtime.errors import EdgekitError, InputError, MissingData
+from edgekit.edge_runtime.files import read_plain
 from edgekit.edge_runtime.preprocess.image import load_image
 from edgekit.train.data import ranked
 
@@ -30,6 +32,10 @@ def holds_pictures(path: Path) -> bool:
         raise MissingData(f"there is nothing at {path}. Give a folder of pictures, or a file of arrays")
     if path.is_file():
         return path.suffix.lower() in (".csv", ".json")
+    if not path.is_dir():  # a device or a pipe, which would be read without end or waited for
+        raise InputError(
+            f"{path} is neither a folder nor a regular file. Give a folder of pictures, or a file of arrays"
+        )
     if find_pictures(path):
         return True
     if any(file.suffix.lower() in ARRAYS for file in path.iterdir()):
@@ -162,8 +168,8 @@ def _by_folder(path: Path) -> list[tuple[Path, list[str]]]:
 def _listed(path: Path) -> list[tuple[Path, list[str]]]:
     """Rows of a CSV: file (from the CSV's own folder), then label or numbers; a first line without a file is a head."""
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = [row for row in csv.reader(file) if row]
+        text = read_plain(path).decode("utf-8-sig")
+        rows = [row for row in csv.reader(io.StringIO(text, newline="")) if row]
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path} is no CSV in UTF-8: {error}. Each line is file,label") from None
     if rows and not (path.parent / rows[0][0]).exists():

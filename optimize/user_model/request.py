@@ -19,6 +19,7 @@ from torch import nn
 
 from edgekit.edge_runtime.decode import DecodeError, decode, parse_json
 from edgekit.edge_runtime.errors import UsageError, unknown
+from edgekit.edge_runtime.files import read_plain
 
 from ..deploy import Predict
 from .array_samples import Samples
@@ -167,8 +168,8 @@ class Request:
     """
 
     task: str = ""
-    """classification, multi_label, regression, segmentation, detection or none. Default: as outputs and true answers
-    say.
+    """classification, multi_label, regression, segmentation, detection or none. Default: what the outputs and the
+    true answers suggest.
 
     classification puts a softmax behind logits, multi_label and segmentation a sigmoid. The true answers are class
     indices (N,), or (N, …) where the model gives classes for each token (N, T, C) or pixel (N, C, H, W); 0 and 1 (N, C)
@@ -198,7 +199,8 @@ class Request:
     """The name of the model in its bundles."""
 
     golden: Given | None = None
-    """The samples that may travel with every bundle: a folder of pictures, or .npy, .npz, .h5. Default: of validation.
+    """The samples that may travel with every bundle: a folder of pictures, or .npy, .npz, .h5. Default:
+    some of --validation.
 
     From Python in the same forms as `calibration`.
     """
@@ -310,7 +312,7 @@ def read_request(path: str | Path) -> dict[str, Any]:
         UsageError: the file cannot be read, keeps no request, or a field is unknown or of another type.
     """
     try:
-        plain = parse_json(Path(path).read_bytes())
+        plain = parse_json(read_plain(Path(path)))
     except OSError as error:
         raise UsageError(
             f"cannot read {path}: {error.strerror}. Give a results.json or a JSON file of options"

@@ -7,6 +7,7 @@ nothing about samples, recipes or bundles.
 from __future__ import annotations
 
 import copy
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -63,7 +64,7 @@ def open_source(
 
     Args:
         weights: a state dict (.safetensors, .pth, …) instead of the source's own weights, or torchvision's by name.
-        random_weights: weights as they are drawn; for trying the way where the real ones cannot be had.
+        random_weights: random initial weights, for trying the way where the real ones cannot be had.
         classes: how many labels there are; a library's model is built for that many where its weights are given.
     Raises:
         UsageError: WHAT is none of the accepted kinds, or the user's code failed.
@@ -84,13 +85,18 @@ def open_source(
         source = torchvision_source(name, own=own, random=random_weights, classes=classes)
     elif colon and kind == "timm":
         source = timm_source(name, own=own, random=random_weights, classes=classes)
-    elif colon and name:
+    elif colon and name and not _is_drive_only(what):
         source = _users(what, random=random_weights)
     elif Path(what).suffix in (".pt2", ".ts", ".pt", ".pth") and (module := program_in(Path(what))) is not None:
         source = _program(Path(what), module)
     else:
         raise guess(what)
     return source if weights is None else with_weights(source, weights)
+
+
+def _is_drive_only(what: str) -> bool:
+    """Whether the only colon is that of a drive of Windows, as in C:\\nets\\net.ts."""
+    return what.count(":") == 1 and re.match(r"[A-Za-z]:[\\/]", what) is not None
 
 
 def of_module(found: nn.Module, *, weights: str | Path | None = None) -> Source:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from edgekit.edge_runtime.command_line import command_line
 from edgekit.edge_runtime.errors import EdgekitError, InputError, MissingData, UsageError
 from edgekit.train.checkpoint import fit_tensors, read_tensors
 
@@ -75,7 +76,7 @@ def _states(path: Path) -> list[tuple[str, Mapping[str, Any]]]:
     if program_in(path, load=False):
         raise UsageError(
             f"{path} is a whole program, TorchScript or torch.export, and no state dict. Give it as the model: "
-            f"edgekit optimize {path}"
+            + command_line("optimize", path)
         )
     whole = read_checkpoint(path)
     found: list[tuple[str, Mapping[str, Any]]] = []

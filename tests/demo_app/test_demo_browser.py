@@ -23,6 +23,7 @@ from tiny_bundle import LABELS, PICTURE, make_bundle, quarter_weights
 
 from edgekit.demo_app.launch import launch
 from edgekit.edge_runtime.bundle.bundle import Bundle
+from edgekit.edge_runtime.command_line import install
 from edgekit.edge_runtime.engines import load
 from edgekit.edge_runtime.errors import BundleError, MissingDependency, UsageError
 from edgekit.edge_runtime.preprocess.image import load_image
@@ -237,5 +238,5 @@ def test_a_port_that_is_taken_or_impossible(bundles):
 
 def test_without_streamlit_it_says_what_to_install(bundles, monkeypatch):
     monkeypatch.setitem(sys.modules, "streamlit", None)
-    with pytest.raises(MissingDependency, match=re.escape("pip install 'edgekit[demo]'")):
+    with pytest.raises(MissingDependency, match=re.escape(install("demo"))):
         launch(bundles, open_browser=False)

@@ -46,9 +46,10 @@ def test_a_bundle_that_runs_code_is_offered_only_when_its_format_is_allowed(tmp_
     change_manifest(make_bundle(tmp_path, name="a"), artifact={"format": "torchscript"})
     make_bundle(tmp_path, name="b")
     careful, asked = (read_shelf(tmp_path, lambda path, _: Bundle.open(path), allow=a) for a in ((), ("torchscript",)))
-    assert ([b.name for b in careful.models["quarters"]], [r.path.name for r in careful.refused]) == (["b"], ["a"])
-    assert "add --allow torchscript" in careful.refused[0].reason
-    assert ([b.name for b in asked.models["quarters"]], asked.refused) == (["a", "b"], ())
+    assert ([b.name for b in careful.models["quarters"]], [r.path.name for r in careful.run_code]) == (["b"], ["a"])
+    assert "add --allow torchscript" in careful.run_code[0].reason
+    assert ([b.name for b in asked.models["quarters"]], asked.run_code) == (["a", "b"], ())
+    assert careful.refused == asked.refused == ()
 
 
 def test_the_page_process_loads_no_engine_and_no_training_library():

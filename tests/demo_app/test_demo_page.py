@@ -11,12 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import streamlit.config
+from key_pair import write_pair
 from PIL import Image
 from streamlit.testing.v1 import AppTest
-from tiny_bundle import LABELS, PICTURE, make_bundle, probabilities, quarter_pictures, quarter_weights
+from tiny_bundle import LABELS, PICTURE, change_manifest, make_bundle, probabilities, quarter_pictures, quarter_weights
 
 import edgekit.demo_app.app
 from edgekit.demo_app import cached
+from edgekit.edge_runtime.bundle import signature
 from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.edge_runtime.preprocess.image import load_image
 
@@ -154,12 +157,42 @@ def test_a_bad_upload_gets_a_message_and_the_page_goes_on(page, pair, kind):
     assert text(at, "label-left") == LABELS[0]
 
 
+@pytest.mark.parametrize("name", ["server.enableCORS", "server.enableXsrfProtection"])
+def test_nothing_is_shown_by_a_server_without_its_protections(page, pair, name):
+    streamlit.config.set_option(name, False)
+    try:
+        at = page(pair)
+    finally:
+        streamlit.config.set_option(name, True)
+    assert [error.value.split(",")[0] for error in at.error] == [f"This server was started without {name}"]
+    assert len(at.selectbox) == 0
+
+
+def test_with_a_key_only_bundles_signed_for_it_are_shown(monkeypatch, tmp_path):
+    folder = make_pair(tmp_path / "bundles")
+    (private, public), (_, other) = write_pair(tmp_path, "maker"), write_pair(tmp_path, "other")
+    signature.sign(folder / "quarters-onnx-fp32", private)
+    for key, refused in ((public, 1), (other, 2)):
+        monkeypatch.setattr(sys, "argv", [str(APP), str(folder), f"--key={key}"])
+        at = checked(AppTest.from_file(APP, default_timeout=60).run())
+        assert at.expander[0].label.startswith(f"{refused} bundle")
+        assert len(at.selectbox) == (3 if refused == 1 else 0)
+
+
 def test_a_damaged_bundle_is_listed_as_refused_and_the_rest_works(page, tmp_path):
     damaged = make_bundle(make_pair(tmp_path), name="quarters-onnx-w8_dynamic")
     (damaged / "model.onnx").write_bytes(b"?" * (damaged / "model.onnx").stat().st_size)
     at = page(tmp_path)
     assert [expander.label for expander in at.expander] == ["1 bundle in this folder was refused"]
     assert "SHA\\-256 differs" in at.expander[0].markdown[0].value
+    assert text(at, "label-right") == LABELS[0]
+
+
+def test_a_bundle_that_runs_code_is_listed_as_not_loaded(page, tmp_path):
+    change_manifest(make_bundle(make_pair(tmp_path), name="quarters-ts"), artifact={"format": "torchscript"})
+    at = page(tmp_path)
+    assert [expander.label for expander in at.expander] == ["1 bundle not loaded, because it runs code"]
+    assert "add \\-\\-allow torchscript" in at.expander[0].markdown[0].value
     assert text(at, "label-right") == LABELS[0]
 
 

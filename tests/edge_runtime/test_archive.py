@@ -2,7 +2,6 @@
 
 import hashlib
 import random
-import resource
 import struct
 import zipfile
 from pathlib import Path
@@ -13,6 +12,8 @@ from hypothesis import strategies as st
 
 from edgekit.edge_runtime.bundle.archive import MAX_MEMBERS, extract_zip, write_zip
 from edgekit.edge_runtime.errors import BundleError
+
+resource = pytest.importorskip("resource")  # which Windows lacks
 
 CONTENT = {"manifest.json": b'{"a": 1}\n', "Z.bin": b"", "model.onnx": bytes(range(256)) * 5}
 

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 import threading
 from dataclasses import replace
 
@@ -189,6 +190,17 @@ def test_files_of_older_versions_are_read(tmp_path, saved):
     (tmp_path / "old.json").write_text(json.dumps(data))
     assert measurement.load(tmp_path / "old.json").rows[0].cold_start_ms is None
     assert measurement.load_raw(tmp_path / "old.json").answers == {}
+
+
+def test_raw_samples_of_another_measurement_are_not_compared_with(tmp_path, saved):
+    """As a run leaves them that was killed after it had written the one, and before the other."""
+    measured, path = saved
+    shutil.copy(path.with_suffix(".npz"), tmp_path / "results.npz")
+    measurement.save_rows(replace(measured, measured_at="2026-01-01T00:00:00+00:00"), tmp_path / "results.json")
+    with pytest.raises(UsageError, match=r"results\.npz is not of the measurement in results\.json"):
+        measurement.load_raw(tmp_path / "results.json")
+    measurement.save_rows(measured, tmp_path / "results.json")
+    assert measurement.load_raw(tmp_path / "results.json").rounds_p50_ms == measurement.load_raw(path).rounds_p50_ms
 
 
 def test_damaged_raw_samples_are_named(tmp_path):

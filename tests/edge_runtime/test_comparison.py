@@ -232,3 +232,10 @@ def test_the_exit_status_tells_a_machine(edgekit, real, tmp_path):
     assert [(c["row"], c["what"]) for c in found["changes"] if c["verdict"] == "worse"] == [(INT8, "size")]
     missing = edgekit("compare", real, tmp_path / "missing.json")
     assert (missing.returncode, "cannot read" in missing.stderr) == (2, True)
+
+
+def test_two_different_models_are_refused_even_where_their_rows_have_one_name(run):
+    other = Run(replace(run.measured, model="digits_cnn"), run.raw)
+    with pytest.raises(UsageError, match="the older file is of the model quarters, the newer one of digits_cnn"):
+        compare(run, other, Limits())
+    assert compare(run, Run(replace(run.measured, model="digits_cnn, quarters"), run.raw), Limits()).regressions == ()

@@ -10,6 +10,7 @@ from tiny_bundle import make_bundle, quarter_weights
 
 from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.edge_runtime.bundle.versions import ENGINE_PACKAGES
+from edgekit.edge_runtime.command_line import install
 from edgekit.edge_runtime.doctor import diagnosis
 from edgekit.edge_runtime.doctor.probe import PROBES
 from edgekit.edge_runtime.engines import ENGINES
@@ -51,7 +52,7 @@ def test_what_is_not_installed_is_not_broken_and_has_a_line_that_installs_it(mon
     found = diagnosis.diagnose(["onnx"])
     assert found.healthy
     assert found.engines[0].state == "not installed"
-    assert found.engines[0].remedy == "pip install 'edgekit[onnx]'"
+    assert found.engines[0].remedy == install("onnx")
 
 
 def test_an_engine_that_compiles_first_is_tried_only_when_asked():
@@ -73,7 +74,7 @@ def test_a_library_that_cannot_be_imported_is_broken(tmp_path, monkeypatch, modu
     report = diagnosis.examine("onnx")
     assert report.state == "broken"
     assert said in report.result
-    assert report.remedy == "pip install --force-reinstall 'edgekit[onnx]'"
+    assert report.remedy == install("onnx", again=True)
 
 
 def test_an_engine_that_answers_wrongly_is_broken(tmp_path):
@@ -96,7 +97,7 @@ def test_the_command_tells_all_and_ends_with_1_when_something_is_broken(edgekit,
     done = edgekit("doctor", env=env)
     text = " ".join(done.stdout.split())
     assert done.returncode == 1, done.stdout + done.stderr
-    assert "onnx: ImportError: libonnx.so.9 is missing → pip install --force-reinstall 'edgekit[onnx]'" in text
+    assert f"onnx: ImportError: libonnx.so.9 is missing → {install('onnx', again=True)}" in text
     assert "torchscript: int8 model: exact" in text
     assert "Broken: onnx." in text
     assert "Traceback" not in done.stdout + done.stderr

@@ -11,6 +11,7 @@ from tiny_bundle import make_bundle, quarter_pictures, with_program
 
 from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.edge_runtime.bundle.manifest import BatchRange, TensorSpec
+from edgekit.edge_runtime.command_line import install
 from edgekit.edge_runtime.engines import Engine, load, open_session_of
 from edgekit.edge_runtime.errors import BundleError, EngineError, InputError
 
@@ -151,9 +152,9 @@ def test_wrong_usage_lists_what_is_known(tmp_path):
     [
         ("onnx", "onnxruntime", "onnx"),
         ("onnx", "openvino", "openvino"),
-        ("torchscript", "torch", "executorch"),
-        ("aot", "torch", "executorch"),
-        ("torch_export", "torch", "executorch"),
+        ("torchscript", "torch", "torch"),
+        ("aot", "torch", "torch"),
+        ("torch_export", "torch", "torch"),
     ],
 )
 def test_a_missing_library_is_named_with_the_line_that_installs_it(format, package, extra):
@@ -164,5 +165,5 @@ def test_a_missing_library_is_named_with_the_line_that_installs_it(format, packa
         "except Exception as error: print(type(error).__name__, error)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    said = f"bundles/x needs {package}, which is not installed. Run: pip install 'edgekit[{extra}]'"
+    said = f"bundles/x needs {package}, which is not installed. Run: {install(extra)}"
     assert done.stdout.strip() == f"MissingDependency {said}", done.stderr

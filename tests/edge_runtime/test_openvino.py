@@ -203,3 +203,10 @@ def test_neither_engine_reports_its_use_or_writes_into_the_home(tmp_path):
     done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
     assert [path for folder in (home, cache) for path in folder.rglob("*")] == []
+
+
+def test_a_file_whose_ending_means_another_reader_is_not_read(tmp_path):
+    manifest = Bundle.open(make_bundle(tmp_path, name="x")).manifest
+    (tmp_path / "model.xml").write_bytes((tmp_path / "x" / "model.onnx").read_bytes())
+    with pytest.raises(EngineError, match=r"reads ONNX from files that end in \.onnx; this one is called model\.xml"):
+        open_session(tmp_path / "model.xml", manifest, Options())

@@ -2,6 +2,7 @@
 
 import io
 import os
+import random
 import struct
 import subprocess
 import sys
@@ -180,3 +181,21 @@ print(peak() - before)
     done = subprocess.run([sys.executable, "-c", script, *paths], capture_output=True, text=True, check=True)
     assert int(done.stdout) < 64 << 10  # KiB
     assert done.stderr.count("the limits are 100 megapixels") == 3
+
+
+@pytest.mark.parametrize("compression", ["tiff_lzw", "jpeg", "tiff_deflate", "packbits", "group4"])
+def test_a_library_s_own_lines_become_part_of_ours(compression, capfd):
+    """Thirty damaged files each: nothing is written to standard error, and some reasons are libtiff's own."""
+    whole, said = encode(NOISE.convert("1" if compression == "group4" else "RGB"), "TIFF", compression=compression), []
+    for seed in range(30):
+        chance, raw = random.Random(seed), bytearray(whole)
+        for _ in range(5):
+            raw[chance.randrange(len(raw))] = chance.randrange(256)
+        try:
+            read(bytes(raw))
+        except InputError as error:
+            said.append(str(error))
+    assert capfd.readouterr() == ("", "")
+    assert len(said) > 5
+    assert all(line.isprintable() and len(line) < 500 for line in said)
+    assert compression == "packbits" or any("ecod" in line.split("unknown kind: ")[-1] for line in said)

@@ -1,6 +1,8 @@
 """Files that run code are loaded only when asked for by name, and nothing is loaded that no checksum covers."""
 
 import os
+import shutil
+from contextlib import ExitStack
 
 import numpy as np
 import onnx
@@ -12,7 +14,7 @@ from edgekit.cli.inspect import inspect
 from edgekit.edge_runtime import engines
 from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.edge_runtime.engines import RUNS_CODE
-from edgekit.edge_runtime.errors import BundleError, UsageError
+from edgekit.edge_runtime.errors import BundleError, RunsCode, UsageError
 from edgekit.edge_runtime.files import sha256_file
 from edgekit.edge_runtime.worker.parent import Worker
 from edgekit.edge_runtime.worker.policy import NO_CODE, Policy
@@ -32,6 +34,36 @@ def test_a_format_that_runs_code_is_refused_by_everything_that_loads(bundle, for
             load(bundle)
         assert f"{bundle} has the format '{format}'" in str(error.value)
         assert f"add --allow {format}" in str(error.value)
+
+
+@pytest.fixture
+def mixed(tmp_path):
+    """A folder with a bundle that runs code and one that does not."""
+    change_manifest(make_bundle(tmp_path, name="codes"), artifact={"format": "torchscript"})
+    make_bundle(tmp_path, name="plain")
+    return tmp_path
+
+
+def test_one_of_a_folder_that_runs_code_is_not_loaded_rather_than_refused(mixed, capsys):
+    assert not bundles.verify([mixed], as_json=False)
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"not loaded {mixed / 'codes'} has the format 'torchscript': loading it runs code")
+    assert second.startswith("✓ plain")
+
+
+def test_what_measures_a_folder_leaves_it_out_but_not_where_it_was_asked_for_by_name(mixed, capsys):
+    with ExitStack() as opened:
+        assert [bundle.name for bundle in bundles.open_all([mixed], NO_CODE, opened)] == ["plain"]
+        assert f"not loaded {mixed / 'codes'} has" in capsys.readouterr().err
+        for paths in ([mixed / "codes"], [mixed, mixed / "codes"]):
+            with pytest.raises(RunsCode, match="add --allow torchscript"):
+                bundles.open_all(paths, NO_CODE, opened)
+
+
+def test_a_folder_of_nothing_else_is_an_error(mixed):
+    shutil.rmtree(mixed / "plain")
+    with ExitStack() as opened, pytest.raises(RunsCode, match="loading it runs code"):
+        bundles.open_all([mixed.parent / mixed.name], NO_CODE, opened)
 
 
 def load_in_worker(path):

@@ -11,24 +11,17 @@ import pytest
 from conftest import ROOT
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from key_pair import write_pair
 from tiny_bundle import change_manifest, make_bundle, onnx_model, quarter_weights
 
 from edgekit.edge_runtime.bundle import signature
 from edgekit.edge_runtime.bundle.bundle import MAX_SIGNATURE_BYTES, Bundle
+from edgekit.edge_runtime.command_line import install
 from edgekit.edge_runtime.errors import BundleError, UsageError
 from edgekit.edge_runtime.files import sha256_file
+from edgekit.edge_runtime.owner import mark
 from edgekit.edge_runtime.worker.policy import Policy
 from edgekit.edge_runtime.worker.replay import replay
-
-
-def write_pair(folder, name, private=None):
-    """A private and a public key in PEM."""
-    private = private or ec.generate_private_key(ec.SECP256R1())
-    plain, pem = serialization.NoEncryption(), serialization.Encoding.PEM
-    (folder / f"{name}.pem").write_bytes(private.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))
-    public = private.public_key().public_bytes(pem, serialization.PublicFormat.SubjectPublicKeyInfo)
-    (folder / f"{name}.pub").write_bytes(public)
-    return folder / f"{name}.pem", folder / f"{name}.pub"
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +98,25 @@ def test_a_better_sounding_manifest_is_named(signed, keys):
 def test_another_key_is_refused(signed, tmp_path):
     _, public = write_pair(tmp_path, "other")
     assert f"{signed} was not signed for {public}, or its model.sig was changed" in refusal(signed, public)
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_what_an_interrupted_signing_left_is_swept_by_the_next(keys, tmp_path, inside):
+    path = make_bundle(tmp_path / "bundles", name="x")
+    left = (path if inside else path.parent) / f".model.sig.4194304-17-{mark().split('-')[2]}.abcdefgh.part"
+    left.write_bytes(b"half")
+    if inside:
+        with pytest.raises(BundleError, match="edgekit sign` was interrupted: sign the bundle again"):
+            Bundle.open(path)
+    signature.sign(path, keys[0])
+    assert not left.exists()
+    with Policy(key=keys[1]).open(path) as bundle:
+        assert bundle.signed
+
+
+def test_a_half_written_signature_is_no_file_of_the_bundle(tmp_path):
+    path = make_bundle(tmp_path, name="x")
+    assert signature._outside(path) == tmp_path
 
 
 def test_an_unsigned_bundle_is_refused_with_a_key(tmp_path, keys):
@@ -227,7 +239,7 @@ def test_without_the_package_the_extra_is_named_and_no_torch_is_loaded(signed, k
         [sys.executable, "-c", code], cwd=ROOT, env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True
     )
     assert done.returncode == 1
-    assert "pip install 'edgekit[sign]'" in done.stderr
+    assert install("sign") in done.stderr
 
 
 def test_signing_and_checking_load_no_torch(signed, keys):

@@ -112,6 +112,34 @@ def test_it_fits_the_terminal_without_breaking_a_number(capsys, width, details):
     assert ("80,100" in text) == details
 
 
+@pytest.mark.parametrize("width", [40, 60])
+@pytest.mark.parametrize("details", [False, True])
+def test_on_a_narrower_one_each_row_is_a_block_and_nothing_is_cut(capsys, width, details):
+    console = Console(width=width, force_terminal=True, color_system=None, highlight=False)
+    rows = (ROW, replace(ROW, name="digits_cnn-onnx-fp32"))
+    terminal.print_measurement(measured(*rows), details=details, console=console)
+    lines = capsys.readouterr().out.split("Batch 1")[0].splitlines()
+    assert max(map(len, lines)) <= width
+    text = " ".join(" ".join(lines).split())
+    for whole in ("35.8 kB", "p50 11.4 µs", "[15.2, 16.0]", "15.7× faster", "size ratio 2.7× smaller", "valid yes"):
+        assert text.count(whole) == 2
+    assert (text.count("80,100") == 2) == details
+    assert ROW.name.removeprefix("digits_cnn-") in lines
+
+
+@pytest.mark.parametrize("width", [40, 100])
+def test_a_listing_never_cuts_a_name_that_one_has_to_type(capsys, width):
+    name = "a_model_of_a_long_name_that_fills_the_line"[:width]
+    console = Console(width=width, force_terminal=True, color_system=None, highlight=False)
+    rows = [(name, "classification", "what it does, in a sentence that is longer than a line of any terminal " * 2)]
+    terminal.listing(("model", "task", "summary"), rows, console=console)
+    text = capsys.readouterr().out
+    assert name in text
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= width
+    assert " ".join(rows[0][2].split()) in " ".join(text.replace(name, "").replace("classification", "").split())
+
+
 def test_in_a_file_the_caption_stays_one_line_however_long_the_name_of_the_cpu(capsys):
     found = replace(measured(ROW), machine={"cpu": "Intel(R) Xeon(R) Platinum 8481C CPU @ 2.70GHz", "cores": "128"})
     terminal.print_measurement(found)

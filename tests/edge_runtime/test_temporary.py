@@ -62,6 +62,15 @@ def test_what_a_killed_process_left_is_swept_later_and_not_what_one_still_uses(p
     alive.communicate("\n")
 
 
+def test_what_is_young_goes_too_where_its_maker_is_known_to_be_gone(place):
+    (killed, _), (alive, used) = hold(place), hold(place)
+    killed.kill()
+    killed.wait()
+    sweep()
+    assert [str(path) for path in place.iterdir()] == [used]
+    alive.communicate("\n")
+
+
 def test_what_is_young_or_of_another_name_or_a_link_stays(place, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     (elsewhere / "file").touch()

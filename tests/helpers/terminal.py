@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import os
-import pty
+import re
 import struct
 import subprocess
 import sys
-import termios
 from dataclasses import dataclass
-from fcntl import ioctl
 
+import pytest
 from conftest import ENVIRONMENT, ROOT
+
+try:
+    import pty
+    import termios
+    from fcntl import ioctl
+except ImportError:  # Windows has no pseudo-terminals
+    pty = None
+
+CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07]*\x07")  # colours, the cursor, links
 
 
 @dataclass(frozen=True)
@@ -21,16 +29,26 @@ class Shown:
     text: str
     returncode: int
 
+    @property
+    def lines(self) -> list[str]:
+        """Every line that was drawn, one on top of another or not, without control codes and what pads it."""
+        return [line.rstrip() for line in re.split(r"[\r\n]+", CONTROL.sub("", self.text)) if line.strip()]
+
 
 def in_terminal(*arguments: object, columns: int = 120, env: dict[str, str] | None = None, cwd=ROOT, timeout=300):
     """Runs `edgekit …` with standard output and error in one pseudo-terminal."""
+    return command_in_terminal(["-m", "edgekit", *arguments], columns=columns, env=env, cwd=cwd, timeout=timeout)
+
+
+def command_in_terminal(words, *, columns: int = 120, env: dict[str, str] | None = None, cwd=ROOT, timeout=300):
+    """Runs `python …` with standard output and error in one pseudo-terminal."""
+    if pty is None:
+        pytest.skip("this system has no pseudo-terminals")
     parent, child = pty.openpty()
     ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
     around = {k: v for k, v in ENVIRONMENT.items() if k not in ("COLUMNS", "NO_COLOR")}
     around |= {"PYTHONPATH": str(ROOT), "TERM": "xterm-256color"} | (env or {})
-    process = subprocess.Popen(
-        [sys.executable, "-m", "edgekit", *map(str, arguments)], cwd=cwd, env=around, stdout=child, stderr=child
-    )
+    process = subprocess.Popen([sys.executable, *map(str, words)], cwd=cwd, env=around, stdout=child, stderr=child)
     os.close(child)
     said = b""
     try:

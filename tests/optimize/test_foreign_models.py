@@ -7,6 +7,7 @@ import torch
 from own_net import Net
 from torch import nn
 
+from edgekit.edge_runtime.command_line import EDGEKIT
 from edgekit.edge_runtime.errors import EdgekitError, MissingData, UsageError
 from edgekit.optimize.capture import capture
 from edgekit.optimize.user_model.guesses import model_names
@@ -118,7 +119,7 @@ net = Net()
         ("net.onnx", "exported already"),
         ("resnet18", r"torchvision:resnet18 or timm:resnet18\?|torchvision:resnet18\?"),
         ("hugging", "looks like a Hugging Face model"),
-        ("bundle", "finished bundle. edgekit verify bundle"),
+        ("bundle", f"finished bundle. {EDGEKIT} verify bundle"),
     ],
 )
 def test_first_guesses_are_answered(what, message, tmp_path, monkeypatch):

@@ -1,6 +1,5 @@
 """A user's own module all the way: what is found out, what is proven and what is not, and bad input told plainly."""
 
-import resource
 import signal
 
 import numpy as np
@@ -26,6 +25,8 @@ from edgekit.optimize.user_model.model import own_model
 from edgekit.optimize.user_model.request import Request
 from edgekit.optimize.user_model.sources import Source
 from edgekit.optimize.verify import FloatReference
+
+resource = pytest.importorskip("resource")  # which Windows lacks
 
 ONNX, FP32, W8A8 = EXPORTERS["onnx"], RECIPES["fp32"], RECIPES["w8a8_static"]
 PLAIN = {"mean": (0.0,), "std": (1.0,)}

@@ -4,16 +4,18 @@ import re
 from dataclasses import replace
 from html import escape
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from edgekit.cli.report import closing_lines, report
+from edgekit.cli.report import closing_lines, next_commands, report
 from edgekit.edge_runtime.benchmark.benchmark_result import Settings
 from edgekit.edge_runtime.benchmark.measurement import Measurement
 from edgekit.edge_runtime.benchmark.rows import Row
 from edgekit.edge_runtime.benchmark.table import WIDE
 from edgekit.edge_runtime.bundle.manifest import Metric, StageResult
+from edgekit.edge_runtime.command_line import EDGEKIT
 from edgekit.edge_runtime.decode import canonical_json, to_plain
 from edgekit.edge_runtime.errors import UsageError
 from edgekit.edge_runtime.statistics.sum_metrics import F1, detection_rows
@@ -188,6 +190,22 @@ def test_a_measurement_without_a_winner_says_so():
     assert "edgekit optimize digits_cnn --exporter onnx --recipe w4 --allow-unverified" in text
 
 
+def test_what_missed_its_gate_ends_with_the_command_that_goes_on():
+    missed, place = (
+        "accuracy lost 9.00 points. Nothing was written. --max-drop allows more",
+        Path("my runs/results.json"),
+    )
+    int8 = row("onnx-w8a8_static", status="refused", error=missed)
+    tuned, mixed = (replace(int8, name=f"onnx-{name}", recipe=name) for name in ("w8a8_tuned", "mixed"))
+    again = f"{EDGEKIT} optimize --from 'my runs/results.json' --exporter onnx --recipe"
+    assert next_commands(measured(EAGER, int8), place) == [f"onnx-w8a8_static. Next: {again} w8a8_tuned"]
+    assert next_commands(measured(int8, tuned), place)[0].endswith("--recipe mixed")
+    assert next_commands(measured(int8, tuned, mixed), place)[0].endswith("--recipe w8a8_static --allow-unverified")
+    library = replace(int8, status="failed", error="onnx cannot do this: no operator")
+    assert next_commands(measured(library), place) == [f"onnx-w8a8_static. Next: {EDGEKIT} doctor digits_cnn"]
+    assert next_commands(measured(EAGER), place) == []
+
+
 def test_what_is_slower_than_float_is_said():
     assert slower_than_float(MEASURED) == [
         "onnx w8a8_static is 1.2× slower than onnx fp32 on this machine (50 µs against 40 µs); "
@@ -226,7 +244,7 @@ def test_the_headline_is_of_the_metric_that_the_verdict_is_about():
     found = detection_rows(np.ones(2000, bool), np.ones(2000, bool))
     verdict = replace(judge_metric(F1, found, found, Budget()), float_value=0.91, value=0.9)
     page = measured(EAGER, row("digits_cnn-onnx-w8a8_static", ms=0.05, verdict=verdict))
-    assert "98.9 %[/bold] of the float f1 kept" in closing_lines(page)[0]
+    assert "98.9 %[/bold] of the float F1 kept" in closing_lines(page)[0]
     assert "0.9 against 0.91 on 359 samples" in render(page)
 
 

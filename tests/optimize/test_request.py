@@ -16,6 +16,7 @@ from edgekit.cli.optimize import request_of
 from edgekit.cli.verbs.optimizing import OWN
 from edgekit.edge_runtime.benchmark import measurement
 from edgekit.edge_runtime.bundle.bundle import Bundle
+from edgekit.edge_runtime.command_line import EDGEKIT
 from edgekit.edge_runtime.errors import UsageError
 from edgekit.optimize import Request, read_request
 from edgekit.optimize.user_model import request as module
@@ -103,7 +104,7 @@ def test_a_file_that_is_no_request_is_told(text, message, tmp_path):
 
 
 def test_without_a_model_and_with_numbers_that_are_none_it_says_what_to_type(tmp_path):
-    with pytest.raises(UsageError, match="say which model: edgekit optimize WHAT, or --from FILE"):
+    with pytest.raises(UsageError, match=f"say which model: {EDGEKIT} optimize WHAT, or --from FILE"):
         request_of({})
     with pytest.raises(UsageError, match="--mean 'half' should be numbers with commas"):
         request_of({"model": "x:y", "mean": "half"})

@@ -111,3 +111,28 @@ def test_a_wrong_rewrite_is_named():
     )
     with pytest.raises(VerificationError, match="stage 'rewrite' is wrong .* It rewrote volumes: conv3d x2"):
         chain.check(wrong)
+
+
+def nearly_the_same(net, size):
+    """Answers around 1,000 that vary by thousandths, and those of a stage that is off by `size` of the largest."""
+
+    def run(arrays):
+        wanted = run_module(net, net.module, arrays)
+        return {name: rows + np.float32(size) * np.abs(rows).max() for name, rows in wanted.items()}
+
+    return Stage(kind="lower", run=run)
+
+
+@pytest.mark.parametrize(("size", "passes"), [(5e-7, True), (2e-6, False)])
+def test_what_float32_rounds_is_no_fault_however_little_the_answers_vary(size, passes):
+    class Flat(nn.Module):
+        def forward(self, x):
+            return 1000 + 0.01 * x.flatten(1).mean(1, keepdim=True)
+
+    net = model(Flat(), (2, 4, 4))
+    results = []
+    chain = Chain(net, FP32, FloatReference.of(net), keep_going=True, on_stage=results.append)
+    chain.check(nearly_the_same(net, size))
+    assert results[0].sqnr_db < FP32.sqnr_floor_db
+    assert results[0].passed == passes
+    assert ("or a difference within 1e-06" in results[0].held_to) == passes

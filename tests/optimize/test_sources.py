@@ -32,6 +32,12 @@ def test_a_registry_name_stays_one():
     assert not is_registered("own_net:build")
 
 
+@pytest.mark.parametrize("what", [r"C:\nets\net.py", "C:/nets/net.py"])
+def test_the_colon_of_a_drive_names_no_callable(what):
+    with pytest.raises(UsageError, match="there is no file .*Give the path of your Python file, a colon and a name"):
+        open_source(what)
+
+
 def test_what_is_nothing_known_lists_what_is_accepted():
     with pytest.raises(
         UsageError, match=r"unknown model 'birds_cn'\. Did you mean birds_cnn.*path/to/file.py:callable"

@@ -10,6 +10,7 @@ from own_net import Net
 from safetensors.torch import save_file
 from torch import nn
 
+from edgekit.edge_runtime.command_line import EDGEKIT
 from edgekit.edge_runtime.errors import EdgekitError, UsageError
 from edgekit.optimize.user_model.weights import load_own_weights
 from edgekit.optimize.user_model.weights_file import StandIn, read_checkpoint
@@ -146,7 +147,7 @@ def test_a_whole_module_is_refused_with_two_lines(where, tmp_path):
 
 def test_programs_damage_and_other_models_are_told(tmp_path):
     torch.jit.script(nn.Linear(2, 2)).save(tmp_path / "script.pt")
-    with pytest.raises(UsageError, match="is a whole program.*Give it as the model: edgekit optimize"):
+    with pytest.raises(UsageError, match=f"is a whole program.*Give it as the model: {EDGEKIT} optimize"):
         load_own_weights(Net(), tmp_path / "script.pt")
     (tmp_path / "bad.pt").write_bytes(b"PK damaged")
     with pytest.raises(EdgekitError, match="damaged"):

@@ -12,6 +12,7 @@ from chapter4_baselines import (
 )
 
 from edgekit.edge_runtime.errors import MissingData
+from edgekit.edge_runtime.preprocess.text import character_codes
 from edgekit.train.data import austen, bikes, wine
 from edgekit.train.data.tables import read_table
 from edgekit.train.dataset import Split
@@ -94,13 +95,13 @@ def test_the_same_hour_yesterday_and_last_week():
 def test_the_text_is_the_books(text):
     line = text.split("\n")[200]
     assert (len(line), line[1:11]) == (70, "Impossible")
-    assert [chr(c) for c in austen.tokens(line)[:11]] == list('"impossible')
+    assert [chr(c) for c in character_codes(line)[:11]] == list('"impossible')
     words = {word.strip('.,;:"!?“”_-') for word in text.lower().split()}
     assert (len(words), sorted(words).index("impossible")) == (7261, 3394)
 
 
 def test_the_text_is_split_where_nobody_has_read(text):
-    data, codes = austen.characters(), austen.tokens(austen.novel(text))
+    data, codes = austen.characters(), character_codes(austen.novel(text))
     assert [len(s) for s in (data.train, data.calibration, data.validation)] == [547_901, 357, 8_560]
     assert (codes > 0).all()  # nothing of the novel is lost to an unknown character
     assert np.array_equal(data.train.inputs[1, :-1], data.train.inputs[0, 1:])

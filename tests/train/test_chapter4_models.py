@@ -8,6 +8,7 @@ import torch
 from chapter4_baselines import GoodWines, always_good, pair_counts, same_hour, sulfur_threshold
 from torch import nn
 
+from edgekit.edge_runtime.preprocess.text import character_codes
 from edgekit.train.checkpoint import load_weights
 from edgekit.train.data import austen
 from edgekit.train.loop.epoch import on_device
@@ -86,7 +87,7 @@ def test_the_text_is_told_better_than_by_pairs_of_characters(tmp_path):
 
 def test_an_embedding_is_a_linear_layer_of_one_hot_vectors():
     torch.manual_seed(1)
-    net, codes = AustenText(), torch.from_numpy(austen.tokens("Impossible, Mr. ")[np.newaxis])
+    net, codes = AustenText(), torch.from_numpy(character_codes("Impossible, Mr. ")[np.newaxis])
     linear = nn.Linear(austen.ALPHABET, 16, bias=False)
     linear.weight = nn.Parameter(net.embedding.weight.T)
     coded = nn.functional.one_hot(codes, austen.ALPHABET).float()  # (1, 16, 128)

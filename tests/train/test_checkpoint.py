@@ -1,6 +1,5 @@
 """Weights and run records: what is written comes back, whole; what does not fit or is damaged is refused."""
 
-import resource
 from collections import OrderedDict
 
 import pytest
@@ -11,6 +10,8 @@ from edgekit.edge_runtime.errors import EdgekitError, MissingData, UsageError
 from edgekit.train.checkpoint import load_weights, save_weights
 from edgekit.train.models.birds_cnn import Net
 from edgekit.train.models.digits_cnn import DigitsCNN
+
+resource = pytest.importorskip("resource")  # which Windows lacks
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pt", ".pth"])

@@ -135,6 +135,32 @@ def test_a_damaged_header_is_named(tmp_path, before, after, message):
         read_scan(path)
 
 
+@pytest.mark.parametrize("compressed", ["False", "True"])
+@pytest.mark.parametrize("named", ["{elsewhere}/1.2.3.raw", "../elsewhere/1.2.3.raw", "./1.2.3.raw", "a%02d.raw 1 3 1"])
+def test_voxels_in_another_folder_are_not_read(tmp_path, named, compressed):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "scans").mkdir()
+    write_scan(tmp_path / "elsewhere")
+    path = write_scan(tmp_path / "scans")
+    header = path.read_text().replace("1.2.3.raw", named.format(elsewhere=tmp_path / "elsewhere"))
+    path.write_text(header.replace("CompressedData = False", f"CompressedData = {compressed}"))
+    with pytest.raises(InputError, match="Only a file beside it is read"):
+        read_scan(path)
+
+
+@pytest.mark.parametrize(
+    "line", ["ElementDataFile: {elsewhere} = x", "Comment = a\x85ElementDataFile = LOCAL", "ElementDataFile : LOCAL"]
+)
+def test_a_header_that_metaio_reads_otherwise_is_refused(tmp_path, line):
+    path = write_scan(tmp_path)
+    (tmp_path / "elsewhere").write_bytes(bytes(240))
+    header = path.read_bytes().replace(b"1.2.3.raw", bytes(tmp_path / "elsewhere"))
+    first = line.format(elsewhere=tmp_path / "elsewhere").encode("latin-1") + b"\n"
+    path.write_bytes(header.replace(b"ElementDataFile", first + b"ElementDataFile"))
+    with pytest.raises(InputError, match="Only a file beside it is read|is not a MetaImage header"):
+        read_scan(path)
+
+
 def test_no_scan_there(tmp_path):
     with pytest.raises(MissingData, match="there is no scan at"):
         read_scan(tmp_path / "gone.mhd")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from edgekit.cli.luna import prepare, samples, synthesize
+from edgekit.edge_runtime.command_line import EDGEKIT
 from edgekit.edge_runtime.errors import EdgekitError, MissingData
 from edgekit.train.data import lidc, luna_sets
 
@@ -15,7 +16,7 @@ def test_from_nothing_to_a_store(tmp_path, capsys):
     said = capsys.readouterr()
     assert "2 SYNTHETIC scans in" in said.out
     assert "They show no patient" in said.out
-    assert f"next:    edgekit luna prepare {tmp_path / 'scans'}" in said.out
+    assert f"next:    {EDGEKIT} luna prepare {tmp_path / 'scans'}" in said.out
     assert prepare(tmp_path / "scans", store=tmp_path / "store")
     assert "SYNTHETIC scans, which show no patient: 2 scans, 2 of them cut now" in capsys.readouterr().out
     assert prepare(tmp_path / "scans", store=tmp_path / "store")

@@ -5,7 +5,9 @@ import shutil
 import numpy as np
 import pytest
 
+from edgekit.edge_runtime.command_line import EDGEKIT
 from edgekit.edge_runtime.errors import EdgekitError, MissingData
+from edgekit.edge_runtime.owner import mark
 from edgekit.train.data import luna_store
 from edgekit.train.data.ct import crop, read_scan, voxel_at
 from edgekit.train.data.luna import CANDIDATES, MALIGNANCY, read_annotations, scans
@@ -81,7 +83,7 @@ def test_an_interrupted_preparation_goes_on_with_the_same_result(store, root, tm
         prepare(root, tmp_path / "store", on_scan=stop)
     with (tmp_path / "store" / "train-crop.bin").open("ab") as file:
         file.write(b"half a row")
-    with pytest.raises(MissingData, match="is unfinished. Run `edgekit luna prepare` again: it continues"):
+    with pytest.raises(MissingData, match=f"is unfinished. Run `{EDGEKIT} luna prepare` again: it continues"):
         read_index(tmp_path / "store")
     prepare(root, tmp_path / "store", on_scan=lambda entry, total: done.append(entry.uid))
     assert len(done) == 4
@@ -129,7 +131,7 @@ def test_a_store_of_other_lists_or_of_something_else_is_left_alone(store, root, 
 
 
 def test_what_is_no_store_is_named(store, tmp_path):
-    with pytest.raises(MissingData, match="there are no prepared scans in .* run: edgekit luna prepare DIR"):
+    with pytest.raises(MissingData, match=f"there are no prepared scans in .* run: {EDGEKIT} luna prepare DIR"):
         read_index(tmp_path)
     (tmp_path / INDEX).write_text("{")
     with pytest.raises(EdgekitError, match="index.json is damaged"):
@@ -138,3 +140,34 @@ def test_what_is_no_store_is_named(store, tmp_path):
     (short / "train-crop.bin").write_bytes(b"")
     with pytest.raises(EdgekitError, match="train-crop.bin is shorter than index.json says"):
         luna_store.rows(short, "train", "crop")
+
+
+def test_a_run_that_was_killed_before_its_first_scan_can_be_continued(store, root, tmp_path):
+    """The index is there before any row is, and what was half-written beside it is swept."""
+    place = tmp_path / "store"
+    place.mkdir()
+    left = place / f".index.json.4194304-17-{mark().split('-')[2]}.abcdefgh.part"
+    left.write_text("half")
+
+    def stop(job):
+        assert not left.exists()
+        with pytest.raises(MissingData, match="is unfinished"):
+            read_index(place)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        luna_store.fill(place, "made by the test", "sums", luna_store.scan_jobs(root), stop)
+    assert (place / "train-crop.bin").stat().st_size == 0
+    shutil.rmtree(place)
+    place.mkdir()
+    left.write_text("half")
+    prepare(root, place)
+    assert contents(place) == contents(store)
+
+
+def test_rows_are_written_whole_or_not_at_all(store, tmp_path):
+    names = ("crop", "label", "diameter_mm", "segment")
+    parts = {"train": {name: rows(store, "train", name) for name in names} | {"unknown": np.zeros(3)}}
+    with pytest.raises(KeyError):
+        luna_store.write_rows(tmp_path / "store", "made by the test", parts)
+    assert list(tmp_path.iterdir()) == []

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from small_luna import CONFIG, ONE_EPOCH, make_store, steady, train
 
 from edgekit.cli.train import summary, train_model
+from edgekit.edge_runtime.command_line import EDGEKIT
 from edgekit.edge_runtime.errors import InputError, Interrupted, MissingData, UsageError
 from edgekit.edge_runtime.files import sha256_file
 from edgekit.train.checkpoint import read_run
@@ -170,6 +171,6 @@ def test_the_length_of_an_epoch_is_for_crops_alone(name, number, why):
 
 
 def test_without_a_store_training_says_how_to_make_one(tmp_path):
-    with pytest.raises(MissingData, match="there are no prepared scans in .* run: edgekit luna prepare DIR"):
+    with pytest.raises(MissingData, match=f"there are no prepared scans in .* run: {EDGEKIT} luna prepare DIR"):
         train(tmp_path, tmp_path / "none")
     assert CONFIG.balance == "nodules"

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from edgekit.cli import app
 from edgekit.edge_runtime.bundle.bundle import Bundle
+from edgekit.edge_runtime.command_line import EDGEKIT
 from edgekit.edge_runtime.errors import InputError, UsageError
 from edgekit.edge_runtime.files import sha256_file
 from edgekit.train.checkpoint import save_weights
@@ -68,7 +69,7 @@ def test_bundles_find_what_their_weights_find(bundles, tmp_path):
 
 def test_a_folder_without_one_bundle_of_each_net(bundles, tmp_path):
     (tmp_path / "unet").symlink_to(bundles / "unet")
-    with pytest.raises(UsageError, match="holds no bundle of luna_classifier. Make one: edgekit optimize"):
+    with pytest.raises(UsageError, match=f"holds no bundle of luna_classifier. Make one: {EDGEKIT} optimize"):
         choose_bundles(tmp_path)
     (tmp_path / "again").symlink_to(bundles / "unet")
     with pytest.raises(UsageError, match="holds 2 bundles of luna_unet: again, unet"):

@@ -1,7 +1,6 @@
 """`edgekit reproduce` on digits: it goes on where it stopped, reports what is there, and says what does not work."""
 
 import contextlib
-import fcntl
 import itertools
 import json
 import re
@@ -17,6 +16,7 @@ from conftest import ENVIRONMENT, ROOT
 from killed import command, descendants, kill_and_wait, until
 
 from edgekit.cli.reproduce import reproduce_models
+from edgekit.edge_runtime.command_line import EDGEKIT
 from edgekit.edge_runtime.errors import EdgekitError, UsageError
 from edgekit.edge_runtime.files import sha256_file
 from edgekit.train.checkpoint import read_run
@@ -28,6 +28,8 @@ from edgekit.train.reproduction import results as reproduction
 from edgekit.train.reproduction.reproduce import ReproductionRequest, choose_models, plan_trainings, reproduce
 from edgekit.train.reproduction.time_left import TimeLeft, duration
 from edgekit.train.reproduction.trainings import Step, threads_each, train_all
+
+fcntl = pytest.importorskip("fcntl")  # which Windows lacks
 
 DIGITS = book_model("digits_cnn")
 
@@ -120,7 +122,11 @@ def test_ctrl_c_keeps_every_training_and_the_printed_command_ends_like_an_uninte
     assert re.search("error: interrupted: [01] of 2 trainings are finished", errors)  # one may be far ahead
     assert "Traceback" not in errors
     assert not (tmp_path / "results").exists()
-    again = next(line for line in errors.splitlines() if line.startswith("  edgekit reproduce")).split()[2:]
+    again = (
+        next(line for line in errors.splitlines() if line.startswith(f"  {EDGEKIT} reproduce"))
+        .split("reproduce")[1]
+        .split()
+    )
     assert again[:2] == ["--models", "digits_cnn"]
     assert ("--jobs", "2") in itertools.pairwise(again)
 
@@ -203,7 +209,17 @@ def test_chapters_are_ranges_and_lists():
 
 def test_the_request_as_a_command(tmp_path):
     asked = ReproductionRequest(models=("a", "b"), seeds=2, runs=Path("my runs"))
-    assert asked.command() == "edgekit reproduce --models a --models b --seeds 2 --runs 'my runs'"
+    assert asked.command() == f"{EDGEKIT} reproduce --models a --models b --seeds 2 --runs 'my runs'"
+
+
+def test_results_and_docs_are_touched_only_when_told_to_publish():
+    asked = ReproductionRequest()
+    assert (asked.results_folder, asked.docs_folder) == (asked.runs / "results", asked.runs / "report")
+    told = ReproductionRequest(publish=True)
+    assert (told.results_folder, told.docs_folder) == (Path("results"), Path("docs"))
+    assert told.command() == f"{EDGEKIT} reproduce --publish"
+    named = ReproductionRequest(out=Path("a"), docs=Path("b"))
+    assert (named.results_folder, named.docs_folder) == (Path("a"), Path("b"))
 
 
 def test_trainings_at_the_same_time_share_the_cores():

@@ -68,7 +68,7 @@ def stop_after_one(record):
 
 def test_a_damaged_result_is_named(tmp_path):
     (tmp_path / "reproduction-8-cpu.json").write_text("{")
-    with pytest.raises(EdgekitError, match="reproduction-8-cpu.json is not a result of `edgekit reproduce`"):
+    with pytest.raises(EdgekitError, match="reproduction-8-cpu.json is not a result of `.*edgekit reproduce`"):
         reproduction_report.load(tmp_path)
 
 

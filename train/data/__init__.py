@@ -12,10 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
+from edgekit.edge_runtime.files import home
+
 
 def data_root() -> Path:
     """The folder that downloaded data sets live in: $EDGEKIT_DATA, else ~/.cache/edgekit."""
-    return Path(os.environ.get("EDGEKIT_DATA") or Path.home() / ".cache" / "edgekit").expanduser()
+    named = os.environ.get("EDGEKIT_DATA")
+    return Path(named).expanduser() if named else home() / ".cache" / "edgekit"
 
 
 def ranked(indices: Sequence[int] | np.ndarray, seed: int) -> np.ndarray:

@@ -9,17 +9,16 @@ from __future__ import annotations
 import numpy as np
 
 from edgekit.edge_runtime.errors import MissingData
+from edgekit.edge_runtime.preprocess.text import ALPHABET, character_codes
 from edgekit.train.data.book import book_file, how_to_get
 from edgekit.train.dataset import Dataset, Split
 
 FILE = "p1ch4/jane-austen/1342-0.txt"
-ALPHABET = 128  # ASCII
 _NAMES = {10: "newline", 32: "space"}
 LABELS = tuple(chr(c) if 32 < c < 127 else _NAMES.get(c, f"\\x{c:02x}") for c in range(ALPHABET))
 CONTEXT = 16
 TRAIN_SHARE, CALIBRATION_SHARE = 0.8, 0.05
 STRIDE = 12  # between windows to evaluate on: neighbours are nearly the same sample, and a device runs each of them
-_QUOTES = str.maketrans("“”", '""')  # beside the byte order mark, the only characters of the file that ASCII lacks
 
 
 _START, _END = "*** START OF THIS PROJECT GUTENBERG EBOOK", "*** END OF THIS PROJECT GUTENBERG EBOOK"
@@ -46,12 +45,6 @@ def novel(text: str) -> str:
     return text[text.index("\n", text.index(_START)) : text.index(_END)].strip()
 
 
-def tokens(text: str) -> np.ndarray:
-    """Characters to (N,) int64 ASCII codes of their lower case; curly quotes become straight, other characters 0."""
-    codes = np.array([ord(character) for character in text.lower().translate(_QUOTES)], np.int64)
-    return np.where(codes < ALPHABET, codes, 0)
-
-
 def characters() -> Dataset:
     """Inputs (N, 16) int64, targets (N,) int64, the character after those 16, in the order of the novel.
 
@@ -61,7 +54,7 @@ def characters() -> Dataset:
     Raises:
         MissingData: as `read_text`.
     """
-    codes = tokens(novel(read_text()))
+    codes = character_codes(novel(read_text()))
     first, second = int(TRAIN_SHARE * len(codes)), int((TRAIN_SHARE + CALIBRATION_SHARE) * len(codes))
     return Dataset(
         train=_windows(codes[:first], 1),

@@ -5,13 +5,15 @@ Knows geometry and files; `luna.py` knows what is at a place. MetaImage is read 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from edgekit.edge_runtime.errors import InputError, MissingData
-from edgekit.train.data.dicom import Volume, read_series
+from edgekit.edge_runtime.errors import InputError, MissingData, shown
+from edgekit.edge_runtime.native_output import caught_stderr
+from edgekit.train.data.dicom import Volume, check_orthonormal, read_series
 
 AIR_HU, CLIP_HU = -1000, 1000  # what the book clips to: air, and dense bone
 Index = tuple[int, int, int]
@@ -48,18 +50,21 @@ def read_metaimage(path: Path) -> Volume:
         raise MissingData(f"there is no scan at {path}. Give a .mhd or .mha file, or a folder of DICOM slices")
     _check_header(path)
     try:
-        image = SimpleITK.ReadImage(str(path))
+        with caught_stderr():  # its warnings; what keeps it from reading is in the exception
+            image = SimpleITK.ReadImage(str(path))
     except RuntimeError as error:  # SimpleITK's only kind; its last line has the reason
         reason = str(error).strip().splitlines()[-1]
         raise InputError(f"{path} cannot be read as MetaImage: {reason}. Download it again") from None
     across, down, along = image.GetSpacing()
     x, y, z = image.GetOrigin()
+    # SimpleITK's columns are the directions of column, row and slice; ours are rows, slice first.
+    orientation = np.array(image.GetDirection(), np.float64).reshape(3, 3).T[::-1].copy()
+    check_orthonormal(orientation, str(path))
     return Volume(
         hu=SimpleITK.GetArrayFromImage(image),
         spacing_mm=(along, down, across),
         origin_mm=(x, y, z),
-        # SimpleITK's columns are the directions of column, row and slice; ours are rows, slice first.
-        orientation=np.array(image.GetDirection(), np.float64).reshape(3, 3).T[::-1].copy(),
+        orientation=orientation,
         series_uid=path.stem,
     )
 
@@ -67,9 +72,12 @@ def read_metaimage(path: Path) -> Volume:
 def _check_header(path: Path) -> None:
     """Refuses files that SimpleITK would pad with zeros, or fail on without a reason."""
     fields: dict[str, str] = {}
-    for line in path.read_bytes()[:_HEADER_BYTES].decode("latin-1").splitlines():
+    with path.open("rb") as file:
+        header = file.read(_HEADER_BYTES).decode("latin-1")
+    # Lines as MetaIO has them, which also takes a colon for an equals sign: it is not to read another header than this.
+    for line in header.split("\n"):
         key, equals, value = line.partition("=")
-        if not equals:
+        if not equals or ":" in key:
             break
         fields[key.strip()] = value.strip()
         if key.strip() == "ElementDataFile":
@@ -81,8 +89,22 @@ def _check_header(path: Path) -> None:
         raise InputError(
             f"{path} is not a MetaImage header: it lacks DimSize, ElementType or ElementDataFile. Download it again"
         ) from None
+    spacing = fields.get("ElementSpacing", "none")
+    if (
+        not re.fullmatch(r"(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?(\s+|$)" * 3, spacing)
+        or min(map(float, spacing.split())) <= 0
+    ):
+        raise InputError(
+            f"{path} does not say how large a voxel is: ElementSpacing should be 3 numbers above 0, found {spacing}. "
+            "Export the scan again"
+        )
     if len(sides) != 3 or min(sides) < 1 or element not in _ELEMENT_BYTES or data.startswith("LIST"):
         raise InputError(f"{path} is not a scan: found {element} of size {sides} in {data}. Give one volume of numbers")
+    if data != "LOCAL" and (Path(data).name != data or "\\" in data or "%" in data):
+        raise InputError(
+            f"{path} names {shown(repr(data), 120)} for its voxels. Only a file beside it is read: move that file, and "
+            "give its plain name as ElementDataFile"
+        )
     if data == "LOCAL" or fields.get("CompressedData", "False").lower() == "true":
         return  # SimpleITK itself notices when these end early
     raw = path.parent / data

@@ -24,7 +24,10 @@ _TAGS = (
     "Rows",
     "Columns",
 )
-_UNEVEN = 0.01  # of the spacing, by which a gap between slices may differ from it
+# How far a slice may lie from where even steps along the normal would put it: of the spacing, and in mm. Positions are
+# decimal texts, often with two digits, so a scan with a spacing of 0.625 mm is off by 0.005 mm and more.
+_OFF, _OFF_MM = 0.01, 0.011
+_ORTHONORMAL = 1e-4  # what rounding to six digits leaves of directions that are of length 1 and at right angles
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +59,8 @@ def read_series(folder: Path) -> Volume:
     Raises:
         MissingData: no such folder, or no slices in it.
         InputError: a damaged file, a missing tag, several series, slices of different size or orientation, two slices
-            at one place, or a gap between slices.
+            at one place, a gap between slices, a tilted gantry, or another geometry in which a slice would not lie
+            where its own ImagePositionPatient says.
     """
     slices = _read(folder)
     first_path, first = slices[0]
@@ -67,22 +71,41 @@ def read_series(folder: Path) -> Volume:
                     f"{folder} mixes slices of different volumes: {tag} is {first[tag].value} in {first_path.name} "
                     f"and {slice_[tag].value} in {path.name}. Give a folder with the files of one series"
                 )
-    across, down = np.array(first.ImageOrientationPatient, np.float64).reshape(2, 3)
+    # A row's index grows down the column of pixels, a column's across the row.
+    across, down = _numbers(first_path, first, "ImageOrientationPatient", 6).reshape(2, 3)
     normal = np.cross(across, down)
-    places = np.array([np.dot(slice_.ImagePositionPatient, normal) for _, slice_ in slices])
-    order = np.argsort(places)
-    spacing = _slice_spacing([slices[i][0] for i in order], places[order], first)
-    hu = np.stack([_hounsfield(*slices[i]) for i in order])
-    between_rows, between_columns = map(float, first.PixelSpacing)
-    x, y, z = map(float, slices[order[0]][1].ImagePositionPatient)
+    orientation = np.stack([normal, down, across])
+    check_orthonormal(orientation, str(first_path))
+    between_rows, between_columns = map(float, _numbers(first_path, first, "PixelSpacing", 2))
+    if min(between_rows, between_columns) <= 0:
+        raise InputError(f"{first_path} has a PixelSpacing of {first.PixelSpacing}. Download the series again")
+    origins = np.stack([_numbers(path, slice_, "ImagePositionPatient", 3) for path, slice_ in slices])  # (D, 3)
+    order = np.argsort(origins @ normal)
+    paths, origins = [slices[i][0] for i in order], origins[order]
+    spacing = _slice_spacing(paths, origins @ normal, first)
+    _check_places(paths, origins, normal, spacing)
+    x, y, z = map(float, origins[0])
     return Volume(
-        hu=hu,
+        hu=np.stack([_hounsfield(*slices[i]) for i in order]),
         spacing_mm=(spacing, between_rows, between_columns),
         origin_mm=(x, y, z),
-        # A row's index grows down the column of pixels, a column's across the row.
-        orientation=np.stack([normal, down, across]),
+        orientation=orientation,
         series_uid=str(first.SeriesInstanceUID),
     )
+
+
+def check_orthonormal(orientation: np.ndarray, where: str) -> None:
+    """Holds the three directions of a scan to length 1 and to right angles: distances in mm are taken along them.
+
+    Raises:
+        InputError: they are others; `where` begins the message.
+    """
+    if not np.abs(orientation @ orientation.T - np.eye(3)).max() <= _ORTHONORMAL:
+        rows = "; ".join(", ".join(f"{value:.6g}" for value in row) for row in orientation)
+        raise InputError(
+            f"{where}: the directions of slice, row and column ({rows}) are not of length 1 and at right angles: the "
+            "scan is sheared or stretched. Resample it to a right-angled grid first"
+        )
 
 
 def _read(folder: Path) -> list[tuple[Path, Any]]:
@@ -118,13 +141,44 @@ def _slice_spacing(paths: Sequence[Path], places: np.ndarray, first: Any) -> flo
     gaps = np.diff(places)
     spacing = float(np.median(gaps))
     for i, (place, gap) in enumerate(zip(places, gaps, strict=False)):
-        if abs(gap - spacing) > max(_UNEVEN * spacing, 1e-3) or gap <= 0:
+        if abs(gap - spacing) > 2 * max(_OFF * spacing, _OFF_MM) or gap <= 0:
             what = "two slices lie at one place" if gap < 1e-3 else "a slice is missing or out of place"
             raise InputError(
                 f"{paths[i].parent}: {what}: {paths[i + 1].name} lies {gap:.3f} mm after {paths[i].name} at "
                 f"{place:.3f} mm; the others are {spacing:.3f} mm apart. Download the series again, and nothing else"
             )
-    return spacing
+    # Not the median: what that is off by would add up over hundreds of slices.
+    return float((places[-1] - places[0]) / (len(places) - 1))
+
+
+def _check_places(paths: Sequence[Path], origins: np.ndarray, normal: np.ndarray, spacing: float) -> None:
+    """Compares where even steps along the normal lead with each slice's own position (D, 3), both in mm."""
+    even = origins[0] + np.arange(len(origins))[:, None] * spacing * normal
+    off = np.linalg.norm(origins - even, axis=1)
+    worst = int(off.argmax())
+    if off[worst] <= max(_OFF * spacing, _OFF_MM):
+        return
+    step = origins[-1] - origins[0]
+    lean = np.degrees(np.arccos(np.clip(step @ normal / np.linalg.norm(step), -1, 1)))
+    why = "the gaps between its slices differ"
+    if lean > 0.05:
+        why = f"its slices shift sideways as they go on, by {lean:.1f} degrees, as those of a tilted gantry do"
+    raise InputError(
+        f"{paths[worst].parent}: {why}: in even steps along their normal {paths[worst].name} would lie "
+        f"{off[worst]:.2f} mm off its own ImagePositionPatient. Resample the series to a right-angled grid of even "
+        "steps first"
+    )
+
+
+def _numbers(path: Path, slice_: Any, tag: str, count: int) -> np.ndarray:
+    """The finite numbers of a tag (`count`,). Raises InputError."""
+    try:
+        found = np.array([float(value) for value in slice_[tag].value], np.float64)
+    except (TypeError, ValueError):
+        found = np.empty(0)
+    if found.shape != (count,) or not np.isfinite(found).all():
+        raise InputError(f"{path}: {tag} should be {count} numbers, found {slice_[tag].value}. Download it again")
+    return found
 
 
 def _hounsfield(path: Path, slice_: Any) -> np.ndarray:

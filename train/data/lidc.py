@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edgekit.edge_runtime.command_line import EDGEKIT
 from edgekit.edge_runtime.errors import MissingData
 from edgekit.train.data import data_root
 from edgekit.train.data.ct import Index, crop
@@ -175,6 +176,6 @@ def _file(relative: str) -> Path:
     if not path.is_file():
         raise MissingData(
             f"{path} is not there. These real crops cannot be downloaded. With scans of LUNA16 in DIR, or synthetic "
-            "ones made by `edgekit luna synthesize DIR`, run: edgekit luna prepare DIR"
+            f"ones made by `{EDGEKIT} luna synthesize DIR`, run: {EDGEKIT} luna prepare DIR"
         )
     return path

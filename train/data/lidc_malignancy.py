@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from edgekit.edge_runtime.command_line import EDGEKIT
 from edgekit.edge_runtime.errors import MissingData
 from edgekit.train.data import data_root
 from edgekit.train.dataset import Dataset, Split
@@ -63,7 +64,7 @@ def read_nodules() -> Nodules:
     except FileNotFoundError:
         raise MissingData(
             f"{path} is not there. These slices of LIDC-IDRI cannot be downloaded. Put the file there, or train on "
-            "other nodules: edgekit luna prepare"
+            f"other nodules: {EDGEKIT} luna prepare"
         ) from None
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise MissingData(f"{path} is damaged ({error}). Copy the file there again") from None

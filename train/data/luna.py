@@ -12,7 +12,9 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgekit.edge_runtime.command_line import EDGEKIT
 from edgekit.edge_runtime.errors import InputError, MissingData
+from edgekit.edge_runtime.files import read_plain
 
 ANNOTATIONS, MALIGNANCY, CANDIDATES = "annotations.csv", "annotations_with_malignancy.csv", "candidates.csv"
 VALIDATION_STRIDE = 10  # every tenth
@@ -150,18 +152,20 @@ def scans(root: Path) -> dict[str, Path]:
     if not paths:
         raise MissingData(
             f"there are no scans in {root}. It should hold subset0/*.mhd and so on, unpacked from LUNA16's archives, "
-            f"with {CANDIDATES} and {MALIGNANCY} beside them. `edgekit luna synthesize` makes synthetic scans"
+            f"with {CANDIDATES} and {MALIGNANCY} beside them. `{EDGEKIT} luna synthesize` makes synthetic scans"
         )
     return paths
 
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return read_plain(path).decode("utf-8")
     except FileNotFoundError:
         raise MissingData(
             f"{path} is not there. It comes with LUNA16; {MALIGNANCY} comes with the book's code"
         ) from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}. Check the path") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is damaged: byte {error.start} is not UTF-8 text. Download it again") from None
 

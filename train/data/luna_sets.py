@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edgekit.edge_runtime.command_line import EDGEKIT
 from edgekit.edge_runtime.errors import InputError
 from edgekit.edge_runtime.files import sha256_file
 from edgekit.train.data import luna_store
@@ -103,4 +104,4 @@ def _spread(members: np.ndarray, count: int) -> np.ndarray:
 
 def _need(count: int, what: str) -> None:
     if not count:
-        raise InputError(f"{what}. Prepare more scans: edgekit luna prepare")
+        raise InputError(f"{what}. Prepare more scans: {EDGEKIT} luna prepare")

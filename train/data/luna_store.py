@@ -15,9 +15,11 @@ from typing import TypeVar
 
 import numpy as np
 
+from edgekit.edge_runtime.command_line import EDGEKIT
 from edgekit.edge_runtime.decode import DecodeError, canonical_json, decode, parse_json, to_plain
 from edgekit.edge_runtime.errors import EdgekitError, InputError, MissingData
-from edgekit.edge_runtime.files import sha256_file, write_bytes
+from edgekit.edge_runtime.files import folder_atomically, sha256_file, write_bytes
+from edgekit.edge_runtime.owner import sweep
 from edgekit.train.data import data_root
 from edgekit.train.data.ct import read_scan
 from edgekit.train.data.luna import (
@@ -174,17 +176,19 @@ def write_rows(store: Path, origin: str, parts: Mapping[str, Mapping[str, np.nda
     Raises:
         EdgekitError: `store` exists and is not empty.
     """
-    if store.is_dir() and any(store.iterdir()):
-        raise EdgekitError(f"{store} exists already. Remove it, or give another --store")
+    _check_empty(store, f"{store} exists already. Remove it, or give another --store")
     entries = []
-    for part, arrays in parts.items():
-        for name, found in arrays.items():
-            dtype = ARRAYS[name][0]
-            write_bytes(_file(store, part, name), np.ascontiguousarray(found, dtype).tobytes())
-        crops, segments = len(arrays["crop"]), len(arrays["segment"])
-        entries.append(ScanEntry(uid=origin, part=part, crops=crops, segments=segments, skipped=""))
-    index = Index(format_version=FORMAT_VERSION, origin=origin, lists_sha256="", finished=True, scans=tuple(entries))
-    write_bytes(store / INDEX, canonical_json(to_plain(index)))
+    with folder_atomically(store, replace=False) as staging:
+        for part, arrays in parts.items():
+            for name, found in arrays.items():
+                dtype = ARRAYS[name][0]
+                write_bytes(_file(staging, part, name), np.ascontiguousarray(found, dtype).tobytes())
+            crops, segments = len(arrays["crop"]), len(arrays["segment"])
+            entries.append(ScanEntry(uid=origin, part=part, crops=crops, segments=segments, skipped=""))
+        index = Index(
+            format_version=FORMAT_VERSION, origin=origin, lists_sha256="", finished=True, scans=tuple(entries)
+        )
+        write_bytes(staging / INDEX, canonical_json(to_plain(index)))
     return index
 
 
@@ -199,14 +203,14 @@ def read_index(store: Path) -> Index:
     if not path.is_file():
         raise MissingData(
             f"there are no prepared scans in {store}. With LUNA16's scans in DIR, or synthetic ones made by "
-            "`edgekit luna synthesize DIR`, run: edgekit luna prepare DIR"
+            f"`{EDGEKIT} luna synthesize DIR`, run: {EDGEKIT} luna prepare DIR"
         )
     try:
         index = decode(Index, parse_json(path.read_bytes()), INDEX)
     except DecodeError as error:
         raise EdgekitError(f"{path} is damaged: {error}. Remove {store} and prepare the scans again") from None
     if not index.finished:
-        raise MissingData(f"{store} is unfinished. Run `edgekit luna prepare` again: it continues")
+        raise MissingData(f"{store} is unfinished. Run `{EDGEKIT} luna prepare` again: it continues")
     return index
 
 
@@ -230,8 +234,8 @@ def _begin(store: Path, origin: str, lists_sha256: str) -> Index:
     fresh = Index(format_version=FORMAT_VERSION, origin=origin, lists_sha256=lists_sha256, finished=False, scans=())
     path = store / INDEX
     if not path.is_file():
-        if store.is_dir() and any(store.iterdir()):
-            raise EdgekitError(f"{store} holds other files and no {INDEX}. Give an empty folder: --store")
+        _check_empty(store, f"{store} holds other files and no {INDEX}. Give an empty folder: --store")
+        write_bytes(path, canonical_json(to_plain(fresh)))  # before any row, so that a killed run can be continued
         return fresh
     try:
         index = decode(Index, parse_json(path.read_bytes()), INDEX)
@@ -241,6 +245,13 @@ def _begin(store: Path, origin: str, lists_sha256: str) -> Index:
         raise EdgekitError(f"{store} was prepared from other lists of places. Remove it, or give another --store")
     # Skipped scans are tried again: their files may have been downloaded since.
     return replace(index, finished=False, scans=tuple(scan for scan in index.scans if not scan.skipped))
+
+
+def _check_empty(store: Path, problem: str) -> None:
+    """Raises EdgekitError with `problem` where a store cannot be begun; what a killed run left is no hindrance."""
+    sweep(store)
+    if store.is_dir() and any(store.iterdir()):
+        raise EdgekitError(problem)
 
 
 def _cut_off(store: Path, index: Index, part: str, array: str) -> None:

@@ -18,6 +18,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
+from edgekit.edge_runtime.command_line import install
 from edgekit.edge_runtime.errors import EdgekitError, MissingDependency, UsageError, shown
 from edgekit.edge_runtime.python_child import process_pool
 
@@ -188,7 +189,7 @@ def _on_ray(work: Callable[[Any], Any], address: str, processes: int) -> Iterato
     try:
         import ray
     except ModuleNotFoundError:
-        raise MissingDependency("--ray needs Ray, which is not installed. Run: pip install 'edgekit[ray]'") from None
+        raise MissingDependency(f"--ray needs Ray, which is not installed. Run: {install('ray')}") from None
     ours = not ray.is_initialized()  # else the caller has connected this process, and keeps its Ray
     if ours:
         _connect(ray, address, processes)

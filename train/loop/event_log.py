@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from edgekit.edge_runtime.command_line import install
 from edgekit.edge_runtime.errors import EdgekitError
 from edgekit.train.checkpoint import EpochRecord, unwritable
 from edgekit.train.loop.event_pictures import ValidationPass, add_masks, add_two_classes, grey
@@ -41,7 +42,7 @@ class EventLog:
             import torch.utils.tensorboard  # noqa: F401 -- better missed now than after hours of training
         except ImportError:
             raise EdgekitError(
-                "--tensorboard needs tensorboard, which is not installed. Run: pip install 'edgekit[train]'"
+                f"--tensorboard needs tensorboard, which is not installed. Run: {install('train')}"
             ) from None
         self._folder, self._done, self._epochs = folder / FOLDER, tuple(done), epochs
         self._writer: SummaryWriter | None = None

@@ -6,12 +6,16 @@ repeats an uninterrupted one, on the CPU bit for bit with the same number of thr
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from edgekit.edge_runtime.errors import EdgekitError
+from edgekit.edge_runtime.files import require_writable
+from edgekit.edge_runtime.locking import alone_in
 from edgekit.train import checkpoint, provenance
 from edgekit.train.book_model import BookModel, FitConfig
 from edgekit.train.checkpoint import EpochRecord, RunRecord
@@ -66,8 +70,8 @@ def fit(
         keep_every_s: epochs shorter than 20 ms are saved only this often, and the last of them; 0 saves every one.
 
     Raises:
-        UsageError: an unknown device or precision, one that this machine does not have, or no run that these settings
-            could resume.
+        UsageError: an unknown device or precision, one that this machine does not have, no run that these settings
+            could resume, or another process that trains into `folder`.
         MissingData: the data set is not on disk.
         Interrupted: Ctrl-C; the last finished epoch is kept, and the message says how to resume.
         EdgekitError: the loss is no longer a number, a file is damaged, or the disk is full.
@@ -76,39 +80,48 @@ def fit(
     precision = precision or config.precision
     check_settings(device, precision)
     provenance.commit()  # now, when the code was just loaded; hours later another commit may be checked out
-    state = resume.state_to_resume(folder, command) if go_on else None
-    run_id = state.run_id if state else uuid.uuid4().hex
-    with resume.keeping_last_epoch(folder, run_id, epochs=config.epochs, command=command), threads(config.cpu_threads):
-        dataset = model.data()
-        identity = {"model": model.name, "data": dataset.sha256(), **asdict(config), "precision": precision}
-        if state:
-            resume.check_same_run(state, identity, folder)
-            stopped = stop_reason(state.curve, config.patience, model.task)
-            if (stopped or state.epoch == config.epochs) and (finished := _finished(folder, state)):
-                return RunResult(record=finished, folder=folder, trained_epochs=0, stopped=stopped)
-        fabric = launched_fabric(device, precision)
-        run = Run(
-            model,
-            folder,
-            config,
-            dataset,
-            fabric,
-            run_id=run_id,
-            identity=identity,
-            state=state,
-            keep_every_s=keep_every_s,
-        )
-        log = EventLog(folder, run.curve, epochs=config.epochs) if tensorboard and fabric.is_global_zero else None
-        while not run.ended:
-            epoch = run.train_epoch(log)
-            run.keep()
-            if fabric.is_global_zero and on_epoch:
-                on_epoch(epoch)
-        if log:
-            log.close()
-        record = run.finish()
-    trained = len(run.curve) - (state.epoch if state else 0)
-    return RunResult(record=record, folder=folder, trained_epochs=trained, stopped=run.stopped)
+    # Of several processes that train one model together, the first one holds the folder for all.
+    with alone_in(folder) if os.environ.get("RANK", "0") == "0" else nullcontext():
+        state = resume.state_to_resume(folder, command) if go_on else None
+        run_id = state.run_id if state else uuid.uuid4().hex
+        with (
+            resume.keeping_last_epoch(folder, run_id, epochs=config.epochs, command=command),
+            threads(config.cpu_threads),
+        ):
+            dataset = model.data()
+            identity = {"model": model.name, "data": dataset.sha256(), **asdict(config), "precision": precision}
+            if state:
+                resume.check_same_run(state, identity, folder)
+                stopped = stop_reason(state.curve, config.patience, model.task)
+                if (stopped or state.epoch == config.epochs) and (finished := _finished(folder, state)):
+                    return RunResult(record=finished, folder=folder, trained_epochs=0, stopped=stopped)
+            try:
+                require_writable(folder)  # not after the first epoch, which may take an hour
+            except OSError as error:
+                raise checkpoint.unwritable(folder, error) from None
+            fabric = launched_fabric(device, precision)
+            run = Run(
+                model,
+                folder,
+                config,
+                dataset,
+                fabric,
+                run_id=run_id,
+                identity=identity,
+                state=state,
+                keep_every_s=keep_every_s,
+            )
+            log = EventLog(folder, run.curve, epochs=config.epochs) if tensorboard and fabric.is_global_zero else None
+            while not run.ended:
+                epoch = run.train_epoch(log)
+                run.keep()
+                if fabric.is_global_zero and on_epoch:
+                    on_epoch(epoch)
+            if log:
+                log.close()
+            record = run.finish()
+        trained = len(run.curve) - (state.epoch if state else 0)
+        return RunResult(record=record, folder=folder, trained_epochs=trained, stopped=run.stopped)
 
 
 def _finished(folder: Path, state: resume.ResumeState) -> RunRecord | None:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from edgekit.edge_runtime.bundle.bundle import Bundle, find_bundles
 from edgekit.edge_runtime.bundle.manifest import Manifest
+from edgekit.edge_runtime.command_line import command_line
 from edgekit.edge_runtime.engines import load
 from edgekit.edge_runtime.engines.engine import Engine
 from edgekit.edge_runtime.errors import EdgekitError, InputError, UsageError
@@ -108,7 +109,9 @@ def choose_bundles(root: Path) -> dict[str, Path]:
                 f"{root} holds {len(paths)} bundles of {MODELS[net]}: {names}. Keep only one of them there"
             )
         if not paths and net != "malignancy":
-            raise UsageError(f"{root} holds no bundle of {MODELS[net]}. Make one: edgekit optimize {MODELS[net]}")
+            raise UsageError(
+                f"{root} holds no bundle of {MODELS[net]}. Make one: {command_line('optimize', MODELS[net])}"
+            )
     return {net: paths[0] for net, paths in by_net.items() if paths}
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from edgekit.edge_runtime.command_line import EDGEKIT
 from edgekit.edge_runtime.decode import DecodeError, parse_json
 from edgekit.edge_runtime.errors import InputError, MissingData, UsageError
 from edgekit.edge_runtime.format import percent_text
@@ -91,7 +92,7 @@ def read_results(folder: Path) -> Results:
         if not (folder / name).is_file():
             raise MissingData(
                 f"{folder} has no {name}, so nothing can be compared with it. Give a folder written by "
-                "`edgekit nodules`"
+                f"`{EDGEKIT} nodules`"
             )
     try:
         answer = parse_json((folder / JSON_FILE).read_bytes())
@@ -101,7 +102,7 @@ def read_results(folder: Path) -> Results:
         if not isinstance(answer, dict) or "series_uid" not in answer["provenance"]:
             raise KeyError("provenance")
     except (DecodeError, OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        raise InputError(f"the results in {folder} are damaged ({error}). Make them again: edgekit nodules") from None
+        raise InputError(f"the results in {folder} are damaged ({error}). Make them again: {EDGEKIT} nodules") from None
     return Results(answer=answer, mask=mask)
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from edgekit.edge_runtime.bundle.bundle import Bundle
+from edgekit.edge_runtime.command_line import EDGEKIT
 from edgekit.edge_runtime.decode import DecodeError, canonical_json, decode, parse_json, to_plain
 from edgekit.edge_runtime.errors import EdgekitError, InputError, MissingData, UsageError
 from edgekit.edge_runtime.files import sha256_file, write_bytes
@@ -279,7 +280,7 @@ def _file(out: Path, uid: str) -> Path:
 def _done(out: Path, wanted: Sequence[str], nets: NetFiles) -> dict[str, ScanResult]:
     """The results that `out` has for the wanted series."""
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / SCANS_FOLDER).is_dir())):
-        raise UsageError(f"{out} holds files that are not results of `edgekit nodules evaluate`. Give another --out")
+        raise UsageError(f"{out} holds files that are not results of `{EDGEKIT} nodules evaluate`. Give another --out")
     results = {}
     for uid in wanted:
         path = _file(out, uid)

@@ -5,8 +5,6 @@ The folder appears whole or not at all. Only pictures are computed here. The pag
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -17,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from edgekit.edge_runtime.decode import canonical_json, to_plain
 from edgekit.edge_runtime.errors import UsageError
+from edgekit.edge_runtime.files import folder_atomically
 from edgekit.edge_runtime.svg import SERIES
 from edgekit.train.checkpoint import unwritable
 from edgekit.train.data.ct import crop_start
@@ -92,24 +91,14 @@ def write(out: Path, volume: Volume, analysis: Analysis, provenance: Provenance,
     check_free(out)
     out = out.resolve()
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
+        with folder_atomically(out, replace=False) as staging:
+            for finding in analysis.findings[:top]:
+                picture(volume, finding).save(staging / picture_name(finding), optimize=True)
+            (staging / JSON_FILE).write_bytes(canonical_json(answer(analysis, provenance)))
+            save_mask(staging / MASK_FILE, analysis.mask)
+            (staging / PAGE_FILE).write_text(page(analysis, provenance, top=top), encoding="utf-8")
     except OSError as error:
         raise unwritable(out, error) from None
-    try:
-        for finding in analysis.findings[:top]:
-            picture(volume, finding).save(staging / picture_name(finding), optimize=True)
-        (staging / JSON_FILE).write_bytes(canonical_json(answer(analysis, provenance)))
-        save_mask(staging / MASK_FILE, analysis.mask)
-        (staging / PAGE_FILE).write_text(page(analysis, provenance, top=top), encoding="utf-8")
-        staging.chmod(0o755)
-        if out.is_dir():
-            out.rmdir()
-        staging.rename(out)
-    except OSError as error:
-        raise unwritable(out, error) from None
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
 
 
 def save_mask(path: Path, mask: np.ndarray) -> None:

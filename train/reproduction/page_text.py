@@ -23,7 +23,7 @@ and what edgekit gets when it trains the same models. This page is written by `e
 `results/reproduction-*.json`, which it makes from finished training runs; no number here was typed by hand.
 
 ```sh
-edgekit reproduce --chapters 1-8
+edgekit reproduce --chapters 1-8 --publish
 ```
 
 It trains what is not trained yet and continues where it was interrupted. `--report-only` writes this page again

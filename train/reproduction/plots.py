@@ -8,8 +8,6 @@ from __future__ import annotations
 import io
 import math
 import statistics
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -17,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from edgekit.edge_runtime.decode import decode
+from edgekit.edge_runtime.temporary import temporary_folder
 from edgekit.train.reproduction import representation
 
 Results = dict[str, Any]
@@ -133,8 +132,8 @@ def _roc(curve: Results) -> Figure:
 
 
 def _representation(sides: Results) -> bytes:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "representation.svg"
+    with temporary_folder() as folder:
+        path = folder / "representation.svg"
         representation.draw(path, decode(representation.Comparison, sides))
         return path.read_bytes()
 

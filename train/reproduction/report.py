@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from edgekit.edge_runtime.command_line import EDGEKIT
 from edgekit.edge_runtime.decode import DecodeError, parse_json
 from edgekit.edge_runtime.errors import EdgekitError
 from edgekit.edge_runtime.format import percent_text
@@ -42,9 +43,9 @@ def load(results: Path) -> list[Results]:
         try:
             content = parse_json(path.read_bytes())
             if content["format_version"] != FORMAT_VERSION:
-                raise EdgekitError(f"{path} has another format. Write it again: edgekit reproduce --report-only")
+                raise EdgekitError(f"{path} has another format. Write it again: {EDGEKIT} reproduce --report-only")
         except (OSError, DecodeError, KeyError, TypeError) as error:
-            raise EdgekitError(f"{path} is not a result of `edgekit reproduce`: {error}. Remove it") from None
+            raise EdgekitError(f"{path} is not a result of `{EDGEKIT} reproduce`: {error}. Remove it") from None
         contents.append(content)
     return sorted(contents, key=lambda r: (r["chapter"] or 99, r["device"] != "cpu", r["device"]))
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from edgekit.edge_runtime.command_line import install
 from edgekit.edge_runtime.errors import MissingDependency, UsageError
 from edgekit.edge_runtime.files import write_atomically
 from edgekit.edge_runtime.format import percent_text
@@ -123,9 +124,7 @@ def draw(path: Path, comparison: Comparison) -> None:
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError:
-        raise MissingDependency(
-            "drawing needs matplotlib, which is not installed. Run: pip install 'edgekit[train]'"
-        ) from None
+        raise MissingDependency(f"drawing needs matplotlib, which is not installed. Run: {install('train')}") from None
     page = Figure(figsize=(9, 3.4), dpi=150, layout="constrained")
     pictures, accuracies = page.subfigures(1, 2, squeeze=False, width_ratios=(1, 1.1))[0]
     pictures.suptitle("what the features see: edge directions and holes", fontsize=10)

@@ -8,7 +8,6 @@ can be written again without training. One model that fails does not stop the ot
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, fields, replace
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from edgekit.edge_runtime.command_line import command_line
 from edgekit.edge_runtime.errors import Interrupted, UsageError
 from edgekit.train.book_model import BookModel
 from edgekit.train.loop.device import check_settings
@@ -45,22 +45,32 @@ class ReproductionRequest:
     """auto, cpu, cuda or mps."""
     jobs: int = 1
     """Trainings that run at the same time."""
-    out: Path = Path("results")
-    """The folder of the results files."""
+    out: Path | None = None
+    """The folder of the results files. None: `results` in the folder of the runs."""
     runs: Path = Path("runs/reproduction")
     """The folder of the training runs, in which each device has a folder of its own."""
-    docs: Path = Path("docs")
-    """The folder of REPRODUCTION.md and its figures."""
+    docs: Path | None = None
+    """The folder of REPRODUCTION.md and its figures. None: `report` in the folder of the runs."""
+    publish: bool = False
+    """Write to `results/` and `docs/`, in which the repository of edgekit keeps what was measured."""
+
+    @property
+    def results_folder(self) -> Path:
+        return self.out or (Path("results") if self.publish else self.runs / "results")
+
+    @property
+    def docs_folder(self) -> Path:
+        return self.docs or (Path("docs") if self.publish else self.runs / "report")
 
     def command(self) -> str:
         """What a user types to ask for the same."""
-        words = ["edgekit", "reproduce"]
+        words = ["reproduce"]
         for option in fields(self):
             value = getattr(self, option.name)
             if value != option.default:
                 for item in value if isinstance(value, tuple) else (value,):
-                    words += [f"--{option.name}", str(item)]
-        return shlex.join(words)
+                    words += [f"--{option.name}", *([] if item is True else [str(item)])]
+        return command_line(*words)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,9 +140,9 @@ def reproduce(
         failures = _train(chosen, request, place, show)
     chapters = sorted({model.chapter for model in [*chosen, *skipped]})
     files = results.write_results(
-        chapters, place, request.out, device=request.device, epochs=request.epochs, on_note=on_note
+        chapters, place, request.results_folder, device=request.device, epochs=request.epochs, on_note=on_note
     )
-    files += report.write(request.out, request.docs)
+    files += report.write(request.results_folder, request.docs_folder)
     return Reproduction(files=tuple(files), failures=failures)
 
 

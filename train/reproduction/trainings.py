@@ -6,7 +6,6 @@ passed on to every child, which keeps its last epoch. This module knows no resul
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import signal
@@ -23,6 +22,8 @@ import torch
 
 from edgekit.edge_runtime.errors import EdgekitError, UsageError
 from edgekit.edge_runtime.files import user_cache
+from edgekit.edge_runtime.locking import lock
+from edgekit.edge_runtime.processes import interrupt
 from edgekit.edge_runtime.python_child import PythonChild
 from edgekit.train import checkpoint
 from edgekit.train.book_model import BookModel
@@ -124,7 +125,7 @@ def train_all(
             with guard:
                 stopping.set()
                 for child in children:
-                    child.process.send_signal(signal.SIGINT)
+                    interrupt(child.process)
             raise  # leaving the pool waits for the children
     return failed
 
@@ -174,7 +175,7 @@ def _locked(trainings: Sequence[Training]) -> Iterator[tuple[int, ...]]:
             except OSError as error:
                 raise checkpoint.unwritable(runs, error) from None
             try:
-                fcntl.flock(held[-1], fcntl.LOCK_EX | fcntl.LOCK_NB)
+                lock(held[-1])
             except OSError:
                 raise UsageError(
                     f"another process is training into {runs}. Wait for it, stop it, or give another --runs"

@@ -11,14 +11,18 @@ from ..options import USE, Allow, BundlePath, BundlePaths, EngineName, Json, Key
 
 
 @app.command(rich_help_panel=USE)
-def inspect(bundle: BundlePath, key: Key = None, as_json: Json = False) -> None:
+def inspect(
+    bundle: Annotated[Path, typer.Argument(help="A bundle folder or .zip, or a folder that holds some.")],
+    key: Key = None,
+    as_json: Json = False,
+) -> None:
     """Show what a bundle is, its inputs and outputs, and what was proven. Checks every file and runs nothing.
 
-    Also shows the attestations beside the bundle, and whether they belong to it.
+    Also shows the attestations beside the bundle, and whether they belong to it. Of a folder of bundles: one row each.
     """
-    from edgekit.cli.inspect import inspect as run
+    from edgekit.cli.inspect import inspect_all as run
 
-    run(bundle, as_json=as_json, key=key)
+    finish(run(bundle, as_json=as_json, key=key))
 
 
 @app.command(rich_help_panel=USE)
@@ -72,20 +76,38 @@ def pack(
 @app.command(rich_help_panel=USE)
 def predict(
     bundle: BundlePath,
-    images: Annotated[list[Path], typer.Argument(help="Pictures: JPEG, PNG, WebP, TIFF, BMP or GIF.")],
+    images: Annotated[list[Path] | None, typer.Argument(help="Pictures: JPEG, PNG, WebP, TIFF, BMP or GIF.")] = None,
+    files: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input",
+            help="For models of arrays: FILE.npy, NAME=FILE.npy for each of several inputs, or FILE.npz with all of "
+            "them. A file holds one sample, or many.",
+        ),
+    ] = None,
+    rows: Annotated[
+        list[str] | None,
+        typer.Option("--row", help="For models of one row of numbers: 7.4,0.7,0. Repeat for more rows."),
+    ] = None,
+    texts: Annotated[
+        list[str] | None, typer.Option("--text", help="For models of characters: the text before. Repeat for more.")
+    ] = None,
     top: Annotated[int, typer.Option(min=1, help="How many labels to show for each picture.")] = 3,
     invert: Annotated[bool, typer.Option("--invert", help="Invert the picture first, such as ink on paper.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Write all outputs to this .npz, for a program to read.")] = None,
     engine: EngineName = None,
     key: Key = None,
     require_signature: Signed = False,
     allow: Allow = None,
     as_json: Json = False,
 ) -> None:
-    """Run a bundle on pictures and print its answers."""
-    from edgekit.cli.bundles import predict as run
+    """Run a bundle on pictures, arrays, rows of numbers or text, and print its answers."""
+    from edgekit.cli.predict import Given
+    from edgekit.cli.predict import predict as run
 
     policy = policy_of(allow, key=key, require_signature=require_signature)
-    finish(run(bundle, images, top=top, invert=invert, engine=engine, as_json=as_json, policy=policy))
+    given = Given(images=images or (), files=files or (), rows=rows or (), texts=texts or (), invert=invert)
+    finish(run(bundle, given, top=top, engine=engine, save_to=out, as_json=as_json, policy=policy))
 
 
 @app.command(rich_help_panel=USE)
@@ -93,10 +115,12 @@ def demo(
     bundles: Annotated[Path, typer.Option(help="The folder of bundles to show.")] = Path("bundles"),
     port: Annotated[int | None, typer.Option(help="Default: a free one.")] = None,
     browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = True,
+    key: Key = None,
+    require_signature: Signed = False,
     allow: Allow = None,
 ) -> None:
     """Compare the full and the quantized model side by side in a browser. Serves this machine only."""
     from edgekit.demo_app.launch import launch
 
-    policy = policy_of(allow)
-    launch(bundles, port=port, open_browser=browser, allow=policy.allow)
+    policy = policy_of(allow, key=key, require_signature=require_signature)
+    launch(bundles, port=port, open_browser=browser, allow=policy.allow, key=policy.key)

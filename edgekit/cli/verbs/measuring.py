@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from edgekit.edge_runtime.command_line import EDGEKIT
 from edgekit.edge_runtime.errors import UsageError
 
 from ..options import USE, Allow, BundlePaths, EngineName, Json, Key, Quick, Signed, app, finish, policy_of
@@ -130,7 +131,7 @@ def compare(
 def doctor(
     model: Annotated[
         str | None,
-        typer.Argument(help="Check this model instead, before it is trained. Named as for `edgekit optimize`."),
+        typer.Argument(help=f"Check this model instead, before it is trained. Named as for `{EDGEKIT} optimize`."),
     ] = None,
     sample_shape: Annotated[
         list[str] | None,
@@ -147,7 +148,7 @@ def doctor(
     With a MODEL: show what each engine does with its operators, in float and in int8. Uses random weights.
     """
     if model is None and sample_shape:
-        raise UsageError("--sample-shape belongs to a model: edgekit doctor MODEL --sample-shape 1,3,224,224")
+        raise UsageError(f"--sample-shape belongs to a model: {EDGEKIT} doctor MODEL --sample-shape 1,3,224,224")
     if model is not None:
         if deep or build:
             raise UsageError("--deep and --build check this machine's engines, not a model: leave out one or the other")

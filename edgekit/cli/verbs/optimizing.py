@@ -11,12 +11,25 @@ from typing import Annotated
 
 import typer
 
-from ..options import MAKE, Json, Quick, Runs, app, finish
+from .. import names
+from ..options import MAKE, Json, Quick, Runs, app, finish, one_of, starting
 
 OWN = "A model of your own"
+HELP = f"""Export and quantize a trained model in every way that works, and deliver only what is proven on real samples.
+
+Your own model needs real samples: `--calibration`, and `--validation` for its accuracy. See docs/OWN_MODEL.md.
+
+Recipes, what is done to the weights:
+
+{names.listed(names.RECIPES)}
+
+Exporters, what file comes out:
+
+{names.listed(names.EXPORTERS)}
+"""
 
 
-@app.command(rich_help_panel=MAKE)
+@app.command(rich_help_panel=MAKE, help=HELP)
 def optimize(
     context: typer.Context,
     model: Annotated[
@@ -25,16 +38,26 @@ def optimize(
             metavar="WHAT",
             help="A built-in model, torchvision:NAME, timm:NAME, or package.module:callable or file.py:callable that "
             "returns an nn.Module.",
+            autocompletion=starting(names.models),
         ),
     ] = None,
     weights: Annotated[
         Path | None,
         typer.Option(help="A .safetensors file or a state dict. Default: the trained run's, or the source's own."),
     ] = None,
-    recipes: Annotated[list[str] | None, typer.Option("--recipe", help="Only this recipe. Repeat for more.")] = None,
+    recipes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--recipe", help="Only this recipe, listed above. Repeat for more.", autocompletion=one_of(names.RECIPES)
+        ),
+    ] = None,
     exporters: Annotated[
         list[str] | None,
-        typer.Option("--exporter", help="Only this exporter. Repeat for more. aot runs only when it is named here."),
+        typer.Option(
+            "--exporter",
+            help="Only this exporter, listed above. Repeat for more. aot runs only when it is named here.",
+            autocompletion=one_of(names.EXPORTERS),
+        ),
     ] = None,
     out: Annotated[Path, typer.Option(help="Where the bundles go.")] = Path("bundles"),
     runs: Runs = Path("runs"),
@@ -109,9 +132,10 @@ def optimize(
     task: Annotated[
         str,
         typer.Option(
-            help="classification, multi_label, regression, segmentation, detection or none. Default: as outputs and "
-            "true answers say.",
+            help="classification, multi_label, regression, segmentation, detection or none. Default: what the outputs "
+            "and the true answers suggest.",
             rich_help_panel=OWN,
+            autocompletion=one_of(names.TASKS),
         ),
     ] = "",
     metric: Annotated[
@@ -145,8 +169,8 @@ def optimize(
     golden: Annotated[
         Path | None,
         typer.Option(
-            help="The samples that may travel with every bundle: a folder of pictures, or .npy, .npz, .h5. Default: of "
-            "validation.",
+            help="The samples that may travel with every bundle: a folder of pictures, or .npy, .npz, .h5. Default: "
+            "some of --validation.",
             rich_help_panel=OWN,
         ),
     ] = None,
@@ -203,10 +227,7 @@ def optimize(
     quick: Quick = False,
     as_json: Json = False,
 ) -> None:
-    """Export and quantize a trained model in every way that works, and deliver only what is proven on real samples.
-
-    Your own model needs real samples: `--calibration`, and `--validation` for its accuracy. See docs/OWN_MODEL.md.
-    """
+    """Fills a request with what was typed. The help is `HELP`."""
     from edgekit.cli.optimize import optimize_command
 
     # Only what was typed: all other defaults are the record's, or the file's.

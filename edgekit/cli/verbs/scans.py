@@ -8,6 +8,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from edgekit.edge_runtime.command_line import EDGEKIT
+
 from ..options import MAKE, Json, app, finish
 
 luna = typer.Typer(
@@ -27,7 +29,7 @@ class _ScanUnlessNamed(TyperGroup):
 analysis = typer.Typer(
     cls=_ScanUnlessNamed,
     no_args_is_help=True,
-    help="Find nodules in a chest CT: edgekit nodules SCAN. Or in many scans, and count the hits: evaluate.",
+    help=f"Find nodules in a chest CT: {EDGEKIT} nodules SCAN. Or in many scans, and count the hits: evaluate.",
 )
 app.add_typer(analysis, name="nodules", rich_help_panel=MAKE)
 

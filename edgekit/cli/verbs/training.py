@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from edgekit.edge_runtime.errors import UsageError
+
 from ..options import MAKE, Json, Model, Runs, app, finish
 
 
@@ -77,15 +79,25 @@ def reproduce(
     epochs: Annotated[int | None, typer.Option(help="Instead of each model's own setting. The report says so.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     jobs: Annotated[int, typer.Option(help="Trainings at the same time. Most use one CPU thread.")] = 1,
-    out: Annotated[Path, typer.Option(help="Where the results go.")] = Path("results"),
+    out: Annotated[
+        Path | None, typer.Option(help="Where the results go. Default: results in the folder of the runs.")
+    ] = None,
     runs: Runs = Path("runs/reproduction"),
-    docs: Annotated[Path, typer.Option(help="Where REPRODUCTION.md and its figures go.")] = Path("docs"),
+    docs: Annotated[
+        Path | None,
+        typer.Option(help="Where REPRODUCTION.md and its figures go. Default: report in the folder of the runs."),
+    ] = None,
+    publish: Annotated[
+        bool, typer.Option("--publish", help="Write to results/ and docs/, as the repository of edgekit has them.")
+    ] = False,
     report_only: Annotated[bool, typer.Option("--report-only", help="Train nothing. Report on finished runs.")] = False,
 ) -> None:
     """Train the book's models and report its figures beside ours. Ctrl-C keeps what is done; run again to continue."""
     from edgekit.cli.reproduce import reproduce_models
     from edgekit.train.reproduction.reproduce import ReproductionRequest
 
+    if publish and (out or docs):
+        raise UsageError("--publish says where everything goes: leave out --out and --docs, or --publish")
     request = ReproductionRequest(
         chapters=chapters,
         models=tuple(model or ()),
@@ -97,5 +109,6 @@ def reproduce(
         out=out,
         runs=runs,
         docs=docs,
+        publish=publish,
     )
     finish(reproduce_models(request, report_only=report_only))
