@@ -174,9 +174,8 @@ class Request:
     classification puts a softmax behind logits, multi_label and segmentation a sigmoid. The true answers are class
     indices (N,), or (N, …) where the model gives classes for each token (N, T, C) or pixel (N, C, H, W); 0 and 1 (N, C)
     for multi_label and (N, 1, H, W) for segmentation; numbers (N, F) for a regression. Indices below 0 are not counted.
-    detection takes a model that gives scores (N, A, C), behind which it puts a sigmoid unless they lie from 0 to 1, and
-    boxes (N, A, 4): left, top, right, bottom in pixels of the input. The true boxes come from a COCO file, or are
-    (N, M, 6): label, 1 for a crowd, left, top, right, bottom in pixels of the input, a label of -1 in unused rows.
+    detection takes scores (N, A, C), with a sigmoid behind them unless they lie from 0 to 1, and boxes (N, A, 4). The
+    truth is a COCO file, or (N, M, 6): label, 1 for a crowd, left, top, right, bottom; a label of -1 in unused rows.
     """
 
     metric: str = ""
@@ -299,9 +298,8 @@ _FROM_PYTHON = ("targets", "evaluate")
 # What a user's own model needs and a model of the registry, which has data and settings, does not take.
 USER_MODEL = (
     *("calibration", "validation", "unlabelled", "golden", *_FROM_PYTHON),
-    *("images", *SUPPRESSION),
     *("labels", "task", "metric", "name", "sample_shape", "calibration_samples", "random_samples", "random_weights"),
-    *("no_normalise", *_OF_PICTURES),
+    *("images", "no_normalise", *SUPPRESSION, *_OF_PICTURES),
 )
 
 
