@@ -12,7 +12,7 @@ from pathlib import Path
 
 _MOST_VERSION_FIELDS = 10_000  # a model has a dozen fields at its top level, and some functions
 _MOST_OPSET_BYTES = 256
-MOST_FIELDS = 2_000_000  # that are looked at for other files: some seconds
+MOST_FIELDS = 500_000  # that are looked at for other files: a second or so; a model of 1,000 nodes has some 20,000
 # message -> its fields that may hold a tensor somewhere inside, and what message they are
 _HOLDERS: dict[str, dict[int, str]] = {
     "model": {7: "graph", 20: "training", 25: "function"},
