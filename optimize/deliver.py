@@ -29,8 +29,7 @@ from edgekit.edge_runtime.errors import (
     UsageError,
     VerificationError,
     system_text,
-)
-from edgekit.edge_runtime.files import require_writable
+)  # fmt: skip
 from edgekit.edge_runtime.format import metric_name, value_text
 from edgekit.edge_runtime.tasks.registry import metric_named
 
@@ -49,7 +48,7 @@ from .events import (
     OnEvent,
     StepBegun,
     ignore,
-)
+)  # fmt: skip
 from .front_ends import front_ends
 from .other_engines import OtherRun, other_versions, run_others_again
 from .pack import Packed, bundle_name, pack_bundle, run_again, tools_of
@@ -100,7 +99,6 @@ def deliver(
         ExportError: not one bundle could be made, and the float model cannot be measured either.
     """
     on_event(StepBegun(text="running the float model"))
-    require_writable(Path(request.out))
     reference = FloatReference.of(model)
     samples = len(next(iter(reference.validation.values())))
     on_event(FloatMeasured(model=model.name, metric=reference.metric, samples=samples))

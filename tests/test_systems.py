@@ -114,7 +114,7 @@ from pathlib import Path
 from edgekit.edge_runtime import Bundle, load_engine
 from edgekit.edge_runtime.locking import lock_folder
 from edgekit.edge_runtime.temporary import LockedFolder
-with Bundle.open("edge_runtime/doctor/models/onnx.zip") as bundle, load_engine(bundle) as engine:
+with Bundle.open("tests/data/format1/digits_cnn-onnx-w8a8_static") as bundle, load_engine(bundle) as engine:
     print(len(engine.run(bundle.golden().sample(0))))
 """
 
