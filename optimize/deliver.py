@@ -29,7 +29,7 @@ from edgekit.edge_runtime.errors import (
     UsageError,
     VerificationError,
     system_text,
-)  # fmt: skip
+)
 from edgekit.edge_runtime.format import metric_name, value_text
 from edgekit.edge_runtime.tasks.registry import metric_named
 
@@ -48,7 +48,7 @@ from .events import (
     OnEvent,
     StepBegun,
     ignore,
-)  # fmt: skip
+)
 from .front_ends import front_ends
 from .other_engines import OtherRun, other_versions, run_others_again
 from .pack import Packed, bundle_name, pack_bundle, run_again, tools_of
