@@ -32,6 +32,7 @@ GUARDED = {
     "edge_runtime.locking": {"getuid", "O_DIRECTORY", "O_NOFOLLOW"},
     "edge_runtime.machine.cpu": {"sched_getaffinity"},
     "edge_runtime.machine.machine_state": {"sysconf"},
+    "edge_runtime.machine.memory": {"sysconf"},
     "edge_runtime.processes": {"killpg", "SIGKILL"},
     "edge_runtime.python_child": {"register_at_fork"},
 }
