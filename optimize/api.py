@@ -14,6 +14,7 @@ from edgekit.edge_runtime.benchmark.measurement import Measurement
 from edgekit.edge_runtime.benchmark.rows import Row
 from edgekit.edge_runtime.command_line import command_line
 from edgekit.edge_runtime.errors import MissingData, UsageError
+from edgekit.edge_runtime.files import require_writable
 from edgekit.edge_runtime.locking import alone_in
 from edgekit.train.registry import book_model
 
@@ -84,6 +85,7 @@ def optimize(request: Request, *, on_event: OnEvent = ignore) -> Result:
             on_event(Remark(text=text))
         pairs = pairs if ready.calibrated else _without_samples(pairs, on_event)
         earlier = results_path(request, ready.model.name)
+        require_writable(Path(request.out))  # before the hours of work
         with alone_in(earlier.parent, make=False):
             delivered = deliver(ready.model, pairs, request, ready.make_eager, earlier=earlier, on_event=on_event)
     return Result(delivered=delivered, says=ready.says)

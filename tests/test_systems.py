@@ -32,6 +32,7 @@ GUARDED = {
     "edge_runtime.locking": {"getuid", "O_DIRECTORY", "O_NOFOLLOW"},
     "edge_runtime.machine.cpu": {"sched_getaffinity"},
     "edge_runtime.machine.machine_state": {"sysconf"},
+    "edge_runtime.machine.memory": {"sysconf"},
     "edge_runtime.processes": {"killpg", "SIGKILL"},
     "edge_runtime.python_child": {"register_at_fork"},
 }
@@ -114,7 +115,7 @@ from pathlib import Path
 from edgekit.edge_runtime import Bundle, load_engine
 from edgekit.edge_runtime.locking import lock_folder
 from edgekit.edge_runtime.temporary import LockedFolder
-with Bundle.open("edge_runtime/doctor/models/onnx.zip") as bundle, load_engine(bundle) as engine:
+with Bundle.open("tests/data/format1/digits_cnn-onnx-w8a8_static") as bundle, load_engine(bundle) as engine:
     print(len(engine.run(bundle.golden().sample(0))))
 """
 

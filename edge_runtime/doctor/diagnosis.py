@@ -23,6 +23,7 @@ from ..engines import ENGINES, row_name
 from ..errors import EdgekitError, InputError, MissingDependency
 from ..format import db_text
 from ..machine import cpu
+from ..machine.memory import total_bytes
 from ..python_child import run
 from ..worker.replay import replay
 
@@ -174,15 +175,13 @@ def probe(name: str) -> dict[str, Any]:
 
 def machine() -> Machine:
     """This machine, as its system describes it."""
-    import psutil  # its import is not free
-
     flags = cpu.flags()
     return Machine(
         cpu=cpu.name(),
         int8_isa=tuple(flag for flag in cpu.INT8_ISA if flag in flags),
         vector_isa=tuple(flag for flag in cpu.VECTOR_ISA if flag in flags),
         cores=cpu.cores(),
-        memory_bytes=psutil.virtual_memory().total,
+        memory_bytes=total_bytes(),
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         python=platform.python_version(),
     )

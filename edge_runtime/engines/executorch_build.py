@@ -49,8 +49,8 @@ def missing() -> str | None:
     try:
         if _built(package) is None and find_compiler() is None:
             chosen = os.environ.get("CXX")
-            absent = f"CXX names no C++ compiler that is there ({shown(chosen, 80)})"
-            return absent if chosen else "there is no C++ compiler"
+            unfit = f"CXX names no C++ compiler that is there ({shown(chosen, 80)})"
+            return unfit if chosen else "there is no C++ compiler"
     except NoHome:
         return "there is no home folder to build in, and XDG_CACHE_HOME is not set"
     return None

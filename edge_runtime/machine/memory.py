@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 from pathlib import Path
 
@@ -31,6 +33,15 @@ def rss_bytes(*, status: Path = STATUS) -> int:
     import psutil  # only where there is no /proc: loading it adds to what is measured
 
     return psutil.Process().memory_info().rss
+
+
+def total_bytes() -> int:
+    """Memory of the whole machine, in bytes."""
+    with contextlib.suppress(AttributeError, ValueError, OSError):  # Windows has no sysconf, others not all names
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    import psutil
+
+    return psutil.virtual_memory().total
 
 
 def _field(status: Path, field: str) -> int | None:

@@ -44,7 +44,7 @@ def engine(tmp_path_factory):
         ({}, "takes the inputs: image. Found: none"),
         ({"picture": PICTURE}, "takes the inputs: image. Found: picture"),
         ({"image": PICTURE, "more": PICTURE}, "takes the inputs: image. Found: image, more"),
-        ({"image": PICTURE.astype(np.float32)}, "should be uint8 [1, 8, 8, 1], found float32 [1, 8, 8, 1]. `edgekit"),
+        ({"image": PICTURE.astype(np.float32)}, "should be uint8 [1, 8, 8, 1], found float32 [1, 8, 8, 1]. `"),
         ({"image": PICTURE[0]}, "should be uint8 [1, 8, 8, 1], found uint8 [8, 8, 1]"),
         ({"image": PICTURE.repeat(2, 0)}, "should be uint8 [1, 8, 8, 1], found uint8 [2, 8, 8, 1]"),
         ({"image": PICTURE[:0]}, "should be uint8 [1, 8, 8, 1], found uint8 [0, 8, 8, 1]"),
