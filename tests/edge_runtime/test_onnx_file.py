@@ -14,6 +14,7 @@ from edgekit.edge_runtime import engines
 from edgekit.edge_runtime.bundle import versions
 from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.edge_runtime.bundle.onnx_file import MOST_FIELDS, names_other_files, onnx_versions
+from edgekit.edge_runtime.command_line import PIP
 from edgekit.edge_runtime.errors import BundleError, EdgekitError
 
 FLOAT = TensorProto.FLOAT
@@ -127,6 +128,6 @@ def test_an_engine_that_is_older_than_the_one_that_made_the_file_is_named_where_
     (path / "manifest.json").write_bytes(newer.to_bytes())
     with (
         pytest.warns(RuntimeWarning, match="proven on onnxruntime 99"),
-        pytest.raises(EdgekitError, match=r"Run: pip install 'onnxruntime>=99\.1\.0'"),
+        pytest.raises(EdgekitError, match=rf"Run: {PIP} install 'onnxruntime>=99\.1\.0'"),
     ):
         engines.load(Bundle.open(path))

@@ -209,7 +209,7 @@ def test_a_worker_ends_when_its_parent_is_killed(what):
     parent, folder = start_parent(WORKER, ROOT / "tests/data/format1/digits_cnn-onnx-fp32.zip", what)
     started = descendants(parent.pid)
     assert [command(pid).split()[6] for pid in started] == ["edgekit.edge_runtime.worker.child"]
-    assert len(list(Path(folder).glob("edgekit-bundle-*"))) == 1  # the .zip is unpacked in the child's own folder
+    assert len(list(Path(folder).glob("edgekit-process-*"))) == 1  # the .zip is unpacked in the child's own folder
     assert kill_and_wait(parent, started) == set()
     assert until(lambda: not Path(folder).exists())
 
