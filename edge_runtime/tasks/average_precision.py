@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from ..command_line import install
 from ..errors import InputError, MissingDependency
 from .detection import COLUMNS
 
@@ -174,7 +175,7 @@ def _evaluated(found: np.ndarray, truth: np.ndarray, count: int, thresholds: tup
         from pycocotools.cocoeval import COCOeval
     except ImportError:
         raise MissingDependency(
-            "measuring a detector needs pycocotools, which is not installed. Run: pip install 'edgekit[train]'"
+            f"measuring a detector needs pycocotools, which is not installed. Run: {install('train')}"
         ) from None
 
     def boxes_of(rows: np.ndarray, *, found: bool) -> Any:

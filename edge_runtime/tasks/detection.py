@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..bundle.contract import Suppression
+from ..command_line import EDGEKIT
 from ..errors import BundleError, EngineError, InputError
 
 CERTAIN = 0.5  # from this score on a box is shown to a person, and counts where two answers are compared
@@ -191,7 +192,7 @@ def read_found(found: npt.ArrayLike, labels: Sequence[str]) -> list[Detections]:
     rows = np.asarray(found, np.float64)
     if np.isnan(rows).any():
         raise EngineError(
-            "the model answered NaN or infinity in its scores or boxes. Run `edgekit verify` on the bundle"
+            f"the model answered NaN or infinity in its scores or boxes. Run `{EDGEKIT} verify` on the bundle"
         )
     if rows.size and rows[..., 0].max() >= len(labels):
         raise BundleError(
@@ -201,7 +202,7 @@ def read_found(found: npt.ArrayLike, labels: Sequence[str]) -> list[Detections]:
     if rows.size and rows[..., 1].max() > 1 + _SLACK:
         raise EngineError(
             f"the model answered a score of {rows[..., 1].max():.6g} where 0 to 1 was expected. "
-            "Export it with its sigmoid in the graph, and run `edgekit verify` on the bundle"
+            f"Export it with its sigmoid in the graph, and run `{EDGEKIT} verify` on the bundle"
         )
     return [Detections(found=tuple(_found(row, labels) for row in one if row[0] >= 0)) for one in rows]
 

@@ -1,6 +1,7 @@
 """Scans as tasks: the order of results, lost workers, and `luna prepare` and `nodules evaluate` on a real local Ray."""
 
 import os
+import re
 import signal
 import socket
 
@@ -10,6 +11,7 @@ import SimpleITK
 from small_nodules import LUNG_HU, always, ball, thresholding
 
 from edgekit.cli.luna import prepare
+from edgekit.edge_runtime.command_line import install
 from edgekit.edge_runtime.errors import EdgekitError, MissingDependency, UsageError
 from edgekit.train.checkpoint import save_weights
 from edgekit.train.data import luna_store, scan_tasks
@@ -83,7 +85,8 @@ def test_no_ray_there(monkeypatch):
     with pytest.raises(EdgekitError, match=f"nothing answers at 127.0.0.1:{port}: .*refused"):
         list(run_scans(abs, [1], ray=f"127.0.0.1:{port}"))
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
-    with pytest.raises(MissingDependency, match=r"--ray needs Ray, which is not installed. Run: .*edgekit\[ray\]"):
+    missing = f"--ray needs Ray, which is not installed. Run: {install('ray')}"
+    with pytest.raises(MissingDependency, match=re.escape(missing)):
         list(run_scans(abs, [1], ray="local"))
 
 
