@@ -36,13 +36,22 @@ def combinations(request: Request) -> list[Combination]:
                 raise unknown(kind, name, known)
     if request.objective not in OBJECTIVES:
         raise unknown("objective", request.objective, [name for name in OBJECTIVES if name])
-    exporters = [EXPORTERS[name] for name in request.exporters or [n for n, e in EXPORTERS.items() if e.by_default]]
-    recipes = [RECIPES[name] for name in request.recipes or [n for n, r in RECIPES.items() if not r.on_request]]
+    exporters = [EXPORTERS[name] for name in _once(request.exporters) or _by_default()]
+    recipes = [RECIPES[name] for name in _once(request.recipes) or [n for n, r in RECIPES.items() if not r.on_request]]
     pairs = [(e, r) for e in exporters for r in recipes if r.name in e.recipes]
     if not pairs:
         offers = "; ".join(f"{e.name} does {', '.join(e.recipes)}" for e in exporters)
         raise UsageError(f"none of the exporters can do {', '.join(r.name for r in recipes)}: {offers}")
     return pairs
+
+
+def _once(names: Sequence[str]) -> list[str]:
+    """Each name once, however often it was typed, in the order of its first place."""
+    return list(dict.fromkeys(names))
+
+
+def _by_default() -> list[str]:
+    return [name for name, exporter in EXPORTERS.items() if exporter.by_default]
 
 
 def most_promising_first(pairs: Sequence[Combination], objective: str) -> list[Combination]:

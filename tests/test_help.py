@@ -74,5 +74,7 @@ def test_tab_completes_verbs_models_recipes_and_formats():
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_the_script_for_a_shell_calls_the_command(shell):
     code = "import sys; sys.argv[0] = 'edgekit'; from edgekit.__main__ import main; main()"
-    done = run(code, "--show-completion", shell, SHELL=f"/bin/{shell}", PATH=os.environ["PATH"])
+    # Otherwise typer looks for a shell among the parents of this process, and there may be none.
+    named = {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    done = run(code, "--show-completion", shell, PATH=os.environ["PATH"], **named)
     assert "_EDGEKIT_COMPLETE" in done.stdout

@@ -33,7 +33,7 @@ EXPORTERS: dict[str, str] = {
     "executorch_vulkan": "ExecuTorch for Vulkan GPUs, lowered and not run here",
     "executorch_coreml": "ExecuTorch for Apple's Core ML, lowered and not run here",
 }
-TASKS = ("classification", "multi_label", "regression", "segmentation", "none")
+TASKS = ("classification", "multi_label", "regression", "segmentation", "detection", "none")
 ENGINES = ("onnxruntime", "openvino", "executorch", "torch", "auto", "all")
 _MODELS = Path(__file__).resolve().parent.parent.parent / "train" / "models"
 _INSTALLED = Path(__file__).resolve().parent.parent / "train" / "models"

@@ -34,3 +34,8 @@ def test_nothing_is_lost_and_what_a_failure_calls_for_comes_after_it(objective):
     for exporter, recipe in PAIRS:
         if recipe.after and (exporter.name, recipe.after) in found:
             assert found.index((exporter.name, recipe.after)) < found.index((exporter.name, recipe.name))
+
+
+def test_what_is_named_twice_is_made_once():
+    asked = Request(model="m", exporters=("onnx", "onnx"), recipes=("fp32", "w8a8_static", "fp32"))
+    assert [(e.name, r.name) for e, r in combinations(asked)] == [("onnx", "fp32"), ("onnx", "w8a8_static")]
