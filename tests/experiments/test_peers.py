@@ -109,7 +109,7 @@ def test_the_page_has_a_ratio_a_roof_and_a_reason(tmp_path):
         "edgekit-onnx-w8a8_static-auto": row(1.4, 31.0, ours=True),
     }
     results = {
-        "models": {"torchvision:resnet18": {"1": {"rows": rows, "mflop": 150.0}}},
+        "models": {"torchvision:resnet18": {"1": {"rows": rows, "mflop": 150.0, "settings": {"rounds": 8}}}},
         "peaks": {"1": {"int8": 400.0, "fp32": 100.0}},
         "machine": {"cpu": "a CPU", "cores": "2"},
         "libraries": {"openvino": {"openvino": "2026.4.1"}},
@@ -117,6 +117,7 @@ def test_the_page_has_a_ratio_a_roof_and_a_reason(tmp_path):
     }
     (tmp_path / "peers.json").write_text(json.dumps(results))
     text = peers_table(tmp_path / "peers.json")
+    assert "a CPU (2 cores), 8 rounds." in text
     assert "| edgekit, OpenVINO fp32, 1.5 ms, 31.0 dB | 0.75 [" in text
     assert "| **1.50 [" in text
     assert "| onnxruntime 1.32.0, 1.4 ms |" in text
