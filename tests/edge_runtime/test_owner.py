@@ -141,3 +141,13 @@ def test_a_folder_gives_way_only_where_it_may(tmp_path):
     with folder_atomically(tmp_path / "a", replace=True) as folder:
         (folder / "new").touch()
     assert (names(tmp_path), names(tmp_path / "a")) == (["a"], ["new"])
+
+
+def test_what_an_earlier_version_left_beside_a_folder_stops_no_later_one(tmp_path):
+    target = tmp_path / "digits_cnn-onnx-fp32"
+    (tmp_path / f".{target.name}.old").mkdir()
+    (tmp_path / f".{target.name}.old" / "model.onnx").write_bytes(b"half")
+    for text in ("first", "second"):
+        with folder_atomically(target, replace=True) as folder:
+            (folder / "model.onnx").write_text(text)
+    assert (target / "model.onnx").read_text() == "second"
