@@ -79,6 +79,7 @@ def test_nothing_half_written_is_left(quickstart):
     assert [name for name in left if name.startswith(".")] == []
 
 
+@pytest.mark.slow
 def test_in_a_terminal_a_bar_shows_how_far_the_measurement_is(quickstart, tmp_path):
     weights = quickstart.runs / "digits_cnn" / "weights.safetensors"
     ways = ["--exporter", "onnx", "--recipe", "fp32", "--quick"]

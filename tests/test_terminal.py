@@ -31,7 +31,7 @@ def test_json_holds_the_same_in_every_encoding(encoding):
     assert found == json.loads(verify("utf-8", "--json").stdout)
 
 
-@pytest.mark.parametrize("columns", [120, 40])
+@pytest.mark.parametrize("columns", [pytest.param(120, marks=pytest.mark.slow), 40])
 def test_reproduce_draws_its_bars_and_writes_its_results(tmp_path, columns):
     places = ["--out", tmp_path / "results", "--runs", tmp_path / "runs", "--docs", tmp_path / "docs"]
     asked = ["--models", "digits_cnn", "--epochs", "1", "--seeds", "1", "--device", "cpu"]

@@ -9,6 +9,7 @@ from edgekit.train.registry import book_model
 from experiments.training.speedrun import main
 
 
+@pytest.mark.slow
 def test_runs_are_timed_and_counted(data_root, tmp_path, monkeypatch, capsys):
     if not (data_root / "cifar-10-batches-py").is_dir():
         pytest.skip(f"CIFAR-10 is not in {data_root}")

@@ -89,6 +89,7 @@ def test_both_are_made_only_for_who_names_them():
     assert [(exporter.name, recipe.name) for exporter, recipe in asked] == [("executorch_vulkan", "fp32")]
 
 
+@pytest.mark.slow
 def test_beside_others_it_is_kept_and_not_measured(model, tmp_path):
     pairs = [(EXPORTERS["onnx"], FP32), (VULKAN, FP32)]
     heard: list[Event] = []

@@ -73,6 +73,7 @@ def test_onnx_the_same(hu):
 
 
 @pytest.mark.parametrize("exporter", ["onnx", "executorch_xnnpack"])
+@pytest.mark.slow
 def test_the_published_classifier_keeps_the_floor(exporter, data_root, tmp_path):
     if not (data_root / WEIGHTS).is_file() or not (data_root / "luna" / "lidc_3d_hu_100px").is_dir():
         pytest.skip(f"the book's classifier or the crops of LIDC are not in {data_root}")

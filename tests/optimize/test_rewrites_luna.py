@@ -58,6 +58,7 @@ def test_with_drawn_weights(batch):
     assert relative_error(net(crop).numpy(), captured(crop).numpy()) <= 1e-5
 
 
+@pytest.mark.slow
 def test_the_published_net_is_delegated_whole_and_answers_as_in_the_book(published, tmp_path):
     wanted = run_module(published, published.module, published.validation)[published.outputs[0].name]
     found, notes = stages(published, "executorch_xnnpack", "fp32", tmp_path)

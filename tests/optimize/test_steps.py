@@ -41,7 +41,8 @@ def test_nobody_hears_of_steps_outside():
     assert [event.text for event in heard] == ["inside"]
 
 
-@pytest.mark.parametrize("columns", [40, pytest.param(120, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("columns", [40, 120])
 def test_a_terminal_shows_what_is_done_and_for_how_long(tmp_path, columns):
     """The libraries' own stderr is caught meanwhile, and must not take the line with it."""
     (tmp_path / "net.py").write_text(

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import pytest
 import torch
 from conftest import HELPERS, ROOT
 from safetensors.torch import load_file
@@ -24,6 +25,7 @@ result = train(Path(sys.argv[1]), model=replace(MODEL, build=plain_net), config=
 """
 
 
+@pytest.mark.slow
 def test_two_processes_train_what_one_does(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)

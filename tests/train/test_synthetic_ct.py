@@ -84,6 +84,7 @@ def test_what_cannot_be_made_is_refused(tmp_path):
         write_scans(tmp_path, 1)
 
 
+@pytest.mark.slow
 def test_the_diameter_alone_says_little_about_malignancy():
     """Drawn, it has an area of 0.78; small lungs leave out the largest nodules."""
     nodules = [nodule for n in range(40) for nodule in make_scan(n, slices=48, side=144, others=0).nodules]
