@@ -19,7 +19,7 @@ from edgekit.demo_app.compare import same_golden, why_not_comparable
 from edgekit.demo_app.inputs import choose
 from edgekit.demo_app.launch import KEY_WORD
 from edgekit.demo_app.page_html import escape_markdown
-from edgekit.demo_app.shelf import Shelf, default_pair, read_shelf, title
+from edgekit.demo_app.shelf import Refused, Shelf, default_pair, read_shelf, title
 from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.edge_runtime.command_line import EDGEKIT
 from edgekit.edge_runtime.errors import EdgekitError
@@ -50,8 +50,7 @@ def main(folder: Path, allow: Sequence[str] = (), *, key: str | None = None) -> 
         st.error(escape_markdown(error))
         return
     pair = _choose_pair(shelf, folder)
-    _list_refused(shelf)
-    _list_not_loaded(shelf)
+    _list_left_out(shelf)
     if pair is None:
         return
     try:
@@ -82,24 +81,20 @@ def _choose_pair(shelf: Shelf, folder: Path) -> tuple[Bundle, Bundle] | None:
     return bundles.get(str(a), bundles[names[left]]), bundles.get(str(b), bundles[names[right]])
 
 
-def _list_refused(shelf: Shelf) -> None:
-    if not shelf.refused:
-        return
+def _list_left_out(shelf: Shelf) -> None:
     count = len(shelf.refused)
     name = f"{count_text(count, 'bundle')} in this folder {'was' if count == 1 else 'were'} refused"
-    with st.expander(name, icon=":material/gpp_bad:", key="refused"):
-        for refused in shelf.refused:
-            st.markdown(f"**{escape_markdown(refused.path.name)}**: {escape_markdown(refused.reason)}")
-
-
-def _list_not_loaded(shelf: Shelf) -> None:
-    if not shelf.run_code:
-        return
+    _list_reasons(shelf.refused, name, icon=":material/gpp_bad:", key="refused")
     count = len(shelf.run_code)
     name = f"{count_text(count, 'bundle')} not loaded, because {'it runs' if count == 1 else 'they run'} code"
-    with st.expander(name, icon=":material/code:", key="run_code"):
-        for one in shelf.run_code:
-            st.markdown(f"**{escape_markdown(one.path.name)}**: {escape_markdown(one.reason)}")
+    _list_reasons(shelf.run_code, name, icon=":material/code:", key="run_code")
+
+
+def _list_reasons(left_out: Sequence[Refused], name: str, *, icon: str, key: str) -> None:
+    if left_out:
+        with st.expander(name, icon=icon, key=key):
+            for one in left_out:
+                st.markdown(f"**{escape_markdown(one.path.name)}**: {escape_markdown(one.reason)}")
 
 
 def _compare(left: Bundle, right: Bundle) -> None:

@@ -123,7 +123,7 @@ def nearly_the_same(net, size):
     return Stage(kind="lower", run=run)
 
 
-@pytest.mark.parametrize(("size", "passes"), [(5e-7, True), (2e-6, False)])
+@pytest.mark.parametrize(("size", "passes"), [(3e-7, True), (7e-7, False)])
 def test_what_float32_rounds_is_no_fault_however_little_the_answers_vary(size, passes):
     class Flat(nn.Module):
         def forward(self, x):
@@ -135,4 +135,4 @@ def test_what_float32_rounds_is_no_fault_however_little_the_answers_vary(size, p
     chain.check(nearly_the_same(net, size))
     assert results[0].sqnr_db < FP32.sqnr_floor_db
     assert results[0].passed == passes
-    assert ("or a difference within 1e-06" in results[0].held_to) == passes
+    assert ("or a difference below 5e-07" in results[0].held_to) == passes
