@@ -24,7 +24,7 @@ from ..deploy import DeployModel, Predict
 from ..recipes import Recipe
 from ..user_model.user_code import user_line
 from . import Exporter, Stage
-from .history import shared_history
+from .repeated_work import done_once
 
 # torch.utils.flop_counter regrets that triton is not installed; the others say what the error says again.
 _LOGGERS = ("torch.utils.flop_counter", "torch.fx.experimental.symbolic_shapes", "torch.export._trace")
@@ -73,7 +73,7 @@ def exported(
         said = io.StringIO()
         try:
             # torch prints the graph that it got to before it raises; of what ends well nothing is lost.
-            with contextlib.redirect_stderr(said), shared_history():
+            with contextlib.redirect_stderr(said), done_once():
                 stage = next(stages)
             sys.stderr.write(said.getvalue())
         except StopIteration:

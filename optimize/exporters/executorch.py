@@ -25,6 +25,7 @@ from ..capture import capture
 from ..steps import begin
 from .exporter import Exporter, Stage
 from .layerwise import TorchLayers, calibration_batches
+from .repeated_work import needless_subgraphs_left_out
 
 _LOGGERS = ("torch.utils._pytree", "torch.utils.flop_counter", "executorch", "torchao")
 
@@ -74,7 +75,7 @@ def _export(
     if not delegate and recipe.pt2e is not None:
         # Tells torch of the quantized kernels; without a delegate the quantize nodes are lowered to them.
         importlib.import_module("executorch.kernels.quantized")
-    with warnings.catch_warnings(), any_batch():
+    with warnings.catch_warnings(), any_batch(), needless_subgraphs_left_out(program):
         warnings.simplefilter("ignore")  # deprecations inside torch and executorch, nothing a user can act on
         edge = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()] if delegate else [])
         info = get_delegation_info(edge.exported_program().graph_module)

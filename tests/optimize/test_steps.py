@@ -8,11 +8,16 @@ import torch
 from quarters import quarters_model
 from terminal import in_terminal
 from torch import nn
+from torch._export import utils
 from torch.fx.traceback import NodeSource
 
 from edgekit.optimize import events
 from edgekit.optimize.exporters import EXPORTERS
-from edgekit.optimize.exporters.history import shared_history
+from edgekit.optimize.exporters.repeated_work import (
+    composites_listed_once,
+    needless_subgraphs_left_out,
+    shared_history,
+)
 from edgekit.optimize.pack import pack_bundle
 from edgekit.optimize.recipes import RECIPES
 from edgekit.optimize.steps import begin, heard_by
@@ -65,3 +70,33 @@ def test_histories_are_shared_in_there_and_copied_again_after():
     with shared_history():
         assert copy.deepcopy([source])[0] is source
     assert copy.deepcopy([source])[0] is not source
+
+
+def test_composite_operators_are_listed_anew_only_when_some_were_added():
+    listed = vars(utils)["_collect_all_valid_cia_ops"]
+    before, whole = listed(), utils._collect_all_valid_cia_ops_for_namespace
+    with composites_listed_once():
+        assert listed() == before
+        known = dict(utils._collect_all_valid_cia_ops_for_namespace.known)
+        assert listed() == before
+        assert utils._collect_all_valid_cia_ops_for_namespace.known == known
+        with torch.library._scoped_library("edgekit_test", "DEF") as library:
+            library.define("twice(Tensor x) -> Tensor")
+            library.impl("twice", lambda x: x + x, "CompositeImplicitAutograd")
+            assert torch.ops.edgekit_test.twice.default in listed()
+    assert utils._collect_all_valid_cia_ops_for_namespace is whole
+
+
+@pytest.mark.parametrize(
+    ("net", "left_out"),
+    [(nn.Linear(2, 2), True), (nn.Upsample(scale_factor=2, mode="bilinear"), False)],
+    ids=["linear", "bilinear"],
+)
+def test_subgraphs_are_looked_for_only_where_their_operators_are(net, left_out):
+    import executorch.backends.xnnpack.partition.xnnpack_partitioner  # noqa: F401 (which imports the subgraphs)
+    from executorch.backends.xnnpack.partition.graphs import bilinear_2d
+
+    whole = bilinear_2d.get_graphs_dict
+    with needless_subgraphs_left_out(torch.export.export(net, (torch.zeros(1, 1, 2, 2),))):
+        assert (bilinear_2d.get_graphs_dict is dict) == left_out
+    assert bilinear_2d.get_graphs_dict is whole
