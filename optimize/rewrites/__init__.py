@@ -9,11 +9,12 @@ from .pixels import PIXELS
 from .recurrent import RECURRENT
 from .resampling import COPIES, RESAMPLING
 from .rewrite import Applied, Rewrite, rewrite
+from .softplus import SOFTPLUS
 from .unshare import UNSHARE, UNSHARE_INT8
 from .volumes import VOLUMES
 
 # What XNNPACK's partitioner (executorch 1.5.1) leaves outside, or gets wrong. `UNSHARE` last: others make weights.
-FOR_XNNPACK: tuple[Rewrite, ...] = (PIXELS, COPIES, VOLUMES, NORMS, PADDING, RESAMPLING, RECURRENT, UNSHARE)
+FOR_XNNPACK: tuple[Rewrite, ...] = (PIXELS, COPIES, VOLUMES, NORMS, PADDING, RESAMPLING, RECURRENT, SOFTPLUS, UNSHARE)
 # What PT2E's quantizer (torchao 0.18.0) gets wrong, whatever its program is lowered to.
 FOR_PT2E: tuple[Rewrite, ...] = (UNSHARE, UNSHARE_INT8)
 # onnxruntime has kernels of all operators; of these it has faster ones.
