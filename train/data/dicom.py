@@ -5,6 +5,7 @@ Knows tags and geometry, not what the volume shows. Files are read by pydicom.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +67,12 @@ def read_series(folder: Path) -> Volume:
             at one place, a gap between slices, a tilted gantry, or another geometry in which a slice would not lie
             where its own ImagePositionPatient says.
     """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom's, line by line; what keeps a file from being read is an error
+        return _series(folder)
+
+
+def _series(folder: Path) -> Volume:
     slices = _read(folder)
     first_path, first = slices[0]
     for path, slice_ in slices[1:]:
@@ -82,6 +89,8 @@ def read_series(folder: Path) -> Volume:
     orientation = np.stack([normal, down, across])
     check_orthonormal(orientation, str(first_path))
     between_rows, between_columns = map(float, _numbers(first_path, first, "PixelSpacing", 2))
+    if min(between_rows, between_columns) <= 0:
+        raise InputError(f"{first_path} has a PixelSpacing of {first.PixelSpacing}. Download the series again")
     origins = np.stack([_numbers(path, slice_, "ImagePositionPatient", 3) for path, slice_ in slices])  # (D, 3)
     order = np.argsort(origins @ normal)
     paths, origins = [slices[i][0] for i in order], origins[order]
