@@ -95,10 +95,10 @@ def optimize(request: Request, *, on_event: OnEvent = ignore) -> Result:
 
 def _check_outputs(request: Request) -> None:
     """Raises UsageError where bundles or measurements would lie in what is read, as in a folder of samples."""
-    given = (request.calibration, request.validation, request.unlabelled, request.golden, request.images)
-    read = [Path(one) for one in (*given, request.weights) if isinstance(one, (str, os.PathLike))]
+    # Not `images`, from which only the pictures that a list names are taken.
+    given = (request.calibration, request.validation, request.unlabelled, request.golden, request.weights)
+    read = [Path(one) for one in given if isinstance(one, (str, os.PathLike))]
     for output in (request.out, request.runs):
-        # A file, and not the folder that it lies in: weights are often read from the folder of the runs.
         check_output(Path(output), read)
 
 
