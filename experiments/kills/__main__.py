@@ -59,7 +59,6 @@ def main() -> None:
         _edgekit("optimize", "digits_cnn", "--exporter", "onnx", "--recipe", "fp32", "--quick", cwd=inputs)
         (bundle,) = find_bundles(inputs / "bundles")
         known = [*light_commands(bundle, make_keys(inputs)), *heavy_commands(inputs)]
-        outcomes = _outcomes(options.out, [command.name for command in known])
         commands = _chosen(options.only, known)
         for i, command in enumerate(commands):
             kills = options.kills // len(commands) + (i < options.kills % len(commands))
@@ -69,6 +68,8 @@ def main() -> None:
                 log=lambda line: print(line, flush=True),
             )  # fmt: skip
             # Of each command its own commit: a fault that was mended is looked for again in that command alone.
+            # And the file is read only now: another part may have written to it.
+            outcomes = _outcomes(options.out, [one.name for one in known])
             outcomes[command.name] = vars(outcome) | {
                 "commit": provenance.commit(),
                 "seed": options.seed,
