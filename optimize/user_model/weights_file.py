@@ -61,10 +61,10 @@ class _Unpickler(pickle._Unpickler):  # the one in Python: that in C cannot be t
 
     def load_build(self) -> None:
         """Gives an object its state; not a class or a function, whose attributes are the whole process's."""
-        held = self.stack[-2]
+        held = self.stack[-2]  # type: ignore[attr-defined]
         if isinstance(held, type) or (callable(held) and not isinstance(held, StandIn)):
             raise pickle.UnpicklingError(f"it changes {shown(held, 80)}")
-        super().load_build()
+        super().load_build()  # type: ignore[misc]
 
     dispatch[pickle.BUILD[0]] = load_build
 
