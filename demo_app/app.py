@@ -26,6 +26,7 @@ from edgekit.edge_runtime.errors import EdgekitError
 from edgekit.edge_runtime.format import count_text
 
 PROTECTIONS = ("server.enableCORS", "server.enableXsrfProtection")  # `edgekit demo` states them, a plain start may not
+_EXCEPTIONS = "server.corsAllowedOrigins"  # from the first of them; no flag says that there are none
 
 
 def main(folder: Path, allow: Sequence[str] = (), *, key: str | None = None) -> None:
@@ -38,6 +39,12 @@ def main(folder: Path, allow: Sequence[str] = (), *, key: str | None = None) -> 
     st.set_page_config(page_title="edgekit demo", page_icon=pictures.icon(), layout="wide")
     st.html(Path(__file__).with_name("style.css"))
     st.html(page_html.HEADER)
+    if origins := st.get_option(_EXCEPTIONS):
+        st.error(
+            f"This server lets pages of {escape_markdown(', '.join(map(str, origins)))} read what is shown here: a "
+            f"config.toml in .streamlit, or in your home folder, says so with {_EXCEPTIONS}. Remove it there."
+        )
+        return
     if lacking := [name for name in PROTECTIONS if not st.get_option(name)]:
         st.error(
             f"This server was started without {' and '.join(lacking)}, so any web page could read what is shown here. "

@@ -79,21 +79,49 @@ def _check_regular(path: Path, about: os.stat_result) -> None:
         raise OSError(errno.EINVAL, f"it is {kind}, not a regular file", str(path))
 
 
-def check_output(target: Path, inputs: Iterable[Path]) -> None:
+def _check_replaceable(target: Path) -> None:
+    """Raises OSError where renaming onto `target` takes a device, a pipe or a socket away: even /dev/null, for root.
+
+    The links in /dev, such as stdout, are taken for devices whatever they lead to just now.
+    """
+    if os.path.lexists(target) and Path(os.path.realpath(target.parent)) == Path("/dev"):
+        raise OSError(errno.EINVAL, "it is a device, not a regular file", str(target))
+    with suppress(FileNotFoundError, NotADirectoryError):
+        about = target.stat()
+        if not stat.S_ISDIR(about.st_mode):
+            _check_regular(target, about)
+
+
+def check_output(target: Path, inputs: Iterable[Path] = ()) -> None:
     """Returns where writing `target`, a file or a folder, replaces no input and adds nothing to an input's folder.
+
+    Nor may it replace a device, a pipe or a socket, or add to a bundle, whether that is read or not: a bundle with
+    another file in it is refused for good.
 
     Raises:
         UsageError: it would.
     """
     try:
+        _check_replaceable(target)
         places = [place for place in (target.resolve(), *target.resolve().parents) if place.exists()]
         for path in inputs:
             if any(path.exists() and place.samefile(path) for place in places):
                 raise UsageError(
                     f"{target} is {path}, or lies in it, and that is read: it would be damaged. Give another place"
                 )
+        for place in filter(_is_bundle, places):
+            raise UsageError(
+                f"{target} lies in the bundle {place}, which is refused once another file is in it. Give another place"
+            )
     except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a path that is too long, a NUL in it
-        raise UsageError(f"{shown(target)} cannot be written: {shown(error)}. Give another place") from None
+        reason = (isinstance(error, OSError) and error.strerror) or error
+        raise UsageError(f"{shown(target)} cannot be written: {shown(reason)}. Give another place") from None
+
+
+def _is_bundle(place: Path) -> bool:
+    with suppress(OSError):
+        return b'"format_version"' in read_plain(place / "manifest.json", most_bytes=1 << 22)
+    return False
 
 
 def copy_plain(source: Path, target: Path, *, most_bytes: int) -> None:
@@ -121,6 +149,7 @@ def write_atomically(target: Path, *, beside: Path | None = None) -> Iterator[Pa
     Args:
         beside: the folder for the temporary file, on the same disk; `target`'s own without one.
     """
+    _check_replaceable(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     folder = beside or target.parent
     sweep_once(folder.absolute())
@@ -177,6 +206,7 @@ def folder_atomically(target: Path, *, replace: bool) -> Iterator[Path]:
     Raises:
         OSError: `target` is not empty, or cannot be written.
     """
+    _check_replaceable(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     sweep_once(target.parent.absolute())
     staging = Path(tempfile.mkdtemp(dir=target.parent, prefix=hidden_prefix(target.name)))

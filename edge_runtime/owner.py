@@ -36,7 +36,8 @@ def mark() -> str:
 
 def hidden_prefix(name: str) -> str:
     """How the name of a temporary file or folder begins that is to become `name` in the same folder."""
-    short = name.encode()[:_MOST_NAME_BYTES].decode(errors="ignore")
+    # A name on Linux may be of bytes that are no text.
+    short = os.fsencode(name)[:_MOST_NAME_BYTES].decode(errors="ignore")
     return f".{short}.{mark()}."
 
 

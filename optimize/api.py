@@ -5,6 +5,7 @@ The command, Python and a file all come this way. Nothing is printed: what happe
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from edgekit.edge_runtime.benchmark.measurement import Measurement
 from edgekit.edge_runtime.benchmark.rows import Row
 from edgekit.edge_runtime.command_line import command_line
 from edgekit.edge_runtime.errors import MissingData, UsageError
-from edgekit.edge_runtime.files import require_writable
+from edgekit.edge_runtime.files import check_output, require_writable
 from edgekit.edge_runtime.locking import alone_in
 from edgekit.train.registry import book_model
 
@@ -79,6 +80,7 @@ def optimize(request: Request, *, on_event: OnEvent = ignore) -> Result:
         ExportError: not one bundle could be made, and the float model cannot be measured either.
     """
     pairs = combinations(request)
+    _check_outputs(request)
     registered = isinstance(request.model, str) and is_registered(request.model)
     with (_of_registry if registered else _of_user)(request) as ready:
         for text in ready.says:
@@ -89,6 +91,15 @@ def optimize(request: Request, *, on_event: OnEvent = ignore) -> Result:
         with alone_in(earlier.parent, make=False):
             delivered = deliver(ready.model, pairs, request, ready.make_eager, earlier=earlier, on_event=on_event)
     return Result(delivered=delivered, says=ready.says)
+
+
+def _check_outputs(request: Request) -> None:
+    """Raises UsageError where bundles or measurements would lie in what is read, as in a folder of samples."""
+    # Not `images`, from which only the pictures that a list names are taken.
+    given = (request.calibration, request.validation, request.unlabelled, request.golden, request.weights)
+    read = [Path(one) for one in given if isinstance(one, (str, os.PathLike))]
+    for output in (request.out, request.runs):
+        check_output(Path(output), read)
 
 
 def results_path(request: Request, model: str) -> Path:

@@ -17,13 +17,14 @@ from typing import Any
 
 import numpy as np
 
+from ..array_file import read_array_file
 from ..bundle.golden import write_arrays
 from ..bundle.manifest import StageResult
 from ..bundle.status import present_name
 from ..command_line import EDGEKIT
 from ..decode import DecodeError, canonical_json, decode, parse_json, to_plain
 from ..errors import UsageError, shown
-from ..files import check_plain, read_plain, write_atomically, write_bytes
+from ..files import read_plain, write_atomically, write_bytes
 from ..format import count_text, metric_name
 from ..machine.cpu import machine
 from ..machine.machine_state import MachineState
@@ -205,22 +206,23 @@ def load_raw(path: Path) -> Raw:
     measured_at = ""  # older files do not say
     answers: dict[str, dict[str, np.ndarray]] = {}
     try:
-        check_plain(raw_path)
-        with np.load(raw_path, allow_pickle=False) as archive:
-            measured_at = str(archive[MEASURED_AT]) if MEASURED_AT in archive.files else ""
-            for key in archive.files:
-                name, group, kind = (*key.rsplit("/", 2), "", "")[:3]
-                if group == "answers":
-                    answers.setdefault(name, {})[kind] = archive[key]
-                elif kind == "wall_ns":
-                    rounds.setdefault(name, {})[int(group)] = archive[key]
+        archive = read_array_file(raw_path)
+        if not isinstance(archive, dict):
+            raise ValueError("it is one array")
+        measured_at = str(archive.get(MEASURED_AT, ""))
+        for key, array in archive.items():
+            name, group, kind = (*key.rsplit("/", 2), "", "")[:3]
+            if group == "answers":
+                answers.setdefault(name, {})[kind] = array
+            elif kind == "wall_ns":
+                rounds.setdefault(name, {})[int(group)] = array
         found = Raw(
             rounds_p50_ms={name: medians_ms([wall[i] for i in sorted(wall)]) for name, wall in rounds.items()},
             answers={name: _answers(fields) for name, fields in answers.items()},
         )
     except Exception as error:  # numpy and zipfile raise many kinds on damaged files
         raise UsageError(
-            f"cannot read {raw_path}: {error}. Copy it again, or delete it to compare without it"
+            f"cannot read {raw_path}: {shown(error)}. Copy it again, or delete it to compare without it"
         ) from None
     if measured_at and measured_at != load(path).measured_at:
         raise UsageError(

@@ -94,6 +94,8 @@ def _fields(raw: mmap.mmap, at: int, end: int) -> Iterator[tuple[int, int | None
     """Each field of the message in raw[at:end]: its number; its value, or None and where its bytes begin and end."""
     while at < end:
         tag, at = _varint(raw, at, end)
+        if tag >> 32:  # protobuf drops the upper bits, and would see another field here
+            raise _Malformed
         field, wire = tag >> 3, tag & 7
         if wire == 0:
             number, at = _varint(raw, at, end)

@@ -29,7 +29,10 @@ class OnnxSession:
         # Whatever the file is called: an ending of .ort would choose another reader, which nobody checks for.
         options.add_session_config_entry("session.load_model_format", "ONNX")
         options.log_severity_level = 3  # errors come as exceptions, and warnings on stderr help nobody on a device
-        self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        # Without a second try, which the package announces on standard output.
+        self._session = onnxruntime.InferenceSession(
+            path, options, providers=["CPUExecutionProvider"], enable_fallback=False
+        )
         self._inputs = [spec.name for spec in manifest.inputs]
         self._outputs = [spec.name for spec in manifest.outputs]
         for what, nodes, names in (

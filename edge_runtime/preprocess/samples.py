@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ..array_file import read_array_file
 from ..arrays import Arrays
 from ..bundle.contract import TensorSpec
 from ..errors import InputError, UsageError, shown
-from ..files import check_plain
 from .text import last_characters
 
 
@@ -108,25 +108,22 @@ def _by_input(given: Sequence[str], inputs: Sequence[TensorSpec]) -> dict[str, t
 def _samples_in(path: Path, name: str, spec: TensorSpec) -> np.ndarray:
     """(N, …) as the model takes it, without the axis of a batch of one."""
     try:
-        check_plain(path)
-        with path.open("rb") as file:
-            loaded = np.load(file, allow_pickle=False)
-            if isinstance(loaded, np.lib.npyio.NpzFile):
-                known = loaded.files
-                array = loaded[name] if name in known else loaded[known[0]] if len(known) == 1 else None
-                if array is None:
-                    raise InputError(f"{path} holds {', '.join(known[:9]) or 'nothing'}, and no array {name!r}")
-            else:
-                array = loaded
+        held = read_array_file(path)
     except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}. Check the path") from None
-    except InputError:
-        raise
-    except Exception as error:  # numpy and zipfile raise many kinds on damaged files
-        raise InputError(f"{path} is no .npy or .npz of plain numbers: {shown(error)}") from None
+        raise InputError(f"cannot read {shown(path)}: {error.strerror or error}. Check the path") from None
+    if isinstance(held, dict):
+        known = list(held)
+        array = held.get(name, held[known[0]] if len(known) == 1 else None)
+        if array is None:
+            listed = shown(", ".join(known[:9]) or "nothing")
+            raise InputError(f"{path} holds {listed}, and no array {name!r}")
+    else:
+        array = held
     one = spec.shape[1:]
     if array.shape == one:
         array = array[None]
+    if array.shape == (0, *one):
+        raise InputError(f"{path} holds no sample: its first axis is empty. Give one at least")
     if array.shape[1:] != one or array.ndim != len(spec.shape):
         raise InputError(
             f"{path} holds {array.dtype} {list(array.shape)}; {spec.name!r} takes {spec.dtype} {list(one)} for a "
@@ -144,7 +141,9 @@ def _as(array: np.ndarray, spec: TensorSpec, where: str) -> np.ndarray:
         raise InputError(f"{where} holds {array.dtype}, which are no numbers; {spec.name!r} takes {spec.dtype}")
     with np.errstate(invalid="ignore", over="ignore"):
         cast = array.astype(wanted)
-    if wanted.kind != "f" and not np.array_equal(cast, array):
+    if (wanted.kind == "f" and (np.isinf(cast) & np.isfinite(array)).any()) or (
+        wanted.kind != "f" and not np.array_equal(cast, array)
+    ):
         raise InputError(
             f"{where} holds {array.dtype} from {array.min():g} to {array.max():g}; {spec.name!r} takes {spec.dtype}, "
             "and some of them are not in it"

@@ -9,10 +9,14 @@ import contextlib
 import json
 import math
 import os
+import re
 import sys
 from typing import Any, TextIO
 
 _answers: TextIO | None = None
+# What a terminal acts on or hides, in a text from a file: the other controls, and marks of direction. JSON escapes only
+# those below 0x20.
+_UNPRINTABLE = re.compile(r"[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
 
 
 def keep_stdout_clean() -> None:
@@ -37,7 +41,11 @@ def print_json(value: object, *, sort_keys: bool = False) -> None:
     is_utf8 = (stream.encoding or "").lower().replace("-", "") == "utf8"
     # Escaped where the encoding lacks characters; a replaced one would change the answer.
     text = json.dumps(_finite(value), indent=2, sort_keys=sort_keys, ensure_ascii=not is_utf8, allow_nan=False)
-    print(text, file=stream, flush=True)
+    print(_UNPRINTABLE.sub(_escaped, text), file=stream, flush=True)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return f"\\u{ord(found[0]):04x}"
 
 
 def drop() -> None:

@@ -13,6 +13,7 @@ import numpy as np
 
 from edgekit.cli.json_answer import print_json
 from edgekit.edge_runtime.command_line import EDGEKIT, command_line
+from edgekit.edge_runtime.files import check_output
 from edgekit.train.data import lidc, luna_store, synthetic_ct
 from edgekit.train.data.scan_rows import ScanEntry
 from edgekit.train.data.synthetic_ct import SyntheticScan
@@ -43,6 +44,7 @@ def prepare(
     Raises as `luna_store.prepare`.
     """
     place = store or luna_store.default_store()
+    check_output(place, [root])
     done: list[ScanEntry] = []
     began = time.perf_counter()
 

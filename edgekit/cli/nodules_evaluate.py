@@ -61,7 +61,7 @@ def nodules_evaluate(
     """
     if bundles and (weights or segmenter or classifier or malignancy):
         raise UsageError("--bundles brings its own weights: leave out --weights and the nets' files")
-    check_output(out, [bundles] if bundles else [])
+    check_output(out, [root, *([bundles] if bundles else [])])
     wanted = choose_series(root, split=split, listed=series)
     nets = NetFiles.of(
         choose_bundles(bundles)

@@ -22,7 +22,7 @@ from .terminal import escape, out
 
 def report(results: Path, target: Path | None) -> None:
     """Writes the report on a results.json. Raises UsageError where that is not a measurement."""
-    target = target or results.with_name("report.html")
+    target = target or results.parent / "report.html"
     check_output(target, [results, results.with_suffix(".npz")])
     path = write_report(measurement.load(results), target)
     out.print(f"Report: {path}", soft_wrap=True, markup=False)

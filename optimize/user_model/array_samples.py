@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edgekit.edge_runtime.array_file import read_array_file
 from edgekit.edge_runtime.arrays import Arrays
 from edgekit.edge_runtime.bundle.manifest import TensorSpec
 from edgekit.edge_runtime.errors import InputError, MissingData
@@ -141,10 +142,10 @@ def _arrays_of(path: Path) -> dict[str, np.ndarray]:
     if path.suffix.lower() not in (".npy", ".npz"):
         raise InputError(f"{path} is not a file of arrays. Known: {', '.join(ARRAYS)}")
     try:
-        found = np.load(path, allow_pickle=False)
-        return dict(found) if path.suffix.lower() == ".npz" else {path.stem: found}
-    except Exception as error:  # numpy and zipfile raise many kinds on damaged files
-        raise InputError(f"{path} cannot be read as numpy arrays: {error}") from None
+        found = read_array_file(path)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}. Check the path") from None
+    return found if isinstance(found, dict) else {path.stem: found}
 
 
 def _hashes(samples: Samples) -> list[bytes]:

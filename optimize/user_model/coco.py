@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from .array_samples import Samples
 ENDING = ".json"
 SEEN = 0.5  # of a box's area: where the input shows less of it, it is neither to be found nor wrong to find
 _MAX_BYTES = 8 << 30
+_MAX_NAME, _MAX_NUMBER = 1024, 1 << 53
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,11 +60,12 @@ def read_coco(path: Path, images: Path | None) -> Coco:
     names = _by_id(path, "categories", categories)
     label = {number: i for i, number in enumerate(sorted(names))}
     folder = images or path.parent
-    files = tuple(folder / _text(path, "images", one, "file_name") for one in pictures)
+    files = tuple(_inside(path, folder, _text(path, "images", one, "file_name")) for one in pictures)
     if missing := [file for file in files if not file.is_file()]:
         more = f" and {len(missing) - 1:,} more of {len(files):,} pictures" if len(missing) > 1 else ""
         raise MissingData(
-            f"{path} names {missing[0]}{more}, which {'are' if more else 'is'} not there. Say where with --images DIR"
+            f"{path} names {shown(missing[0])}{more}, which {'are' if more else 'is'} not there. Say "
+            "where with --images DIR"
         )
     sizes = tuple(_size(path, one) for one in pictures)
     boxes: list[list[list[float]]] = [[] for _ in pictures]
@@ -90,6 +92,17 @@ def read_coco(path: Path, images: Path | None) -> Coco:
         boxes=tuple(np.array(rows, np.float64).reshape(-1, COLUMNS) for rows in boxes),
         without_extent=without,
     )
+
+
+def _inside(path: Path, folder: Path, name: str) -> Path:
+    """A picture in `folder` or below it: the pictures travel with the bundle, so a name leads to no others."""
+    parts = PureWindowsPath(name).parts  # which knows both kinds of separators
+    if PureWindowsPath(name).anchor or name.startswith("/") or ".." in parts or len(name) > _MAX_NAME or "\0" in name:
+        raise InputError(
+            f"{path} names the picture {shown(name, 120)!r}. Only pictures in {folder or '.'} are read: give their "
+            "folder with --images DIR, and names within it"
+        )
+    return folder / name
 
 
 def category_names(path: Path) -> tuple[str, ...]:
@@ -232,7 +245,11 @@ def _size(path: Path, entry: Mapping[str, Any]) -> tuple[int, int] | None:
 
 def _box(where: str, box: Any, size: tuple[int, int] | None) -> list[float]:
     """x, y, width, height, where these are four numbers that can be a box of such a picture."""
-    if not isinstance(box, list) or len(box) != 4 or not all(type(side) in (int, float) for side in box):
+    if (
+        not isinstance(box, list)
+        or len(box) != 4
+        or not all(type(side) is float or (type(side) is int and abs(side) < _MAX_NUMBER) for side in box)
+    ):
         raise InputError(f"{where} has the bbox {shown(repr(box), 60)}. It is [x, y, width, height] in pixels")
     x, y, width, height = map(float, box)
     if not all(map(math.isfinite, (x, y, width, height))) or width < 0 or height < 0:

@@ -147,7 +147,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
     if not path.is_file():
         raise MissingData(f"there is no labels file at {path}. It holds one label a line, in the order of the outputs")
     try:
-        lines = path.read_text("utf-8").rstrip().splitlines()
+        lines = path.read_text("utf-8-sig").rstrip().splitlines()
     except UnicodeDecodeError:
         raise InputError(f"{path} is no text in UTF-8. It is to hold one label a line") from None
     labels = tuple(line.strip() for line in lines)

@@ -11,12 +11,12 @@ import pickle
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch._weights_only_unpickler import _get_allowed_globals
 
-from edgekit.edge_runtime.errors import EdgekitError, MissingData
+from edgekit.edge_runtime.errors import EdgekitError, MissingData, shown
 from edgekit.train.checkpoint import torch_load
 
 from .unwrapping import of_program
@@ -48,14 +48,25 @@ class StandIn:
         return self
 
 
-class _Unpickler(pickle.Unpickler):
-    """Finds only what torch itself allows where nothing but weights is read."""
+class _Unpickler(pickle._Unpickler):  # the one in Python: that in C cannot be told what to leave alone
+    """Finds only what torch itself allows where nothing but weights is read, and changes none of it."""
+
+    dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)
 
     def find_class(self, module: str, name: str) -> Any:
         allowed = _get_allowed_globals().get(f"{module}.{name}")
         if allowed is not None:
             return allowed
         return type("StandIn", (StandIn,), {"kind": f"{module}.{name}"})
+
+    def load_build(self) -> None:
+        """Gives an object its state; not a class or a function, whose attributes are the whole process's."""
+        held = self.stack[-2]  # type: ignore[attr-defined]
+        if isinstance(held, type) or (callable(held) and not isinstance(held, StandIn)):
+            raise pickle.UnpicklingError(f"it changes {shown(held, 80)}")
+        super().load_build()  # type: ignore[misc]
+
+    dispatch[pickle.BUILD[0]] = load_build
 
 
 class _Pickle:
@@ -111,8 +122,9 @@ def program_in(path: Path, *, load: bool = True) -> Any:
             raise MissingData(f"there is no file {path}. Give the path of a TorchScript file or a torch.export program")
         return None
     try:
-        names = zipfile.ZipFile(path).namelist()
-    except zipfile.BadZipFile:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except Exception:  # zipfile raises many kinds on damaged files; whoever reads the weights says what is wrong
         return None
     inside = {part for name in names for part in name.split("/")[:2]}
     script = "code" in inside and any(name.endswith("constants.pkl") for name in names)

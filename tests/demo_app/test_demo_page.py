@@ -168,6 +168,16 @@ def test_nothing_is_shown_by_a_server_without_its_protections(page, pair, name):
     assert len(at.selectbox) == 0
 
 
+def test_nothing_is_shown_by_a_server_that_lets_pages_of_others_in(page, pair):
+    streamlit.config.set_option("server.corsAllowedOrigins", ["https://example.org"])
+    try:
+        at = page(pair)
+    finally:
+        streamlit.config.set_option("server.corsAllowedOrigins", [])
+    assert [error.value.split(" https")[0] for error in at.error] == ["This server lets pages of"]
+    assert len(at.selectbox) == 0
+
+
 def test_with_a_key_only_bundles_signed_for_it_are_shown(monkeypatch, tmp_path):
     folder = make_pair(tmp_path / "bundles")
     (private, public), (_, other) = write_pair(tmp_path, "maker"), write_pair(tmp_path, "other")

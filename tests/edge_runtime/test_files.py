@@ -18,7 +18,7 @@ from edgekit.edge_runtime.benchmark import measurement
 from edgekit.edge_runtime.bundle import signature
 from edgekit.edge_runtime.bundle.bundle import Bundle
 from edgekit.edge_runtime.errors import MOST_MESSAGE, BundleError, UsageError
-from edgekit.edge_runtime.files import check_output, read_plain
+from edgekit.edge_runtime.files import check_output, folder_atomically, read_plain, write_bytes
 
 
 @pytest.fixture
@@ -126,3 +126,33 @@ def test_no_path_is_too_strange_for_a_sentence(path):
         measurement.load(Path(path))
     with pytest.raises(UsageError, match="cannot be written"):
         check_output(Path(path), [Path("x")])
+
+
+@pytest.mark.parametrize("kind", ["fifo", "link"])
+def test_no_output_takes_the_place_of_a_pipe_or_a_device(tmp_path, kind):
+    place = tmp_path / "place"
+    os.mkfifo(place) if kind == "fifo" else place.symlink_to("/dev/null")
+    for write in (lambda: check_output(place), lambda: write_bytes(place, b"x")):
+        with pytest.raises((UsageError, OSError), match="not a regular file"):
+            write()
+    with pytest.raises(OSError, match="not a regular file"), folder_atomically(place, replace=True):
+        pass
+    assert not place.is_file()
+    with pytest.raises(UsageError, match="not a regular file"):
+        check_output(Path("/dev/stdout"))
+
+
+def test_an_output_is_added_to_no_bundle_read_or_not(tmp_path):
+    path = make_bundle(tmp_path, name="x")
+    (tmp_path / "results.json").write_text(json.dumps({}))
+    with pytest.raises(UsageError, match="lies in the bundle"):
+        report(tmp_path / "results.json", path / "report.html")
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "manifest.json").write_text("{}")  # as many web pages have one
+    check_output(tmp_path / "app" / "out.zip")
+
+
+def test_a_name_of_bytes_that_are_no_text_can_be_written(tmp_path):
+    place = tmp_path / os.fsdecode(b"\xff\xfe")
+    write_bytes(place, b"x")
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"x"]

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from corruptions import damaged, flipped
 from onnx import TensorProto, helper, numpy_helper
@@ -131,3 +132,23 @@ def test_an_engine_that_is_older_than_the_one_that_made_the_file_is_named_where_
         pytest.raises(EdgekitError, match=rf"Run: {PIP} install 'onnxruntime>=99\.1\.0'"),
     ):
         engines.load(Bundle.open(path))
+
+
+def test_a_tag_of_more_than_32_bits_is_another_field_to_protobuf(tmp_path):
+    np.arange(4, dtype=np.float32).tofile(tmp_path / "x.bin")
+    rest = helper.make_model(graph([helper.make_node("Add", ["x", "w"], ["y"])]), ir_version=8)
+    rest.opset_import[0].version = 17
+    rest.graph.output[0].name = "y"
+    inside = rest.graph.SerializeToString() + b"\x2a" + _with_length(elsewhere(location="x.bin").SerializeToString())
+    rest.ClearField("graph")
+    # 0xba 0x80 0x80 0x80 0x10 is 7 << 3 | 2, the tag of a graph, and a bit beyond the 32nd, which is dropped.
+    raw = rest.SerializeToString() + b"\xba\x80\x80\x80\x10" + _with_length(inside)
+    (tmp_path / "x.onnx").write_bytes(raw)
+    session = onnxruntime.InferenceSession(tmp_path / "x.onnx", providers=["CPUExecutionProvider"])
+    assert session.run(None, {"x": np.zeros(4, np.float32)})[0].tolist() == [0, 1, 2, 3]
+    assert names_other_files(tmp_path / "x.onnx")
+
+
+def _with_length(message):
+    assert len(message) < 128
+    return bytes([len(message)]) + message

@@ -5,7 +5,7 @@ import pytest
 import torch
 from own_net import LABELS, Branching, Net, pixels
 
-from edgekit.edge_runtime.errors import EdgekitError
+from edgekit.edge_runtime.errors import EdgekitError, UsageError
 from edgekit.optimize import Request, optimize
 from edgekit.optimize.events import BundleFailed, BundlePacked, Event, MeasuringProgress
 
@@ -67,3 +67,16 @@ def test_what_does_not_fit_is_refused_before_anything_is_made(options, message, 
     with pytest.raises(EdgekitError, match=message):
         optimize(Request(**options, out=tmp_path / "bundles"))
     assert not (tmp_path / "bundles").exists()
+
+
+@pytest.mark.parametrize("option", ["out", "runs"])
+@pytest.mark.parametrize("given", ["calibration", "validation", "unlabelled", "golden"])
+def test_nothing_is_written_into_the_samples(given, option, tmp_path):
+    samples = tmp_path / "samples"
+    samples.mkdir()
+    np.save(samples / "x.npy", pixels(4)[0])
+    options = {"calibration": pixels(4)[0], "out": tmp_path / "bundles", "runs": tmp_path / "runs"}
+    options |= {given: samples, option: samples / "new"}
+    with pytest.raises(UsageError, match="or lies in it, and that is read"):
+        optimize(Request(model=Net(), **options))
+    assert [path.name for path in tmp_path.rglob("*")] == ["samples", "x.npy"]

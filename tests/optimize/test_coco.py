@@ -266,3 +266,18 @@ def test_a_bundle_is_proven_by_its_mean_average_precision(recipe, basis, written
     held = {stage.output: stage.held_to for stage in manifest.stages if stage.stage == "reload"}
     decided = recipe != "fp32"
     assert {name: "the metric decides" in text for name, text in held.items()} == {"scores": decided, "boxes": decided}
+
+
+@pytest.mark.parametrize(
+    "name", ["/etc/hostname", "../0.png", "a/../../0.png", "C:\\0.png", "..\\0.png", "x" * 2000, "a\0b"]
+)
+def test_a_name_leads_to_no_picture_elsewhere(written, tmp_path, name):
+    path = changed(written, tmp_path, lambda data: data["images"][0].update(file_name=name))
+    with pytest.raises(InputError, match="Only pictures in .* are read"):
+        read_coco(path, written[1])
+
+
+def test_a_number_of_any_length_is_refused(written, tmp_path):
+    path = changed(written, tmp_path, lambda data: data["annotations"][0].update(bbox=[1, 1, 10**400, 1]))
+    with pytest.raises(InputError, match="has the bbox"):
+        read_coco(path, written[1])

@@ -168,7 +168,7 @@ def test_damaged_files_are_refused_and_nothing_is_unpickled(tmp_path, name):
     with pytest.raises(InputError, match=name):
         read_arrays(tmp_path / name, Signature.of("a"))
     np.save(tmp_path / "objects.npy", np.array([{}, {}]), allow_pickle=True)
-    with pytest.raises(InputError, match=r"objects\.npy cannot be read"):
+    with pytest.raises(InputError, match=r"objects\.npy is no .* it holds Python objects"):
         read_arrays(tmp_path / "objects.npy", Signature.of("a"))
 
 

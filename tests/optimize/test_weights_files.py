@@ -1,7 +1,9 @@
 """Weights as trainers leave them: nested, prefixed, versioned, beside objects of their own, and whole modules."""
 
 import argparse
+import random
 import re
+import zipfile
 
 import lightning
 import pytest
@@ -13,7 +15,7 @@ from torch import nn
 from edgekit.edge_runtime.command_line import EDGEKIT
 from edgekit.edge_runtime.errors import EdgekitError, UsageError
 from edgekit.optimize.user_model.weights import load_own_weights
-from edgekit.optimize.user_model.weights_file import StandIn, read_checkpoint
+from edgekit.optimize.user_model.weights_file import StandIn, program_in, read_checkpoint
 
 
 class Versioned(nn.Module):
@@ -155,3 +157,22 @@ def test_programs_damage_and_other_models_are_told(tmp_path):
     torch.save(nn.Linear(2, 2).state_dict(), tmp_path / "other.pt")
     with pytest.raises(UsageError, match="weights of another model than Net. missing: fc.bias, fc.weight, mix.weight"):
         load_own_weights(Net(), tmp_path / "other.pt")
+
+
+def test_a_checkpoint_changes_nothing_of_torch(tmp_path):
+    with zipfile.ZipFile(tmp_path / "w.pt", "w") as archive:
+        archive.writestr("w/data.pkl", b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n}X\x05\x00\x00\x00helloK\x01sb.")
+        archive.writestr("w/version", "3")
+    with pytest.raises(EdgekitError, match="holds more than tensors"):
+        read_checkpoint(tmp_path / "w.pt")
+    assert not hasattr(torch._utils._rebuild_tensor_v2, "hello")
+
+
+def test_whatever_is_in_a_file_it_is_no_program_or_one(tmp_path):
+    torch.save({"w": torch.zeros(3)}, tmp_path / "w.pt")
+    raw, draw = (tmp_path / "w.pt").read_bytes(), random.Random(0)
+    for _ in range(200):
+        spoiled = bytearray(raw)
+        spoiled[draw.randrange(len(raw))] = draw.randrange(256)
+        (tmp_path / "w.pt").write_bytes(spoiled)
+        assert program_in(tmp_path / "w.pt", load=False) in (None, True)

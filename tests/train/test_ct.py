@@ -1,5 +1,7 @@
 """Scans from MetaImage files, places in the patient and back, and crops; each damaged file named."""
 
+import zlib
+
 import numpy as np
 import pytest
 import SimpleITK
@@ -125,7 +127,7 @@ def test_a_raw_file_cut_short_is_named(tmp_path):
         ("DimSize", "Size", "is not a MetaImage header: it lacks DimSize"),
         ("6 5 4", "6 5", r"is not a scan: found MET_SHORT of size \[6, 5\]"),
         ("MET_SHORT", "MET_COLOUR", "is not a scan: found MET_COLOUR"),
-        ("NDims = 3", "NDims = nine", "cannot be read as MetaImage"),
+        ("NDims = 3", "NDims = nine", "says NDims = nine, which is not read"),
     ],
 )
 def test_a_damaged_header_is_named(tmp_path, before, after, message):
@@ -172,3 +174,65 @@ def test_a_dicom_folder_is_a_scan_too(tmp_path):
     clipped = read_scan(tmp_path, clip=True)
     assert clipped.hu.max() == 1000  # of 1979
     assert voxel_at(clipped, (-10 + 2 * 0.25, -20 + 0.5, 2003)) == (2, 1, 2)
+
+
+def compressed(folder, change=lambda packed: packed):
+    path = write_scan(folder)
+    raw = folder / "1.2.3.raw"
+    raw.write_bytes(change(zlib.compress(raw.read_bytes())))
+    path.write_text(path.read_text().replace("CompressedData = False", "CompressedData = True"))
+    return path
+
+
+def test_compressed_voxels_are_those_that_were_packed(tmp_path):
+    expected = read_scan(write_scan(tmp_path))
+    volume = read_scan(compressed(tmp_path))
+    assert np.array_equal(volume.hu, expected.hu)
+    assert (volume.hu.dtype, volume.spacing_mm) == (expected.hu.dtype, expected.spacing_mm)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda packed: packed[:-9], "unpacks to less than the 240 bytes"),
+        (lambda packed: zlib.compress(bytes(100)), "unpacks to less than the 240 bytes"),
+        (lambda packed: zlib.compress(bytes(10**7)), "unpacks to more than the 240 bytes"),
+        (lambda packed: b"none" * 60, "is damaged"),
+    ],
+)
+def test_compressed_voxels_that_end_early_are_not_filled_up_with_memory(tmp_path, change, message):
+    with pytest.raises(InputError, match=message):
+        read_scan(compressed(tmp_path, change))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "DistanceUnits = cm",
+        "Modality = MET_MOD_MR",
+        "ElementToIntensityFunctionSlope = 2",
+        "ElementNumberOfChannels = 2",
+        "Origin = nan 0 0",
+        "Position = x",
+        "Rotation = 1 0 0 0 1",
+        "NDims = 4",
+        "DimSize = 2 2 2",
+    ],
+)
+def test_a_header_that_means_another_scan_than_is_read_is_refused(tmp_path, line):
+    path = write_scan(tmp_path)
+    path.write_text(path.read_text().replace("ElementType", f"{line}\nElementType"))
+    with pytest.raises(InputError, match="which is not read|twice"):
+        read_scan(path)
+
+
+def test_voxels_behind_a_link_to_another_folder_are_not_read(tmp_path):
+    (tmp_path / "there").mkdir()
+    path = write_scan(tmp_path)
+    (tmp_path / "1.2.3.raw").rename(tmp_path / "there" / "1.2.3.raw")
+    (tmp_path / "1.2.3.raw").symlink_to(tmp_path / "there" / "1.2.3.raw")
+    with pytest.raises(InputError, match="a link to another folder"):
+        read_scan(path)
+    path.rename(tmp_path / "there" / path.name)
+    path.symlink_to(tmp_path / "there" / path.name)  # both of them, as a tree of links has it
+    assert read_scan(path).hu.shape == (4, 5, 6)

@@ -1,5 +1,7 @@
 """A CT series: the book's real chest scan, and small made-up series that are wrong in one way each."""
 
+import random
+
 import numpy as np
 import pydicom
 import pytest
@@ -96,3 +98,51 @@ def test_a_dcm_file_that_is_none_is_damaged(tmp_path):
     (tmp_path / "a.dcm").write_bytes(b"cut short")
     with pytest.raises(InputError, match=r"a.dcm is damaged, or not a DICOM file"):
         read_series(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("tags", "message"),
+    [
+        ({"RescaleSlope": 0}, "RescaleSlope is 0"),
+        ({"RescaleType": "OD"}, "not a slice of a CT in Hounsfield units.*RescaleType OD"),
+        ({"Modality": "MR"}, "not a slice of a CT in Hounsfield units: its Modality is MR"),
+        ({"NumberOfFrames": 2}, "frames: 2"),
+        ({"SamplesPerPixel": 3}, "numbers for each pixel: 3"),
+        ({"SliceThickness": -3}, "voxels are -3, 0.5, 0.25 mm apart"),
+        ({"PixelSpacing": [0.5, 1e-9]}, "mm apart"),
+        ({"PixelData": bytes(48)}, r"has pixels \[4, 2, 3\], and says 2 x 3"),
+    ],
+)
+def test_one_slice_that_is_no_ct_in_hounsfield_units_is_refused(tmp_path, tags, message):
+    write_slice(tmp_path, "a.dcm", 0, **tags)
+    with pytest.raises(InputError, match=message):
+        read_series(tmp_path)
+
+
+@pytest.mark.parametrize("text", [b"nan ", b"abc ", b"1\\2 ", b"1e999 "])
+@pytest.mark.parametrize("tag", ["RescaleSlope", "RescaleIntercept", "SliceThickness"])
+def test_a_number_that_is_none_is_named(tmp_path, tag, text):
+    write_slice(tmp_path, "a.dcm", 0, **{tag: "123456"[: len(text)]})
+    raw = (tmp_path / "a.dcm").read_bytes()
+    (tmp_path / "a.dcm").write_bytes(raw.replace(b"123456"[: len(text)] + b" " * (len(text) % 2), text))
+    with pytest.raises(InputError, match=f"{tag} should be 1 number"):
+        read_series(tmp_path)
+
+
+def test_whatever_is_in_its_tags_a_series_is_read_or_refused(tmp_path):
+    write_slice(tmp_path, "a.dcm", 0)
+    raw, draw = (tmp_path / "a.dcm").read_bytes(), random.Random(0)
+    read = 0
+    for _ in range(300):
+        spoiled = bytearray(raw)
+        for _ in range(3):
+            spoiled[draw.randrange(300, len(raw))] = draw.choice((0, 255, draw.randrange(256)))
+        (tmp_path / "a.dcm").write_bytes(spoiled)
+        try:
+            volume = read_series(tmp_path)
+        except (InputError, MissingData):
+            continue
+        assert volume.hu.ndim == 3
+        assert np.isfinite(volume.hu).all()
+        read += 1
+    assert read > 0

@@ -5,20 +5,44 @@ Knows geometry and files; `luna.py` knows what is at a place. MetaImage is read 
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Sequence
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from edgekit.edge_runtime.errors import InputError, MissingData, shown
 from edgekit.edge_runtime.native_output import caught_stderr
-from edgekit.train.data.dicom import Volume, check_orthonormal, read_series
+from edgekit.train.data.dicom import Volume, check_orthonormal, check_spacing, read_series
 
 AIR_HU, CLIP_HU = -1000, 1000  # what the book clips to: air, and dense bone
 Index = tuple[int, int, int]
 
-_ELEMENT_BYTES = {"MET_CHAR": 1, "MET_UCHAR": 1, "MET_SHORT": 2, "MET_USHORT": 2, "MET_INT": 4, "MET_FLOAT": 4}
+_ELEMENTS = {
+    "MET_CHAR": "i1",
+    "MET_UCHAR": "u1",
+    "MET_SHORT": "i2",
+    "MET_USHORT": "u2",
+    "MET_INT": "i4",
+    "MET_FLOAT": "f4",
+}
+# What else a header may say, and what it has to be: MetaIO reads a scan of another kind as if nothing had been said.
+_NUMBERS = r"([-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?(\s+|$)){%d}"
+_ALLOWED = {
+    "NDims": "3",
+    "BinaryData": "(?i:true)",
+    "ElementNumberOfChannels": "1",
+    "DistanceUnits": r"(?i:mm|\?|)",
+    "Modality": r"MET_MOD_(CT|OTHER|UNKNOWN)|\?|",
+    "ElementToIntensityFunctionSlope": r"1(\.0*)?",
+    "ElementToIntensityFunctionOffset": r"[-+]?0(\.0*)?",
+    **dict.fromkeys(("Offset", "Origin", "Position", "CenterOfRotation"), _NUMBERS % 3),
+    **dict.fromkeys(("TransformMatrix", "Rotation", "Orientation"), _NUMBERS % 9),
+}
+_CHUNK = 1 << 22
 _HEADER_BYTES = 16_384  # a header is a few hundred bytes of text; in .mha files the voxels follow it
 
 
@@ -48,20 +72,31 @@ def read_metaimage(path: Path) -> Volume:
 
     if not path.is_file():
         raise MissingData(f"there is no scan at {path}. Give a .mhd or .mha file, or a folder of DICOM slices")
-    _check_header(path)
+    header = _read_header(path)
+    reader = SimpleITK.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.SetImageIO("MetaImageIO")
     try:
         with caught_stderr():  # its warnings; what keeps it from reading is in the exception
-            image = SimpleITK.ReadImage(str(path))
-    except RuntimeError as error:  # SimpleITK's only kind; its last line has the reason
-        reason = str(error).strip().splitlines()[-1]
-        raise InputError(f"{path} cannot be read as MetaImage: {reason}. Download it again") from None
-    across, down, along = image.GetSpacing()
-    x, y, z = image.GetOrigin()
+            if header.is_compressed:  # where the voxels end early, SimpleITK fills up with whatever was in memory
+                reader.ReadImageInformation()
+                hu = _inflated(path, header)
+            else:
+                hu = SimpleITK.GetArrayFromImage(reader.Execute())
+    except RuntimeError as error:  # SimpleITK's only kind; its line with the reason names the class first
+        lines = str(error).strip().splitlines()
+        reason = next((line for line in lines if "ERROR" in line and "Exception thrown" not in line), lines[-1])
+        raise InputError(f"{path} cannot be read as MetaImage: {shown(reason)}. Download it again") from None
+    if hu.dtype.kind == "f" and not np.isfinite(hu).all():
+        raise InputError(f"{path} has voxels that are NaN or infinite. Export the scan again")
+    across, down, along = reader.GetSpacing()
+    x, y, z = reader.GetOrigin()
     # SimpleITK's columns are the directions of column, row and slice; ours are rows, slice first.
-    orientation = np.array(image.GetDirection(), np.float64).reshape(3, 3).T[::-1].copy()
+    orientation = np.array(reader.GetDirection(), np.float64).reshape(3, 3).T[::-1].copy()
+    check_spacing((along, down, across), str(path))
     check_orthonormal(orientation, str(path))
     return Volume(
-        hu=SimpleITK.GetArrayFromImage(image),
+        hu=hu,
         spacing_mm=(along, down, across),
         origin_mm=(x, y, z),
         orientation=orientation,
@@ -69,18 +104,41 @@ def read_metaimage(path: Path) -> Volume:
     )
 
 
-def _check_header(path: Path) -> None:
-    """Refuses files that SimpleITK would pad with zeros, or fail on without a reason."""
+@dataclass(frozen=True, kw_only=True)
+class _Header:
+    """What is needed of a MetaImage header to read its voxels."""
+
+    shape: tuple[int, int, int]
+    """(slices, rows, columns)."""
+    dtype: np.dtype
+    """As the voxels are written."""
+    voxels: Path
+    """The file that they are in."""
+    start: int
+    """Where they begin in it, in bytes."""
+    is_compressed: bool
+
+    @property
+    def bytes(self) -> int:
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+def _read_header(path: Path) -> _Header:
+    """Refuses files that SimpleITK would pad, read as something else, or fail on without a reason."""
     fields: dict[str, str] = {}
     with path.open("rb") as file:
-        header = file.read(_HEADER_BYTES).decode("latin-1")
+        raw = file.read(_HEADER_BYTES)
     # Lines as MetaIO has them, which also takes a colon for an equals sign: it is not to read another header than this.
-    for line in header.split("\n"):
-        key, equals, value = line.partition("=")
+    lines, header_bytes = raw.decode("latin-1").split("\n"), 0
+    for line in lines:
+        header_bytes += len(line) + 1
+        key, equals, value = (part.strip() for part in line.partition("="))
         if not equals or ":" in key:
             break
-        fields[key.strip()] = value.strip()
-        if key.strip() == "ElementDataFile":
+        if key in fields:
+            raise InputError(f"{path} says {shown(key, 40)} twice. Export the scan again")
+        fields[key] = value
+        if key == "ElementDataFile":
             break
     try:
         sides = [int(side) for side in fields["DimSize"].split()]
@@ -89,32 +147,81 @@ def _check_header(path: Path) -> None:
         raise InputError(
             f"{path} is not a MetaImage header: it lacks DimSize, ElementType or ElementDataFile. Download it again"
         ) from None
-    spacing = fields.get("ElementSpacing", "none")
-    if (
-        not re.fullmatch(r"(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?(\s+|$)" * 3, spacing)
-        or min(map(float, spacing.split())) <= 0
-    ):
+    _check_fields(path, fields)
+    if len(sides) != 3 or min(sides) < 1 or element not in _ELEMENTS or data.startswith("LIST"):
         raise InputError(
-            f"{path} does not say how large a voxel is: ElementSpacing should be 3 numbers above 0, found {spacing}. "
-            "Export the scan again"
+            f"{path} is not a scan: found {shown(element, 40)} of size {shown(sides, 80)} in {shown(data, 120)}. Give "
+            "one volume of numbers"
         )
-    if len(sides) != 3 or min(sides) < 1 or element not in _ELEMENT_BYTES or data.startswith("LIST"):
-        raise InputError(f"{path} is not a scan: found {element} of size {sides} in {data}. Give one volume of numbers")
-    if data != "LOCAL" and (Path(data).name != data or "\\" in data or "%" in data):
+    local = data == "LOCAL"
+    is_big = "true" in (fields.get(key, "").lower() for key in ("BinaryDataByteOrderMSB", "ElementByteOrderMSB"))
+    header = _Header(
+        shape=(sides[2], sides[1], sides[0]),
+        dtype=np.dtype((">" if is_big else "<") + _ELEMENTS[element]),
+        voxels=path if local else _beside(path, data),
+        start=header_bytes if local else 0,
+        is_compressed=fields.get("CompressedData", "False").lower() == "true",
+    )
+    size = header.voxels.stat().st_size - header.start
+    if not header.is_compressed and size < header.bytes:
+        raise InputError(
+            f"{header.voxels} has {size:,} bytes, its header {path.name} says {header.bytes:,}: it was cut short. "
+            "Download it again"
+        )
+    return header
+
+
+def _check_fields(path: Path, fields: Mapping[str, str]) -> None:
+    spacing = fields.get("ElementSpacing", "none")
+    if not re.fullmatch(_NUMBERS % 3, spacing) or min(map(float, spacing.split())) <= 0:
+        raise InputError(
+            f"{path} does not say how large a voxel is: ElementSpacing should be 3 numbers above 0, found "
+            f"{shown(spacing, 80)}. Export the scan again"
+        )
+    for key, form in _ALLOWED.items():
+        if key in fields and not re.fullmatch(form, fields[key]):
+            raise InputError(
+                f"{path} says {key} = {shown(fields[key] or 'nothing', 80)}, which is not read: only volumes of "
+                "one CT, in mm and Hounsfield units, are. Export the scan again"
+            )
+
+
+def _beside(path: Path, data: str) -> Path:
+    """The file of voxels, which lies in the header's folder; links may lead both to one other folder."""
+    if Path(data).name != data or "\\" in data or "%" in data:
         raise InputError(
             f"{path} names {shown(repr(data), 120)} for its voxels. Only a file beside it is read: move that file, and "
             "give its plain name as ElementDataFile"
         )
-    if data == "LOCAL" or fields.get("CompressedData", "False").lower() == "true":
-        return  # SimpleITK itself notices when these end early
     raw = path.parent / data
     if not raw.is_file():
         raise MissingData(f"{path} names {data} for its voxels, which is not beside it. Download both files")
-    wanted, size = int(np.prod(sides)) * _ELEMENT_BYTES[element], raw.stat().st_size
-    if size < wanted:
+    if raw.resolve().parent not in (path.parent.resolve(), path.resolve().parent):
         raise InputError(
-            f"{raw} has {size:,} bytes, its header {path.name} says {wanted:,}: it was cut short. Download it again"
+            f"{path} names {data} for its voxels, a link to another folder. Put that file itself beside it"
         )
+    return raw
+
+
+def _inflated(path: Path, header: _Header) -> np.ndarray:
+    """The voxels (D, H, W) out of a zlib or gzip stream, which ends where they do."""
+    packed, found = zlib.decompressobj(wbits=47), bytearray()  # 47: the stream says which of the two it is
+    try:
+        with header.voxels.open("rb") as file:
+            file.seek(header.start)
+            while not packed.eof and len(found) <= header.bytes and (chunk := file.read(_CHUNK)):
+                while chunk and len(found) <= header.bytes:
+                    found += packed.decompress(chunk, _CHUNK)
+                    chunk = packed.unconsumed_tail
+    except zlib.error as error:
+        raise InputError(f"{header.voxels} is damaged: {error}. Download it again") from None
+    if len(found) != header.bytes or not packed.eof:
+        raise InputError(
+            f"{header.voxels} unpacks to {'more' if len(found) > header.bytes else 'less'} than the {header.bytes:,} "
+            f"bytes that its header {path.name} says. Download it again"
+        )
+    native = header.dtype.newbyteorder("=")
+    return np.frombuffer(found, header.dtype).reshape(header.shape).astype(native, copy=False)
 
 
 def voxel_at(volume: Volume, xyz_mm: Sequence[float], *, where: str = "") -> Index:

@@ -5,6 +5,7 @@ Knows tags and geometry, not what the volume shows. Files are read by pydicom.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from edgekit.edge_runtime.errors import InputError, MissingData
+from edgekit.edge_runtime.errors import InputError, MissingData, shown
+from edgekit.edge_runtime.format import count_text
 
 _TAGS = (
     "SeriesInstanceUID",
@@ -24,9 +26,12 @@ _TAGS = (
     "Rows",
     "Columns",
 )
+_OPTIONAL = ("SliceThickness", "Modality", "RescaleType", "NumberOfFrames", "SamplesPerPixel", "BitsAllocated")
 # How far a slice may lie from where even steps along the normal would put it: of the spacing, and in mm. Positions are
 # decimal texts, often with two digits, so a scan with a spacing of 0.625 mm is off by 0.005 mm and more.
 _OFF, _OFF_MM = 0.01, 0.011
+_SPACING_MM = (0.01, 100.0)  # between voxels of a scan; a CT has 0.1 to 10
+_MODALITIES, _UNITS = ("", "CT"), ("", "HU", "US")  # none is a CT's as well, and US leaves the unit open
 _ORTHONORMAL = 1e-4  # what rounding to six digits leaves of directions that are of length 1 and at right angles
 
 
@@ -62,14 +67,21 @@ def read_series(folder: Path) -> Volume:
             at one place, a gap between slices, a tilted gantry, or another geometry in which a slice would not lie
             where its own ImagePositionPatient says.
     """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom's, line by line; what keeps a file from being read is an error
+        return _series(folder)
+
+
+def _series(folder: Path) -> Volume:
     slices = _read(folder)
     first_path, first = slices[0]
     for path, slice_ in slices[1:]:
         for tag in ("SeriesInstanceUID", "Rows", "Columns", "ImageOrientationPatient", "PixelSpacing"):
             if slice_[tag].value != first[tag].value:
                 raise InputError(
-                    f"{folder} mixes slices of different volumes: {tag} is {first[tag].value} in {first_path.name} "
-                    f"and {slice_[tag].value} in {path.name}. Give a folder with the files of one series"
+                    f"{folder} mixes slices of different volumes: {tag} is {shown(first[tag].value, 80)} in "
+                    f"{first_path.name} and {shown(slice_[tag].value, 80)} in {path.name}. "
+                    "Give a folder with the files of one series"
                 )
     # A row's index grows down the column of pixels, a column's across the row.
     across, down = _numbers(first_path, first, "ImageOrientationPatient", 6).reshape(2, 3)
@@ -83,6 +95,7 @@ def read_series(folder: Path) -> Volume:
     order = np.argsort(origins @ normal)
     paths, origins = [slices[i][0] for i in order], origins[order]
     spacing = _slice_spacing(paths, origins @ normal, first)
+    check_spacing((spacing, between_rows, between_columns), str(folder))
     _check_places(paths, origins, normal, spacing)
     x, y, z = map(float, origins[0])
     return Volume(
@@ -108,6 +121,17 @@ def check_orthonormal(orientation: np.ndarray, where: str) -> None:
         )
 
 
+def check_spacing(spacing_mm: Sequence[float], where: str) -> None:
+    """Raises InputError where the millimetres between voxels are none that a scanner makes."""
+    least, most = _SPACING_MM
+    if not all(least <= one <= most for one in spacing_mm):
+        listed = ", ".join(f"{one:g}" for one in spacing_mm)
+        raise InputError(
+            f"{where}: its voxels are {listed} mm apart along slice, row and column; a scan's are {least:g} to "
+            f"{most:g} mm. Download or export it again"
+        )
+
+
 def _read(folder: Path) -> list[tuple[Path, Any]]:
     """Each DICOM file, with all the tags that are needed; its pixels are not decoded yet."""
     import pydicom  # only this function's callers need it
@@ -119,25 +143,47 @@ def _read(folder: Path) -> list[tuple[Path, Any]]:
     for path in sorted(path for path in folder.iterdir() if path.is_file()):
         try:
             slice_ = pydicom.dcmread(path)
+            for tag in (*_TAGS, *_OPTIONAL):
+                slice_.get(tag)  # decoded only now; whatever pydicom raises on a damaged one, it raises here
         except InvalidDicomError:
             if path.suffix.lower() == ".dcm":
                 raise InputError(f"{path} is damaged, or not a DICOM file. Download it again") from None
             continue
         except Exception as error:  # pydicom raises many kinds on files cut short
-            raise InputError(f"{path} cannot be read: {error}. Download it again") from None
+            raise InputError(f"{path} cannot be read: {shown(error)}. Download it again") from None
         absent = [tag for tag in _TAGS if slice_.get(tag) is None]
         if absent:
             raise InputError(f"{path} has no {', '.join(absent)}. Only CT slices with these tags make a volume")
+        _check_kind(path, slice_)
         slices.append((path, slice_))
     if not slices:
         raise MissingData(f"{folder} holds no DICOM slices. Give the folder that holds the files of one series")
     return slices
 
 
+def _check_kind(path: Path, slice_: Any) -> None:
+    """Raises InputError where a file is not one slice of Hounsfield units."""
+    modality, unit = (str(slice_.get(tag) or "") for tag in ("Modality", "RescaleType"))
+    if modality not in _MODALITIES or unit not in _UNITS:
+        raise InputError(
+            f"{path} is not a slice of a CT in Hounsfield units: its Modality is {shown(modality or 'not given', 40)}, "
+            f"its RescaleType {shown(unit or 'not given', 40)}. Give the files of a CT series"
+        )
+    frames, samples = (str(slice_.get(tag) or 1) for tag in ("NumberOfFrames", "SamplesPerPixel"))
+    if (frames, samples) != ("1", "1"):
+        raise InputError(
+            f"{path} says frames: {shown(frames, 40)}, numbers for each pixel: {shown(samples, 40)}. Only files with "
+            "one grey slice each make a volume: export the series as such"
+        )
+    bits = str(slice_.get("BitsAllocated"))
+    if bits not in ("8", "16", "32"):
+        raise InputError(f"{path} has pixels of {shown(bits, 40)} bits; 8, 16 and 32 are read. Export the series again")
+
+
 def _slice_spacing(paths: Sequence[Path], places: np.ndarray, first: Any) -> float:
     """Millimetres between neighbours of the sorted `places` (D,); for a single slice its thickness, or 1."""
     if len(places) == 1:
-        return float(first.get("SliceThickness") or 1.0)
+        return float(_numbers(paths[0], first, "SliceThickness", 1)[0]) if first.get("SliceThickness") else 1.0
     gaps = np.diff(places)
     spacing = float(np.median(gaps))
     for i, (place, gap) in enumerate(zip(places, gaps, strict=False)):
@@ -172,18 +218,28 @@ def _check_places(paths: Sequence[Path], origins: np.ndarray, normal: np.ndarray
 
 def _numbers(path: Path, slice_: Any, tag: str, count: int) -> np.ndarray:
     """The finite numbers of a tag (`count`,). Raises InputError."""
+    values = slice_[tag].value
     try:
-        found = np.array([float(value) for value in slice_[tag].value], np.float64)
+        found = np.array([float(value) for value in ([values] if count == 1 else values)], np.float64)
     except (TypeError, ValueError):
         found = np.empty(0)
     if found.shape != (count,) or not np.isfinite(found).all():
-        raise InputError(f"{path}: {tag} should be {count} numbers, found {slice_[tag].value}. Download it again")
+        raise InputError(
+            f"{path}: {tag} should be {count_text(count, 'number')}, found {shown(values, 80)}. Download it again"
+        )
     return found
 
 
 def _hounsfield(path: Path, slice_: Any) -> np.ndarray:
+    (slope,), (intercept,) = (_numbers(path, slice_, tag, 1) for tag in ("RescaleSlope", "RescaleIntercept"))
+    if slope <= 0:
+        raise InputError(f"{path}: its RescaleSlope is {slope:g}, so its pixels say nothing. Download it again")
     try:
         raw = slice_.pixel_array
     except Exception as error:  # missing pixel data, missing decoders, data cut short: none gives a picture
-        raise InputError(f"the pixels of {path} cannot be decoded: {error}") from None
-    return raw.astype(np.float32) * np.float32(slice_.RescaleSlope) + np.float32(slice_.RescaleIntercept)
+        raise InputError(f"the pixels of {path} cannot be decoded: {shown(error)}. Download it again") from None
+    if raw.shape != (slice_.Rows, slice_.Columns):  # with too many pixels pydicom makes frames of them
+        raise InputError(
+            f"{path} has pixels {list(raw.shape)}, and says {slice_.Rows} x {slice_.Columns}. Download it again"
+        )
+    return raw.astype(np.float32) * np.float32(slope) + np.float32(intercept)

@@ -5,7 +5,7 @@ Reads folders that `edgekit nodules` wrote; runs no net.
 
 from __future__ import annotations
 
-import zipfile
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from edgekit.edge_runtime.array_file import read_array_file
 from edgekit.edge_runtime.command_line import EDGEKIT
 from edgekit.edge_runtime.decode import DecodeError, parse_json
-from edgekit.edge_runtime.errors import InputError, MissingData, UsageError
+from edgekit.edge_runtime.errors import InputError, MissingData, UsageError, shown
+from edgekit.edge_runtime.files import read_plain
 from edgekit.edge_runtime.format import percent_text
 from edgekit.train.nodules.report import JSON_FILE, MASK_FILE
 
@@ -95,14 +97,20 @@ def read_results(folder: Path) -> Results:
                 f"`{EDGEKIT} nodules`"
             )
     try:
-        answer = parse_json((folder / JSON_FILE).read_bytes())
-        with np.load(folder / MASK_FILE) as file:
-            shape = tuple(int(side) for side in file["shape"])
-            mask = np.unpackbits(file["bits"], count=int(np.prod(shape))).astype(bool).reshape(shape)
+        answer = parse_json(read_plain(folder / JSON_FILE))
+        held = read_array_file(folder / MASK_FILE)
+        if not isinstance(held, dict):
+            raise KeyError("shape")
+        shape = tuple(int(side) for side in held["shape"])
+        if not 0 <= math.prod(shape) <= 8 * held["bits"].size:  # unpackbits would fill up with zeros
+            raise ValueError("the mask is cut short")
+        mask = np.unpackbits(held["bits"], count=math.prod(shape)).astype(bool).reshape(shape)
         if not isinstance(answer, dict) or "series_uid" not in answer["provenance"]:
             raise KeyError("provenance")
-    except (DecodeError, OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        raise InputError(f"the results in {folder} are damaged ({error}). Make them again: {EDGEKIT} nodules") from None
+    except (DecodeError, InputError, OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"the results in {folder} are damaged ({shown(error)}). Make them again: {EDGEKIT} nodules"
+        ) from None
     return Results(answer=answer, mask=mask)
 
 
