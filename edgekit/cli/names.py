@@ -34,6 +34,7 @@ EXPORTERS: dict[str, str] = {
     "executorch_coreml": "ExecuTorch for Apple's Core ML, lowered and not run here",
 }
 TASKS = ("classification", "multi_label", "regression", "segmentation", "detection", "none")
+DEVICES: dict[str, str] = {}
 ENGINES = ("onnxruntime", "openvino", "executorch", "torch", "auto", "all")
 _MODELS = Path(__file__).resolve().parent.parent.parent / "train" / "models"
 _INSTALLED = Path(__file__).resolve().parent.parent / "train" / "models"

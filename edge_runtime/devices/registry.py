@@ -1,0 +1,15 @@
+"""Which kinds of devices there are. A new one is a folder here and one line."""
+
+from __future__ import annotations
+
+from ..errors import unknown
+from .device import Device
+
+DEVICES: dict[str, Device] = {}
+
+
+def device(name: str) -> Device:
+    """The device of this name. Raises `UsageError`, which lists the known ones."""
+    if name not in DEVICES:
+        raise unknown("device", name, DEVICES)
+    return DEVICES[name]
