@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -74,7 +75,7 @@ def write_app(
             device=device.name,
             bundles=tuple((bundle.name, bundle.manifest.status) for bundle in bundles),
             bytes=sum(path.stat().st_size for path in out.rglob("*") if path.is_file()),
-            next=tuple(after),
+            next=tuple(command.replace("{folder}", shlex.quote(str(out))) for command in after),
         )
 
 

@@ -39,6 +39,7 @@ class Device:
     refuses: Callable[[Manifest], str]
     """Why the app cannot take a bundle whose format it runs (its task, an input), and what to do; "" where it can."""
     write: Callable[[AppRequest, Path], list[str]]
-    """Fills an empty folder with the app; returns the commands that the user types next. Raises EdgekitError."""
+    """Fills an empty folder with the app; returns the commands that the user types next, in which `{folder}`
+    stands for where it will be. Raises EdgekitError."""
     options: frozenset[str] = frozenset()
     """Which of `AppRequest.single_file` and `minimal` it knows."""
