@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ...bundle.bundle import Bundle
 from ...bundle.manifest import Manifest
-from ...command_line import command_line
+from ...command_line import EDGEKIT
 from ...errors import MissingDependency
 from ..device import AppRequest, Device
 from . import libraries, toolchain
@@ -54,7 +54,7 @@ def _write(machine: str, name: str, request: AppRequest, folder: Path) -> list[s
     if libraries.native(machine):
         return ["cd {folder}", test]
     return ["scp -r {folder} HOST:app", f"ssh HOST 'cd app && {test}'",
-            command_line("benchmark", "{folder}/" + f"{BUNDLES}/{first}", "--on", "ssh:HOST")]  # fmt: skip
+            f"{EDGEKIT} benchmark {{folder}}/{BUNDLES}/{first} --on ssh:HOST"]  # fmt: skip
 
 
 def build_for(device: str, machine: str, request: AppRequest) -> toolchain.Build:

@@ -21,6 +21,4 @@ std::unique_ptr<Engine> open_engine(const Bundle& bundle, int num_threads);
 std::unique_ptr<Engine> open_executorch(const Bundle& bundle, int num_threads);
 std::unique_ptr<Engine> open_onnxruntime(const Bundle& bundle, int num_threads);
 
-std::string own_folder();  // where this program lies
-
 }  // namespace edgekit

@@ -3,7 +3,6 @@
 // The interface is one table of functions to which new ones are only ever added at the end, so the places of the old ones
 // are fixed. The few that are used here are called by their place: no header of a particular version is needed.
 #include <dlfcn.h>
-#include <unistd.h>
 
 #include <cstring>
 
@@ -50,11 +49,10 @@ class OnnxRuntime : public Engine {
  public:
   OnnxRuntime(const Bundle& bundle, int num_threads) : bundle_(bundle) {
     name = "onnxruntime";
-    const std::string path = own_folder() + "/lib/libonnxruntime.so.1";
-    void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+    void* library = dlopen("libonnxruntime.so.1", RTLD_NOW | RTLD_LOCAL);  // found by this program's $ORIGIN/lib
     if (!library) fail("ONNX Runtime cannot be loaded: %s. Copy the whole folder again", shown(dlerror(), 300).c_str());
     const auto base = reinterpret_cast<const ApiBase* (*)()>(dlsym(library, "OrtGetApiBase"));
-    if (!base) fail("%s is not ONNX Runtime", path.c_str());
+    if (!base) fail("libonnxruntime.so.1 is not ONNX Runtime. Copy the whole folder again");
     version = base()->version();
     table_ = base()->table(kInterface);
     if (!table_) fail("ONNX Runtime %s is too old: 1.11 or newer is needed", version.c_str());
@@ -138,14 +136,6 @@ class OnnxRuntime : public Engine {
 
 std::unique_ptr<Engine> open_onnxruntime(const Bundle& bundle, int num_threads) {
   return std::make_unique<OnnxRuntime>(bundle, num_threads);
-}
-
-std::string own_folder() {
-  char path[4096];
-  const ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
-  if (length <= 0) fail("/proc/self/exe cannot be read: mount /proc");
-  const std::string full(path, size_t(length));
-  return full.substr(0, full.rfind('/'));
 }
 
 std::unique_ptr<Engine> open_engine(const Bundle& bundle, int num_threads) {

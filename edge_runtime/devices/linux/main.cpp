@@ -16,7 +16,7 @@ const char kUsage[] =
     "       edgekit-run BUNDLE ARRAY.npy…              an array for each input, batch axis first\n"
     "       edgekit-run BUNDLE --row 1,2.5,3           numbers for the first input\n"
     "       edgekit-run BUNDLE --self-test             replays the golden samples, and times them\n"
-    "options: --threads N, --json, --out FILE.npy (the first output), --input-to FILE.npy (what the program is given),\n"
+    "options: --threads N, --json, --out FILE.npy (the first output), --input-to FILE.npy (what it would be given),\n"
     "         of the self-test: --rounds N, --round-ms N, --min-samples N, --raw (every time and reading)\n";
 
 struct Request {
@@ -112,7 +112,7 @@ int answer(const Bundle& bundle, const Request& request) {
            inputs[i].dtype.c_str(), shape_text(inputs[i].shape).c_str());
     }
   }
-  if (!request.input_to.empty()) write_npy(request.input_to, inputs[0]);
+  if (!request.input_to.empty()) return write_npy(request.input_to, inputs[0]), 0;
   std::vector<Array> outputs;
   open_engine(bundle, request.settings.num_threads)->run(inputs, outputs);
   if (!request.out.empty()) write_npy(request.out, outputs[0]);

@@ -58,13 +58,14 @@ class Build:
     def flags(self, package: str, stb: str) -> list[str]:
         """What the compiler is told, with these folders of ExecuTorch and of stb_image.h."""
         flags = ["-std=c++17", "-O1", "-s", "-w", f'-DEDGEKIT_DEVICE="{self.device}"', f"-I{stb}"]
+        flags += ["-Wl,-rpath,$ORIGIN/lib"]
         if self.executorch:
             flags += [
                 f'-DEDGEKIT_EXECUTORCH="{self.executorch.version}"',
                 *("-DC10_USING_CUSTOM_GENERATED_MACROS", "-DET_USE_THREADPOOL", f"-I{package}/include"),
                 f"-I{package}/include/executorch/runtime/core/portable_type/c10",
                 # The linker drops libraries that nothing names, and these register themselves when they are loaded.
-                *(f"-L{package}/lib", "-Wl,-rpath,$ORIGIN/lib", "-Wl,--no-as-needed"),
+                *(f"-L{package}/lib", "-Wl,--no-as-needed"),
                 *(f"-l{name}" for name in self.libraries),
             ]
         return [*flags, "-ldl"]
