@@ -60,7 +60,7 @@ def write_app(
         raise UsageError(f"{out} is there already, and is not an empty folder. Give another --out, or remove it")
     check_output(out, paths)
     with ExitStack() as stack:
-        bundles = tuple(stack.enter_context(policy.open(path)) for path in paths)
+        bundles = tuple(stack.enter_context(policy.look(path)) for path in paths)
         _check(device, bundles)
         request = AppRequest(
             bundles=bundles,
