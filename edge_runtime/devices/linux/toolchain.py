@@ -7,6 +7,7 @@ import os
 import shlex
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,7 @@ _ALWAYS = (
     "measure.cpp",
     "resize.cpp",
 )
+_AGAINST_EXECUTORCH = ("executorch_shim.cpp", "cast_kernel.cpp")
 _BUILD_TIMEOUT_S = 600
 _STB = ("/usr/include/stb", "/usr/local/include/stb", "/usr/include", "/usr/local/include", "/opt/homebrew/include/stb")
 
@@ -55,19 +57,31 @@ class Build:
         more = ("engine_executorch.cpp", "executorch_shim.cpp") if self.executorch else ()
         return (*_ALWAYS, *more, *(("cast_kernel.cpp",) if self.own_kernel else ()))
 
-    def flags(self, package: str, stb: str) -> list[str]:
-        """What the compiler is told, with these folders of ExecuTorch and of stb_image.h."""
-        flags = ["-std=c++17", "-O1", "-s", "-w", f'-DEDGEKIT_DEVICE="{self.device}"', f"-I{stb}"]
-        flags += ["-Wl,-rpath,$ORIGIN/lib"]
+    def flags(self, source: str, package: str, stb: str) -> list[str]:
+        """What the compiler is told of a file: only what that file uses, so that builds share what they can.
+
+        Args:
+            package: ExecuTorch's folder.
+            stb: that of stb_image.h.
+        """
+        flags = ["-std=c++17", "-O1", "-w"]
+        if source == "main.cpp":
+            flags.append(f'-DEDGEKIT_DEVICE="{self.device}"')
+        if source == "decode.cpp":
+            flags.append(f"-I{stb}")
+        if self.executorch and source.startswith("engine_"):
+            flags.append(f'-DEDGEKIT_EXECUTORCH="{self.executorch.version}"')
+        if source in _AGAINST_EXECUTORCH:
+            flags += ["-DC10_USING_CUSTOM_GENERATED_MACROS", "-DET_USE_THREADPOOL", f"-I{package}/include"]
+            flags.append(f"-I{package}/include/executorch/runtime/core/portable_type/c10")
+        return flags
+
+    def linking(self, package: str) -> list[str]:
+        """What the linker is told."""
+        flags = ["-s", "-Wl,-rpath,$ORIGIN/lib"]
         if self.executorch:
-            flags += [
-                f'-DEDGEKIT_EXECUTORCH="{self.executorch.version}"',
-                *("-DC10_USING_CUSTOM_GENERATED_MACROS", "-DET_USE_THREADPOOL", f"-I{package}/include"),
-                f"-I{package}/include/executorch/runtime/core/portable_type/c10",
-                # The linker drops libraries that nothing names, and these register themselves when they are loaded.
-                *(f"-L{package}/lib", "-Wl,--no-as-needed"),
-                *(f"-l{name}" for name in self.libraries),
-            ]
+            # The linker drops libraries that nothing names, and these register themselves when they are loaded.
+            flags += [f"-L{package}/lib", "-Wl,--no-as-needed", *(f"-l{name}" for name in self.libraries)]
         return [*flags, "-ldl"]
 
 
@@ -98,13 +112,16 @@ def source_path(name: str) -> Path:
 
 def build_line(build: Build) -> str:
     """The compiler's command, for a person who types it in the app's folder; $E is ExecuTorch's folder."""
-    flags = [flag if flag.startswith("-I$E") or flag == "-L$E/lib" else shlex.quote(flag) for flag in
-             build.flags("$E", "/usr/include/stb")]  # fmt: skip
-    return " ".join(["g++", *(f"source/{name}" for name in build.sources), *flags, "-o edgekit-run"])
+    every = [flag for source in build.sources for flag in build.flags(source, "$E", "/usr/include/stb")]
+    flags = [*dict.fromkeys(every), *build.linking("$E")]
+    quoted = [flag if flag.startswith(("-I$E", "-L$E")) else shlex.quote(flag) for flag in flags]
+    cut = quoted.index("-s")
+    sources = [f"source/{name}" for name in build.sources]
+    return " ".join(["g++", *quoted[:cut], *sources, *quoted[cut:], "-o", "edgekit-run"])
 
 
 def built(build: Build) -> Path:
-    """The compiled runner, from the user's cache.
+    """The compiled runner, from the user's cache, where each compiled file is kept for other kinds of runners too.
 
     Raises:
         EngineError: it did not compile; the compiler's first error is in the text.
@@ -112,19 +129,33 @@ def built(build: Build) -> Path:
     command = compiler(build.machine)
     assert command is not None, "whoever asks has found a compiler"
     package = str(build.executorch.folder) if build.executorch else ""
-    flags = build.flags(package, stb_folder() or "/usr/include/stb")
-    digest = hashlib.sha256(repr((command, Path(command[0]).resolve().stat().st_mtime_ns, flags)).encode())
-    for name in (*HEADERS, *build.sources):
-        digest.update(source_path(name).read_bytes())
-    for name in build.libraries:
-        digest.update(repr((Path(package) / "lib" / f"lib{name}.so").stat().st_size).encode())
-    target = user_cache() / "native" / f"edgekit-run-{build.device}-{digest.hexdigest()[:16]}"
+    stb = stb_folder() or "/usr/include/stb"
+    headers = b"".join((FOLDER / name).read_bytes() for name in HEADERS)
+    maker = (command, Path(command[0]).resolve().stat().st_mtime_ns)
+
+    def compiled(source: str) -> Path:
+        path, flags = source_path(source), build.flags(source, package, stb)
+        target = _cache(path.stem, (maker, flags, headers, path.read_bytes()), ".o")
+        if not target.is_file():
+            _call([*command, "-c", str(path), *flags], target)
+        return target
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        objects = list(pool.map(compiled, build.sources))
+    linked = [(Path(package) / "lib" / f"lib{name}.so").stat().st_size for name in build.libraries]
+    target = _cache(f"edgekit-run-{build.device}", (maker, build.linking(package), linked, objects), "")
     if not target.is_file():
-        _compile([*command, *(str(source_path(name)) for name in build.sources), *flags], target)
+        _call([*command, *map(str, objects), *build.linking(package)], target)
+    target.chmod(0o755)
     return target
 
 
-def _compile(command: list[str], target: Path) -> None:
+def _cache(name: str, made_from: object, suffix: str) -> Path:
+    digest = hashlib.sha256(repr(made_from).encode()).hexdigest()[:16]
+    return user_cache() / "native" / f"{name}-{digest}{suffix}"
+
+
+def _call(command: list[str], target: Path) -> None:
     with write_atomically(target) as part:
         try:
             done = subprocess.run([*command, "-o", str(part)], capture_output=True, timeout=_BUILD_TIMEOUT_S)
