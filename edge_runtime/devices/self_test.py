@@ -93,7 +93,9 @@ class SelfTest:
         except DecodeError as error:
             raise EngineError(f"the self-test's result cannot be read: {shown(error)}. Run it again") from None
         if found.self_test_version != 1 or not found.results:
-            raise EngineError("the self-test's result is of another version, or empty. Use the same edgekit on both sides")
+            raise EngineError(
+                "the self-test's result is of another version, or empty. Use the same edgekit on both sides"
+            )
         return found
 
     def replayed(self, manifest: Manifest) -> ReplayResult:

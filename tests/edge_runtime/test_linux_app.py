@@ -142,9 +142,7 @@ def test_normalized_input_is_the_same_number(run, tiny, tmp_path):
     raw = Bundle.open(tiny).manifest.preprocessing
     spec = replace(raw, mode="RGB", layout="NCHW", dtype="float32", mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.25))
     folder = shutil.copytree(tiny, tmp_path / "bundle")
-    change_manifest(
-        folder, preprocessing=spec, inputs=(TensorSpec(name="image", dtype="float32", shape=(1, 3, 8, 8)),)
-    )
+    change_manifest(folder, preprocessing=spec, inputs=(TensorSpec(name="image", dtype="float32", shape=(1, 3, 8, 8)),))
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)).save(tmp_path / "picture.png")
     assert run(folder, tmp_path / "picture.png", "--input-to", tmp_path / "input.npy").returncode == 0
     np.testing.assert_array_equal(np.load(tmp_path / "input.npy"), load_image(tmp_path / "picture.png", spec))
@@ -245,9 +243,7 @@ def test_the_operators_outside_the_delegate_are_read_from_the_file(quickstart):
 
 
 def test_a_bundle_of_another_format_is_refused(quickstart, tmp_path):
-    done = run_edgekit(
-        "app", "linux-x86", quickstart.bundle("torchscript_traced-fp32"), "--out", tmp_path / "app"
-    )
+    done = run_edgekit("app", "linux-x86", quickstart.bundle("torchscript_traced-fp32"), "--out", tmp_path / "app")
     assert done.returncode == 1
     assert "the format torchscript, and linux-x86 runs executorch or onnx" in done.stderr
     assert not (tmp_path / "app").exists()

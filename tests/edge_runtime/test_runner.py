@@ -115,9 +115,7 @@ def test_a_phone_that_is_not_there_is_one_sentence(monkeypatch, tmp_path):
 @pytest.mark.skipif(bool(arm64.missing()), reason=arm64.missing() or "-")
 def test_a_phone_replays_through_adb_and_nothing_stays(tiny, tmp_path):
     programs = loopback_ssh.phone(tmp_path / "phone", arm64.emulated(tmp_path / "root"))
-    done = run_edgekit(
-        "verify", tiny, "--on", "adb:phone", "--json", env={"PATH": f"{programs}:{os.environ['PATH']}"}
-    )
+    done = run_edgekit("verify", tiny, "--on", "adb:phone", "--json", env={"PATH": f"{programs}:{os.environ['PATH']}"})
     (result,) = json.loads(done.stdout)
     assert (result["passed"], result["agreement"]) == (True, 1.0)
     assert result["notes"][0].endswith("aarch64")

@@ -70,7 +70,9 @@ def _run(device: Place, bundle: Bundle, settings: Settings) -> SelfTest:
         if not (app / RUNNER).is_file():
             processor = "x86_64" if machine == "x86_64" else "aarch64"
             package = toolchain.compiler_package(processor)
-            raise MissingDependency(f"there is no compiler for {machine} here. Run: apt-get install {package} libstb-dev")
+            raise MissingDependency(
+                f"there is no compiler for {machine} here. Run: apt-get install {package} libstb-dev"
+            )
         shutil.rmtree(app / "source")
         if isinstance(device, Adb):
             _add_c_libraries(app / "lib")

@@ -76,7 +76,14 @@ def benchmark(
         from edgekit.cli.benchmark import Printing
         from edgekit.cli.remote import benchmark as run_there
 
-        if scenario is not None or profile or spin or engine is not None or sweep.batches != (1,) or len(sweep.threads) > 1:
+        if (
+            scenario is not None
+            or profile
+            or spin
+            or engine is not None
+            or sweep.batches != (1,)
+            or len(sweep.threads) > 1
+        ):
             raise UsageError("--on takes --threads N, --quick, --details, --out and --json: leave out the others")
         printing = Printing(details=details, as_json=as_json, save_to=out)
         run_there(bundles, on, quick=quick, threads=sweep.threads[0], printing=printing, policy=policy)
