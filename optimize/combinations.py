@@ -29,7 +29,8 @@ def combinations(request: Request) -> list[Combination]:
     """The pairs to try; without names all that are made by default.
 
     Raises:
-        UsageError: an unknown recipe, exporter, target or objective; an exporter that the target does not run; or none of the exporters can do the recipes.
+        UsageError: an unknown recipe, exporter, target or objective; an exporter that the target does not run; or none
+            of the exporters can do the recipes.
     """
     for kind, names, known in (("recipe", request.recipes, RECIPES), ("exporter", request.exporters, EXPORTERS)):
         for name in names:

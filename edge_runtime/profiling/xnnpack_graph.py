@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import EngineError
+from ..flatbuffer import Table
 from .operators import elements, tensor_bytes
 
 _MAGIC, _HEADER_BYTES, _IDENTIFIER = b"XH00", 30, b"XN01"

@@ -313,9 +313,8 @@ def read_request(path: str | Path) -> dict[str, Any]:
     try:
         plain = parse_json(read_plain(Path(path)))
     except OSError as error:
-        raise UsageError(
-            f"cannot read {path}: {error.strerror}. Give a results.json or a JSON file of options"
-        ) from None
+        said = f"cannot read {path}: {error.strerror}. Give a results.json or a JSON file of options"
+        raise UsageError(said) from None
     except DecodeError as error:
         raise UsageError(f"{path}: {error}") from None
     if isinstance(plain, dict) and "rows" in plain:  # a measurement

@@ -1,4 +1,4 @@
-"""A real ssh server on this machine, with keys, port and configuration of its own; and an adb whose phone is emulated."""
+"""A real ssh server on this machine, with its own keys and port; and an adb whose phone is an emulated processor."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from ...bundle.bundle import Bundle
 from ...bundle.manifest import Manifest
 from ...command_line import EDGEKIT
 from ...errors import MissingDependency
+from ...format import count_text
 from ..device import AppRequest, Device
 from . import libraries, toolchain
 from .kernels import KERNELS, kernel_libraries
@@ -93,11 +94,12 @@ def _readme(build: toolchain.Build, request: AppRequest) -> str:
     picture = first.manifest.preprocessing
     takes = f"PICTURE                 # {picture.expects}" if picture else "ARRAY.npy"
     made = f"executorch {build.executorch.version}" if build.executorch else "no ExecuTorch"
+    bundles = count_text(len(request.bundles), "bundle")
     return f"""# {request.title} for {build.device}
 
-A runner in C++, the libraries that it loads (`lib/`), its sources (`source/`) and {len(request.bundles)} bundle(s) (`{BUNDLES}/`).
-It needs no Python and nothing to install: a 64-bit Linux on {build.machine} with glibc {_GLIBC} or newer and libstdc++,
-as Debian 12, Raspberry Pi OS 12 and Ubuntu 22.04 have them.
+A runner in C++, the libraries that it loads (`lib/`), its sources (`source/`) and {bundles} (`{BUNDLES}/`). It needs
+no Python and nothing to install: a 64-bit Linux on {build.machine} with glibc {_GLIBC} or newer and libstdc++, as Debian
+12, Raspberry Pi OS 12 and Ubuntu 22.04 have them.
 
 ```sh
 ./{RUNNER} {BUNDLES}/{first.name} --self-test
@@ -105,9 +107,9 @@ as Debian 12, Raspberry Pi OS 12 and Ubuntu 22.04 have them.
 ./{RUNNER} {BUNDLES}/{first.name} --self-test --json > result.json
 ```
 
-The first checks the SHA-256 of every file, replays the golden samples and times them. It prints `passed`, how close the
-answers are to the float model's, and the median latency. The second prints the answer. The third writes the same figures
-as JSON, which can be handed in. Whatever is wrong is one sentence, and the exit status is 1.
+The first checks the SHA-256 of every file, replays the golden samples and times them. It prints `passed`, how close
+the answers are to the float model's, and the median latency. The second prints the answer. The third writes the same
+figures as JSON, which can be handed in. Whatever is wrong is one sentence, and the exit status is 1.
 
 Pictures may be JPEG, PNG, GIF, BMP or PPM.
 

@@ -10,7 +10,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from ...command_line import install
 from ...engines.executorch_build import package_folder, version_of
 from ...errors import MissingDependency, shown
 from ...files import folder_atomically, user_cache
+from ...temporary import temporary_folder
 
 _FETCH_TIMEOUT_S = 600
 
@@ -108,11 +108,11 @@ def _fetched(package: str, machine: str) -> Runtime:
 
 def _fetch(wheel: Wheel, machine: str, target: Path) -> None:
     pip = _pip()
-    with tempfile.TemporaryDirectory() as temporary:
-        wanted = Path(temporary) / "wanted.txt"
+    with temporary_folder() as temporary:
+        wanted = temporary / "wanted.txt"
         wanted.write_text(f"{wheel.package}=={wheel.version} --hash=sha256:{wheel.sha256}\n", encoding="utf-8")
         # The hash is checked by pip, and nothing of the package is run.
-        options = ("--no-deps", "--only-binary=:all:", "--python-version", "3.11", "--dest", temporary)
+        options = ("--no-deps", "--only-binary=:all:", "--python-version", "3.11", "--dest", str(temporary))
         command = [*pip, "download", "--quiet", *options, "--platform", f"manylinux_2_28_{machine}", "-r", str(wanted)]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=_FETCH_TIMEOUT_S)
@@ -120,7 +120,7 @@ def _fetch(wheel: Wheel, machine: str, target: Path) -> None:
             raise MissingDependency(
                 f"{wheel.package} {wheel.version} for {machine} did not arrive within {_FETCH_TIMEOUT_S} s. Try again"
             ) from None
-        found = list(Path(temporary).glob("*.whl"))
+        found = list(temporary.glob("*.whl"))
         if done.returncode or len(found) != 1:
             said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or [done.stderr]
             raise MissingDependency(
@@ -132,8 +132,7 @@ def _fetch(wheel: Wheel, machine: str, target: Path) -> None:
 
 
 def _pip() -> list[str]:
-    beside = Path(sys.executable).parent / "pip"
-    if found := (str(beside) if beside.is_file() else shutil.which("pip") or shutil.which("pip3")):
+    if found := shutil.which("pip") or shutil.which("pip3"):
         return [found]
     if found := shutil.which("uvx"):
         return [found, "pip"]
