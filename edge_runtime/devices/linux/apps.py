@@ -98,8 +98,8 @@ def _readme(build: toolchain.Build, request: AppRequest) -> str:
     return f"""# {request.title} for {build.device}
 
 A runner in C++, the libraries that it loads (`lib/`), its sources (`source/`) and {bundles} (`{BUNDLES}/`). It needs
-no Python and nothing to install: a 64-bit Linux on {build.machine} with glibc {_GLIBC} or newer and libstdc++, as Debian
-12, Raspberry Pi OS 12 and Ubuntu 22.04 have them.
+no Python and nothing to install: a 64-bit Linux on {build.machine} with glibc {_GLIBC} or newer and libstdc++, as
+Debian 12, Raspberry Pi OS 12 and Ubuntu 22.04 have them.
 
 ```sh
 ./{RUNNER} {BUNDLES}/{first.name} --self-test
