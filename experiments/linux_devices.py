@@ -37,9 +37,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "devices-linux.json")
     asked = parser.parse_args()
     sys.path.insert(0, str(ROOT / "tests" / "helpers"))  # how a processor is emulated, tests and figures agree on
-    import arm64
+    import arm64  # type: ignore[import-not-found]
 
-    rows = []
+    rows: list[dict[str, object]] = []
     with temporary_folder() as folder:
         for device, before in ((LINUX_X86, []), (LINUX_ARM64, arm64.emulated(folder / "root"))):
             for names, minimal, kind in KINDS:

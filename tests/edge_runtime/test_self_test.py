@@ -41,8 +41,8 @@ def test_a_result_is_a_line_of_the_table(tmp_path):
     (tmp_path / "pi.json").write_text(json.dumps(RESULT))
     line = handed_in_table(tmp_path).splitlines()[2]
     assert line == (
-        "| Raspberry Pi 5 | `linux-arm64` | digits_cnn-executorch_xnnpack-w8a8_static | executorch 1.5.1 | 1 | 0.0294 | "
-        "100% | 0.01 | 2026-11-29 |"
+        "| Raspberry Pi 5 | `linux-arm64` | digits_cnn-executorch_xnnpack-w8a8_static | executorch 1.5.1 | 1 | "
+        "0.0294 | 100% | 0.01 | 2026-11-29 |"
     )
 
 

@@ -64,7 +64,8 @@ def build_for(device: str, machine: str, request: AppRequest) -> toolchain.Build
     if not programs:
         return toolchain.Build(device=device, machine=machine, executorch=None)
     runtime = libraries.executorch(machine)
-    kernels, own = KERNELS, False
+    kernels: tuple[str, ...] = KERNELS
+    own = False
     if request.minimal:
         kernels, own = kernel_libraries(programs, runtime.folder / "lib")
     return toolchain.Build(

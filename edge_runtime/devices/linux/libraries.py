@@ -115,7 +115,7 @@ def _fetch(wheel: Wheel, machine: str, target: Path) -> None:
         options = ("--no-deps", "--only-binary=:all:", "--python-version", "3.11", "--dest", str(temporary))
         command = [*pip, "download", "--quiet", *options, "--platform", f"manylinux_2_28_{machine}", "-r", str(wanted)]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=_FETCH_TIMEOUT_S)
+            done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=_FETCH_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             raise MissingDependency(
                 f"{wheel.package} {wheel.version} for {machine} did not arrive within {_FETCH_TIMEOUT_S} s. Try again"

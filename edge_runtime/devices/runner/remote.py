@@ -109,7 +109,8 @@ def _add_c_libraries(folder: Path) -> None:
     compiler = toolchain.compiler("aarch64")
     assert compiler is not None, "the runner was compiled with it"
     for name in _C_LIBRARIES:
-        found = subprocess.run([*compiler, f"-print-file-name={name}"], capture_output=True, text=True).stdout.strip()
+        asked = [*compiler, f"-print-file-name={name}"]
+        found = subprocess.run(asked, capture_output=True, text=True, encoding="utf-8").stdout.strip()
         if not Path(found).is_file():
             raise MissingDependency(f"{name} for aarch64 is not here. Run: apt-get install g++-aarch64-linux-gnu")
         shutil.copyfile(found, folder / name)

@@ -25,7 +25,7 @@ def write_app(
     title: Title = None,
     single_file: Annotated[bool, typer.Option("--single-file", help="web: one HTML file that runs from disk.")] = False,
     minimal: Annotated[
-        bool, typer.Option("--minimal", help="linux-…: link only the kernels that these bundles need.")
+        bool, typer.Option("--minimal", help="linux-x86, linux-arm64: link only the kernels that these bundles need.")
     ] = False,
     key: Key = None,
     require_signature: Signed = False,
