@@ -10,6 +10,7 @@ import arm64
 import numpy as np
 import pytest
 from conftest import run_edgekit
+from engine_bundles import free_batch_bundle
 from PIL import Image
 from tiny_bundle import change_manifest, make_bundle, quarter_weights
 
@@ -208,6 +209,30 @@ def test_other_answers_than_the_golden_ones_fail(run, tmp_path):
     done = run(path, "--self-test")
     assert done.returncode == 1
     assert "does not give its golden answers here: probabilities missed its floor" in done.stderr
+
+
+def test_a_free_batch_is_replayed_in_batches_too(run, tmp_path):
+    done = run(free_batch_bundle(tmp_path), "--self-test", "--json")
+    assert (done.returncode, json.loads(done.stdout)["passed"]) == (0, True)
+    change_manifest(tmp_path / "quarters-free-fp32", status="undecided")
+    assert "quarters-free-fp32 is undecided" in run(tmp_path / "quarters-free-fp32", "--self-test").stderr
+
+
+def test_without_a_compiler_the_folder_has_the_sources(quickstart, tmp_path):
+    (tmp_path / "empty").mkdir()
+    words = ("app", "linux-x86", quickstart.bundle(NAMES[0]), "--out", tmp_path / "app")
+    done = run_edgekit(*words, env={"PATH": str(tmp_path / "empty"), "CXX": ""})
+    assert done.returncode == 0, done.stderr
+    assert "apt-get install g++ libstb-dev" in done.stdout
+    assert not (tmp_path / "app/edgekit-run").exists()
+    assert (tmp_path / "app/source/main.cpp").is_file()
+
+
+def test_a_missing_picture_decoder_is_named(quickstart, tmp_path):
+    words = ("app", "linux-x86", quickstart.bundle(NAMES[0]), "--out", tmp_path / "app")
+    done = run_edgekit(*words, env={"EDGEKIT_STB": str(tmp_path)})
+    assert done.returncode == 1
+    assert "Run: apt-get install libstb-dev" in done.stderr
 
 
 def test_a_format_that_it_cannot_run_is_named(run, quickstart):
