@@ -18,6 +18,7 @@ from edgekit.train.reproduction import report as reproduction_report
 
 from .calibration.table import calibration_table
 from .lidc import measure as lidc_malignancy
+from .linux_devices import handed_in_table, linux_table
 from .luna_lessons import report as luna_lessons
 from .lung.table import luna_bundles_table, luna_crops_table, luna_pixels_table, nodules_table
 from .own_models_table import own_models_table
@@ -30,7 +31,7 @@ from .training.tables import benchmark_table, speedrun_table
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = (
     "README.md", "docs/INSTALL.md", "docs/NODULES.md", "docs/OPTIMIZATION.md", "docs/OWN_MODEL.md", "docs/REWRITES.md",
-    "docs/SPEED.md", "docs/TRAINING.md",
+    "docs/SPEED.md", "docs/TRAINING.md", "docs/devices/README.md", "docs/devices/linux.md",
 )  # fmt: skip
 LESSONS = ROOT / "results" / "luna-synthetic-cuda.json"  # the larger of the two sizes, which the page is about
 _BLOCK = re.compile(r"<!-- (\w+): (\S+) -->\n(.*?)<!-- end -->", re.DOTALL)
@@ -73,6 +74,8 @@ RENDERERS: dict[str, Callable[[Path], str]] = {
     "training_speed": benchmark_table,
     "speedrun": speedrun_table,
     "own_models": own_models_table,
+    "linux_devices": linux_table,
+    "handed_in": handed_in_table,
     "peers": peers_table,
     "rewrites": rewrites_table,
     "calibration": calibrations,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from edgekit.edge_runtime.devices.targets import target
 from edgekit.edge_runtime.errors import UsageError, unknown
 
 from .exporters import EXPORTERS, Exporter
@@ -28,7 +29,8 @@ def combinations(request: Request) -> list[Combination]:
     """The pairs to try; without names all that are made by default.
 
     Raises:
-        UsageError: an unknown recipe, exporter or objective; or none of the exporters can do the recipes.
+        UsageError: an unknown recipe, exporter, target or objective; an exporter that the target does not run; or none
+            of the exporters can do the recipes.
     """
     for kind, names, known in (("recipe", request.recipes, RECIPES), ("exporter", request.exporters, EXPORTERS)):
         for name in names:
@@ -36,7 +38,7 @@ def combinations(request: Request) -> list[Combination]:
                 raise unknown(kind, name, known)
     if request.objective not in OBJECTIVES:
         raise unknown("objective", request.objective, [name for name in OBJECTIVES if name])
-    exporters = [EXPORTERS[name] for name in _once(request.exporters) or _by_default()]
+    exporters = [EXPORTERS[name] for name in _exporters(request)]
     recipes = [RECIPES[name] for name in _once(request.recipes) or [n for n, r in RECIPES.items() if not r.on_request]]
     pairs = [(e, r) for e in exporters for r in recipes if r.name in e.recipes]
     if not pairs:
@@ -50,8 +52,20 @@ def _once(names: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _by_default() -> list[str]:
-    return [name for name, exporter in EXPORTERS.items() if exporter.by_default]
+def _exporters(request: Request) -> list[str]:
+    """Those that are named; else those of the target, or all that are made by default."""
+    named = _once(request.exporters)
+    if request.target is None or not target(request.target).exporters:
+        return named or [name for name, exporter in EXPORTERS.items() if exporter.by_default]
+    runs = target(request.target).exporters
+    if strangers := [name for name in named if name not in runs]:
+        raise UsageError(f"{request.target} does not run what {strangers[0]} makes: it runs that of {', '.join(runs)}")
+    return named or list(runs)
+
+
+def runs_there(request: Request, engine: str) -> bool:
+    """Whether the request's target has this engine, so that its figures are worth ranking; without a target, always."""
+    return request.target is None or engine in (target(request.target).engines or (engine,))
 
 
 def most_promising_first(pairs: Sequence[Combination], objective: str) -> list[Combination]:

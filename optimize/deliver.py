@@ -34,7 +34,7 @@ from edgekit.edge_runtime.format import metric_name, value_text
 from edgekit.edge_runtime.tasks.registry import metric_named
 
 from .cache import failed_before, fingerprint, keep_failure, measured_before, unchanged_bundle
-from .combinations import Combination, most_promising_first
+from .combinations import Combination, most_promising_first, runs_there
 from .deploy import DeployModel
 from .events import (
     BundleBegun,
@@ -128,7 +128,8 @@ def deliver(
                     answers |= _judged(model, {bundle.name: run_again(model, bundle.path)})
         for place, bundle in enumerate(runs):
             if bundle.unchanged:
-                found = tuple(run_others_again(model, reference, bundle.manifest, bundle.path))
+                again = run_others_again(model, reference, bundle.manifest, bundle.path)
+                found = tuple(one for one in again if runs_there(request, one.run.name))
                 answers |= _judged_others(model, bundle.manifest, found)
                 runs[place] = replace(bundle, others=_without_answers(found))
         measured, results = _measure(model, reference, eager, runs, failed, settings, on_event)
@@ -220,9 +221,10 @@ def _pack_all(
                 missed.add((exporter.name, recipe.name))
             continue
         answers |= _judged(model, {name: made.answers} if made.answers else {})
-        answers |= _judged_others(model, made.manifest, made.others)
+        others = tuple(one for one in made.others if runs_there(request, one.run.name))
+        answers |= _judged_others(model, made.manifest, others)
         # Those of all bundles together may be too much for the memory.
-        packed.append(replace(made, answers={}, others=_without_answers(made.others)))
+        packed.append(replace(made, answers={}, others=_without_answers(others)))
     # Without an eager model the first bundle is the measure of the others: that is not to depend on a budget.
     places = {bundle_name(model, *pair): place for place, pair in enumerate(pairs)}
     return sorted(packed, key=lambda bundle: places[bundle.name]), failed, answers

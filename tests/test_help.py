@@ -54,7 +54,7 @@ def test_the_lists_of_help_are_the_recipes_and_exporters_themselves():
 @pytest.mark.parametrize("columns", ["40", "80", "120"])
 def test_no_help_cuts_a_name(columns):
     text = run(EVERY_HELP, COLUMNS=columns, LINES="40").stdout
-    assert text.count("=====") == 23
+    assert text.count("=====") == 24
     assert "\N{HORIZONTAL ELLIPSIS}" not in text.replace("1,2,4,\N{HORIZONTAL ELLIPSIS}", "")
     for name in (*names.RECIPES, *names.EXPORTERS, "--calibration-samples", "--allow-unverified", "--max-slower-start"):
         assert name in text

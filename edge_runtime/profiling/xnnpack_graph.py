@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import EngineError
+from ..flatbuffer import Table
 from .operators import elements, tensor_bytes
 
 _MAGIC, _HEADER_BYTES, _IDENTIFIER = b"XH00", 30, b"XN01"
@@ -56,7 +57,7 @@ def multiplying_nodes(path: Path) -> list[GraphNode]:
     nodes: list[GraphNode] = []
     try:
         for graph in _graphs(raw):
-            nodes += _nodes(_Table(graph, struct.unpack_from("<I", graph, 0)[0]))
+            nodes += _nodes(Table(graph, struct.unpack_from("<I", graph, 0)[0]))
     except (struct.error, IndexError, KeyError) as error:
         raise EngineError(f"{path.name}: its XNNPACK graph cannot be read: {error!r}. Pack the bundle again") from None
     return nodes
@@ -73,48 +74,7 @@ def _graphs(raw: bytes) -> Iterator[bytes]:
         at = raw.find(_MAGIC, at + 1)
 
 
-class _Table:
-    """One flatbuffer table: its fields by number. Absent fields are 0 or None."""
-
-    def __init__(self, raw: bytes, at: int):
-        self._raw, self._at = raw, at
-        self._fields = at - struct.unpack_from("<i", raw, at)[0]
-        self._count = (struct.unpack_from("<H", raw, self._fields)[0] - 4) // 2
-
-    def _place(self, field: int) -> int | None:
-        if field >= self._count:
-            return None
-        step = struct.unpack_from("<H", self._raw, self._fields + 4 + 2 * field)[0]
-        return self._at + step if step else None
-
-    def number(self, field: int, kind: str = "I") -> int:
-        at = self._place(field)
-        return 0 if at is None else int(struct.unpack_from("<" + kind, self._raw, at)[0])
-
-    def table(self, field: int) -> _Table | None:
-        at = self._place(field)
-        return None if at is None else _Table(self._raw, self._follow(at))
-
-    def numbers(self, field: int) -> tuple[int, ...]:
-        at = self._place(field)
-        if at is None:
-            return ()
-        vector = self._follow(at)
-        return struct.unpack_from(f"<{struct.unpack_from('<I', self._raw, vector)[0]}I", self._raw, vector + 4)
-
-    def tables(self, field: int) -> list[_Table]:
-        at = self._place(field)
-        if at is None:
-            return []
-        vector = self._follow(at)
-        count = struct.unpack_from("<I", self._raw, vector)[0]
-        return [_Table(self._raw, self._follow(vector + 4 + 4 * i)) for i in range(count)]
-
-    def _follow(self, at: int) -> int:
-        return at + int(struct.unpack_from("<I", self._raw, at)[0])
-
-
-def _nodes(graph: _Table) -> Iterator[GraphNode]:
+def _nodes(graph: Table) -> Iterator[GraphNode]:
     values: dict[int, tuple[str, tuple[int, ...]]] = {}
     for value in graph.tables(2):
         tensor = value.table(1)
@@ -139,7 +99,7 @@ def _nodes(graph: _Table) -> Iterator[GraphNode]:
         )
 
 
-def _macs(union: int, fields: _Table, given: tuple[int, ...], filter: tuple[int, ...], result: tuple[int, ...]) -> int:
+def _macs(union: int, fields: Table, given: tuple[int, ...], filter: tuple[int, ...], result: tuple[int, ...]) -> int:
     if union == _FULLY_CONNECTED:
         return elements(result) * filter[1]
     if union == _MATMUL:

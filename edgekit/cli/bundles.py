@@ -50,13 +50,13 @@ def verify(
                     outcome, written = _verified(path, bundle, name, policy, attest)
                     outcomes.append(outcome)
                     if not as_json:
-                        _print_outcome(path, outcome)
+                        print_outcome(path, outcome)
                     if written:
                         err.print(f"Attestation: {escape(str(written))}", soft_wrap=True)
         except EdgekitError as error:
             outcomes.append(error)
             if not as_json:
-                _print_outcome(path, error)
+                print_outcome(path, error)
     if as_json:
         print_json(
             [{"error": str(one), "passed": False} if isinstance(one, EdgekitError) else asdict(one) for one in outcomes]
@@ -168,7 +168,7 @@ def open_all(paths: Sequence[Path], policy: Policy, opened: ExitStack) -> list[B
     return bundles
 
 
-def _print_outcome(path: Path, outcome: ReplayResult | EdgekitError) -> None:
+def print_outcome(path: Path, outcome: ReplayResult | EdgekitError) -> None:
     if isinstance(outcome, EdgekitError):
         text = str(outcome) if str(outcome).startswith(str(path)) else f"{path}: {outcome}"
         mark = "[yellow]not loaded[/yellow]" if isinstance(outcome, RunsCode) else _mark(False)

@@ -34,6 +34,11 @@ EXPORTERS: dict[str, str] = {
     "executorch_coreml": "ExecuTorch for Apple's Core ML, lowered and not run here",
 }
 TASKS = ("classification", "multi_label", "regression", "segmentation", "detection", "none")
+DEVICES: dict[str, str] = {
+    "linux-x86": "a folder for Linux on a PC or server: runs without Python",
+    "linux-arm64": "a folder for Linux on a 64-bit ARM board: runs without Python",
+}
+TARGETS = ("android", "ios", "linux-arm64", "linux-x86", "server", "web")
 ENGINES = ("onnxruntime", "openvino", "executorch", "torch", "auto", "all")
 _MODELS = Path(__file__).resolve().parent.parent.parent / "train" / "models"
 _INSTALLED = Path(__file__).resolve().parent.parent / "train" / "models"

@@ -17,6 +17,7 @@ from edgekit.edge_runtime.bundle.manifest import Manifest
 from edgekit.edge_runtime.bundle.status import STATUSES, tone_of
 from edgekit.edge_runtime.command_line import EDGEKIT
 from edgekit.edge_runtime.decode import to_plain
+from edgekit.edge_runtime.devices.targets import whose_figures
 from edgekit.edge_runtime.errors import UsageError
 from edgekit.edge_runtime.format import metric_name, percent_text, value_text
 from edgekit.edge_runtime.profiling.front_end import NOTABLE
@@ -77,6 +78,8 @@ def finish(result: Result, request: Request, *, as_json: bool) -> bool:
         out.print(text, soft_wrap=True, markup=False)
         for line in closing_lines(measured):
             out.print(line, soft_wrap=True)
+        if request.target is not None:
+            out.print(whose_figures(request.target), soft_wrap=True)
         for line in next_commands(measured, results):
             out.print(f"[yellow]{escape(line)}[/yellow]", soft_wrap=True)
         if delivered.packed:

@@ -75,6 +75,10 @@ Key = Annotated[Path | None, typer.Option(help="A public key (PEM). Load only bu
 Signed = Annotated[
     bool, typer.Option("--require-signature", help="Refuse to load bundles unless --key checks their signature.")
 ]
+On = Annotated[
+    str | None,
+    typer.Option("--on", help="Do it on a device: ssh:HOST or adb:SERIAL. It needs neither Python nor edgekit."),
+]
 EngineName = Annotated[
     str | None,
     typer.Option(

@@ -81,14 +81,16 @@ class Request:
     weights: str | Path | None = None
     """A .safetensors file or a state dict. Default: the trained run's, or the source's own.
 
-    Also torchvision's weights by name, like ResNet18_Weights.IMAGENET1K_V1; its transforms are taken over then.
-    """
+    Also torchvision's weights by name, like ResNet18_Weights.IMAGENET1K_V1; its transforms are taken over then."""
 
     recipes: Sequence[str] = ()
     """Only this recipe. Repeat for more."""
 
     exporters: Sequence[str] = ()
     """Only this exporter. Repeat for more. aot runs only when it is named here."""
+
+    target: str | None = None
+    """Only what this runs: android, ios, linux-arm64, linux-x86, server or web."""
 
     out: str | Path = Path("bundles")
     """Where the bundles go."""
@@ -97,8 +99,7 @@ class Request:
     """Where training runs and measurements are kept.
 
     A registry's model has its weights there. The command writes results.json and report.html there; what they measured
-    and nothing has changed is not measured again.
-    """
+    and nothing has changed is not measured again."""
 
     max_batch: int = 1
     """Make bundles with a free batch, from 1 to this many samples in one run."""
@@ -312,9 +313,8 @@ def read_request(path: str | Path) -> dict[str, Any]:
     try:
         plain = parse_json(read_plain(Path(path)))
     except OSError as error:
-        raise UsageError(
-            f"cannot read {path}: {error.strerror}. Give a results.json or a JSON file of options"
-        ) from None
+        said = f"cannot read {path}: {error.strerror}. Give a results.json or a JSON file of options"
+        raise UsageError(said) from None
     except DecodeError as error:
         raise UsageError(f"{path}: {error}") from None
     if isinstance(plain, dict) and "rows" in plain:  # a measurement

@@ -2,6 +2,6 @@
 
 from ..options import app
 
-from . import training, optimizing, scans, bundles, measuring  # isort: skip
+from . import training, optimizing, scans, bundles, devices, measuring  # isort: skip
 
-__all__ = ["app", "bundles", "measuring", "optimizing", "scans", "training"]
+__all__ = ["app", "bundles", "devices", "measuring", "optimizing", "scans", "training"]

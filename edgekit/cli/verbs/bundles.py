@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-from ..options import USE, Allow, BundlePath, BundlePaths, EngineName, Json, Key, Signed, app, finish, policy_of
+from edgekit.edge_runtime.errors import UsageError
+
+from ..options import USE, Allow, BundlePath, BundlePaths, EngineName, Json, Key, On, Signed, app, finish, policy_of
 
 
 @app.command(rich_help_panel=USE)
@@ -39,12 +41,20 @@ def verify(
     strict: Annotated[
         bool, typer.Option("--strict", help="Fail unless every bundle is verified: undecided, say, is not enough.")
     ] = False,
+    on: On = None,
     as_json: Json = False,
 ) -> None:
     """Check every file, run the golden inputs in a child process, and compare with the float model's answers."""
+    policy = policy_of(allow, key=key, require_signature=require_signature)
+    if on is not None:
+        from edgekit.cli.remote import verify as run_there
+
+        if engine is not None or attest:
+            raise UsageError("--engine and --attest are of this machine: leave them out with --on")
+        finish(run_there(bundles, on, as_json=as_json, strict=strict, policy=policy))
+        return
     from edgekit.cli.bundles import verify as run
 
-    policy = policy_of(allow, key=key, require_signature=require_signature)
     finish(run(bundles, engine=engine, as_json=as_json, policy=policy, attest=attest, strict=strict))
 
 

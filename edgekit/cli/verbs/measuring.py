@@ -10,7 +10,7 @@ import typer
 from edgekit.edge_runtime.command_line import EDGEKIT
 from edgekit.edge_runtime.errors import UsageError
 
-from ..options import USE, Allow, BundlePaths, EngineName, Json, Key, Quick, Signed, app, finish, policy_of
+from ..options import USE, Allow, BundlePaths, EngineName, Json, Key, On, Quick, Signed, app, finish, policy_of
 
 
 @app.command(rich_help_panel=USE)
@@ -50,6 +50,7 @@ def benchmark(
             "--profile", help="Measure the time of each operator, against the machine's peaks. --out is then a folder."
         ),
     ] = False,
+    on: On = None,
     key: Key = None,
     require_signature: Signed = False,
     allow: Allow = None,
@@ -71,6 +72,22 @@ def benchmark(
         raise UsageError("--profile takes the usual engine of each format: leave out --engine")
     policy = policy_of(allow, key=key, require_signature=require_signature)
     sweep = Sweep.asked(threads=threads, scaling=scaling, batch=batch)
+    if on is not None:
+        from edgekit.cli.benchmark import Printing
+        from edgekit.cli.remote import benchmark as run_there
+
+        if (
+            scenario is not None
+            or profile
+            or spin
+            or engine is not None
+            or sweep.batches != (1,)
+            or len(sweep.threads) > 1
+        ):
+            raise UsageError("--on takes --threads N, --quick, --details, --out and --json: leave out the others")
+        printing = Printing(details=details, as_json=as_json, save_to=out)
+        run_there(bundles, on, quick=quick, threads=sweep.threads[0], printing=printing, policy=policy)
+        return
     if scenario is not None:
         from edgekit.cli.measure import loadgen
 

@@ -59,6 +59,13 @@ def optimize(
             autocompletion=one_of(names.EXPORTERS),
         ),
     ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            help="Only what this runs: android, ios, linux-arm64, linux-x86, server or web.",
+            autocompletion=one_of(names.TARGETS),
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Where the bundles go.")] = Path("bundles"),
     runs: Runs = Path("runs"),
     max_batch: Annotated[
