@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from ..errors import unknown
 from .device import Device
+from .web.writer import WEB
 
-DEVICES: dict[str, Device] = {}
+DEVICES: dict[str, Device] = {
+    "web": WEB,
+}
 
 
 def device(name: str) -> Device:

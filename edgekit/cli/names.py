@@ -34,7 +34,9 @@ EXPORTERS: dict[str, str] = {
     "executorch_coreml": "ExecuTorch for Apple's Core ML, lowered and not run here",
 }
 TASKS = ("classification", "multi_label", "regression", "segmentation", "detection", "none")
-DEVICES: dict[str, str] = {}
+DEVICES: dict[str, str] = {
+    "web": "a browser, on a phone or a computer; needs Node.js with npm once, to write it",
+}
 ENGINES = ("onnxruntime", "openvino", "executorch", "torch", "auto", "all")
 _MODELS = Path(__file__).resolve().parent.parent.parent / "train" / "models"
 _INSTALLED = Path(__file__).resolve().parent.parent / "train" / "models"
