@@ -6,6 +6,7 @@ The package's hash is pinned too, so it does not matter where it comes from. Kno
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import io
 import os
@@ -46,8 +47,13 @@ def engine_files(names: Mapping[str, str]) -> dict[str, bytes]:
     Raises:
         MissingDependency: the package is not in the cache, and npm is not installed or cannot fetch it.
     """
+    return _extracted(tuple(names.items()))
+
+
+@functools.lru_cache(maxsize=1)  # unpacking takes a second or two
+def _extracted(names: tuple[tuple[str, str], ...]) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
-    wanted = {f"package/dist/{inside}": name for name, inside in names.items()}
+    wanted = {f"package/dist/{inside}": name for name, inside in names}
     with tarfile.open(fileobj=io.BytesIO(_package()), mode="r:gz") as archive:
         for member in archive:
             if member.name in wanted:
@@ -68,8 +74,8 @@ def _package() -> bytes:
     content = _fetched(place)
     if not _is_right(content):
         raise MissingDependency(
-            f"npm fetched {PACKAGE} {VERSION}, but not with the bytes that this edgekit was tested with: its SHA-512 is "
-            "another. Ask whoever runs your package registry"
+            f"npm fetched {PACKAGE} {VERSION}, but not with the bytes that this edgekit was tested with: its SHA-512 "
+            "is another. Ask whoever runs your package registry"
         )
     keep(place, content)
     return content

@@ -1,5 +1,5 @@
 // Where an input comes from: a picture's file, the camera, a form, or one of the bundle's own samples. Runs no model.
-import { product, readArray, readArrays } from "./bundle.js";
+import { numbers, product, readArray, readArrays } from "./bundle.js";
 import { characterCodes } from "./answers.js";
 
 export const $ = (id) => document.getElementById(id);
@@ -58,11 +58,12 @@ export function camera(onPicture, onTrouble) {
   };
 }
 
-const kindOf = (dtype) => ({ uint8: Uint8Array, int8: Int8Array, int32: Int32Array, int64: BigInt64Array,
-  float32: Float32Array }[dtype]);
+const KINDS_OF = {
+  uint8: Uint8Array, int8: Int8Array, int32: Int32Array, int64: BigInt64Array, float32: Float32Array,
+};
 
 function tensor({ name, dtype, shape }, values) {
-  const Kind = kindOf(dtype), count = product(shape.slice(1));
+  const Kind = KINDS_OF[dtype], count = product(shape.slice(1));
   if (values.length !== count) throw new Error(`${name} takes ${count} numbers, found ${values.length}`);
   if (!values.every(Number.isFinite)) throw new Error(`what is given for ${name} is not all numbers`);
   if (dtype.startsWith("float")) return { dtype, shape: [1, ...shape.slice(1)], values: Kind.from(values) };
@@ -83,11 +84,12 @@ export function textOf(text, [spec]) {
 // A .npy of the one input, or an .npz with each by its name.
 export async function arraysOf(file, inputs) {
   const raw = new Uint8Array(await file.arrayBuffer());
-  if (raw.length && raw[0] !== 0x50 && inputs.length === 1) return [tensor(inputs[0], Array.from(readArray(raw, file.name).values, Number))];
+  const plain = ({ values, dtype }) => Array.from(numbers(values, dtype));
+  if (raw[0] === 0x93 && inputs.length === 1) return [tensor(inputs[0], plain(readArray(raw, file.name)))];
   const held = readArrays(raw, file.name);
   return inputs.map((spec) => {
     const array = held.get(spec.name);
     if (!array) throw new Error(`${file.name} holds no array ${spec.name}; it holds ${[...held.keys()].join(", ")}`);
-    return tensor(spec, Array.from(array.values, Number));
+    return tensor(spec, plain(array));
   });
 }
