@@ -141,8 +141,9 @@ def _one_file(request: AppRequest, folder: Path, app: dict[str, Any]) -> str:
         f'<script type="application/octet-stream" id="{name}">{_packed((folder / name).read_bytes())}</script>'
         for name in held
     ]
-    modules = "\n".join(_inlined((folder / name).read_text(encoding="utf-8")) for name in MODULES)
-    code = _contract_text(app).replace("export const", "const") + modules
+    texts = {"contract.js": _contract_text(app)}
+    texts |= {name: (folder / name).read_text(encoding="utf-8") for name in MODULES}
+    code = "\n".join(_inlined(name, text) for name, text in texts.items())
     head = (
         f"<style>\n{(folder / 'style.css').read_text(encoding='utf-8')}</style>\n" + '<link rel="icon" href="data:,">'
     )
@@ -150,9 +151,12 @@ def _one_file(request: AppRequest, folder: Path, app: dict[str, Any]) -> str:
     return _page(request.title, head, "\n".join([*data, f'<script type="module">\n{code}</script>']))
 
 
-def _inlined(module: str) -> str:
-    without = re.sub(r'^import .* from "\./\w+\.js";\n', "", module, flags=re.MULTILINE)
-    return re.sub(r"^export (?=const|function|async|class)", "", without, flags=re.MULTILINE)
+def _inlined(name: str, module: str) -> str:
+    """A module as a function that gives its exports: one page from disk can import nothing."""
+    exports = ", ".join(re.findall(r"^export (?:async )?(?:const|function) ([\w$]+)", module, re.MULTILINE))
+    without = re.sub(r"^export (?=const|function|async)", "", module, flags=re.MULTILINE)
+    body = re.sub(r'^import (\{.*\}) from "\./(\w+)\.js";$', r"const \1 = \2_js;", without, flags=re.MULTILINE)
+    return f"const {name.replace('.', '_')} = (() => {{\n{body}return {{ {exports} }};\n}})();"
 
 
 def _packed(content: bytes) -> str:

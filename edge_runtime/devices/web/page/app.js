@@ -36,8 +36,11 @@ async function install() {
   if (APP.single_file || !isSecureContext || !navigator.serviceWorker) return;
   try {
     if (!navigator.serviceWorker.controller) say(`Keeping the app on this device, ${APP.size} …`);
-    await navigator.serviceWorker.register("sw.js");
-    await Promise.race([navigator.serviceWorker.ready, new Promise((_, late) => setTimeout(late, INSTALL_MS))]);
+    const { installing } = await navigator.serviceWorker.register("sw.js");
+    await Promise.race([navigator.serviceWorker.ready, new Promise((_, fails) => {
+      setTimeout(fails, INSTALL_MS);
+      installing?.addEventListener("statechange", () => installing.state === "redundant" && fails());
+    })]);
     if (crossOriginIsolated || sessionStorage.getItem("edgekit reloaded")) return;
     sessionStorage.setItem("edgekit reloaded", "yes");
     location.reload();
@@ -106,12 +109,14 @@ function offerInputs({ bundle: { inputs, preprocessing, task } }) {
 async function offerSamples({ bundle, golden }) {
   const { inputs, preprocessing, labels, task } = bundle, { shape, values } = golden.get("targets");
   const known = ["classification", "next_character"].includes(task) && values.length === shape[0]; // one true label each
+  const short = labels.every((label) => label.length < 7); // they fit below a tile
   for (let i = 0; i < Math.min(bundle.golden.samples, MOST_TILES); i++) {
-    const truth = known ? labels[Number(values[i])] ?? "" : "", caption = `sample ${i + 1}${truth && `, which is ${truth}`}`;
+    const truth = known ? labels[Number(values[i])] ?? "" : "";
+    const caption = `sample ${i + 1}${truth && `, which is ${truth}`}`;
     const tile = element("button", { type: "button", ariaLabel: caption, ariaPressed: "false" });
     const tensors = Object.values(samplesOf(golden, inputs, i));
     if (preprocessing) tile.append(paint(element("canvas"), toPicture(tensors[0], preprocessing)));
-    if (truth || !preprocessing) tile.append(truth && truth.length < 9 ? truth : String(i + 1));
+    if (truth || !preprocessing) tile.append(truth && short ? truth : String(i + 1));
     tile.onclick = given(() => {
       if ($("typed") && task !== "next_character") $("typed").value = Array.from(tensors[0].values, Number).join(", ");
       return { tensors, caption, tile };
@@ -159,13 +164,12 @@ function compare([first, ...others]) {
 // Each bundle in turn, in blocks of runs that last long enough for the browser's clock.
 async function measure(mine) {
   const times = working.map(() => []);
-  for (let block = 0; block <= BLOCKS; block++) {
+  const runs = working.map(({ check }) => Math.min(MOST_RUNS, Math.ceil(BLOCK_MS / Math.max(check.median_ms, 0.01))));
+  for (let block = 0; block < BLOCKS; block++) {
     for (const [k, one] of working.entries()) {
-      const runs = block ? one.runs : 1, begin = performance.now();
-      for (let i = 0; i < runs; i++) await one.model.run(one.feeds);
-      const each = (performance.now() - begin) / runs;
-      if (block) times[k].push(each); // the first says how many runs a block needs
-      else one.runs = Math.max(1, Math.min(MOST_RUNS, Math.ceil(BLOCK_MS / Math.max(each, 0.01))));
+      const begin = performance.now();
+      for (let i = 0; i < runs[k]; i++) await one.model.run(one.feeds);
+      times[k].push((performance.now() - begin) / runs[k]);
       await pause();
       if (mine !== turn) return;
     }
@@ -174,7 +178,7 @@ async function measure(mine) {
     const ms = median(times[k]), ratio = median(times[0]) / ms, than = `than ${working[0].bundle.recipe}`;
     const far = ratio > 1 ? `${three(ratio)}× faster ${than}` : `${three(1 / ratio)}× slower ${than}`;
     const relation = Math.max(ratio, 1 / ratio) < SAME_SPEED ? `about as fast as ${working[0].bundle.recipe}` : far;
-    one.time.textContent = `${msText(ms)}${k ? `, ${relation}` : ""}; median of ${BLOCKS * one.runs} runs in this browser`;
+    one.time.textContent = `${msText(ms)}${k ? `, ${relation}` : ""}; median of ${BLOCKS * runs[k]} runs in this browser`;
   }
   document.body.dataset.measured = String(mine);
 }
