@@ -118,6 +118,7 @@ def _bundle(bundle: Bundle, first_bytes: int) -> dict[str, Any]:
             "samples": program.golden.samples,
             "floors": {name: to_plain(floor) for name, floor in floors.items()},
         },
+        "packed_by": next((run.key for run in program.engines if run.name == "onnxruntime"), ""),
         "held_to": {name: floor_text(floor) for name, floor in floors.items()},
         "labels": list(manifest.labels),
         "preprocessing": to_plain(manifest.preprocessing) if manifest.preprocessing else None,

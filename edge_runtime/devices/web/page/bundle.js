@@ -160,13 +160,18 @@ export function agreement(holds, r, f, shape) { // the share of equal answers
   return share(r.length, (i) => (holds === "classes" ? r[i] === f[i] : Math.abs(r[i] - f[i]) <= 0.02 * span));
 }
 
-function compare({ name, holds }, floor, r, f, shape) {
-  const found = { output: name, max_abs: 0, sqnr_db: signalToNoise(r, f, shape[0]) };
-  found.agreement = agreement(holds, r, f, shape);
+function furthest(r, f) { // the largest absolute difference
+  let most = 0;
   for (let i = 0; i < r.length; i++) {
     const difference = r[i] === f[i] ? 0 : Math.abs(r[i] - f[i]);
-    if (!(difference <= found.max_abs)) found.max_abs = Number.isNaN(difference) ? Infinity : difference;
+    if (!(difference <= most)) most = Number.isNaN(difference) ? Infinity : difference;
   }
+  return most;
+}
+
+function compare({ name, holds }, floor, r, f, shape) {
+  const found = { output: name, max_abs: furthest(r, f), sqnr_db: signalToNoise(r, f, shape[0]) };
+  found.agreement = agreement(holds, r, f, shape);
   const near = found.max_abs <= (floor.max_abs ?? Infinity);
   found.passed = near && found.sqnr_db >= (floor.sqnr_db ?? -200) && found.agreement >= (floor.agreement ?? 0);
   return found;
@@ -203,6 +208,8 @@ export async function replay(model, golden, bundle, onSample = async () => {}) {
   const outputs = bundle.outputs.map((spec) => {
     const { values, shape, dtype } = golden.get(`outputs/${spec.name}`), found = joined(single[spec.name]);
     const result = compare(spec, floors[spec.name], numbers(values, dtype), found, shape);
+    const packed = golden.get(`packed/${bundle.packed_by}/${spec.name}`);
+    result.since_packed = packed ? furthest(numbers(packed.values, dtype), found) : null;
     if (batch > 1) result.passed &&= compare(spec, floors[spec.name], found, joined(together[spec.name]), shape).passed;
     return result;
   });

@@ -14,7 +14,7 @@ export async function loadEngine(app, source, { webgpu, threads }) {
 
 // A model in an engine: `run` takes {name: {dtype, shape, values}} and gives {name: Float64Array}.
 async function openModel({ ort }, content, provider) {
-  const session = await ort.InferenceSession.create(content, { executionProviders: [provider] });
+  const session = await ort.InferenceSession.create(content, { executionProviders: [provider], logSeverityLevel: 3 });
   return {
     async run(feeds) {
       const given = {}, found = {};

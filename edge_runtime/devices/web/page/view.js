@@ -33,10 +33,11 @@ export function cardOf(one, { threads }) {
   fact("Size", bundle.size + (bundle.smaller && `, ${bundle.smaller}`));
   one.time = model && fact("Time", "…");
   if (bundle.metric) fact("Measured", bundle.metric);
-  for (const { output, max_abs, sqnr_db, agreement, passed } of check?.outputs ?? []) {
+  for (const { output, max_abs, sqnr_db, agreement, passed, since_packed } of check?.outputs ?? []) {
     const mark = element("span", { className: passed ? "pass" : "fail", textContent: passed ? "passed" : "failed" });
+    const since = since_packed === null ? "" : `, ${since_packed ? three(since_packed) : "nothing"} from when it was packed`;
     const of = check.outputs.length > 1 ? ` of ${output}` : "";
-    fact("Self-test", mark, `${of}: max |Δ| ${three(max_abs)}, SQNR ${decibels(sqnr_db)}, ${percent(agreement)} agree on ` +
+    fact("Self-test", mark, `${of}: max |Δ| ${three(max_abs)}${since}, SQNR ${decibels(sqnr_db)}, ${percent(agreement)} agree on ` +
       `${check.samples} samples, ${msText(check.median_ms)} each. Held to ${bundle.held_to[output]}`);
   }
   const others = tried.filter((attempt) => attempt.provider && attempt.provider !== provider);
