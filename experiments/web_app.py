@@ -2,8 +2,8 @@
 
     python -m experiments.web_app bundles/digits_cnn-onnx-* --out results/web-app.json
 
-The app's self-test runs under Node, with the engine that browsers run. `download` is what a server sends that compresses
-with gzip. Lines are those of the files that every app shares.
+The app's self-test runs under Node, with the engine that browsers run. `download` is what a server sends that
+compresses with gzip. Lines are those of the files that every app shares.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import gzip
 import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -30,9 +31,16 @@ from edgekit.edge_runtime.temporary import temporary_folder
 from edgekit.train.provenance import commit
 
 
+_ORDER = ("folder", "one file", "folder with WebGPU", "engine", "engine for WebGPU", "our files")
+
+
 def measure(bundles: list[Path]) -> dict[str, Any]:
     """Sizes of the three forms of the app of these bundles, and what its self-test says under Node."""
-    forms = {"folder": {}, "one file": {"single_file": True}, "folder with WebGPU": {"webgpu": True}}
+    forms: dict[str, dict[str, Any]] = {
+        "folder": {},
+        "one file": {"single_file": True},
+        "folder with WebGPU": {"webgpu": True},
+    }
     with temporary_folder() as work:
         sizes = {}
         for name, options in forms.items():
@@ -73,7 +81,8 @@ def web_app_table(path: Path) -> str:
     """The measurement as two tables and a sentence."""
     found = json.loads(path.read_text(encoding="utf-8"))
     lines = ["| what | files | size | download, with gzip |", "| --- | ---: | ---: | ---: |"]
-    for name, size in found["sizes"].items():
+    for name in _ORDER:
+        size = found["sizes"][name]
         lines.append(f"| {name} | {size['files']} | {bytes_text(size['bytes'])} | {bytes_text(size['download'])} |")
     lines += ["", "| bundle | model file | max \\|Δ\\| from Python | max \\|Δ\\| from the float model | agreement |"]
     lines += ["| --- | ---: | ---: | ---: | ---: |"]
@@ -84,14 +93,15 @@ def web_app_table(path: Path) -> str:
                 f"{one['max_abs']:.2g} | {percent_text(one['agreement'])} |"
             )
     ours = found["lines"]
-    return (
-        "\n".join(lines)
-        + f"\n\nOur files are {sum(ours.values()):,} lines, {ours['app.js']} of them for the page, {ours['picture.js']} for "
+    said = (
+        f"Our files are {sum(ours.values()):,} lines, {ours['app.js']} of them for the page, {ours['picture.js']} for "
         f"pictures, and {ours['bundle.js']} for checksums, arrays and the self-test. {found['engine']} under Node "
-        f"{found['node'].removeprefix('v')}.\n"
+        f"{found['node'].removeprefix('v')}."
     )
+    return "\n".join([*lines, "", said, ""])
 
 
+@program()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundles", type=Path, nargs="+")
@@ -102,4 +112,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    program(main)
+    sys.exit(main())

@@ -261,7 +261,7 @@ def test_arrays_are_given_as_files(browser, tmp_path, screenshots):
 
 @pytest.mark.slow
 def test_webgpu_is_used_where_its_answers_are_right(tmp_path):
-    """On a graphics processor that Chromium computes in software; the same page takes WebAssembly where there is none."""
+    """On a graphics processor that Chromium computes in software. Where there is none the page takes WebAssembly."""
     if CHROMIUM is None:
         pytest.skip("no Chromium on this machine; Debian's package is called chromium")
     out = web_app(quarters(tmp_path / "bundles"), tmp_path / "app", webgpu=True)
