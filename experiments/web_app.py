@@ -30,7 +30,6 @@ from edgekit.edge_runtime.program import program
 from edgekit.edge_runtime.temporary import temporary_folder
 from edgekit.train.provenance import commit
 
-
 _ORDER = ("folder", "one file", "folder with WebGPU", "engine", "engine for WebGPU", "our files")
 
 
@@ -93,9 +92,9 @@ def web_app_table(path: Path) -> str:
                 f"{one['max_abs']:.2g} | {percent_text(one['agreement'])} |"
             )
     ours = found["lines"]
+    longest = max(ours.values())
     said = (
-        f"Our files are {sum(ours.values()):,} lines, {ours['app.js']} of them for the page, {ours['picture.js']} for "
-        f"pictures, and {ours['bundle.js']} for checksums, arrays and the self-test. {found['engine']} under Node "
+        f"Our files are {sum(ours.values()):,} lines; the longest has {longest}. {found['engine']} under Node "
         f"{found['node'].removeprefix('v')}."
     )
     return "\n".join([*lines, "", said, ""])

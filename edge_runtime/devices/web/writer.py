@@ -24,7 +24,10 @@ from .engine_files import NODE, PACKAGE, VERSION, WASM, WEBGPU, engine_files
 
 PAGE = Path(__file__).with_name("page")
 # In the order in which one comes to need the other, so that they can be put together.
-MODULES = ("bundle.js", "engine.js", "picture.js", "answers.js", "inputs.js", "view.js", "source.js", "app.js")
+MODULES = (
+    *("checksum.js", "arrays.js", "replay.js", "engine.js", "picture.js", "answers.js"),
+    *("inputs.js", "view.js", "show.js", "source.js", "app.js"),
+)
 _ICONS = (192, 512)
 _CHECK_S = 600
 _SMALL_BYTES = 4_000_000

@@ -1,5 +1,5 @@
 // What a model's outputs mean, by its task (docs/BUNDLE.md, "Tasks" and "Boxes"). Plain data; knows no page.
-import { product } from "./bundle.js";
+import { product } from "./arrays.js";
 
 const CERTAIN = 0.5, MOST_NUMBERS = 64, SLACK = 0.01;
 const sigmoid = (x) => 1 / (1 + Math.exp(-x));
@@ -32,7 +32,8 @@ const ranked = (labels, shares) => labels.map((label, i) => ({ label, share: sha
   .sort((a, b) => b.share - a.share || a.index - b.index);
 
 function classification(bundle, outputs) {
-  const [{ name, holds, shape }] = bundle.outputs, shares = probabilities(outputs[name], holds, shape), { labels } = bundle;
+  const [{ name, holds, shape }] = bundle.outputs, { labels } = bundle;
+  const shares = probabilities(outputs[name], holds, shape);
   const places = shares.length / labels.length;
   if (places === 1) {
     const rows = ranked(labels, checked(shares));
@@ -51,7 +52,8 @@ function classification(bundle, outputs) {
 function multiLabel(bundle, outputs) {
   const [{ name, holds }] = bundle.outputs, values = outputs[name];
   const shares = checked(holds === "independent_logits" ? values.map(sigmoid) : values);
-  const rows = ranked(bundle.labels, shares), on = rows.filter(({ share }) => share >= CERTAIN).map(({ label }) => label);
+  const rows = ranked(bundle.labels, shares);
+  const on = rows.filter(({ share }) => share >= CERTAIN).map(({ label }) => label);
   return { kind: "labels", rows, short: on.join(", ") || "none of the labels" };
 }
 
@@ -72,7 +74,8 @@ function segmentation(bundle, outputs) {
   const shares = checked(holds === "independent_logits" ? values.map(sigmoid) : values);
   const share = shares.reduce((sum, value) => sum + (value >= CERTAIN), 0) / product(shape.slice(1));
   const rows = [{ label: bundle.labels[0] ?? "the object", share }];
-  return { kind: "mask", rows, mask: { height: shape[2], width: shape[3], values: shares }, short: `${(100 * share).toFixed(1)} %` };
+  const mask = { height: shape[2], width: shape[3], values: shares };
+  return { kind: "mask", rows, mask, short: `${(100 * share).toFixed(1)} %` };
 }
 
 const area = ([l, t, r, b]) => Math.max(0, r - l) * Math.max(0, b - t);
@@ -113,8 +116,10 @@ function detection(bundle, outputs) {
   return { kind: "boxes", rows, short: short || "nothing" };
 }
 
-const READERS = { classification, next_character: classification, multi_label: multiLabel, regression: plain, none: plain,
-  segmentation, detection };
+const READERS = {
+  classification, segmentation, detection, next_character: classification, multi_label: multiLabel, regression: plain,
+  none: plain,
+};
 
 // One sample's outputs, {name: Float64Array}, as an answer: {kind, rows, short, …}.
 export function readAnswer(bundle, outputs) {
@@ -123,21 +128,25 @@ export function readAnswer(bundle, outputs) {
 
 // Whether two models say the same, as their task counts it.
 export function sameAnswer(one, other) {
-  if (one.kind === "mask") return one.mask.values.every((value, i) => value >= CERTAIN === other.mask.values[i] >= CERTAIN);
+  if (one.kind === "mask") {
+    return one.mask.values.every((value, i) => value >= CERTAIN === other.mask.values[i] >= CERTAIN);
+  }
   if (one.kind === "boxes") {
     const free = [...other.rows];
     return one.rows.length === free.length && one.rows.every(({ index, box }) => {
-      const near = free.map((row) => (row.index === index ? overlap(box, row.box) : 0)), best = near.indexOf(Math.max(...near));
+      const near = free.map((row) => (row.index === index ? overlap(box, row.box) : 0));
+      const best = near.indexOf(Math.max(...near));
       return near[best] >= CERTAIN && free.splice(best, 1);
     });
   }
   if (one.kind !== "numbers") return one.short === other.short;
-  const values = one.rows.map(({ value }) => value), span = Math.max(...values) - Math.min(...values) || Math.abs(values[0]);
+  const values = one.rows.map(({ value }) => value);
+  const span = Math.max(...values) - Math.min(...values) || Math.abs(values[0]);
   return one.rows.every(({ value }, i) => Math.abs(value - other.rows[i].value) <= 0.02 * span);
 }
 
 // The last characters of a text as ASCII codes, which a model of characters takes.
 export function characterCodes(text, length) {
-  const plain = Array.from(text.toLowerCase().replace(/[“”]/g, '"')), last = plain.slice(-length);
-  return [...Array(length - last.length).fill(32), ...last.map((one) => (one.codePointAt(0) < 128 ? one.codePointAt(0) : 0))];
+  const last = Array.from(text.toLowerCase().replace(/[“”]/g, '"')).slice(-length).map((one) => one.codePointAt(0));
+  return [...Array(length - last.length).fill(32), ...last.map((code) => (code < 128 ? code : 0))];
 }

@@ -1,16 +1,15 @@
 // The page: starts the engine, lets each bundle prove itself, takes an input, and shows the answers side by side.
 import { APP } from "./contract.js";
-import { median, samplesOf } from "./bundle.js";
+import { samplesOf } from "./replay.js";
 import { loadEngine, openBundle } from "./engine.js";
-import { toPicture, toTensor } from "./picture.js";
-import { readAnswer, sameAnswer } from "./answers.js";
+import { toPicture } from "./picture.js";
 import { $, arraysOf, camera, decode, element, paint, rowOf, textOf } from "./inputs.js";
-import { answerOf, cardOf, msText, three } from "./view.js";
+import { shown, show } from "./show.js";
+import { cardOf } from "./view.js";
 import { sourceOf } from "./source.js";
 
-const MOST_TILES = 96, BLOCKS = 9, BLOCK_MS = 10, MOST_RUNS = 500, SAME_SPEED = 1.1, INSTALL_MS = 120_000;
-const pause = () => new Promise((resolve) => setTimeout(resolve));
-let working = [], turn = 0, last = null; // the bundles that passed; how many inputs came; the one that is shown
+const MOST_TILES = 96, INSTALL_MS = 120_000, MOST_THREADS = 4;
+const working = []; // the bundles that passed
 
 function say(text, { bad = false, share = null } = {}) {
   Object.assign($("status"), { textContent: text, className: bad ? "status bad" : "status", hidden: !text });
@@ -19,13 +18,15 @@ function say(text, { bad = false, share = null } = {}) {
   else $("progress").value = share;
 }
 
-const trouble = (error) => Object.assign($("trouble"), { textContent: error ? `${error.message}.` : "", hidden: !error });
+function trouble(error) {
+  Object.assign($("trouble"), { textContent: error ? `${error.message}.` : "", hidden: !error });
+}
 
 // Does what an input asks for, and says what is wrong with it.
 const given = (make) => async (...what) => {
   try {
     trouble(null);
-    await show(await make(...what));
+    await show(working, await make(...what));
   } catch (error) {
     trouble(error);
   }
@@ -49,14 +50,14 @@ async function install() {
 }
 
 async function start() {
-  const source = sourceOf(APP), cores = Math.min(4, navigator.hardwareConcurrency || 1);
+  const source = sourceOf(APP), cores = Math.min(MOST_THREADS, navigator.hardwareConcurrency || 1);
   const webgpu = Boolean(APP.engine.webgpu && (await navigator.gpu?.requestAdapter().catch(() => null)));
   say("Loading the engine …");
   const engine = await loadEngine(APP, source, { webgpu, threads: globalThis.crossOriginIsolated ? cores : 1 });
   for (const [k, bundle] of APP.bundles.entries()) {
     const onSample = async (done, all) => {
       say(`Checking ${bundle.name}: sample ${done} of ${all} …`, { share: (k + done / all) / APP.bundles.length });
-      if (done % 8 === 0) await pause();
+      if (done % 8 === 0) await new Promise((resolve) => setTimeout(resolve));
     };
     const refused = (error) => ({ bundle, model: null, tried: [{ error: error.message }] });
     const one = await openBundle(bundle, source, engine, onSample).catch(refused);
@@ -90,7 +91,7 @@ function offerInputs({ bundle: { inputs, preprocessing, task } }) {
   const what = preprocessing ? "Choose a picture" : inputs.length > 1 ? "Choose an .npz file" : "Choose a .npy file";
   if (!text) ways.append(element("label", { className: "file" }, what, file));
   if (preprocessing) {
-    const invert = element("input", { type: "checkbox", id: "invert", onchange: given(() => last) });
+    const invert = element("input", { type: "checkbox", id: "invert", onchange: given(() => shown.input) });
     const on = camera(given(ofPicture), trouble);
     if (navigator.mediaDevices?.getUserMedia) ways.append(button("camera-on", "Use the camera", on));
     ways.append(element("label", { className: "tick" }, invert, "Swap black and white"));
@@ -102,13 +103,14 @@ function offerInputs({ bundle: { inputs, preprocessing, task } }) {
   $("input").hidden = false;
   const dropping = (on) => (event) => { event.preventDefault(); document.body.classList.toggle("dropping", on); };
   Object.assign(document.body, { ondragover: dropping(true), ondragleave: dropping(false) });
-  document.body.ondrop = (event) => { dropping(false)(event); if (event.dataTransfer.files[0]) take(event.dataTransfer.files[0]); };
-  document.onpaste = (event) => { if (event.clipboardData.files[0]) take(event.clipboardData.files[0]); };
+  const first = ({ files }) => { if (files[0]) take(files[0]); };
+  document.body.ondrop = (event) => { dropping(false)(event); first(event.dataTransfer); };
+  document.onpaste = (event) => first(event.clipboardData);
 }
 
 async function offerSamples({ bundle, golden }) {
   const { inputs, preprocessing, labels, task } = bundle, { shape, values } = golden.get("targets");
-  const known = ["classification", "next_character"].includes(task) && values.length === shape[0]; // one true label each
+  const known = ["classification", "next_character"].includes(task) && values.length === shape[0]; // one label each
   const short = labels.every((label) => label.length < 7); // they fit below a tile
   for (let i = 0; i < Math.min(bundle.golden.samples, MOST_TILES); i++) {
     const truth = known ? labels[Number(values[i])] ?? "" : "";
@@ -125,62 +127,6 @@ async function offerSamples({ bundle, golden }) {
   }
   $("samples").hidden = false;
   await $("tiles").firstChild.onclick();
-}
-
-// --- answers
-async function show(input) {
-  const mine = ++turn, { preprocessing } = working[0].bundle;
-  last = input;
-  document.querySelectorAll("#tiles button").forEach((tile) => { tile.ariaPressed = String(tile === input.tile); });
-  for (const one of working) {
-    const made = input.picture && toTensor(input.picture, one.bundle.preprocessing, { invert: $("invert").checked });
-    one.given = made ?? { tensor: input.tensors[0], seen: null };
-    const tensors = input.tensors ?? [one.given.tensor];
-    one.feeds = Object.fromEntries(one.bundle.inputs.map(({ name }, k) => [name, tensors[k]]));
-  }
-  $("answers").hidden = false;
-  $("seen").hidden = !preprocessing;
-  if (preprocessing) {
-    paint($("seen-pixels"), toPicture(working[0].given.tensor, preprocessing));
-    $("seen-text").textContent = `What the model sees of ${input.caption}: ${preprocessing.width} × ${preprocessing.height} pixels`;
-  }
-  for (const one of working) {
-    one.said = readAnswer(one.bundle, await one.model.run(one.feeds));
-    if (mine !== turn) return;
-    one.answer.replaceChildren(...answerOf(one, input.picture));
-  }
-  compare(working.map(({ said }) => said));
-  await measure(mine);
-}
-
-function compare([first, ...others]) {
-  const same = others.every((said) => sameAnswer(first, said)), who = others.length > 1 ? "All" : "Both";
-  const each = working.map(({ bundle, said }) => `${bundle.recipe} says ${said.short}`).join(", ");
-  const agreed = others.length ? `${who} say ${first.short}.` : `It says ${first.short}.`;
-  $("verdict").className = `verdict ${others.length ? (same ? "good" : "bad") : ""}`;
-  $("verdict").textContent = same ? agreed : `They disagree: ${each}.`;
-}
-
-// Each bundle in turn, in blocks of runs that last long enough for the browser's clock.
-async function measure(mine) {
-  const times = working.map(() => []);
-  const runs = working.map(({ check }) => Math.min(MOST_RUNS, Math.ceil(BLOCK_MS / Math.max(check.median_ms, 0.01))));
-  for (let block = 0; block < BLOCKS; block++) {
-    for (const [k, one] of working.entries()) {
-      const begin = performance.now();
-      for (let i = 0; i < runs[k]; i++) await one.model.run(one.feeds);
-      times[k].push((performance.now() - begin) / runs[k]);
-      await pause();
-      if (mine !== turn) return;
-    }
-  }
-  for (const [k, one] of working.entries()) {
-    const ms = median(times[k]), ratio = median(times[0]) / ms, than = `than ${working[0].bundle.recipe}`;
-    const far = ratio > 1 ? `${three(ratio)}× faster ${than}` : `${three(1 / ratio)}× slower ${than}`;
-    const relation = Math.max(ratio, 1 / ratio) < SAME_SPEED ? `about as fast as ${working[0].bundle.recipe}` : far;
-    one.time.textContent = `${msText(ms)}${k ? `, ${relation}` : ""}; median of ${BLOCKS * runs[k]} runs in this browser`;
-  }
-  document.body.dataset.measured = String(mine);
 }
 
 install().then(start).catch((error) => say(`${error.message}.`, { bad: true }));

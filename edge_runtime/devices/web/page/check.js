@@ -5,13 +5,17 @@ import { APP } from "./contract.js";
 import { loadEngine, openBundle } from "./engine.js";
 
 const here = (path) => new URL(path, import.meta.url);
-const source = { bytes: async (path) => new Uint8Array(readFileSync(here(path))), address: async (path) => here(path).href };
+const source = {
+  bytes: async (path) => new Uint8Array(readFileSync(here(path))),
+  address: async (path) => here(path).href,
+};
 
 async function main() {
   const engine = await loadEngine(APP, source, { webgpu: false, threads: 1 }), results = [];
   for (const bundle of APP.bundles) {
     const { model, check, tried } = await openBundle(bundle, source, engine);
-    results.push({ name: bundle.name, passed: model !== null, error: tried.at(-1).error, outputs: check?.outputs ?? [] });
+    const { error } = tried.at(-1);
+    results.push({ name: bundle.name, passed: model !== null, error, outputs: check?.outputs ?? [] });
   }
   return { engine: `onnxruntime-web ${engine.ort.env.versions.web}`, bundles: results };
 }

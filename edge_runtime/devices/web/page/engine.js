@@ -1,6 +1,8 @@
-// onnxruntime-web: loading it, opening a model on one of its back ends, and choosing the back end by the golden samples.
-// Knows no picture and no page.
-import { checkedFile, numbers, readArrays, replay } from "./bundle.js";
+// onnxruntime-web: loading it, opening a model on one of its back ends, and choosing the back end by the golden
+// samples. Knows no picture and no page.
+import { numbers, readArrays } from "./arrays.js";
+import { checkedFile } from "./checksum.js";
+import { replay } from "./replay.js";
 
 // The library itself, from the app's own files.
 export async function loadEngine(app, source, { webgpu, threads }) {

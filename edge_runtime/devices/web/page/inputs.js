@@ -1,5 +1,5 @@
 // Where an input comes from: a picture's file, the camera, a form, or one of the bundle's own samples. Runs no model.
-import { numbers, product, readArray, readArrays } from "./bundle.js";
+import { numbers, product, readArray, readArrays } from "./arrays.js";
 import { characterCodes } from "./answers.js";
 
 export const $ = (id) => document.getElementById(id);
@@ -68,7 +68,8 @@ function tensor({ name, dtype, shape }, values) {
   if (!values.every(Number.isFinite)) throw new Error(`what is given for ${name} is not all numbers`);
   if (dtype.startsWith("float")) return { dtype, shape: [1, ...shape.slice(1)], values: Kind.from(values) };
   const made = Kind.from(values, dtype === "int64" ? BigInt : Number);
-  if (values.some((value, i) => Number(made[i]) !== value)) throw new Error(`${name} takes ${dtype}, found other numbers`);
+  const same = values.every((value, i) => Number(made[i]) === value);
+  if (!same) throw new Error(`${name} takes ${dtype}, found other numbers`);
   return { dtype, shape: [1, ...shape.slice(1)], values: made };
 }
 

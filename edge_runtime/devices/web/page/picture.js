@@ -76,7 +76,8 @@ function resized(pixels, channels, x, y, interpolation) {
   }
   const one = ({ begin, first, count }) => Array.from({ length: count }, (_, k) => [begin + first + k, [2 ** 22]]);
   const [across, down] = [x, y].map((axis) => (whole(axis) ? one(axis) : weightsOf(...along(axis), kernel)));
-  const top = down[0][0], lines = Math.max(...down.map(([from, factors]) => from + factors.length)) - top; // that are read
+  const top = down[0][0], end = Math.max(...down.map(([from, factors]) => from + factors.length)); // rows
+  const lines = end - top;
   const line = x.n * channels, row = x.count * channels, wide = new Uint8Array(lines * row);
   const below = down.map(([from, factors]) => [from - top, factors]);
   const rows = { lines, stride: line, step: channels, channels, toStride: row, toStep: channels };
@@ -101,7 +102,8 @@ function axes(width, height, { resize, resize_to: to, width: w, height: h }) {
 export function toTensor({ width, height, data }, contract, { invert = false } = {}) {
   const channels = contract.mode === "L" ? 1 : 3, [x, y] = axes(width, height, contract);
   if (width * height > MOST_PIXELS || Math.max(width, height) > MOST_SIDE || x.out * y.out > MOST_PIXELS) {
-    throw new Error(`the picture, ${width} × ${height} pixels, is too large or too thin. Cut out the part that matters`);
+    const size = `${width} × ${height} pixels`;
+    throw new Error(`the picture, ${size}, is too large or too thin. Cut out the part that matters`);
   }
   const pixels = resized(plainPixels(data, channels === 1), channels, x, y, contract.interpolation);
   if (invert) pixels.forEach((value, i) => { pixels[i] = 255 - value; });
@@ -119,7 +121,8 @@ export function toTensor({ width, height, data }, contract, { invert = false } =
 // A tensor as the contract describes it, back to a picture {width, height, data: RGBA} to show.
 export function toPicture({ values }, { mode, dtype, height, width, mean, std }) {
   const channels = mode === "L" ? 1 : 3, area = width * height, data = new Uint8ClampedArray(4 * area).fill(255);
-  const level = (i, c) => (dtype === "uint8" ? values[i * channels + c] : (values[c * area + i] * std[c] + mean[c]) * 255);
+  const raw = dtype === "uint8";
+  const level = (i, c) => (raw ? values[i * channels + c] : (values[c * area + i] * std[c] + mean[c]) * 255);
   for (let i = 0; i < area; i++) for (let c = 0; c < 3; c++) data[4 * i + c] = level(i, channels === 1 ? 0 : c);
   return { width, height, data };
 }

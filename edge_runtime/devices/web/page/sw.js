@@ -3,13 +3,16 @@
 const CACHE = `edgekit ${self.registration.scope} ${VERSION}`;
 
 self.addEventListener("install", (event) => {
-  event.waitUntil(caches.open(CACHE).then((cache) => cache.addAll(FILES.map((file) => new Request(file, { cache: "no-cache" })))));
+  const requests = FILES.map((file) => new Request(file, { cache: "no-cache" }));
+  event.waitUntil(caches.open(CACHE).then((cache) => cache.addAll(requests)));
 });
 
 self.addEventListener("activate", (event) => {
   const mine = `edgekit ${self.registration.scope} `;
-  const old = caches.keys().then((names) => names.filter((name) => name.startsWith(mine) && name !== CACHE));
-  event.waitUntil(old.then((names) => Promise.all(names.map((name) => caches.delete(name)))).then(() => self.clients.claim()));
+  event.waitUntil(caches.keys().then((names) => {
+    const old = names.filter((name) => name.startsWith(mine) && name !== CACHE);
+    return Promise.all(old.map((name) => caches.delete(name)));
+  }).then(() => self.clients.claim()));
 });
 
 async function answer(request) {

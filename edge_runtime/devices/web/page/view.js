@@ -5,9 +5,18 @@ import { toPicture } from "./picture.js";
 const SHOWN_ROWS = 5, MOST_NUMBERS = 64, MOST_SIDE = 640, ACCENT = [255, 77, 141];
 export const BACK_END = { wasm: "WebAssembly", webgpu: "WebGPU" };
 const together = (text) => text.replace(/(\S) (%|dB|ms|µs|s\b)/g, "$1\u00a0$2"); // no line ends before a unit
-const digits = (value) => (value.toPrecision(3).includes("e") ? value.toExponential(2) : String(Number(value.toPrecision(3))));
-export const three = (value) => (Math.abs(value) < 999.5 ? digits(value) : Math.round(value).toLocaleString("en"));
-export const msText = (ms) => (ms < 0.9995 ? `${three(ms * 1000)} µs` : ms < 999.5 ? `${three(ms)} ms` : `${three(ms / 1000)} s`);
+
+export function three(value) { // three digits that mean something
+  const text = value.toPrecision(3);
+  if (Math.abs(value) >= 999.5) return Math.round(value).toLocaleString("en");
+  return text.includes("e") ? value.toExponential(2) : String(Number(text));
+}
+
+export function msText(ms) {
+  if (ms < 0.9995) return `${three(ms * 1000)} µs`;
+  return ms < 999.5 ? `${three(ms)} ms` : `${three(ms / 1000)} s`;
+}
+
 const decibels = (db) => (db >= 200 ? "identical" : db <= -200 ? "not finite" : `${db.toFixed(1)} dB`);
 
 function percent(share) { // a share that is not quite all, or not quite nothing, is not called so
@@ -18,7 +27,8 @@ function percent(share) { // a share that is not quite all, or not quite nothing
 
 // The card of an opened bundle; `one.answer` and `one.time` become the places for its answer and its time.
 export function cardOf(one, { threads }) {
-  const { bundle, model, provider, check, tried } = one, card = element("article", { className: "card" }), facts = element("dl");
+  const { bundle, model, provider, check, tried } = one;
+  const card = element("article", { className: "card" }), facts = element("dl");
   const fact = (name, ...what) => {
     const value = element("dd", {}, ...what.map((part) => (typeof part === "string" ? together(part) : part)));
     facts.append(element("dt", { textContent: name }), value);
@@ -35,10 +45,12 @@ export function cardOf(one, { threads }) {
   if (bundle.metric) fact("Measured", bundle.metric);
   for (const { output, max_abs, sqnr_db, agreement, passed, since_packed } of check?.outputs ?? []) {
     const mark = element("span", { className: passed ? "pass" : "fail", textContent: passed ? "passed" : "failed" });
-    const since = since_packed === null ? "" : `, ${since_packed ? three(since_packed) : "nothing"} from when it was packed`;
+    const far = since_packed ? three(since_packed) : "nothing";
+    const since = since_packed === null ? "" : `, ${far} from when it was packed`;
     const of = check.outputs.length > 1 ? ` of ${output}` : "";
-    fact("Self-test", mark, `${of}: max |Δ| ${three(max_abs)}${since}, SQNR ${decibels(sqnr_db)}, ${percent(agreement)} agree on ` +
-      `${check.samples} samples, ${msText(check.median_ms)} each. Held to ${bundle.held_to[output]}`);
+    fact("Self-test", mark, `${of}: max |Δ| ${three(max_abs)}${since}, SQNR ${decibels(sqnr_db)}, ` +
+      `${percent(agreement)} agree on ${check.samples} samples, ${msText(check.median_ms)} each. ` +
+      `Held to ${bundle.held_to[output]}`);
   }
   const others = tried.filter((attempt) => attempt.provider && attempt.provider !== provider);
   const instead = others.map((attempt) => `; not ${BACK_END[attempt.provider]}: ${attempt.error}`).join("");
@@ -51,8 +63,9 @@ export function cardOf(one, { threads }) {
 export function answerOf({ bundle, said, given }, picture) {
   const rows = element("ol", { className: "rows" });
   for (const { label, share, value } of said.rows.slice(0, said.kind === "numbers" ? MOST_NUMBERS : SHOWN_ROWS)) {
-    const amount = element("span", { className: "amount", textContent: together(share === undefined ? three(value) : percent(share)) });
-    const line = element("li", {}, element("span", { textContent: label === " " ? "space" : label }), amount), bar = element("i");
+    const text = share === undefined ? three(value) : percent(share), bar = element("i");
+    const amount = element("span", { className: "amount", textContent: together(text) });
+    const line = element("li", {}, element("span", { textContent: label === " " ? "space" : label }), amount);
     bar.style.width = `${100 * share}%`;
     if (share !== undefined) line.append(element("span", { className: "bar", ariaHidden: "true" }, bar));
     rows.append(line);
@@ -60,7 +73,8 @@ export function answerOf({ bundle, said, given }, picture) {
   const big = element("p", { className: "big" }, element("b", { textContent: said.short }));
   if (said.kind === "ranking") big.append(element("span", { textContent: together(percent(said.rows[0].share)) }));
   const seen = picture ?? (bundle.preprocessing && toPicture(given.tensor, bundle.preprocessing));
-  const drawn = seen && (said.kind === "mask" || said.kind === "boxes") ? [drawingOf(said, seen, given.seen, bundle)] : [];
+  const drawable = seen && (said.kind === "mask" || said.kind === "boxes");
+  const drawn = drawable ? [drawingOf(said, seen, given.seen, bundle)] : [];
   return said.kind === "mask" ? [...drawn, rows] : [big, ...drawn, rows];
 }
 
@@ -68,11 +82,12 @@ export function answerOf({ bundle, said, given }, picture) {
 function drawingOf(said, picture, seen, { preprocessing }) {
   const side = Math.max(picture.width, picture.height);
   const scale = Math.min(1, MOST_SIDE / side) * Math.max(1, Math.floor(MOST_SIDE / 2 / side)); // small ones grow
-  const canvas = element("canvas", { className: "drawn", width: picture.width * scale, height: picture.height * scale });
-  const context = canvas.getContext("2d"), area = seen ?? { left: 0, top: 0, right: picture.width, bottom: picture.height };
+  const size = { width: picture.width * scale, height: picture.height * scale };
+  const canvas = element("canvas", { className: "drawn", ...size }), context = canvas.getContext("2d");
+  const area = seen ?? { left: 0, top: 0, right: picture.width, bottom: picture.height };
   context.imageSmoothingEnabled = scale < 1;
   context.drawImage(paint(element("canvas"), picture), 0, 0, canvas.width, canvas.height);
-  const { left, top, right, bottom } = Object.fromEntries(Object.entries(area).map(([name, value]) => [name, value * scale]));
+  const [left, top, right, bottom] = ["left", "top", "right", "bottom"].map((edge) => area[edge] * scale);
   if (said.kind === "mask") {
     const { width, height, values } = said.mask, data = new Uint8ClampedArray(4 * width * height);
     values.forEach((value, i) => { if (value >= 0.5) data.set([...ACCENT, 150], 4 * i); });
@@ -88,6 +103,7 @@ function drawingOf(said, picture, seen, { preprocessing }) {
     context.fillText(`${label} ${percent(share)}`, l + 4, t > 18 ? t - 5 : t + 16);
   }
   canvas.setAttribute("role", "img");
-  canvas.setAttribute("aria-label", `The picture, with ${said.kind === "mask" ? "a mask" : "boxes"} over it: ${said.short}`);
+  const over = said.kind === "mask" ? "a mask" : "boxes";
+  canvas.setAttribute("aria-label", `The picture, with ${over} over it: ${said.short}`);
   return canvas;
 }
