@@ -4,13 +4,18 @@ import hashlib
 import itertools
 import json
 import re
+import shlex
 import shutil
+import socket
 import subprocess
+import sys
+import time
+import urllib.request
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import run_edgekit
+from conftest import ROOT, run_edgekit
 from engine_bundles import free_batch_bundle
 from PIL import Image
 from tiny_bundle import PICTURE, change_manifest, make_bundle, quarter_weights, with_program
@@ -287,6 +292,41 @@ def test_the_two_verbs(app, tmp_path):
     assert "Leave --webgpu or --single-file out" in both.stderr
 
 
+def test_the_commands_of_the_documentation_work(app, tmp_path):
+    """As typed, on bundles of the same names; `app` skips where there is no npm."""
+    text = (ROOT / "docs" / "devices" / "web.md").read_text()
+    commands = re.search(r"```sh\n(.*?)```", text, re.DOTALL)[1].splitlines()
+    for name in ("digits_cnn-onnx-fp32", "digits_cnn-onnx-w8a8_static"):
+        make_bundle(tmp_path / "bundles", name=name, model="digits_cnn")
+    for command in (commands[0], commands[2]):
+        done = run_edgekit(*shlex.split(command)[1:], cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    assert [path.name for path in (tmp_path / "one").iterdir()] == ["index.html"]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    server = [sys.executable, *shlex.split(commands[1].replace("8000", port))[1:], "--bind", "127.0.0.1"]
+    assert "python3 -m http.server 8000 --directory digits" == commands[1]
+    process = subprocess.Popen(server, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        found = urllib.request.urlopen(wait_for(f"http://127.0.0.1:{port}/")).read()
+    finally:
+        process.terminate()
+        process.wait(20)
+    assert b"<title>digits_cnn</title>" in found
+
+
+def wait_for(address: str) -> str:
+    """The address, once it answers."""
+    for _ in range(200):
+        try:
+            urllib.request.urlopen(address).close()
+            break
+        except OSError:
+            time.sleep(0.1)
+    return address
+
+
 def test_numbers_without_a_picture(tmp_path):
     """A bundle without pictures, of which the page shows plain numbers under their labels."""
     path = make_bundle(tmp_path, name=FP32, pictures=False, task="none")
@@ -296,5 +336,5 @@ def test_numbers_without_a_picture(tmp_path):
     bundle = json.loads(text[text.index("{") : text.rindex(";")])["bundles"][0]
     assert bundle["preprocessing"] is None
     (found,) = call(out, ["read", bundle, {"probabilities": [0.1, 0.2, 0.3, 0.4]}])
-    assert (found["kind"], found["short"]) == ("numbers", "0.1000, 0.2000, 0.3000")
+    assert (found["kind"], found["short"]) == ("numbers", "0.1, 0.2, 0.3")
     assert [row["label"] for row in found["rows"]] == list(manifest_of(path).labels)

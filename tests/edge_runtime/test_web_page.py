@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 from detector_bundle import make_detector_bundle
+from form_bundles import letters_bundle, mask_bundle, numbers_bundle
 from PIL import Image
 from playwright.sync_api import Page, expect, sync_playwright
 from tiny_bundle import LABELS, PICTURE, make_bundle
@@ -30,13 +31,19 @@ expect.set_options(timeout=90_000)  # a machine that runs other tests at the sam
 
 
 @pytest.fixture(scope="module")
-def browser():
+def launch():
+    """Starts a browser with these flags."""
     if CHROMIUM is None:
         pytest.skip("no Chromium on this machine; Debian's package is called chromium")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS + FAKE_CAMERA)
-        yield browser
-        browser.close()
+        yield lambda flags: playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+
+
+@pytest.fixture(scope="module")
+def browser(launch):
+    browser = launch(FLAGS + FAKE_CAMERA)
+    yield browser
+    browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +134,7 @@ def test_a_picture_is_answered_as_in_python(browser, address, app, tmp_path, scr
         (tmp_path / "letter.png").write_text("Dear Sir or Madam")
         page.locator("input[type=file]").set_input_files(tmp_path / "letter.png")
         expect(page.get_by_role("alert")).to_have_text(
-            "letter.png is no picture that this browser shows. Save it as JPEG or PNG."
+            "Not answered: letter.png is no picture that this browser shows. Save it as JPEG or PNG."
         )
 
 
@@ -243,6 +250,7 @@ def test_boxes_are_drawn_and_counted(browser, tmp_path, screenshots):
         page.screenshot(path=screenshots / "web-boxes.png", full_page=True)
 
 
+@pytest.mark.slow
 def test_arrays_are_given_as_files(browser, tmp_path, screenshots):
     bundle = make_bundle(tmp_path, name=FP32, pictures=False)
     out = web_app([bundle], tmp_path / "app")
@@ -255,24 +263,54 @@ def test_arrays_are_given_as_files(browser, tmp_path, screenshots):
         page.locator("input[type=file]").set_input_files(tmp_path / "x.npy")
         expect(page.locator("#verdict")).to_have_text("It says bottom left.")
         page.locator("input[type=file]").set_input_files(tmp_path / "y.npy")
-        expect(page.get_by_role("alert")).to_have_text("image takes 64 numbers, found 32.")
+        expect(page.get_by_role("alert")).to_have_text("Not answered: image takes 64 numbers, found 32. Give as many.")
         page.screenshot(path=screenshots / "web-arrays.png", full_page=True)
 
 
 @pytest.mark.slow
-def test_webgpu_is_used_where_its_answers_are_right(tmp_path):
+def test_numbers_and_text_are_typed_and_a_mask_is_drawn(browser, tmp_path, screenshots):
+    numbers = web_app([numbers_bundle(tmp_path / "bundles")], tmp_path / "numbers")
+    with served(numbers) as address, opened(browser, address) as page:
+        page.get_by_label("3 numbers, with commas between them").fill("1.5, -2, 4")
+        page.get_by_role("button", name="Answer").click()
+        expect(page.locator("#verdict")).to_have_text("It says -2.5, -14.")
+        assert page.locator(".rows li").all_inner_texts() == ["width in mm\n-2.5", "height in mm\n-14"]
+        for typed, said in (("1, 2", "row takes 3 numbers, found 2"), ("1, 2, x", "not all of these are")):
+            page.get_by_label("3 numbers").fill(typed)
+            page.get_by_role("button", name="Answer").click()
+            expect(page.get_by_role("alert")).to_contain_text(said)
+        page.screenshot(path=screenshots / "web-numbers.png", full_page=True)
+
+    letters = web_app([letters_bundle(tmp_path / "bundles")], tmp_path / "letters")
+    with served(letters) as address, opened(browser, address) as page:
+        page.get_by_label("Text to go on from").fill("Do re mi: AB")
+        page.get_by_role("button", name="Answer").click()
+        expect(page.locator("#verdict")).to_have_text("It says c.")
+        expect(page.locator(".big span")).to_have_text("70.0\u00a0%")
+        page.screenshot(path=screenshots / "web-text.png", full_page=True)
+
+    mask = web_app([mask_bundle(tmp_path / "bundles")], tmp_path / "mask")
+    with served(mask) as address, opened(browser, address, viewport=PHONE) as page:
+        page.locator("input[type=file]").set_input_files(picture_at(tmp_path / "corner.png"))
+        direct = load_image(tmp_path / "corner.png", PICTURE)
+        share = (direct / np.float32(255) >= 0.5).mean()
+        assert 0.1 < share < 0.4
+        expect(page.locator("#verdict")).to_have_text(f"It says bright in {100 * share:.1f} % of the picture.")
+        expect(page.locator(".drawn")).to_have_attribute("aria-label", re.compile("with a mask over it"))
+        page.screenshot(path=screenshots / "web-mask.png", full_page=True)
+
+
+@pytest.mark.slow
+def test_webgpu_is_used_where_its_answers_are_right(launch, tmp_path):
     """On a graphics processor that Chromium computes in software. Where there is none the page takes WebAssembly."""
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on this machine; Debian's package is called chromium")
     out = web_app(quarters(tmp_path / "bundles"), tmp_path / "app", webgpu=True)
     software = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-features=Vulkan"]
-    for flags, back_end in ((["--disable-gpu"], "WebAssembly"), ([*software, "--ignore-gpu-blocklist"], "WebGPU")):
-        with sync_playwright() as playwright, served(out) as address:
-            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", *flags])
-            with opened(browser, address) as page:
-                if back_end == "WebGPU" and not page.evaluate("navigator.gpu.requestAdapter().then(Boolean)"):
-                    pytest.skip("this Chromium has no graphics processor in software")
-                for card in page.locator(".card").all():
-                    expect(card.locator(".pass")).to_have_text("passed")
-                    expect(card.locator("dl")).to_contain_text(f"Back end{back_end}")
-            browser.close()
+    for flags, back_end in ((FLAGS, "WebAssembly"), (["--no-sandbox", "--ignore-gpu-blocklist", *software], "WebGPU")):
+        browser = launch(flags)
+        with served(out) as address, opened(browser, address) as page:
+            if back_end == "WebGPU" and not page.evaluate("navigator.gpu.requestAdapter().then(Boolean)"):
+                pytest.skip("this Chromium has no graphics processor in software")
+            for card in page.locator(".card").all():
+                expect(card.locator(".pass")).to_have_text("passed")
+                expect(card.locator("dl")).to_contain_text(f"Back end{back_end}")
+        browser.close()

@@ -66,7 +66,7 @@ function plain(bundle, outputs) {
     const mean = values.reduce((sum, value) => sum + value / values.length, 0);
     return [{ label: `${name} [${shape.join(", ")}], mean`, value: mean }];
   });
-  return { kind: "numbers", rows, short: rows.slice(0, 3).map(({ value }) => value.toPrecision(4)).join(", ") };
+  return { kind: "numbers", rows, short: rows.slice(0, 3).map(({ value }) => Number(value.toPrecision(4))).join(", ") };
 }
 
 function segmentation(bundle, outputs) {
@@ -75,7 +75,7 @@ function segmentation(bundle, outputs) {
   const share = shares.reduce((sum, value) => sum + (value >= CERTAIN), 0) / product(shape.slice(1));
   const rows = [{ label: bundle.labels[0] ?? "the object", share }];
   const mask = { height: shape[2], width: shape[3], values: shares };
-  return { kind: "mask", rows, mask, short: `${(100 * share).toFixed(1)} %` };
+  return { kind: "mask", rows, mask, short: `${rows[0].label} in ${(100 * share).toFixed(1)} % of the picture` };
 }
 
 const area = ([l, t, r, b]) => Math.max(0, r - l) * Math.max(0, b - t);
@@ -126,11 +126,15 @@ export function readAnswer(bundle, outputs) {
   return READERS[bundle.task](bundle, outputs);
 }
 
+// The share of the pixels that two masks both flag, or neither does.
+export function samePixels({ mask: { values } }, other) {
+  const same = (value, i) => value >= CERTAIN === other.mask.values[i] >= CERTAIN;
+  return values.reduce((sum, value, i) => sum + same(value, i), 0) / values.length;
+}
+
 // Whether two models say the same, as their task counts it.
 export function sameAnswer(one, other) {
-  if (one.kind === "mask") {
-    return one.mask.values.every((value, i) => value >= CERTAIN === other.mask.values[i] >= CERTAIN);
-  }
+  if (one.kind === "mask") return samePixels(one, other) === 1;
   if (one.kind === "boxes") {
     const free = [...other.rows];
     return one.rows.length === free.length && one.rows.every(({ index, box }) => {

@@ -19,7 +19,7 @@ function say(text, { bad = false, share = null } = {}) {
 }
 
 function trouble(error) {
-  Object.assign($("trouble"), { textContent: error ? `${error.message}.` : "", hidden: !error });
+  Object.assign($("trouble"), { textContent: error ? `Not answered: ${error.message}.` : "", hidden: !error });
 }
 
 // Does what an input asks for, and says what is wrong with it.

@@ -64,12 +64,12 @@ const KINDS_OF = {
 
 function tensor({ name, dtype, shape }, values) {
   const Kind = KINDS_OF[dtype], count = product(shape.slice(1));
-  if (values.length !== count) throw new Error(`${name} takes ${count} numbers, found ${values.length}`);
-  if (!values.every(Number.isFinite)) throw new Error(`what is given for ${name} is not all numbers`);
+  if (values.length !== count) throw new Error(`${name} takes ${count} numbers, found ${values.length}. Give as many`);
+  if (!values.every(Number.isFinite)) throw new Error(`${name} takes numbers, and not all of these are. Correct them`);
   if (dtype.startsWith("float")) return { dtype, shape: [1, ...shape.slice(1)], values: Kind.from(values) };
   const made = Kind.from(values, dtype === "int64" ? BigInt : Number);
   const same = values.every((value, i) => Number(made[i]) === value);
-  if (!same) throw new Error(`${name} takes ${dtype}, found other numbers`);
+  if (!same) throw new Error(`${name} takes ${dtype}, found other numbers. Round them`);
   return { dtype, shape: [1, ...shape.slice(1)], values: made };
 }
 

@@ -1,9 +1,9 @@
 // What the bundles say to an input, side by side, and how long each takes.
-import { readAnswer, sameAnswer } from "./answers.js";
+import { readAnswer, sameAnswer, samePixels } from "./answers.js";
 import { $, paint } from "./inputs.js";
 import { toPicture, toTensor } from "./picture.js";
 import { median } from "./replay.js";
-import { answerOf, msText, three } from "./view.js";
+import { answerOf, msText, percent, three } from "./view.js";
 
 const BLOCKS = 9, BLOCK_MS = 10, MOST_RUNS = 500, SAME_SPEED = 1.1;
 export const shown = { turn: 0, input: null }; // how many inputs came, and the last one
@@ -41,7 +41,9 @@ function compare(working) {
   const each = working.map(({ bundle, said }) => `${bundle.recipe} says ${said.short}`).join(", ");
   const agreed = others.length ? `${who} say ${first.short}.` : `It says ${first.short}.`;
   $("verdict").className = `verdict ${others.length ? (same ? "good" : "bad") : ""}`;
-  $("verdict").textContent = same ? agreed : `They disagree: ${each}.`;
+  const pixels = first.kind === "mask" && Math.min(...others.map((said) => samePixels(first, said)));
+  const differ = pixels ? `They agree on ${percent(pixels)} of the pixels: ${each}.` : `They disagree: ${each}.`;
+  $("verdict").textContent = same ? agreed : differ;
 }
 
 // Each bundle in turn, in blocks of runs that last long enough for the browser's clock.

@@ -19,7 +19,7 @@ export function msText(ms) {
 
 const decibels = (db) => (db >= 200 ? "identical" : db <= -200 ? "not finite" : `${db.toFixed(1)} dB`);
 
-function percent(share) { // a share that is not quite all, or not quite nothing, is not called so
+export function percent(share) { // a share that is not quite all, or not quite nothing, is not called so
   if (share === 0 || share === 1) return `${100 * share} %`;
   const text = (100 * share).toFixed(1);
   return text === "100.0" ? ">99.9 %" : text === "0.0" ? "<0.1 %" : `${text} %`;
@@ -45,8 +45,7 @@ export function cardOf(one, { threads }) {
   if (bundle.metric) fact("Measured", bundle.metric);
   for (const { output, max_abs, sqnr_db, agreement, passed, since_packed } of check?.outputs ?? []) {
     const mark = element("span", { className: passed ? "pass" : "fail", textContent: passed ? "passed" : "failed" });
-    const far = since_packed ? three(since_packed) : "nothing";
-    const since = since_packed === null ? "" : `, ${far} from when it was packed`;
+    const since = since_packed === null ? "" : `, ${three(since_packed)} from when it was packed`;
     const of = check.outputs.length > 1 ? ` of ${output}` : "";
     fact("Self-test", mark, `${of}: max |Δ| ${three(max_abs)}${since}, SQNR ${decibels(sqnr_db)}, ` +
       `${percent(agreement)} agree on ${check.samples} samples, ${msText(check.median_ms)} each. ` +
@@ -95,7 +94,7 @@ function drawingOf(said, picture, seen, { preprocessing }) {
     context.drawImage(paint(element("canvas"), { width, height, data }), left, top, right - left, bottom - top);
   }
   const style = `rgb(${ACCENT})`, cut = (value, most) => Math.min(most, Math.max(0, value));
-  Object.assign(context, { lineWidth: 3, strokeStyle: style, fillStyle: style, font: "600 14px system-ui, sans-serif" });
+  Object.assign(context, { lineWidth: 3, strokeStyle: style, fillStyle: style, font: "600 14px sans-serif" });
   for (const { label, share, box } of said.kind === "boxes" ? said.rows : []) {
     const [l, r] = [box[0], box[2]].map((x) => cut(left + (x * (right - left)) / preprocessing.width, canvas.width));
     const [t, b] = [box[1], box[3]].map((y) => cut(top + (y * (bottom - top)) / preprocessing.height, canvas.height));
