@@ -306,7 +306,7 @@ def test_the_commands_of_the_documentation_work(app, tmp_path):
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
     server = [sys.executable, *shlex.split(commands[1].replace("8000", port))[1:], "--bind", "127.0.0.1"]
-    assert "python3 -m http.server 8000 --directory digits" == commands[1]
+    assert commands[1] == "python3 -m http.server 8000 --directory digits"
     process = subprocess.Popen(server, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         found = urllib.request.urlopen(wait_for(f"http://127.0.0.1:{port}/")).read()
