@@ -27,11 +27,12 @@ from .rewrites.table import rewrites_table
 from .survey.tables import survey_backbones_table, survey_int8_table, survey_models_table
 from .torch_free import torch_free_table
 from .training.tables import benchmark_table, speedrun_table
+from .web_app import web_app_table
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = (
     "README.md", "docs/INSTALL.md", "docs/NODULES.md", "docs/OPTIMIZATION.md", "docs/OWN_MODEL.md", "docs/REWRITES.md",
-    "docs/SPEED.md", "docs/TRAINING.md", "docs/devices/README.md", "docs/devices/linux.md",
+    "docs/SPEED.md", "docs/TRAINING.md", "docs/devices/README.md", "docs/devices/linux.md", "docs/devices/web.md",
 )  # fmt: skip
 LESSONS = ROOT / "results" / "luna-synthetic-cuda.json"  # the larger of the two sizes, which the page is about
 _BLOCK = re.compile(r"<!-- (\w+): (\S+) -->\n(.*?)<!-- end -->", re.DOTALL)
@@ -87,6 +88,7 @@ RENDERERS: dict[str, Callable[[Path], str]] = {
     "survey_backbones": survey_backbones_table,
     "survey_int8": survey_int8_table,
     "torch_free": torch_free_table,
+    "web_app": web_app_table,
 }
 
 

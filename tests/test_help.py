@@ -8,6 +8,7 @@ import pytest
 from conftest import ENVIRONMENT, ROOT
 
 from edgekit.cli import names
+from edgekit.edge_runtime.devices.registry import DEVICES
 from edgekit.edge_runtime.engines import ENGINES
 from edgekit.edge_runtime.tasks.registry import TASKS
 from edgekit.optimize.exporters import EXPORTERS
@@ -46,6 +47,7 @@ def completed(*words):
 def test_the_lists_of_help_are_the_recipes_and_exporters_themselves():
     assert {recipe.name: recipe.summary for recipe in RECIPES.values()} == names.RECIPES
     assert {exporter.name: exporter.summary for exporter in EXPORTERS.values()} == names.EXPORTERS
+    assert {device.name: device.description for device in DEVICES.values()} == names.DEVICES
     assert names.models() == sorted(BOOK_MODELS)
     assert set(names.TASKS) == set(TASKS) - {"next_character"}  # which needs an alphabet of its own
     assert set(names.ENGINES) == {engine for engines in ENGINES.values() for engine in engines} | {"auto", "all"}
@@ -54,7 +56,7 @@ def test_the_lists_of_help_are_the_recipes_and_exporters_themselves():
 @pytest.mark.parametrize("columns", ["40", "80", "120"])
 def test_no_help_cuts_a_name(columns):
     text = run(EVERY_HELP, COLUMNS=columns, LINES="40").stdout
-    assert text.count("=====") == 24
+    assert text.count("=====") == 25
     assert "\N{HORIZONTAL ELLIPSIS}" not in text.replace("1,2,4,\N{HORIZONTAL ELLIPSIS}", "")
     for name in (*names.RECIPES, *names.EXPORTERS, "--calibration-samples", "--allow-unverified", "--max-slower-start"):
         assert name in text

@@ -20,7 +20,7 @@ from conftest import ENVIRONMENT, ROOT, run_edgekit
 import edgekit
 
 PARTS = ("edge_runtime", "train", "optimize", "demo_app")
-PRODUCT = {".py", ".json", ".cpp", ".hpp", ".txt", ".html", ".css", ".zip", ".toml", ".typed"}
+PRODUCT = {".py", ".json", ".cpp", ".hpp", ".txt", ".html", ".css", ".js", ".zip", ".toml", ".typed"}
 NO_SOURCE = shutil.ignore_patterns(
     ".git", ".venv", "build", "dist", "bundles", "runs", "*.egg-info", "__pycache__", ".*_cache", ".hypothesis"
 )

@@ -40,6 +40,7 @@ def write_app(
     title: str | None = None,
     single_file: bool = False,
     minimal: bool = False,
+    webgpu: bool = False,
     policy: Policy = NO_CODE,
 ) -> App:
     """Writes the app of `device` for these bundles into `out`.
@@ -53,7 +54,7 @@ def write_app(
         UsageError: an option that the device does not know, bundles of different models, a place that is not free.
         BundleError: a bundle is damaged, or of a kind that the device cannot run.
     """
-    for option, asked in (("single_file", single_file), ("minimal", minimal)):
+    for option, asked in (("single_file", single_file), ("minimal", minimal), ("webgpu", webgpu)):
         if asked and option not in device.options:
             raise UsageError(f"{device.name} has no --{option.replace('_', '-')}. Leave it out")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -64,9 +65,11 @@ def write_app(
         _check(device, bundles)
         request = AppRequest(
             bundles=bundles,
+            out=out,
             title=title or bundles[0].manifest.model,
             single_file=single_file,
             minimal=minimal,
+            webgpu=webgpu,
         )
         with folder_atomically(out, replace=False) as staging:
             after = device.write(request, staging)

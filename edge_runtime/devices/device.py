@@ -16,12 +16,16 @@ class AppRequest:
 
     bundles: tuple[Bundle, ...]
     """One or more of one model, the first shown first; each opened, so that its checksums are good."""
+    out: Path
+    """Where the app will be once it is whole, for the commands that come next."""
     title: str
     """What the app is called on the device."""
     single_file: bool = False
     """One file instead of a folder, where the device can open one."""
     minimal: bool = False
     """Only the libraries that these bundles need, where the device links them."""
+    webgpu: bool = False
+    """The engine for WebGPU as well, where the device is a browser."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,4 +46,4 @@ class Device:
     """Fills an empty folder with the app; returns the commands that the user types next, in which `{folder}`
     stands for where it will be. Raises EdgekitError."""
     options: frozenset[str] = frozenset()
-    """Which of `AppRequest.single_file` and `minimal` it knows."""
+    """Which of `AppRequest.single_file`, `minimal` and `webgpu` it knows."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 from ..errors import unknown
 from .device import Device
 from .linux.apps import LINUX_ARM64, LINUX_X86
+from .web.writer import WEB
 
 DEVICES: dict[str, Device] = {
     LINUX_X86.name: LINUX_X86,
     LINUX_ARM64.name: LINUX_ARM64,
+    WEB.name: WEB,
 }
 
 

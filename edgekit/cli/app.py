@@ -24,6 +24,7 @@ def write(
     title: str | None,
     single_file: bool,
     minimal: bool,
+    webgpu: bool,
     as_json: bool,
     policy: Policy = NO_CODE,
 ) -> None:
@@ -35,6 +36,7 @@ def write(
         title=title,
         single_file=single_file,
         minimal=minimal,
+        webgpu=webgpu,
         policy=policy,
     )
     if as_json:

@@ -37,6 +37,7 @@ TASKS = ("classification", "multi_label", "regression", "segmentation", "detecti
 DEVICES: dict[str, str] = {
     "linux-x86": "a folder for Linux on a PC or server: runs without Python",
     "linux-arm64": "a folder for Linux on a 64-bit ARM board: runs without Python",
+    "web": "a browser, on a phone or a computer; needs Node.js with npm once, to write it",
 }
 TARGETS = ("android", "ios", "linux-arm64", "linux-x86", "server", "web")
 ENGINES = ("onnxruntime", "openvino", "executorch", "torch", "auto", "all")

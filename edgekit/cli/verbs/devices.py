@@ -11,6 +11,8 @@ from .. import names
 from ..options import USE, Allow, BundlePaths, Json, Key, Signed, app, one_of, policy_of
 
 Out = Annotated[Path, typer.Option(help="A folder that is not there yet.")]
+SingleFile = Annotated[bool, typer.Option("--single-file", help="web: one HTML file that runs from disk.")]
+WebGpu = Annotated[bool, typer.Option("--webgpu", help="web: with the engine for WebGPU, 27 MB more.")]
 Title = Annotated[str | None, typer.Option(help="What the app is called. Default: the model's name.")]
 
 
@@ -23,7 +25,8 @@ def write_app(
     bundles: BundlePaths,
     out: Out,
     title: Title = None,
-    single_file: Annotated[bool, typer.Option("--single-file", help="web: one HTML file that runs from disk.")] = False,
+    single_file: SingleFile = False,
+    webgpu: WebGpu = False,
     minimal: Annotated[
         bool, typer.Option("--minimal", help="linux-x86, linux-arm64: link only the kernels that these bundles need.")
     ] = False,
@@ -40,4 +43,28 @@ def write_app(
     from edgekit.cli.app import write as run
 
     policy = policy_of(allow, key=key, require_signature=require_signature)
-    run(device, bundles, out, title=title, single_file=single_file, minimal=minimal, as_json=as_json, policy=policy)
+    asked = {"single_file": single_file, "minimal": minimal, "webgpu": webgpu}
+    run(device, bundles, out, title=title, **asked, as_json=as_json, policy=policy)
+
+
+@app.command("web", rich_help_panel=USE)
+def write_web(
+    bundles: BundlePaths,
+    out: Out,
+    title: Title = None,
+    single_file: SingleFile = False,
+    webgpu: WebGpu = False,
+    key: Key = None,
+    require_signature: Signed = False,
+    as_json: Json = False,
+) -> None:
+    """Write a web app that runs ONNX bundles of a model in the browser; short for `app web`.
+
+    A folder of plain files for any web server. It works offline after the first load, and runs nothing before each
+    bundle has passed its golden samples in that browser.
+    """
+    from edgekit.cli.app import write as run
+
+    policy = policy_of(None, key=key, require_signature=require_signature)
+    asked = {"single_file": single_file, "minimal": False, "webgpu": webgpu}
+    run("web", bundles, out, title=title, **asked, as_json=as_json, policy=policy)
