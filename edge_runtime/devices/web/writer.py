@@ -84,10 +84,10 @@ def _fill(request: AppRequest, folder: Path, engine: dict[str, bytes]) -> dict[s
     app["size"] = bytes_text(sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()))
     _put(folder / "contract.js", _contract_text(app).encode())
     _put(folder / "README.md", _readme(request, app).encode())
-    kept = [path for path in _files(folder) if path not in ("check.js", "package.json", "README.md", *WEBGPU)]
+    kept = [name for name in _files(folder) if name not in ("check.js", "package.json", "README.md", *WEBGPU)]
     digest = hashlib.sha256()
-    for path in kept:
-        digest.update(hashlib.sha256((folder / path).read_bytes()).digest())
+    for name in kept:
+        digest.update(hashlib.sha256((folder / name).read_bytes()).digest())
     head = f"const VERSION = {digest.hexdigest()[:16]!r}, FILES = {json.dumps(['./', *kept])};\n"
     _put(folder / "sw.js", (head + (PAGE / "sw.js").read_text(encoding="utf-8")).encode())
     return app
