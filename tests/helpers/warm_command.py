@@ -7,7 +7,9 @@ server imports libraries only, nothing of edgekit, and runs nothing with them; e
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -17,6 +19,8 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -106,6 +110,7 @@ def serve() -> dict | None:
     for name in LIBRARIES:
         with contextlib.suppress(ImportError), contextlib.redirect_stderr(None):
             importlib.import_module(name)
+    gc.freeze()  # else the first collection in each fork would write to, and so copy, every object
     for line in sys.stdin:
         asked = json.loads(line)
         child = os.fork()
@@ -148,6 +153,28 @@ def become(asked: dict) -> None:
     sys.path[0] = asked["cwd"]  # where `python -m` puts it
 
 
+def finish(error: BaseException | None) -> None:
+    """Ends a fork as Python ends, but takes nothing apart, which would copy every page of the libraries."""
+    status = 0
+    if isinstance(error, SystemExit):
+        status = error.code if isinstance(error.code, int) else int(error.code is not None)
+        if not isinstance(error.code, int | None):
+            print(error.code, file=sys.stderr)
+    elif error is not None:
+        traceback.print_exception(error)
+        status = 1
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
 if __name__ == "__main__" and (order := serve()) is not None:
-    become(order)
-    runpy.run_module("edgekit", run_name="__main__", alter_sys=True)
+    ended: BaseException | None = None
+    try:
+        become(order)
+        runpy.run_module("edgekit", run_name="__main__", alter_sys=True)
+    except BaseException as error:
+        ended = error
+    finish(ended)
