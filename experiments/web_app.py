@@ -50,9 +50,11 @@ def measure(bundles: list[Path]) -> dict[str, Any]:
         sizes["engine for WebGPU"] = _sizes(work / "folder-with-WebGPU" / name for name in WEBGPU)
         sizes["our files"] = _sizes(PAGE.iterdir())
         node = shutil.which("node") or "node"
-        done = subprocess.run([node, "check.js"], cwd=work / "folder", capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [node, "check.js"], cwd=work / "folder", capture_output=True, encoding="utf-8", check=True
+        )
     found = json.loads(done.stdout)
-    version = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout.strip()
+    version = subprocess.run([node, "--version"], capture_output=True, encoding="utf-8", check=True).stdout.strip()
     return {
         "engine": f"{PACKAGE} {VERSION}",
         "node": version,
