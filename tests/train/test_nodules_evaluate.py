@@ -187,15 +187,19 @@ def test_what_is_refused(root, weights, tmp_path):
     (out / "scans" / "a.json").write_text("{}")
     with pytest.raises(EdgekitError, match="a.json is damaged: .*format_version is missing. Remove it"):
         command(root, out=out, split="all", **weights)
-    with pytest.raises(UsageError, match="luna holds files that are not results"):
+    with pytest.raises(UsageError, match="lies in it, and that is read: it would be damaged"):
         command(root, out=root, split="all", **weights)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("kept")
+    with pytest.raises(UsageError, match="mine holds files that are not results"):
+        command(root, out=tmp_path / "mine", split="all", **weights)
     with pytest.raises(UsageError, match="unknown split 'some'. Known: all, validation"):
         command(root, out=out, split="some", **weights)
     (tmp_path / "list.csv").write_text("a\nc\n")
     with pytest.raises(UsageError, match="1 of 2 series have no scan in .*luna; the first one is c"):
         command(root, out=out, series=tmp_path / "list.csv", **weights)
     with pytest.raises(MissingData, match="there are no scans in"):
-        command(tmp_path, out=tmp_path / "other", **weights)
+        command(tmp_path / "mine", out=tmp_path / "other", **weights)
     with pytest.raises(UsageError, match="--bundles brings its own weights"):
         command(root, out=out, bundles=tmp_path, **weights)
     for path in (root / "subset0").glob("*.raw"):
